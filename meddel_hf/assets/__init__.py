@@ -1,0 +1,1 @@
+"""Files that the package carries: the demo pool and the demo encoder."""

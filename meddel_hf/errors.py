@@ -1,0 +1,35 @@
+"""Every error that this package raises on purpose.
+
+MedDELError
+├── InvalidArgument     an option's value is out of range, or two options contradict each other  (ValueError)
+├── InvalidDataset      the pool lacks a column, repeats an id, or is not there                  (ValueError)
+├── InvalidEmbeddings   embeddings are not finite, are zero, or have the wrong shape             (ValueError)
+├── Mismatch            two things that do not belong together: a store and another encoder      (ValueError)
+└── IncompleteStore     a folder that an earlier step has not finished, or that is damaged
+"""
+
+from __future__ import annotations
+
+
+class MedDELError(Exception):
+    """Base of every error of this package: what was found, what was expected, what to do."""
+
+
+class InvalidArgument(MedDELError, ValueError):
+    """An option's value is out of range, or two options contradict each other."""
+
+
+class InvalidDataset(MedDELError, ValueError):
+    """The pool of images lacks a column, repeats an id, or is not there."""
+
+
+class InvalidEmbeddings(MedDELError, ValueError):
+    """Embeddings are not finite, are zero, or have the wrong shape."""
+
+
+class Mismatch(MedDELError, ValueError):
+    """Two things that do not belong together, such as a selection and another pool."""
+
+
+class IncompleteStore(MedDELError):
+    """A folder that an earlier step has not finished, or whose files are damaged."""
