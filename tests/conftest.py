@@ -1,0 +1,109 @@
+"""The `hub` fixture: a loopback Hub, and client code that runs against it in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from loopback_hub import TOKEN, LoopbackHub
+
+# Loaded by Python itself at the start of every client process: a connection to any other machine raises, and is
+# written down as well, because clients swallow some of their network errors. `datasets` makes the name of its viewer
+# service from the endpoint and does without where there is none: that name is refused, but no sign of a leak.
+_GUARD = """
+import sys
+
+def refuse_other_machines(event, arguments):
+    if event == "socket.connect":
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else "127.0.0.1"
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+    else:
+        return
+    if host not in (None, "127.0.0.1", "localhost", "::1"):
+        if host != "datasets-server.127.0.0.1":
+            with open({log!r}, "a") as log:
+                log.write(f"{{event}} {{host}}\\n")
+        raise OSError(f"a test tried to reach {{host}}")
+
+sys.addaudithook(refuse_other_machines)
+"""
+
+
+@dataclass(frozen=True)
+class HubSession:
+    """A running loopback Hub and the environment under which clients find it.
+
+    The clients read HF_ENDPOINT once, when they are imported: so client code runs in a process of its own.
+    """
+
+    server: LoopbackHub
+    env: dict[str, str]
+    home: Path
+    outside: Path
+
+    @property
+    def endpoint(self) -> str:
+        return self.server.endpoint
+
+    @property
+    def root(self) -> Path:
+        return self.server.root
+
+    @property
+    def requests(self) -> list[str]:
+        """Every request so far, such as "GET /api/models/user/name"."""
+        return self.server.requests
+
+    def files(self, repo_id: str, repo_type: str = "model") -> list[str]:
+        return self.server.files(repo_id, repo_type)
+
+    def read(self, repo_id: str, path: str, repo_type: str = "model") -> bytes:
+        return self.server.read(repo_id, path, repo_type)
+
+    def run(self, code: str, cwd: Path | None = None, **env: str) -> str:
+        """Run Python code as a client, in an empty folder unless `cwd` names one; returns what it prints.
+
+        Raises AssertionError with the client's stderr where it fails or tries to reach another machine.
+        """
+        return self.call([sys.executable, "-c", code], cwd, **env)
+
+    def call(self, command: list[str], cwd: Path | None = None, **env: str) -> str:
+        """The same for any command, such as `meddel push`."""
+        done = subprocess.run(
+            command, cwd=cwd or self.home, env={**self.env, **env}, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert not self.outside.exists(), f"a client left the loopback: {self.outside.read_text()}"
+        return done.stdout
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[HubSession]:
+    """A fresh Hub with nothing in it, for one test."""
+    guard, home, outside = tmp_path / "guard", tmp_path / "home", tmp_path / "outside.txt"
+    guard.mkdir()
+    home.mkdir()
+    (guard / "sitecustomize.py").write_text(_GUARD.format(log=str(outside)), encoding="utf-8")
+    with LoopbackHub(tmp_path / "hub") as server:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        env = {
+            **kept,
+            "PYTHONPATH": os.pathsep.join([str(guard), *filter(None, [kept.get("PYTHONPATH")])]),
+            "HOME": str(home),
+            "HF_ENDPOINT": server.endpoint,
+            "HF_HOME": str(home / "huggingface"),
+            "HF_TOKEN": TOKEN,
+            "HF_HUB_DISABLE_XET": "1",  # the Xet protocol has its own servers; LFS over HTTP is served here
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # evaluate.load would count downloads at amazonaws.com
+        }
+        yield HubSession(server, env, home, outside)
