@@ -5,7 +5,8 @@ MedDELError
 ├── InvalidDataset      the pool lacks a column, repeats an id, or is not there                  (ValueError)
 ├── InvalidEmbeddings   embeddings are not finite, are zero, or have the wrong shape             (ValueError)
 ├── Mismatch            two things that do not belong together: a store and another encoder      (ValueError)
-└── IncompleteStore     a folder that an earlier step has not finished, or that is damaged
+├── IncompleteStore     a folder that an earlier step has not finished, or that is damaged
+└── UnreadableImage     one frame cannot be decoded; its message is the reason that is recorded for the frame
 """
 
 from __future__ import annotations
@@ -33,3 +34,7 @@ class Mismatch(MedDELError, ValueError):
 
 class IncompleteStore(MedDELError):
     """A folder that an earlier step has not finished, or whose files are damaged."""
+
+
+class UnreadableImage(MedDELError):
+    """One frame cannot be decoded; its message is the reason that is recorded for the frame."""

@@ -1,0 +1,324 @@
+"""The one decode path: bytes to RGB at the encoder's size, for embedding, pre-training and segmentation alike.
+
+`prepare` gives exactly the pixels that the Hugging Face image processor of the model would (its Pillow backend), once
+`draft` is off. With `draft` on, the default, a JPEG is decoded at a half, quarter or eighth of its size where that is
+still no smaller than what the resize asks for: twice as fast, and the manifest says so.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from meddel_hf.errors import InvalidArgument, UnreadableImage
+
+# What a data set with Image(decode=False) holds, or what a user has in hand.
+ImageSource = bytes | str | Path | Image.Image | Mapping[str, Any] | None
+
+_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_REASON_LENGTH = 120
+
+_HALF = [0.5, 0.5, 0.5]
+_CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
+_CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
+_ANY: dict[str, Any] = {
+    "do_resize": True, "do_center_crop": False, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255,
+    "size": 224, "crop_size": 224, "image_mean": _HALF, "image_std": _HALF,
+}  # fmt: skip
+_CLIP = {"resample": 3, "do_center_crop": True, "image_mean": _CLIP_MEAN, "image_std": _CLIP_STD}
+# Image processors of transformers that resize, crop, rescale and normalise, and do nothing else.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "ViT": {**_ANY, "resample": 2},
+    "DeiT": {**_ANY, "resample": 3, "size": 256, "do_center_crop": True},
+    "Siglip": {**_ANY, "resample": 3, "size": {"height": 224, "width": 224}},
+    "Bit": {**_ANY, **_CLIP},
+    "CLIP": {**_ANY, **_CLIP},
+    "DINOv3ViT": {**_ANY, "resample": 2},  # has no Pillow backend; it rescales before the resize, so within one level
+}
+_KINDS = {
+    "vit": "ViT", "vit_mae": "ViT", "vit_msn": "ViT", "deit": "DeiT", "dinov2": "Bit", "dinov2_with_registers": "Bit",
+    "clip": "CLIP", "clip_vision_model": "CLIP", "siglip": "Siglip", "siglip_vision_model": "Siglip",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to a frame before the encoder sees it; the same for every frame of a store.
+
+    resize:   (height, width) in pixels, or one number: the shortest edge, with the aspect ratio kept.
+    crop:     (height, width) cut from the centre after the resize (black where the frame is smaller), or None.
+    resample: Pillow's filter number: 2 is bilinear, 3 bicubic.
+    scale, mean, std: the model sees (pixel · scale - mean) / std, for the channels red, green, blue.
+    draft:    decode JPEGs at a reduced size, never below the resize's.
+    """
+
+    resize: tuple[int, int] | int
+    crop: tuple[int, int] | None
+    resample: int
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    draft: bool = True
+
+    @classmethod
+    def from_pretrained(cls, name: str, *, model_type: str, revision: str | None = None) -> Preprocessing:
+        """Read the image processor of a model, by Hub id or folder; `model_type` stands in where the file names none.
+
+        Raises InvalidArgument where there is none, or where it does more than resize, crop, rescale and normalise.
+        """
+        from transformers.models.auto.image_processing_auto import get_image_processor_config
+
+        found = get_image_processor_config(name, revision=revision)
+        if not found:
+            raise InvalidArgument(
+                f"{name} has no preprocessor_config.json, so nobody knows what its pixels should be like: save its "
+                "image processor beside its weights (processor.save_pretrained)"
+            )
+        return cls.from_config(found, model_type=model_type)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, model_type: str) -> Preprocessing:
+        """The same from the file's content; options that an old file leaves out have its class's defaults."""
+        kind = config.get("image_processor_type") or config.get("feature_extractor_type")
+        kind = re.sub(r"(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", kind) if kind else _KINDS.get(model_type)
+        if kind not in _DEFAULTS:
+            raise InvalidArgument(
+                f"image processor {kind or 'of model type ' + model_type!r} is not known to only resize, crop, rescale "
+                f"and normalise: expected one of {', '.join(sorted(_DEFAULTS))}"
+            )
+        options = {**_DEFAULTS[kind], **{key: value for key, value in config.items() if value is not None}}
+        if not options["do_resize"]:
+            raise InvalidArgument("the image processor does not resize, so frames would differ in size: set do_resize")
+        scale = options["rescale_factor"] if options["do_rescale"] else 1.0
+        mean, std = (options["image_mean"], options["image_std"]) if options["do_normalize"] else (0.0, 1.0)
+        return cls(
+            resize=_size(options["size"], one_number_is_square=kind in ("ViT", "DeiT")),
+            crop=_pair(options["crop_size"]) if options["do_center_crop"] else None,
+            resample=int(options["resample"]),
+            scale=float(scale),
+            mean=_triple(mean),
+            std=_triple(std),
+        )
+
+    def __post_init__(self) -> None:
+        if self.crop is None and isinstance(self.resize, int):
+            raise InvalidArgument(
+                f"the image processor resizes the shortest edge to {self.resize} and crops nothing, so frames would "
+                "differ in size: give it crop_size and do_center_crop, or a size with height and width"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels of what the encoder sees."""
+        return self.crop or self.resize  # type: ignore[return-value]  # __post_init__: one of them is a pair
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) after the resize of a frame of that width and height."""
+        if not isinstance(self.resize, int):
+            return self.resize[1], self.resize[0]
+        longest = int(self.resize * max(width, height) / min(width, height))
+        return (self.resize, longest) if width <= height else (longest, self.resize)
+
+
+def _size(size: int | list[int] | Mapping[str, int], *, one_number_is_square: bool) -> tuple[int, int] | int:
+    if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
+        return int(size["shortest_edge"])
+    if isinstance(size, int) and not one_number_is_square:
+        return size
+    return _pair(size)
+
+
+def _pair(size: int | list[int] | Mapping[str, int]) -> tuple[int, int]:
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, Mapping) and set(size) == {"height", "width"}:
+        return int(size["height"]), int(size["width"])
+    if not isinstance(size, Mapping) and len(size) == 2:
+        return int(size[0]), int(size[1])
+    raise InvalidArgument(f"the image processor's size {size} is not understood: expected height and width in pixels")
+
+
+def _triple(value: float | list[float]) -> tuple[float, float, float]:
+    red, green, blue = value if isinstance(value, (list, tuple)) else (value, value, value)
+    return float(red), float(green), float(blue)
+
+
+def prepare(source: ImageSource, preprocessing: Preprocessing) -> np.ndarray:
+    """Decode a frame and bring it to the encoder's size.
+
+    Returns (height, width, 3) uint8, RGB. Raises UnreadableImage, whose message is the reason.
+    """
+    with _decoding():
+        image = _opened(source)
+        _check_size(*image.size)
+        width, height = preprocessing.resized(*_upright_size(image))
+        if _too_many(width * height):
+            raise UnreadableImage(f"too elongated to be resized: {image.width}x{image.height} pixels")
+        if preprocessing.draft and image is not source:  # draft would change the caller's image
+            image.draft(None, (height, width) if _is_sideways(image) else (width, height))
+        upright = _rgb(_upright(image)).resize((width, height), preprocessing.resample)
+    if preprocessing.crop is not None:
+        upright = _centre(upright, *preprocessing.crop)
+    return np.asarray(upright)
+
+
+def decode(source: ImageSource) -> Image.Image:
+    """Decode a frame at full size: RGB, upright, the first frame of an animation, transparency on white.
+
+    Raises UnreadableImage, whose message is the reason.
+    """
+    with _decoding():
+        image = _opened(source)
+        _check_size(*image.size)
+        return _rgb(_upright(image))
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Turn whatever a decoder raises into UnreadableImage, with a reason that is the same on every run and machine."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a frame's odd metadata is no news to the user of 100,000 frames
+        try:
+            yield
+        except UnreadableImage:
+            raise
+        except FileNotFoundError:
+            raise UnreadableImage("file not found") from None
+        except (MemoryError, Image.DecompressionBombError) as error:
+            raise UnreadableImage("too large to be decoded") from error
+        except Exception as error:  # a damaged file makes decoders raise nearly anything, and must not stop a run
+            raise UnreadableImage(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    message = " ".join(re.sub(r"<[^>]*>", "", str(error)).split())  # "<_io.BytesIO object at 0x7f…>" differs each run
+    if "truncated" in message.lower():
+        return "truncated"
+    return f"damaged: {type(error).__name__}: {message}"[:_REASON_LENGTH].rstrip(": ")
+
+
+def _opened(source: ImageSource) -> Image.Image:
+    """Read the header, and all of the frame only where Pillow cannot read it and tifffile can."""
+    if isinstance(source, Image.Image):
+        return source
+    data = _bytes(source)
+    if not data:
+        raise UnreadableImage("empty file")
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        if not data.startswith(_TIFF_MAGIC):
+            raise UnreadableImage("not an image") from None
+        return _opened_by_tifffile(data)
+
+
+def _bytes(source: ImageSource) -> bytes:
+    if isinstance(source, Mapping):
+        source = source.get("bytes") if source.get("bytes") is not None else source.get("path")
+    if source is None:
+        raise UnreadableImage("no image")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, str) and "://" in source:
+        from datasets.utils.file_utils import xopen
+
+        with xopen(source, "rb") as file:
+            return file.read()
+    if not isinstance(source, (str, Path)):
+        raise UnreadableImage(f"not an image: {type(source).__name__}")
+    return Path(source).read_bytes()
+
+
+def _opened_by_tifffile(data: bytes) -> Image.Image:
+    """First page of a TIFF that Pillow refuses, such as CVC-ClinicDB's RGB marked as grey."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages[0]
+            _check_size(page.imagewidth, page.imagelength)  # type: ignore[union-attr]
+            if _too_many(math.prod(page.shape) // 4):
+                raise UnreadableImage(f"too large: an array of shape {page.shape}")
+            pixels = page.asarray()
+            planar = page.axes.startswith("S")
+    except tifffile.TiffFileError:
+        raise UnreadableImage("not an image") from None
+    pixels = np.moveaxis(pixels, 0, -1) if planar else pixels
+    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] < 3 else pixels[..., :3]
+    if pixels.ndim not in (2, 3):
+        raise UnreadableImage(f"not an image: a TIFF of shape {page.shape}")
+    return Image.fromarray(pixels if pixels.dtype == np.uint8 else _as_bytes(pixels))
+
+
+def _too_many(pixels: int) -> bool:
+    return Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS
+
+
+def _check_size(width: int, height: int) -> None:
+    """Refuse a decompression bomb by its header; the limit is Pillow's, `PIL.Image.MAX_IMAGE_PIXELS`."""
+    if _too_many(width * height):
+        raise UnreadableImage(f"too large: {width}x{height} pixels, at most {Image.MAX_IMAGE_PIXELS} are decoded")
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # the frame may be sound where its EXIF block is not
+        return None
+
+
+def _is_sideways(image: Image.Image) -> bool:
+    return _orientation(image) in _SIDEWAYS
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    return (image.height, image.width) if _is_sideways(image) else image.size
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Load the pixels and turn the frame as its EXIF orientation asks, like the Image feature of `datasets`."""
+    image.load()
+    return image if _orientation(image) is None else ImageOps.exif_transpose(image)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB: transparency on white, 16 bits and floats scaled to 8 (Pillow would clip them)."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_as_bytes(np.asarray(image))).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
+        image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Bring 16-bit or wider integers, or floats, to uint8; 65535, or 1.0, becomes 255.
+
+    A frame's own range is not stretched: two neighbours of a video would then be scaled differently.
+    """
+    low, high = float(pixels.min()), float(pixels.max())
+    is_float = np.issubdtype(pixels.dtype, np.floating)
+    full = 1.0 if is_float and high <= 1 else 255.0 if is_float else 65535.0
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if not (low >= 0 and high <= full):  # so that NaN fails too
+        raise UnreadableImage(f"pixel values from {low:g} to {high:g}: expected 0 to {full:g}")
+    return np.rint(pixels.astype(np.float32) * np.float32(255 / full)).astype(np.uint8)
+
+
+def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
