@@ -94,8 +94,8 @@ class Preprocessing:
         kind = re.sub(r"(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", kind) if kind else _KINDS.get(model_type)
         if kind not in _DEFAULTS:
             raise InvalidArgument(
-                f"image processor {kind or 'of model type ' + model_type!r} is not known to only resize, crop, rescale "
-                f"and normalise: expected one of {', '.join(sorted(_DEFAULTS))}"
+                f"the image processor {kind or f'of model type {model_type!r}'} is not known to only resize, crop, "
+                f"rescale and normalise: expected one of {', '.join(sorted(_DEFAULTS))}"
             )
         options = {**_DEFAULTS[kind], **{key: value for key, value in config.items() if value is not None}}
         if not options["do_resize"]:
