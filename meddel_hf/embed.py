@@ -1,0 +1,336 @@
+"""From a data set of frames to an embedding store; distributed with Accelerate, resumable.
+
+    meddel embed POOL --encoder ENCODER --out DIR
+    accelerate launch --num_processes 2 -m meddel_hf.embed POOL --encoder ENCODER --out DIR
+
+The bytes that are written depend on the data set, the encoder, the options and the library versions, and not on how
+many processes, workers or threads wrote them, nor on interruptions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.schema import ID, IMAGE
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import PartialState
+    from datasets import Dataset, IterableDataset
+
+    from meddel_hf.batches import Batch
+    from meddel_hf.modeling import Encoder, Pooling, Precision
+    from meddel_hf.pool import Pool
+    from meddel_hf.store import EmbeddingStore, Shard, StoreWriter
+
+_LONGEST_WAIT = timedelta(days=30)  # one process may have hours more to do than another
+
+
+def embed(
+    dataset: Dataset | IterableDataset,
+    encoder: str | Path,
+    out: str | Path,
+    *,
+    pooling: Pooling = "cls",
+    precision: Precision = "auto",
+    batch_size: int = 32,
+    shard_rows: int = 4096,
+    image_column: str = IMAGE,
+    id_column: str | None = ID,
+    num_workers: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    progress: bool = True,
+    pool_spec: str | None = None,
+) -> EmbeddingStore:
+    """Embed every frame of a data set, once; called again after an interruption, it goes on at the first missing shard.
+
+    dataset:     with an image column, and ids in `id_column`; without that column, ids are row numbers.
+    encoder:     Hub id or folder of a transformers vision model with safetensors weights.
+    out:         folder of the store; empty, or begun earlier with the same data set, encoder and options.
+    pooling:     "cls", or "mean" over the patch tokens.
+    precision:   "auto" is bf16 where the processor or GPU runs it natively, else float32; the store records which.
+    batch_size:  frames in one forward pass. shard_rows: rows in one file, and at most lost by an interruption.
+    num_workers: processes that decode ahead of the model; "auto" goes by the processors that are free for it.
+    device:      "auto", "cpu", "cuda" and so on.
+    progress:    show a bar and a last line on stderr.
+    pool_spec:   what the data set was called on the command line, if it was.
+
+    A frame that cannot be decoded stops nothing: it is listed in the store, with its reason. Where Accelerate launched
+    several processes, each writes its own shards and all return the finished store.
+    Raises InvalidDataset, InvalidArgument or Mismatch before any frame is read.
+    """
+    from meddel_hf.modeling import load_encoder
+    from meddel_hf.pool import Pool
+    from meddel_hf.store import EmbeddingStore, StoreWriter
+
+    for name, value, least in (("batch_size", batch_size, 1), ("shard_rows", shard_rows, 1)):
+        if value < least:
+            raise InvalidArgument(f"{name} must be at least {least}, got {value}")
+    pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
+    processes = _processes(device)
+    workers = _workers(num_workers, processes)
+    model = load_encoder(
+        str(encoder), pooling=pooling, precision=precision, device=_device(device, processes), revision=revision,
+        trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    arguments = {
+        "encoder": str(encoder), "revision": revision, "pool": pool_spec, "pooling": pooling,
+        "precision": model.precision, "device": model.device.type, "batch_size": batch_size, "shard_rows": shard_rows,
+        "image_column": image_column, "id_column": pool.id_column, "preprocessing": _plain(model.preprocessing),
+    }  # fmt: skip
+    parents = {"encoder": model.fingerprint, **({"pool": pool.fingerprint} if pool.fingerprint else {})}
+    writer = StoreWriter.begin(Path(out), arguments, parents, claim=processes.is_main_process)
+    processes.wait_for_everyone()
+    with _Report(processes, shown=progress) as report:
+        if not (writer.finished and pool.ids is not None):
+            _write_shards(writer, pool, model, workers, processes, report)
+            processes.wait_for_everyone()
+            if processes.is_main_process:
+                writer.finish(dim=model.dim, row_ids=pool.id_column is None)
+            processes.wait_for_everyone()
+        store = EmbeddingStore.load(out)
+    report.sum_up(store)
+    return store
+
+
+def _write_shards(
+    writer: StoreWriter, pool: Pool, model: Encoder, workers: int, processes: PartialState, report: _Report
+) -> None:
+    """Write the missing shards that belong to this process."""
+    from meddel_hf.batches import StreamBatches, TableBatches, read_ahead, spans
+
+    batch_size, shard_rows = writer.arguments["batch_size"], writer.arguments["shard_rows"]
+    finished = writer.shards()
+    batches: TableBatches | StreamBatches
+    if pool.ids is None:
+        contents = {index: writer.content(index) for index in finished}
+        batches = StreamBatches(
+            pool, model.preprocessing, batch_size=batch_size, shard_rows=shard_rows, finished=contents,
+            process=processes.process_index, processes=processes.num_processes,
+        )  # fmt: skip
+        report.begin(None, finished)
+    else:
+        total = -(-len(pool.ids) // shard_rows)
+        missing = sorted(set(range(total)) - set(finished))
+        mine = missing[processes.process_index :: processes.num_processes]
+        todo = spans(len(pool.ids), shard_rows, batch_size, mine)
+        batches = TableBatches(pool, todo, model.preprocessing)
+        workers = min(workers, len(todo))
+        report.begin(sum(stop - start for start, stop in todo), finished)
+    for index, group in groupby(read_ahead(batches, workers), key=lambda batch: batch.start // shard_rows):
+        writer.write(_shard(index, group, pool, model, report))
+
+
+def _shard(index: int, batches: Iterable[Batch], pool: Pool, model: Encoder, report: _Report) -> Shard:
+    """Embed the batches of one shard."""
+    import numpy as np
+
+    from meddel_hf.schema import fingerprint
+    from meddel_hf.store import Shard
+
+    vectors: list[np.ndarray] = [np.empty((0, model.dim), np.float32)]
+    ids: list[str] = []
+    reasons: list[str | None] = []
+    contents: list[str] = []
+    start = None
+    for batch in batches:
+        start = batch.start if start is None else start
+        unit = model(batch.pixels).cpu().numpy()
+        found = [reason or _fault(vector) for reason, vector in zip(batch.reasons, unit, strict=True)]
+        vectors.append(unit[[reason is None for reason in found]])
+        reasons += found
+        ids += batch.ids if batch.ids is not None else pool.ids[batch.start : batch.start + len(found)]  # type: ignore[index]
+        contents.append(batch.content)
+        report.advance(len(found))
+    content = fingerprint(*contents) if pool.ids is None else ""
+    return Shard(index, start or 0, ids, reasons, np.concatenate(vectors), content)
+
+
+def _fault(vector: Any) -> str | None:
+    """Why a vector is no embedding, or None: a unit vector has length 1, a zero one 0, and NaN compares as neither."""
+    length = float((vector.astype("float64") ** 2).sum()) ** 0.5
+    if 0.5 < length < 2:
+        return None
+    return "the encoder answered zero" if length == 0 else "the encoder answered numbers that are not finite"
+
+
+class _Report:
+    """What the user sees on stderr: a bar with images/s and time left, and one line at the end; main process only."""
+
+    def __init__(self, processes: PartialState, *, shown: bool) -> None:
+        self.processes, self.shown = processes, shown and processes.is_main_process
+        self.bar: Any = None
+        self.began = time.monotonic()
+        self.rows_before: int | None = None
+
+    def __enter__(self) -> _Report:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def begin(self, rows: int | None, finished: Mapping[int, int]) -> None:
+        """rows: what this process has to do, if that is known. finished: shard -> rows of those that are there."""
+        from tqdm import tqdm
+
+        self.began, self.rows_before = time.monotonic(), sum(finished.values())
+        if not self.shown:
+            return
+        if finished:
+            print(f"{self.rows_before:,} frames are embedded already: going on with the rest", file=sys.stderr)
+        several = self.processes.num_processes > 1
+        title = f"embedding (process 1 of {self.processes.num_processes})" if several else "embedding"
+        pause = 0.2 if sys.stderr.isatty() else 10
+        self.bar = tqdm(total=rows, desc=title, unit=" images", mininterval=pause, dynamic_ncols=True)
+
+    def advance(self, rows: int) -> None:
+        if self.bar is not None:
+            self.bar.update(rows)
+
+    def sum_up(self, store: EmbeddingStore) -> None:
+        """Print the last line."""
+        if not self.shown:
+            return
+        rows, unreadable = store.manifest.details["rows"], len(store.unreadable)
+        new = rows - self.rows_before if self.rows_before is not None else 0
+        parts = [f"{len(store):,} of {rows:,} frames embedded" if unreadable else f"all {rows:,} frames embedded"]
+        if unreadable:
+            parts.append(f"{unreadable:,} unreadable (reasons in unreadable.parquet)")
+        parts.append(f"{new / (time.monotonic() - self.began):.1f} images/s" if new else "nothing was left to do")
+        arguments = store.manifest.arguments
+        parts.append(f"{arguments['precision']} on {arguments['device']}")
+        print(f"{store.folder}: {', '.join(parts)}", file=sys.stderr)
+
+
+def _plain(preprocessing: Any) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(preprocessing).items()}
+
+
+def _processes(device: str) -> PartialState:
+    """The processes that Accelerate launched, or this one alone."""
+    import torch
+    from accelerate import PartialState
+
+    launched = "LOCAL_RANK" in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    on_cpu = launched and (device == "cpu" or _told_to_use_cpu() or not torch.accelerator.is_available())
+    return PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
+
+
+def _told_to_use_cpu() -> bool:
+    """True under `accelerate launch --cpu`."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+
+
+def _device(device: str, processes: PartialState) -> torch.device:
+    import torch
+
+    if device == "auto":
+        return torch.device("cpu") if _told_to_use_cpu() else processes.device
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidArgument(f"device {device!r} is not known to torch: expected auto, cpu or cuda") from error
+    if wanted.type != "cpu" and not torch.accelerator.is_available():
+        raise InvalidArgument(f"device {device!r} was asked for, and torch finds no GPU: leave device at auto")
+    return processes.device if wanted.index is None and wanted.type == processes.device.type else wanted
+
+
+def _workers(num_workers: int | str, processes: PartialState) -> int:
+    """Decoding processes: a GPU needs many to be kept busy; a processor needs its cores for the model."""
+    if num_workers != "auto":
+        if not isinstance(num_workers, int) or num_workers < 0:
+            raise InvalidArgument(f"num_workers must be 0 or more, or 'auto', got {num_workers!r}")
+        return num_workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = cores // int(os.environ.get("LOCAL_WORLD_SIZE", processes.num_processes)) or 1
+    return max(1, min(4, share // 4) if processes.device.type == "cpu" else min(16, share - 1))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `meddel embed` and `python -m meddel_hf.embed`."""
+    add = parser.add_argument
+    add("pool", metavar="POOL", help="folder of images, data set folder or Hub id, with :config and @split if needed")
+    add("--encoder", required=True, help="transformers vision model: Hub id or folder")
+    add("--out", required=True, type=Path, help="folder to write; an interrupted one is resumed")
+    add("--pooling", choices=("cls", "mean"), default="cls", help="CLS token, or mean over patches (default: cls)")
+    add("--precision", choices=("auto", "bf16", "float32"), default="auto", help="auto: bf16 where it runs natively")
+    add("--batch-size", type=int, default=32, metavar="N", help="frames in one forward pass (default: 32)")
+    add("--shard-rows", type=int, default=4096, metavar="N", help="rows in one file of the store (default: 4096)")
+    add("--include", metavar="PATTERN", help="of a folder of images, only paths that match, such as '*/images/*'")
+    add("--image-column", default=IMAGE, metavar="NAME", help="default: image")
+    add("--id-column", default=ID, metavar="NAME", help="default: id, or row numbers where there is none")
+    add("--streaming", action="store_true", help="read a data set row by row instead of preparing it first")
+    add("--num-workers", type=_number_or_auto, default="auto", metavar="N", help="decoding processes (default: auto)")
+    add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add("--revision", help="branch, tag or commit of the encoder on the Hub")
+    add("--trust-remote-code", action="store_true", help="run code that comes with the encoder")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what `add_arguments` asked for. Returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
+    from meddel_hf.pool import load_pool
+
+    try:
+        embed(
+            load_pool(args.pool, include=args.include, streaming=args.streaming), args.encoder, args.out,
+            pooling=args.pooling, precision=args.precision, batch_size=args.batch_size, shard_rows=args.shard_rows,
+            image_column=args.image_column, id_column=args.id_column, num_workers=args.num_workers, device=args.device,
+            revision=args.revision, trust_remote_code=args.trust_remote_code, progress=not args.quiet,
+            pool_spec=args.pool,
+        )  # fmt: skip
+    except MedDELError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: finished shards are kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    finally:
+        _leave_process_group()
+    return 0
+
+
+def _number_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def _leave_process_group() -> None:
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def main() -> int:
+    """Entry of `python -m meddel_hf.embed`."""
+    parser = argparse.ArgumentParser("meddel_hf.embed", description="Embed every frame of a pool of images.")
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+class _CallableModule(ModuleType):
+    """`from meddel_hf import embed` finds this module instead of the function once it was imported: call it alike."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> EmbeddingStore:
+        return embed(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
+
+if __name__ == "__main__":
+    sys.exit(main())
