@@ -1,16 +1,19 @@
-"""The `hub` fixture: a loopback Hub, and client code that runs against it in a process of its own."""
+"""Fixtures: `hub`, a loopback Hub and client code run against it in a process of its own; `load`, the metric."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loopback_hub import TOKEN, LoopbackHub
+
+METRIC = Path(__file__).parents[1] / "metrics" / "normdel"
 
 # Loaded by Python itself at the start of every client process: a connection to any other machine raises, and is
 # written down as well, because clients swallow some of their network errors. `datasets` makes the name of its viewer
@@ -107,3 +110,16 @@ def hub(tmp_path: Path) -> Iterator[HubSession]:
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # evaluate.load would count downloads at amazonaws.com
         }
         yield HubSession(server, env, home, outside)
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """`evaluate.load` of the metric's folder, with or without a config, on caches of this test's own."""
+    import evaluate.config
+
+    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", tmp_path / "modules")
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "metrics")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield lambda *config: evaluate.load(str(METRIC), *config)
+    for name in [name for name in sys.modules if name.split(".")[0] == "evaluate_modules"]:
+        del sys.modules[name]
