@@ -20,7 +20,7 @@ _HOME = {
     "Selection": "meddel_hf.selection",
     "embed": "meddel_hf.embed",
 }
-__all__ = ["EmbeddingStore", "MedDEL", "MedDELError", "Selection", "embed"]  # noqa: RUF022
+__all__ = ["EmbeddingStore", "MedDEL", "MedDELError", "Selection", "embed"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,79 @@
+"""The stored near-duplicate graph of a pool: it answers every threshold, and every exact retention, above its floor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from meddel_hf.decide import Decision, at_count, at_eta
+from meddel_hf.density import CosineSample
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.files import whole_file
+from meddel_hf.neighbors import Rows
+from meddel_hf.pairs import Pairs
+from meddel_hf.rules import PairEngine
+
+_PAIRS, _ORDER, _SAMPLE = "pairs.parquet", "order.parquet", "density.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class NearDuplicateGraph:
+    """Pairs above a floor, and the groups whose rows are compared, each in keep order; rows are those of the pool."""
+
+    pairs: Pairs
+    groups: Sequence[Rows]
+    sample: CosineSample
+
+    @property
+    def floor(self) -> float:
+        """Lowest cosine that the graph answers for."""
+        return self.pairs.floor
+
+    def decide(self, *, eta: float | None, retention: float | None, pool: int) -> Decision:
+        """The greedy rule at an eta, or at exactly round(retention * pool) rows."""
+        engine = PairEngine(self.pairs, pool, self.groups)
+        if (eta is None) == (retention is None):
+            raise InvalidArgument(f"give exactly one of eta and retention, got eta={eta}, retention={retention}")
+        if eta is not None:
+            return at_eta(engine, "greedy", eta)
+        assert retention is not None
+        return at_count(engine, "greedy", rows_for(retention, pool, sum(map(len, self.groups))), self.sample)
+
+    def save(self, folder: Path) -> None:
+        self.pairs.save(folder / _PAIRS)
+        self.sample.save(folder / _SAMPLE)
+        group = np.repeat(np.arange(len(self.groups)), [len(g) for g in self.groups])
+        with whole_file(folder / _ORDER) as aside:
+            pq.write_table(pa.table({"group": group, "row": np.concatenate(self.groups)}), aside)
+
+    @classmethod
+    def load(cls, folder: Path) -> NearDuplicateGraph | None:
+        """None where the folder holds no graph."""
+        if not (folder / _PAIRS).is_file():
+            return None
+        order = pq.read_table(folder / _ORDER)
+        group, row = order["group"].to_numpy(), order["row"].to_numpy()
+        groups = np.split(row, np.flatnonzero(np.diff(group)) + 1)
+        return cls(Pairs.load(folder / _PAIRS), groups, CosineSample.load(folder / _SAMPLE))
+
+
+def rows_for(retention: float, pool: int, most: int) -> int:
+    """round(retention * pool); raises InvalidArgument where that is no row, or more than `most` rows can stay."""
+    if not 0 < retention <= 1:
+        raise InvalidArgument(f"retention must be a fraction in (0, 1], got {retention}")
+    rows = round(retention * pool)
+    if rows < 1:
+        raise InvalidArgument(
+            f"retention {retention} of {pool:,} rows is no row at all: ask for at least {1 / pool:.2g}"
+        )
+    if rows > most:
+        raise InvalidArgument(
+            f"retention {retention} asks for {rows:,} of {pool:,} rows, but only {most:,} are readable and no outliers "
+            f"(retention {most / pool:.4f}): ask for less, raise epsilon, or turn the outlier step off (epsilon=None)"
+        )
+    return rows

@@ -1,0 +1,291 @@
+"""`Selection`: which rows of a pool stay, which go, why, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from meddel_hf import schema
+from meddel_hf.decide import Decision
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.files import whole_folder
+from meddel_hf.graph import NearDuplicateGraph
+from meddel_hf.neighbors import rounded
+from meddel_hf.subset import Subset, chosen
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+ROWS = "rows.parquet"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a selection was made from.
+
+    fingerprint: that of the data set, or of the array, whose rows were compared.
+    row_ids:     ids are row numbers, since the data set had no id column: only that very data set can be filtered.
+    embeddings:  fingerprint of the embedding store, or None for a plain array.
+    spec:        what was typed as POOL on the command line, or None.
+    encoder:     name of the encoder, or None.
+    """
+
+    fingerprint: str
+    row_ids: bool
+    embeddings: str | None = None
+    spec: str | None = None
+    encoder: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of rows; `retention` is kept / pool; `coverage` the share of near-duplicates with a kept row above eta."""
+
+    pool: int
+    unreadable: int
+    outliers: int
+    near_duplicates: int
+    not_selected: int
+    kept: int
+    retention: float
+    eta: float | None
+    coverage: float | None
+
+    def __str__(self) -> str:
+        lines = [("pool", f"{self.pool:,}")]
+        lines += [
+            (name, f"-{count:,}")
+            for name, count in (
+                ("unreadable", self.unreadable),
+                ("outliers", self.outliers),
+                ("near-duplicates", self.near_duplicates),
+                ("not selected", self.not_selected),
+            )
+            if count or name != "not selected"
+        ]
+        lines.append(("kept", f"{self.kept:,}"))
+        lines.append(("retention", f"{self.retention:.2%}"))
+        if self.eta is not None:
+            lines.append(("eta", f"{self.eta:.4f}"))
+        if self.coverage is not None:
+            lines.append(("coverage", f"{self.coverage:.2%}"))
+        return "\n".join(f"{name:<16}{value:>12}" for name, value in lines)
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The answer of a selector.
+
+    table:    one row for every row of the pool, in the pool's order: `id` (string), `kept` (bool), `reason` (null when
+              kept, else "unreadable", "outlier", "near-duplicate" or "not-selected"), `duplicate_of` (id of the kept
+              row with the greatest cosine to a near-duplicate), `similarity` (float32, that cosine), `cluster` (int64),
+              `distance` (float32, Euclidean to the centroid, in [0, 2]).
+    settings: the selector and its arguments.
+    eta:      threshold that was used or, for a retention, found; None where the selector has none.
+    graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
+    notes:    sentences that the reader of the result should see.
+    """
+
+    table: pa.Table
+    settings: dict[str, Any]
+    origin: Origin
+    eta: float | None = None
+    graph: NearDuplicateGraph | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        s = self.summary
+        return f"Selection(kept={s.kept:,} of {s.pool:,}, retention={s.retention:.4f}, eta={s.eta})"
+
+    @cached_property
+    def kept(self) -> list[str]:
+        """Ids that stay, in the pool's order."""
+        return self.table.filter(self.table[schema.KEPT])[schema.ID].to_pylist()
+
+    @property
+    def retention(self) -> float:
+        """Kept rows / pool rows, a fraction in (0, 1]."""
+        return self.summary.retention
+
+    @cached_property
+    def fingerprint(self) -> str:
+        kept = np.packbits(self.table[schema.KEPT].to_numpy()).tobytes()
+        return schema.fingerprint(self.origin.fingerprint, str(len(self)), kept, repr(sorted(self.settings.items())))
+
+    @cached_property
+    def summary(self) -> Summary:
+        counts = {r["values"]: r["counts"] for r in self.table[schema.REASON].value_counts().to_pylist()}
+        kept = pc.sum(self.table[schema.KEPT]).as_py()
+        return Summary(
+            pool=len(self),
+            unreadable=counts.get("unreadable", 0),
+            outliers=counts.get("outlier", 0),
+            near_duplicates=counts.get("near-duplicate", 0),
+            not_selected=counts.get("not-selected", 0),
+            kept=kept,
+            retention=kept / len(self),
+            eta=self.eta,
+            coverage=self._coverage(),
+        )
+
+    def _coverage(self) -> float | None:
+        gone = self.table.filter(pc.equal(self.table[schema.REASON], "near-duplicate"))
+        if self.eta is None or not len(gone):
+            return None
+        return float(pc.mean(pc.greater(gone[schema.SIMILARITY], float(rounded(self.eta)))).as_py())
+
+    def why(self, id: str) -> str:
+        """One sentence on what became of a row. Raises InvalidArgument for an id that is not in the pool."""
+        rows = self.table.filter(pc.equal(self.table[schema.ID], id)).to_pylist()
+        if not rows:
+            raise InvalidArgument(f"id {id!r} is not in the pool of this selection ({len(self):,} rows)")
+        row = rows[0]
+        if row[schema.KEPT]:
+            for_whom = pc.sum(pc.equal(self.table[schema.DUPLICATE_OF], id)).as_py() or 0
+            return f"{id} is kept" + (f"; it stands for {for_whom} near-duplicates" if for_whom else "")
+        match row[schema.REASON]:
+            case "near-duplicate":
+                other, cosine = row[schema.DUPLICATE_OF], row[schema.SIMILARITY]
+                return f"{id} is dropped: near-duplicate of {other} (cosine {cosine:.4f}), which is kept"
+            case "outlier":
+                far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
+                return f"{id} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"
+            case reason:
+                return f"{id} is dropped: {reason}"
+
+    def filter(self, dataset: Dataset | IterableDataset, *, id_column: str = schema.ID) -> Subset | IterableDataset:
+        """The rows of `dataset` that are kept, in its order; joined on ids, never on row numbers, where it has ids.
+
+        dataset: the pool, as a Dataset or a stream. Raises Mismatch where it is not the pool that the selection was
+        made from, InvalidDataset where it has no id column although the pool had one.
+        """
+        return chosen(self, dataset, id_column)
+
+    def at(self, *, eta: float | None = None, retention: float | None = None) -> Selection:
+        """Another threshold or retention, looked up in the stored graph: no embeddings are read.
+
+        Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, or where eta is below
+        the lowest cosine that it holds.
+        """
+        if self.graph is None:
+            raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")
+        decision = self.graph.decide(eta=eta, retention=retention, pool=len(self))
+        settings = {**self.settings, "eta": eta, "retention": retention}
+        table = decided(self.table, decision)
+        return Selection(table, settings, self.origin, decision.eta, self.graph)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the selection to a folder, whole or not at all; an older selection there is replaced."""
+        folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()):
+            schema.Manifest.read(folder, "selection")  # never replace what is not a selection
+        with whole_folder(folder) as aside:
+            pq.write_table(self.table, aside / ROWS)
+            if self.graph is not None:
+                self.graph.save(aside)
+            self.manifest.write(aside)
+        return folder
+
+    @property
+    def manifest(self) -> schema.Manifest:
+        parents = {"pool": self.origin.fingerprint}
+        if self.origin.embeddings is not None:
+            parents["embeddings"] = self.origin.embeddings
+        details = {"summary": asdict(self.summary), "origin": asdict(self.origin), "notes": list(self.notes)}
+        return schema.Manifest(
+            "selection", self.fingerprint, {**self.settings, "found_eta": self.eta}, parents, details
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Selection:
+        """Raises IncompleteStore or Mismatch where the folder is not a selection."""
+        folder = Path(folder)
+        manifest = schema.Manifest.read(folder, "selection")
+        settings = dict(manifest.arguments)
+        eta = settings.pop("found_eta")
+        return cls(
+            pq.read_table(folder / ROWS),
+            settings,
+            Origin(**manifest.details["origin"]),
+            eta,
+            NearDuplicateGraph.load(folder),
+            tuple(manifest.details["notes"]),
+        )
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+        """Publish the selection (which rows, and why) as a data set of its own; returns its address."""
+        from meddel_hf.cards import push_selection
+
+        return push_selection(self, repo_id, private=private, token=token)
+
+
+def pool_table(
+    ids: Sequence[str],
+    rows: NDArray[np.int64],
+    decision: Decision,
+    outlier: NDArray[np.bool_],
+    cluster: NDArray[np.int64] | None,
+    distance: NDArray[np.float32] | None,
+) -> pa.Table:
+    """A selection's table. `ids` of the whole pool; all else is about its readable rows, whose numbers are `rows`."""
+    n = len(ids)
+    reason = np.full(n, "unreadable", object)
+    reason[rows] = "near-duplicate"
+    reason[rows[outlier]] = "outlier"
+    reason[rows[decision.kept]] = None
+    columns = {
+        schema.ID: pa.array(ids, pa.string()),
+        schema.KEPT: pa.array([r is None for r in reason], pa.bool_()),
+        schema.REASON: pa.array(reason, pa.string()),
+        schema.DUPLICATE_OF: pa.nulls(n, pa.string()),
+        schema.SIMILARITY: pa.nulls(n, pa.float32()),
+        schema.CLUSTER: _spread(n, rows, cluster, pa.int64()),
+        schema.DISTANCE: _spread(n, rows, distance, pa.float32()),
+    }
+    table = pa.table(columns)
+    return _with_duplicates(table, rows, decision)
+
+
+def decided(table: pa.Table, decision: Decision) -> pa.Table:
+    """`table` with the outcome of `decision`, which is about all rows of the pool; other reasons stay as they are."""
+    reason = np.asarray(table[schema.REASON].to_pylist(), object)
+    open_rows = np.isin(reason, ["unreadable", "outlier"], invert=True)
+    reason[open_rows] = "near-duplicate"
+    reason[open_rows & decision.kept] = None
+    columns = {name: table[name] for name in table.column_names}
+    columns[schema.KEPT] = pa.array([r is None for r in reason], pa.bool_())
+    columns[schema.REASON] = pa.array(reason, pa.string())
+    return _with_duplicates(pa.table(columns), np.arange(len(table)), decision)
+
+
+def _with_duplicates(table: pa.Table, rows: NDArray[np.int64], decision: Decision) -> pa.Table:
+    of = np.full(len(table), -1, np.int64)
+    similarity = np.zeros(len(table), np.float32)
+    known = decision.duplicate_of >= 0
+    of[rows[known]] = rows[decision.duplicate_of[known]]
+    similarity[rows[known]] = decision.similarity[known]
+    nothing = of < 0
+    index = table.schema.get_field_index
+    names = table[schema.ID].combine_chunks().take(pa.array(of, mask=nothing))
+    table = table.set_column(index(schema.DUPLICATE_OF), schema.DUPLICATE_OF, names)
+    return table.set_column(index(schema.SIMILARITY), schema.SIMILARITY, pa.array(similarity, mask=nothing))
+
+
+def _spread(n: int, rows: NDArray[np.int64], values: NDArray[Any] | None, kind: pa.DataType) -> pa.Array:
+    if values is None:
+        return pa.nulls(n, kind)
+    full, absent = np.zeros(n, values.dtype), np.ones(n, bool)
+    full[rows], absent[rows] = values, False
+    return pa.array(full, kind, mask=absent)

@@ -1,0 +1,119 @@
+"""MedDEL, the selector of arXiv 2401.17542: outliers go first, then near-duplicates."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from meddel_hf.embed import embed
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.rules import Rule
+from meddel_hf.selection import Selection
+from meddel_hf.selectors.protocol import Embeddings, Readable
+from meddel_hf.selectors.thinning import Thinning
+from meddel_hf.sweep import Curve
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+    from meddel_hf.subset import Subset
+
+
+@dataclass(frozen=True)
+class MedDEL:
+    """Data-effective selection: drop outliers, then all but one of each group of near-duplicates.
+
+    retention:      share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1].
+    eta:            or, instead, the cosine above which two rows are near-duplicates (Algorithm 1). In [-1, 1].
+    epsilon:        rows farther than this from their centroid are outliers (Euclidean between unit vectors, in [0, 2]);
+                    None turns the step off.
+    scope:          "cluster": rows are compared inside their cluster only, as in the paper; "pool": all with all.
+    keep:           which of a group stays: the one "closest" to the centroid (for scope="pool", to the pool's mean
+                    direction), the "farthest", or a "random" one.
+    rule:           "greedy": a row goes if a row that stays is above eta, so every dropped row has a kept neighbour;
+                    "semdedup": a row goes if any row before it is above eta.
+    subtract_mean:  subtract the pool's mean from the unit embeddings first; spreads out features of one narrow domain.
+    n_clusters:     "auto" for round(sqrt(n)).
+    max_iterations: above 1, survivors are clustered and thinned again until nothing more goes; with eta only.
+    seed:           of the clustering and of keep="random".
+    engine:         "pairs" stores the graph of near-duplicates, "blocks" none; "auto" takes the cheaper. Same result.
+    encoder:        name or path of the model that `filter` embeds with.
+
+    Source: arXiv 2401.17542, Section 3.2 and Algorithm 1.
+    """
+
+    retention: float | None = None
+    eta: float | None = None
+    epsilon: float | None = 0.9
+    scope: Literal["cluster", "pool"] = "cluster"
+    keep: Literal["closest", "farthest", "random"] = "closest"
+    rule: Rule = "greedy"
+    subtract_mean: bool = False
+    n_clusters: int | Literal["auto"] = "auto"
+    max_iterations: int = 1
+    seed: int = 0
+    engine: Literal["auto", "pairs", "blocks"] = "auto"
+    encoder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.eta is not None and self.retention is not None:
+            raise InvalidArgument(f"give eta or retention, not both (got eta={self.eta}, retention={self.retention})")
+        if self.retention is not None and not 0 < self.retention <= 1:
+            raise InvalidArgument(f"retention must be a fraction in (0, 1], got {self.retention}")
+        if self.eta is not None and not -1 <= self.eta <= 1:
+            raise InvalidArgument(f"eta must be a cosine in [-1, 1], got {self.eta}")
+        if self.epsilon is not None and not 0 <= self.epsilon <= 2:
+            raise InvalidArgument(
+                f"epsilon must be a distance in [0, 2], or None for no outlier step; got {self.epsilon}"
+            )
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InvalidArgument(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.n_clusters != "auto" and not (isinstance(self.n_clusters, int) and self.n_clusters >= 1):
+            raise InvalidArgument(f"n_clusters must be 'auto' or a number of at least 1, got {self.n_clusters!r}")
+        if self.max_iterations < 1:
+            raise InvalidArgument(f"max_iterations must be at least 1, got {self.max_iterations}")
+        if self.max_iterations > 1 and self.retention is not None:
+            raise InvalidArgument("max_iterations above 1 goes with eta: a retention is met exactly in one")
+
+    def select(self, embeddings: Embeddings) -> Selection:
+        """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
+
+        Raises InvalidEmbeddings for rows that are zero or not finite, InvalidArgument where eta and retention are both
+        missing or where more rows are asked for than survive the outlier step.
+        """
+        if self.eta is None and self.retention is None:
+            raise InvalidArgument("nothing says how much to keep: give MedDEL a retention or an eta")
+        return Thinning.begin(self, Readable.of(embeddings)).selection()
+
+    def sweep(self, embeddings: Embeddings, eta: Sequence[float]) -> Curve:
+        """Retention at each eta, from one search where the near-duplicates are sparse enough to be stored."""
+        if self.max_iterations > 1:
+            raise InvalidArgument("a sweep clusters once: leave max_iterations at 1")
+        lowest = replace(self, eta=min(eta), retention=None)
+        run = Thinning.begin(lowest, Readable.of(embeddings), passes=len(eta))
+        return Curve(tuple(run.at(replace(lowest, eta=value)) for value in sorted(eta)))
+
+    def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
+        """Embed, select and filter in one call, like `Dataset.filter`.
+
+        embeddings: folder in which to leave the embedding store; by default it is not kept.
+        """
+        if self.encoder is None:
+            raise InvalidArgument("filter embeds the data set: say with which model, MedDEL(..., encoder=ID_OR_PATH)")
+        if self.eta is None and self.retention is None:
+            raise InvalidArgument("nothing says how much to keep: give MedDEL a retention or an eta")
+        with tempfile.TemporaryDirectory() as scratch:
+            store = embed(dataset, self.encoder, embeddings or Path(scratch) / "embeddings")
+            return self.select(store).filter(dataset)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "scope": ("cluster", "pool"),
+    "keep": ("closest", "farthest", "random"),
+    "rule": ("greedy", "semdedup"),
+    "engine": ("auto", "pairs", "blocks"),
+}
