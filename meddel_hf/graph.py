@@ -18,7 +18,7 @@ from meddel_hf.neighbors import Rows
 from meddel_hf.pairs import Pairs
 from meddel_hf.rules import PairEngine
 
-_PAIRS, _ORDER, _SAMPLE = "pairs.parquet", "order.parquet", "density.parquet"
+_PAIRS, _ORDER = "pairs.parquet", "order.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,26 +27,24 @@ class NearDuplicateGraph:
 
     pairs: Pairs
     groups: Sequence[Rows]
-    sample: CosineSample
 
     @property
     def floor(self) -> float:
         """Lowest cosine that the graph answers for."""
         return self.pairs.floor
 
-    def decide(self, *, eta: float | None, retention: float | None, pool: int) -> Decision:
-        """The greedy rule at an eta, or at exactly round(retention * pool) rows."""
+    def decide(self, *, eta: float | None, retention: float | None, pool: int, density: CosineSample) -> Decision:
+        """The greedy rule at an eta, or at exactly round(retention * pool) rows; `density` says where to begin."""
         engine = PairEngine(self.pairs, pool, self.groups)
         if (eta is None) == (retention is None):
             raise InvalidArgument(f"give exactly one of eta and retention, got eta={eta}, retention={retention}")
         if eta is not None:
             return at_eta(engine, "greedy", eta)
         assert retention is not None
-        return at_count(engine, "greedy", rows_for(retention, pool, sum(map(len, self.groups))), self.sample)
+        return at_count(engine, "greedy", rows_for(retention, pool, sum(map(len, self.groups))), density)
 
     def save(self, folder: Path) -> None:
         self.pairs.save(folder / _PAIRS)
-        self.sample.save(folder / _SAMPLE)
         group = np.repeat(np.arange(len(self.groups)), [len(g) for g in self.groups])
         with whole_file(folder / _ORDER) as aside:
             pq.write_table(pa.table({"group": group, "row": np.concatenate(self.groups)}), aside)
@@ -59,7 +57,7 @@ class NearDuplicateGraph:
         order = pq.read_table(folder / _ORDER)
         group, row = order["group"].to_numpy(), order["row"].to_numpy()
         groups = np.split(row, np.flatnonzero(np.diff(group)) + 1)
-        return cls(Pairs.load(folder / _PAIRS), groups, CosineSample.load(folder / _SAMPLE))
+        return cls(Pairs.load(folder / _PAIRS), groups)
 
 
 def rows_for(retention: float, pool: int, most: int) -> int:

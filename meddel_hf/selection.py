@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.decide import Decision
+from meddel_hf.density import CosineSample
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.files import whole_folder
 from meddel_hf.graph import NearDuplicateGraph
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 ROWS = "rows.parquet"
+DENSITY = "density.parquet"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Selection:
     settings: the selector and its arguments.
     eta:      threshold that was used or, for a retention, found; None where the selector has none.
     graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
+    density:  sampled curves of near-duplicates over eta, or None where the selector compared nothing.
     notes:    sentences that the reader of the result should see.
     """
 
@@ -100,6 +103,7 @@ class Selection:
     origin: Origin
     eta: float | None = None
     graph: NearDuplicateGraph | None = None
+    density: CosineSample | None = None
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:
@@ -179,12 +183,12 @@ class Selection:
         Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, or where eta is below
         the lowest cosine that it holds.
         """
-        if self.graph is None:
+        if self.graph is None or self.density is None:
             raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")
-        decision = self.graph.decide(eta=eta, retention=retention, pool=len(self))
+        decision = self.graph.decide(eta=eta, retention=retention, pool=len(self), density=self.density)
         settings = {**self.settings, "eta": eta, "retention": retention}
         table = decided(self.table, decision)
-        return Selection(table, settings, self.origin, decision.eta, self.graph)
+        return Selection(table, settings, self.origin, decision.eta, self.graph, self.density)
 
     def save(self, folder: str | Path) -> Path:
         """Write the selection to a folder, whole or not at all; an older selection there is replaced."""
@@ -195,6 +199,8 @@ class Selection:
             pq.write_table(self.table, aside / ROWS)
             if self.graph is not None:
                 self.graph.save(aside)
+            if self.density is not None:
+                self.density.save(aside / DENSITY)
             self.manifest.write(aside)
         return folder
 
@@ -221,6 +227,7 @@ class Selection:
             Origin(**manifest.details["origin"]),
             eta,
             NearDuplicateGraph.load(folder),
+            CosineSample.load(folder / DENSITY) if (folder / DENSITY).is_file() else None,
             tuple(manifest.details["notes"]),
         )
 

@@ -120,14 +120,14 @@ class Thinning:
     def _told(self, decision: Decision, settings: MedDEL, graph: NearDuplicateGraph | None) -> Selection:
         table = pool_table(self.readable.ids, self.readable.rows, decision, self.outlier, self.cluster, self.distance)
         told = {"selector": "meddel", **{k: v for k, v in asdict(settings).items() if k not in ("engine", "encoder")}}
-        return Selection(table, told, self.readable.origin, decision.eta, graph, self._notes(settings))
+        return Selection(table, told, self.readable.origin, decision.eta, graph, self.sample, self._notes(settings))
 
     def _graph(self) -> NearDuplicateGraph | None:
         if self.pairs is None or self.settings.rule != "greedy":
             return None
         rows, pairs = self.readable.rows, self.pairs
         moved = Pairs(rows[pairs.first], rows[pairs.second], pairs.cosine, pairs.floor)
-        return NearDuplicateGraph(moved, [rows[group] for group in self.groups], self.sample)
+        return NearDuplicateGraph(moved, [rows[group] for group in self.groups])
 
     def _notes(self, settings: MedDEL) -> tuple[str, ...]:
         if settings.eta is None or self.sample.share_above(settings.eta) < _CONCENTRATED:

@@ -1,0 +1,248 @@
+"""`meddel`: the terminal. Every command is a thin layer over the Python API; nothing heavy is imported for --help."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import meddel_hf.embed as embedding
+from meddel_hf.errors import MedDELError
+
+if TYPE_CHECKING:
+    from meddel_hf.selection import Selection
+    from meddel_hf.selectors import MedDEL
+
+_TABLE_2 = (0.7, 0.75, 0.8, 0.85, 0.9)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `meddel`. Returns the exit status: 0, 2 after an error that one sentence explains, 130 after Ctrl-C."""
+    args = _parser().parse_args(arguments)
+    try:
+        return args.run(args) or 0
+    except MedDELError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: nothing half-written was left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough, as with `| head`
+        sys.stderr.close()
+        return 141
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "meddel",
+        description="Data-effective pre-training: pick the frames worth training on, and be told why the others went.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: object, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    add = command("demo", _demo, "run the main job on the 450 frames that the package carries").add_argument
+    add("--out", type=Path, default=Path("meddel-demo"), help="folder to write (default: meddel-demo)")
+
+    embedding.add_arguments(command("embed", embedding.run, "turn every frame of a pool into an embedding"))
+
+    select = command("select", _select, "choose frames, and say why each other one went")
+    add = select.add_argument
+    add("embeddings", metavar="DIR", help="folder that `meddel embed` wrote")
+    much = select.add_mutually_exclusive_group(required=True)
+    much.add_argument("--retention", type=float, help="share of the pool to keep, exactly; in (0, 1]")
+    much.add_argument("--eta", type=float, help="or: cosine above which two frames are near-duplicates")
+    add("--out", type=Path, required=True, help="folder to write")
+    add("--pool", metavar="POOL", help="where the frames are now, for the pictures (default: where they were embedded)")
+    add("--no-pictures", action="store_true", help="write no pictures")
+    _selector_arguments(select)
+
+    sweep = command("sweep", _sweep, "show how much stays at each of several etas (the paper's Table 2)")
+    add = sweep.add_argument
+    add("embeddings", metavar="DIR", help="folder that `meddel embed` wrote")
+    add("--eta", type=float, nargs="+", default=list(_TABLE_2), help="default: 0.7 0.75 0.8 0.85 0.9")
+    add("--csv", type=Path, metavar="FILE", help="write the table as CSV too")
+    _selector_arguments(sweep)
+
+    add = command("why", _why, "say what became of a frame").add_argument
+    add("selection", metavar="SEL", help="folder that `meddel select` wrote")
+    add("ids", metavar="ID", nargs="+", help="id of a frame")
+
+    add = command("filter", _filter, "write the kept frames as a data set that load_dataset opens").add_argument
+    add("selection", metavar="SEL", help="folder that `meddel select` wrote")
+    add("pool", metavar="POOL", help="the pool that was embedded: a folder of images, a data set folder or a Hub id")
+    add("--out", type=Path, required=True, help="folder to write")
+    add("--include", metavar="PATTERN", help="as in `meddel embed`")
+    add("--license", metavar="ID", help="licence to name in the card, such as cc-by-4.0")
+
+    add = command("push", _push, "publish a selection, a subset or the metric on the Hub").add_argument
+    add("path", metavar="PATH", help="folder that select or filter wrote, or the word 'normdel' for the metric's Space")
+    add("repo", metavar="USER/NAME", help="repository to create or update")
+    add("--private", action="store_true", default=None, help="create it private")
+
+    add = command("normdel", _normdel, "weigh a downstream score against the share of data kept").add_argument
+    add("performance", type=float, nargs="+", help="score as a fraction in [0, 1], such as mIoU")
+    add(
+        "--retention",
+        type=float,
+        nargs="+",
+        required=True,
+        help="share of the data kept, in (0, 1]; one, or one a score",
+    )
+    add("--alpha", type=float, default=1.0, help="weight of retention, above 0 (default: 1)")
+
+    command("install-metric", _install_metric, 'make evaluate.load("normdel") answer in any folder')
+    return parser
+
+
+def _selector_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--epsilon", type=_number_or_none, default=0.9, help="distance beyond which a frame is an outlier, or 'none'")
+    add("--scope", choices=("cluster", "pool"), default="cluster", help="compare inside clusters (the paper), or all")
+    add("--keep", choices=("closest", "farthest", "random"), default="closest", help="which of a group stays")
+    add("--rule", choices=("greedy", "semdedup"), default="greedy", help="which frames count as neighbours")
+    add("--subtract-mean", action="store_true", help="spread out the features of one narrow domain")
+    add("--n-clusters", type=_count_or_auto, default="auto", help="default: auto, the square root of the pool's size")
+    add("--max-iterations", type=int, default=1, help="cluster and thin again until nothing more goes (with --eta)")
+    add("--engine", choices=("auto", "pairs", "blocks"), default="auto", help="how to search; the result is the same")
+    add("--seed", type=int, default=0)
+
+
+def _selector(args: argparse.Namespace, retention: float | None = None, eta: float | None = None) -> MedDEL:
+    from meddel_hf.selectors import MedDEL
+
+    return MedDEL(
+        epsilon=args.epsilon,
+        scope=args.scope,
+        keep=args.keep,
+        rule=args.rule,
+        subtract_mean=args.subtract_mean,
+        n_clusters=args.n_clusters,
+        max_iterations=args.max_iterations,
+        seed=args.seed,
+        engine=args.engine,
+        retention=retention,
+        eta=eta,
+    )
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from meddel_hf.demo import run_demo
+
+    run_demo(args.out)
+
+
+def _select(args: argparse.Namespace) -> None:
+    selection = _selector(args, retention=args.retention, eta=args.eta).select(args.embeddings)
+    selection.save(args.out)
+    print(selection.summary)
+    for note in selection.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"\nwrote {args.out}/rows.parquet: every frame, its reason, and the frame that stands for it")
+    if not args.no_pictures:
+        _pictures(selection, args.out, args.pool or selection.origin.spec)
+
+
+def _pictures(selection: Selection, out: Path, spec: str | None) -> None:
+    from meddel_hf.pictures import draw_duplicates, draw_outliers, draw_retention
+    from meddel_hf.pool import load_pool
+
+    draw_retention(selection, out / "retention.png")
+    print(f"wrote {out}/retention.png: how much stays over eta")
+    if spec is None:
+        print("no contact sheets: say where the frames are with --pool", file=sys.stderr)
+        return
+    try:
+        pool = load_pool(spec)
+    except MedDELError as error:
+        print(f"no contact sheets: {error}", file=sys.stderr)
+        return
+    if draw_duplicates(selection, pool, out / "duplicates.png"):
+        print(f"wrote {out}/duplicates.png: the largest groups of near-duplicates, kept frame first")
+    if draw_outliers(selection, pool, out / "outliers.png"):
+        print(f"wrote {out}/outliers.png: the farthest outliers")
+
+
+def _sweep(args: argparse.Namespace) -> None:
+    curve = _selector(args).sweep(args.embeddings, args.eta)
+    print(curve)
+    for note in {note for selection in curve for note in selection.notes[:1]}:
+        print(f"note: {note}", file=sys.stderr)
+    if args.csv:
+        from pyarrow import csv
+
+        from meddel_hf.files import whole_file
+
+        with whole_file(args.csv) as aside:
+            csv.write_csv(curve.table, aside)
+
+
+def _why(args: argparse.Namespace) -> None:
+    from meddel_hf.selection import Selection
+
+    selection = Selection.load(args.selection)
+    for id in args.ids:
+        print(selection.why(id))
+
+
+def _filter(args: argparse.Namespace) -> None:
+    from meddel_hf.hub import save_subset
+    from meddel_hf.pool import load_pool
+    from meddel_hf.selection import Selection
+    from meddel_hf.subset import Subset
+
+    subset = Selection.load(args.selection).filter(load_pool(args.pool, include=args.include))
+    assert isinstance(subset, Subset)  # load_pool does not stream unless told to
+    facts = {"license": args.license} if args.license else {}
+    save_subset(subset, args.out, **facts)
+    print(f'wrote {len(subset):,} frames; open them with load_dataset("{args.out}", split="train")')
+
+
+def _push(args: argparse.Namespace) -> None:
+    if args.path == "normdel":
+        from meddel_hf.metric import push_metric
+
+        print(push_metric(args.repo))
+        return
+    from meddel_hf.hub import push
+
+    print(push(args.path, args.repo, private=args.private))
+
+
+def _normdel(args: argparse.Namespace) -> None:
+    from normdel import del_index, normdel
+
+    from meddel_hf.errors import InvalidArgument
+
+    scores, shares = args.performance, args.retention
+    if len(shares) == 1:
+        shares = shares * len(scores)
+    if len(shares) != len(scores):
+        raise InvalidArgument(f"{len(scores)} scores and {len(shares)} retentions: give one retention, or one a score")
+    try:
+        rows = [
+            (m, r, del_index(m, r, args.alpha), normdel(m, r, args.alpha)) for m, r in zip(scores, shares, strict=True)
+        ]
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
+    print(f"{'performance':>12}{'retention':>11}{'DEL':>9}{'NormDEL':>9}")
+    for row in rows:
+        print("{:>12.4f}{:>11.4f}{:>9.4f}{:>9.4f}".format(*row))
+
+
+def _install_metric(args: argparse.Namespace) -> None:
+    from meddel_hf.metric import install_metric
+
+    print(f'wrote {install_metric()}; evaluate.load("normdel") now answers in any folder')
+
+
+def _number_or_none(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)
+
+
+def _count_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
