@@ -14,7 +14,7 @@ from datasets import Dataset, load_dataset, utils
 from meddel_hf.embed import embed
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.hub import save_subset
-from meddel_hf.pictures import draw_duplicates, draw_outliers, draw_retention
+from meddel_hf.pictures import draw_duplicates, draw_retention
 from meddel_hf.selection import Selection
 from meddel_hf.selectors import MedDEL
 
@@ -43,16 +43,16 @@ def run_demo(out: Path) -> None:
         selections = [replace(SETTINGS, retention=retention).select(store) for retention in RETENTIONS]
         for selection in selections:
             print(_row(selection, pool, centers))
-        smallest = selections[0]
+        smallest, largest = selections[0], selections[-1]
         smallest.save(out / "selection")
-        draw_retention(selections[-1], out / "retention.png")
-        draw_duplicates(smallest, pool, out / "duplicates.png")
-        draw_outliers(smallest, pool, out / "outliers.png")
+        draw_retention(smallest, out / "retention.png")
+        draw_duplicates(smallest, pool, out / "duplicates-5.png")
+        draw_duplicates(largest, pool, out / "duplicates-50.png")
         subset = smallest.filter(pool)
         save_subset(subset, out / "subset", license=_LICENSE)
     dropped = smallest.table.filter(pc.equal(smallest.table["reason"], "near-duplicate"))["id"][0].as_py()
     print(f"\nwhy       {smallest.why(dropped)}")
-    print(f"wrote     {out}/selection, retention.png, duplicates.png, subset")
+    print(f"wrote     {out}/: selection, subset, retention.png, duplicates-5.png, duplicates-50.png")
     print(f'open it   load_dataset("{out}/subset", split="train")')
     print(f"took      {time.monotonic() - started:.0f} s")
 

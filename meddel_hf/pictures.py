@@ -41,15 +41,15 @@ def draw_retention(selection: Selection, path: Path) -> None:
     from matplotlib.figure import Figure
 
     s = selection.summary
+    floor = max(0.05, min(100 * s.retention, 5) / 2)  # per cent, where the vertical axis begins
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     if selection.density is not None:
         edges = np.linspace(-1, 1, len(selection.density.stay))
         estimate = selection.density.stay / s.pool
         axes.plot(edges, estimate * 100, color=_FAINT, linestyle="--", linewidth=1.2, label="estimate from 256 rows")
-        changing = edges[(estimate > estimate[0] * 1.02) & (estimate < estimate[-1] * 0.98)]
-        lowest = min([*changing[:1], s.eta if s.eta is not None else 1.0])
-        axes.set_xlim(max(-1, lowest - 0.05), 1.005)
+        visible = edges[estimate * 100 > floor]
+        axes.set_xlim(max(-1, min(visible[0], 0.95 if s.eta is None else s.eta) - 0.05), 1.005)
     if selection.graph is not None and selection.graph.floor < 0.99:
         etas = np.linspace(max(selection.graph.floor, -1), 0.99, _CURVE_POINTS)
         kept = [selection.at(eta=float(eta)).retention * 100 for eta in etas]
@@ -61,7 +61,7 @@ def draw_retention(selection: Selection, path: Path) -> None:
     axes.set_yscale("log")
     axes.set_yticks(_PERCENT, [f"{percent:g} %" for percent in _PERCENT])
     axes.minorticks_off()
-    axes.set_ylim(max(0.05, min(100 * s.retention, 5) / 2), 115)
+    axes.set_ylim(floor, 115)
     axes.set_xlabel("eta: cosine above which two frames are near-duplicates")
     axes.set_ylabel("share of the pool that stays")
     axes.set_title(f"{s.kept:,} of {s.pool:,} frames stay", loc="left")

@@ -38,7 +38,7 @@ class Origin:
     row_ids:     ids are row numbers, since the data set had no id column: only that very data set can be filtered.
     embeddings:  fingerprint of the embedding store, or None for a plain array.
     spec:        what was typed as POOL on the command line, or None.
-    encoder:     name of the encoder, or None.
+    encoder:     name of the encoder, or None; then its fingerprint.
     """
 
     fingerprint: str
@@ -46,6 +46,7 @@ class Origin:
     embeddings: str | None = None
     spec: str | None = None
     encoder: str | None = None
+    encoder_fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Summary:
     def __str__(self) -> str:
         lines = [("pool", f"{self.pool:,}")]
         lines += [
-            (name, f"-{count:,}")
+            (name, f"-{count:,}" if count else "0")
             for name, count in (
                 ("unreadable", self.unreadable),
                 ("outliers", self.outliers),

@@ -50,6 +50,7 @@ class Readable:
                 embeddings=store.fingerprint,
                 spec=store.pool_spec,
                 encoder=store.manifest.arguments.get("encoder"),
+                encoder_fingerprint=store.manifest.parents.get("encoder"),
             )
             return cls(store.embeddings, store.rows, store.pool_ids, origin)
         array = np.asarray(embeddings)
