@@ -66,6 +66,10 @@ class CosineSample:
         """The greatest edge at which `kept` rows stay at most, in [-1, 1]."""
         return float(_EDGES[max(0, int(np.searchsorted(self.stay, kept, side="right")) - 1)])
 
+    def floor_for(self, pairs: float) -> float:
+        """The lowest edge with at most so many pairs at or above it, in [-1, 1]."""
+        return float(_EDGES[min(_BINS, int(np.searchsorted(-self.pairs, -pairs, side="left")))])
+
     def save(self, path: Path) -> None:
         with whole_file(path) as aside:
             pq.write_table(pa.table({"eta": _EDGES, "stay": self.stay, "pairs": self.pairs}), aside)

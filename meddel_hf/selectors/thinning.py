@@ -190,6 +190,8 @@ def _engine(
         by_blocks = compared * per_pair * (2 * share * (1 - share / 2) * passes + 2 * share * (1 - share))
         if expected > most or (n > _SMALL and by_pairs > by_blocks):
             return None, blocks
+    if n <= _SMALL:  # a few more pairs, and the graph answers for lower etas too
+        floor = min(floor, sample.floor_for(most / 4))
     pairs = pairs_within(vectors, groups, floor, most)
     if pairs is None and settings.engine == "pairs":
         raise InvalidArgument(
