@@ -170,8 +170,9 @@ def _pictures(selection: Selection, out: Path, spec: str | None) -> None:
 def _sweep(args: argparse.Namespace) -> None:
     curve = _selector(args).sweep(args.embeddings, args.eta)
     print(curve)
-    for note in {note for selection in curve for note in selection.notes[:1]}:
-        print(f"note: {note}", file=sys.stderr)
+    notes = [note for selection in curve for note in selection.notes]
+    if notes:  # the lowest eta's says it best
+        print(f"note: {notes[0]}", file=sys.stderr)
     if args.csv:
         from pyarrow import csv
 

@@ -51,8 +51,10 @@ def draw_retention(selection: Selection, path: Path) -> None:
         visible = edges[estimate * 100 > floor]
         axes.set_xlim(max(-1, min(visible[0], 0.95 if s.eta is None else s.eta) - 0.05), 1.005)
     if selection.graph is not None and selection.graph.floor < 0.99:
-        etas = np.linspace(max(selection.graph.floor, -1), 0.99, _CURVE_POINTS)
-        kept = [selection.at(eta=float(eta)).retention * 100 for eta in etas]
+        etas = [float(eta) for eta in np.linspace(selection.graph.floor, 0.99, _CURVE_POINTS)]
+        kept = [selection.at(eta=eta).retention * 100 for eta in etas]
+        if s.eta is not None and s.eta < etas[0]:
+            etas, kept = [s.eta, *etas], [s.retention * 100, *kept]
         axes.plot(etas, kept, color="#2a5caa", marker="o", markersize=3.5, label="exact, from the stored graph")
     if s.eta is not None:
         axes.plot(
