@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +24,6 @@ from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.schema import ID, IMAGE
 
 if TYPE_CHECKING:
-    import torch
     from accelerate import PartialState
     from datasets import Dataset, IterableDataset
 
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from meddel_hf.modeling import Encoder, Pooling, Precision
     from meddel_hf.pool import Pool
     from meddel_hf.store import EmbeddingStore, Shard, StoreWriter
-
-_LONGEST_WAIT = timedelta(days=30)  # one process may have hours more to do than another
 
 
 def embed(
@@ -74,18 +70,23 @@ def embed(
     """
     from meddel_hf.modeling import load_encoder
     from meddel_hf.pool import Pool
+    from meddel_hf.processes import computing_device, decoding_workers, launched_processes
     from meddel_hf.store import EmbeddingStore, StoreWriter
 
     for name, value, least in (("batch_size", batch_size, 1), ("shard_rows", shard_rows, 1)):
         if value < least:
             raise InvalidArgument(f"{name} must be at least {least}, got {value}")
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
-    processes = _processes(device)
-    workers = _workers(num_workers, processes)
+    processes = launched_processes(device)
+    workers = decoding_workers(num_workers, processes)
     model = load_encoder(
-        str(encoder), pooling=pooling, precision=precision, device=_device(device, processes), revision=revision,
+        str(encoder),
+        pooling=pooling,
+        precision=precision,
+        device=computing_device(device, processes),
+        revision=revision,
         trust_remote_code=trust_remote_code,
-    )  # fmt: skip
+    )
     arguments = {
         "encoder": str(encoder), "revision": revision, "pool": pool_spec, "pooling": pooling,
         "precision": model.precision, "device": model.device.type, "batch_size": batch_size, "shard_rows": shard_rows,
@@ -220,46 +221,6 @@ def _plain(preprocessing: Any) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(preprocessing).items()}
 
 
-def _processes(device: str) -> PartialState:
-    """The processes that Accelerate launched, or this one alone."""
-    import torch
-    from accelerate import PartialState
-
-    launched = "LOCAL_RANK" in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1
-    on_cpu = launched and (device == "cpu" or _told_to_use_cpu() or not torch.accelerator.is_available())
-    return PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
-
-
-def _told_to_use_cpu() -> bool:
-    """True under `accelerate launch --cpu`."""
-    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-
-
-def _device(device: str, processes: PartialState) -> torch.device:
-    import torch
-
-    if device == "auto":
-        return torch.device("cpu") if _told_to_use_cpu() else processes.device
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise InvalidArgument(f"device {device!r} is not known to torch: expected auto, cpu or cuda") from error
-    if wanted.type != "cpu" and not torch.accelerator.is_available():
-        raise InvalidArgument(f"device {device!r} was asked for, and torch finds no GPU: leave device at auto")
-    return processes.device if wanted.index is None and wanted.type == processes.device.type else wanted
-
-
-def _workers(num_workers: int | str, processes: PartialState) -> int:
-    """Decoding processes: a GPU needs many to be kept busy; a processor needs its cores for the model."""
-    if num_workers != "auto":
-        if not isinstance(num_workers, int) or num_workers < 0:
-            raise InvalidArgument(f"num_workers must be 0 or more, or 'auto', got {num_workers!r}")
-        return num_workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = cores // int(os.environ.get("LOCAL_WORLD_SIZE", processes.num_processes)) or 1
-    return max(1, min(4, share // 4) if processes.device.type == "cpu" else min(16, share - 1))
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `meddel embed` and `python -m meddel_hf.embed`."""
     add = parser.add_argument
@@ -284,6 +245,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what `add_arguments` asked for. Returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
     from meddel_hf.pool import load_pool
+    from meddel_hf.processes import leave
 
     try:
         embed(
@@ -301,19 +263,12 @@ def run(args: argparse.Namespace) -> int:
         print("\ninterrupted: finished shards are kept, and the same command goes on from there", file=sys.stderr)
         return 130
     finally:
-        _leave_process_group()
+        leave()
     return 0
 
 
 def _number_or_auto(text: str) -> int | str:
     return text if text == "auto" else int(text)
-
-
-def _leave_process_group() -> None:
-    import torch.distributed
-
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -82,6 +83,8 @@ def load_encoder(
         raise InvalidArgument(f"pooling must be one of {', '.join(get_args(Pooling))}, got {pooling!r}")
     device = torch.device(device)
     resolved = resolve_precision(precision, device)
+    if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).is_dir():
+        raise InvalidArgument(f"encoder {name_or_path!r} is not a folder: expected one with config.json, or a Hub id")
     with _quiet_transformers(), _explained(name_or_path):
         model, config = _load_model(name_or_path, revision, trust_remote_code)
         preprocessing = Preprocessing.from_pretrained(name_or_path, model_type=config.model_type, revision=revision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -206,14 +207,15 @@ def _no_such_split(path: str, split: str, splits: Iterable[str]) -> str:
 
 
 def _why_not_opened(path: str, config: str | None, error: Exception) -> str:
-    if isinstance(error, ValueError):  # load_dataset_builder: the configuration is missing, or unknown
-        configs = get_dataset_config_names(path)
-        if config not in configs and len(configs) > 1:
-            found = f"has no configuration {config!r}" if config else "has several configurations"
-            return f"{path} {found}: choose one with ':name' from {', '.join(configs)}"
-    return (
-        f"{path} cannot be opened as a data set: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-    )
+    configs: list[str] = []
+    if isinstance(error, ValueError):  # from load_dataset_builder: the configuration is missing, or unknown
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            configs = get_dataset_config_names(path)
+    if config not in configs and len(configs) > 1:
+        found = f"has no configuration {config!r}" if config else "has several configurations"
+        return f"{path} {found}: choose one with ':name' from {', '.join(configs)}"
+    found = "" if Path(path).is_dir() else "is no folder here and "
+    return f"{path} {found}cannot be opened as a data set: {(str(error) or type(error).__name__).splitlines()[0]}"
 
 
 def _undecoded(dataset: Any, image_column: str) -> Any:
