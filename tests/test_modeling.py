@@ -296,7 +296,7 @@ def test_a_network_without_patches_is_refused(tmp_path):
 
 
 def test_one_sentence_for_what_is_not_there(tmp_path):
-    with pytest.raises(InvalidArgument, match="'./nowhere/at-all' is not a folder"):
+    with pytest.raises(InvalidArgument, match=r"nowhere/at-all.* is not a folder"):
         load_encoder("./nowhere/at-all")
     ViTModel(ViTConfig(**SMALL)).save_pretrained(tmp_path)
     with pytest.raises(InvalidArgument, match=r"no preprocessor_config\.json"):
