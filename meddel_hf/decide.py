@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.density import CosineSample
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors import Rows
 from meddel_hf.rules import Engine, Pass, Rule, apply
 
@@ -41,8 +42,13 @@ def at_count(engine: Engine, rule: Rule, target: int, sample: CosineSample) -> D
     """Keep exactly `target` of the rows in groups.
 
     The largest eta found that keeps no more decides; then the free places go to the dropped rows least similar to what
-    that eta keeps (equals: keep order).
+    that eta keeps (equals: keep order). Raises InvalidArgument where there are more groups than rows to keep.
     """
+    if target < len(engine.groups):
+        raise InvalidArgument(
+            f"{target:,} rows are fewer than the {len(engine.groups):,} clusters, and each of them keeps one at least: "
+            'ask for more rows or fewer clusters (n_clusters), or compare over the whole pool (scope="pool")'
+        )
     eta, done = largest_eta(engine, rule, target, sample)
     kept = done.kept.copy()
     where, similarity = engine.nearest_kept(kept)

@@ -145,10 +145,12 @@ class Vectors:
         unsure = np.flatnonzero(~above & (top >= float(threshold) - margin))
         if len(unsure):
             part = tile[torch.from_numpy(unsure)]
-            r, c = candidates(part, torch.full((len(unsure),), float(threshold) - margin))
-            if len(r) > _GATHER_UP_TO * part.numel():
+            limit = torch.full((len(unsure),), float(threshold) - margin)
+            few = few_candidates(part, limit, int(_GATHER_UP_TO * part.numel()))
+            if few is None:
                 above[unsure] = self.any_above(rows[unsure], cols, eta, _NEXT[tier])
             else:
+                r, c = few
                 hit = self.exact(rows[unsure][r], self, cols[c]) > threshold
                 above[unsure[r[hit]]] = True
         return above
@@ -169,10 +171,13 @@ def nearest(
         part = cols[c : c + TILE]
         panel = reference.panel(part, tier)
         for r in range(0, len(rows), BLOCK):
-            here = slice(r, r + BLOCK)
+            # No cosine exceeds 1: a row that has found an exact copy is done.
+            here = r + np.flatnonzero(best[r : r + BLOCK] < 1)
+            if not len(here):
+                continue
             at, value = _nearest_in_tile(queries, rows[here], reference, part, panel, best[here], tier)
             better = value > best[here]
-            best[here][better], where[here][better] = value[better], at[better] + c
+            best[here[better]], where[here[better]] = value[better], at[better] + c
     return where, best
 
 
@@ -197,14 +202,19 @@ def _nearest_in_tile(
     live = np.flatnonzero((top >= limit).numpy())
     if not len(live):
         return at, value
-    index = torch.from_numpy(live)
-    part = tile[index]
-    r, c = candidates(part, limit[index])
-    if len(r) > _GATHER_UP_TO * part.numel() and len(r) > 2 * len(live):
-        higher = _NEXT[tier]
-        panel = reference.panel(cols, higher)
-        at[live], value[live] = _nearest_in_tile(queries, rows[live], reference, cols, panel, floor[live], higher)
+    part, limit = tile[torch.from_numpy(live)], limit[torch.from_numpy(live)]
+    few = few_candidates(part, limit, max(int(_GATHER_UP_TO * part.numel()), 2 * len(live)))
+    if few is None:
+        # In a crowd of copies the first candidate may already have cosine 1, which none exceeds.
+        at[live] = (part.float() >= limit[:, None]).numpy().argmax(axis=1)
+        value[live] = queries.exact(rows[live], reference, cols[at[live]])
+        live = live[value[live] < 1]
+        if len(live):
+            higher = _NEXT[tier]
+            panel = reference.panel(cols, higher)
+            at[live], value[live] = _nearest_in_tile(queries, rows[live], reference, cols, panel, floor[live], higher)
         return at, value
+    r, c = few
     cosine = queries.exact(rows[live][r], reference, cols[c])
     # Best first within each row, the earlier column of equals: then the first entry of each row is the answer.
     order = np.lexsort((c, -cosine, r))
@@ -215,11 +225,31 @@ def _nearest_in_tile(
 
 def candidates(tile: torch.Tensor, limit: torch.Tensor) -> tuple[Rows, Rows]:
     """Positions (row, column) in row-major order where tile[row, column] >= limit[row] (a float32 comparison)."""
-    height, width = tile.shape
-    whole = width - width % _CHUNK
+    return _listed(tile, limit, *_chunks_with_any(tile, limit))
+
+
+def few_candidates(tile: torch.Tensor, limit: torch.Tensor, most: int) -> tuple[Rows, Rows] | None:
+    """As `candidates`, or None where there are more than `most`; a crowd is noticed before it is listed."""
+    r, k = _chunks_with_any(tile, limit)
+    if len(r) > most:
+        return None
+    rows, cols = _listed(tile, limit, r, k)
+    return None if len(rows) > most else (rows, cols)
+
+
+def _chunks_with_any(tile: torch.Tensor, limit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(row, chunk) of each whole chunk of 64 columns that holds a candidate."""
     # Most chunks hold nothing: one pass over their maxima is ten times cheaper than a search of every element.
-    chunks = tile[:, :whole].reshape(height, whole // _CHUNK, _CHUNK)
+    whole = tile.shape[1] - tile.shape[1] % _CHUNK
+    chunks = tile[:, :whole].reshape(len(tile), whole // _CHUNK, _CHUNK)
     r, k = (chunks.amax(dim=2).float() >= limit[:, None]).nonzero(as_tuple=True)
+    return r, k
+
+
+def _listed(tile: torch.Tensor, limit: torch.Tensor, r: torch.Tensor, k: torch.Tensor) -> tuple[Rows, Rows]:
+    width = tile.shape[1]
+    whole = width - width % _CHUNK
+    chunks = tile[:, :whole].reshape(len(tile), whole // _CHUNK, _CHUNK)
     hit, offset = (chunks[r, k].float() >= limit[r, None]).nonzero(as_tuple=True)
     rows, cols = r[hit], k[hit] * _CHUNK + offset
     if whole < width:

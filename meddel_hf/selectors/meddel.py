@@ -36,7 +36,8 @@ class MedDEL:
     rule:           "greedy": a row goes if a row that stays is above eta, so every dropped row has a kept neighbour;
                     "semdedup": a row goes if any row before it is above eta.
     subtract_mean:  subtract the pool's mean from the unit embeddings first; spreads out features of one narrow domain.
-    n_clusters:     "auto" for round(sqrt(n)).
+    n_clusters:     "auto" for round(sqrt(n)), or the number of rows to keep where that is less: a cluster keeps one at
+                    least.
     max_iterations: above 1, survivors are clustered and thinned again until nothing more goes; with eta only.
     seed:           of the clustering and of keep="random".
     engine:         "pairs" stores the graph of near-duplicates, "blocks" none; "auto" takes the cheaper. Same result.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf import schema
+from meddel_hf.errors import InvalidEmbeddings
 from meddel_hf.selection import Origin, Selection
 from meddel_hf.store import EmbeddingStore
 
@@ -54,6 +55,8 @@ class Readable:
             )
             return cls(store.embeddings, store.rows, store.pool_ids, origin)
         array = np.asarray(embeddings)
+        if array.ndim != 2:
+            raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
         content = schema.fingerprint(str(array.shape), str(array.dtype), np.ascontiguousarray(array).tobytes())
-        ids = [str(row) for row in range(len(array))] if array.ndim else []
+        ids = [str(row) for row in range(len(array))]
         return cls(array, np.arange(len(ids)), ids, Origin(content, row_ids=True))

@@ -64,8 +64,7 @@ class Thinning:
         n = len(vectors)
         outlier, labels, distances = np.zeros(n, bool), None, None
         if settings.epsilon is not None or settings.scope == "cluster":
-            k = None if settings.n_clusters == "auto" else settings.n_clusters
-            clusters = cluster(vectors, rows, k, settings.seed)
+            clusters = cluster(vectors, rows, _n_clusters(settings, len(readable.ids), len(rows)), settings.seed)
             labels, distances = np.zeros(n, np.int64), np.zeros(n, np.float32)
             labels[rows], distances[rows] = clusters.label, distance(clusters.cosine)
             if settings.epsilon is not None:
@@ -137,6 +136,16 @@ class Thinning:
             "embeddings are so concentrated that an eta says little. Ask for a retention instead, or spread them out "
             "with subtract_mean or another pooling.",
         )
+
+
+def _n_clusters(settings: MedDEL, pool: int, rows: int) -> int:
+    """round(sqrt(rows)) for "auto"; but no more than the rows to keep, since every cluster keeps one at least."""
+    if settings.n_clusters != "auto":
+        return settings.n_clusters
+    most = rows
+    if settings.scope == "cluster" and settings.retention is not None:
+        most = rows_for(settings.retention, pool, rows)
+    return min(most, max(1, round(rows**0.5)))
 
 
 def _groups(
