@@ -58,12 +58,10 @@ def chosen(selection: Selection, dataset: Dataset | IterableDataset, id_column: 
     ids = dataset.with_format("arrow")[id_column][:].to_pylist()
     pool = set(selection.table[schema.ID].to_pylist())
     unknown = [i for i in ids if i not in pool]
-    if unknown or len(ids) != len(pool):
-        found = (
-            f"{len(unknown):,} ids that are not in the pool, such as {unknown[0]!r}"
-            if unknown
-            else f"{len(ids):,} rows"
-        )
+    if unknown or len(ids) != len(pool) or len(set(ids)) != len(pool):
+        found = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own"
+        if unknown:
+            found = f"{len(unknown):,} ids that are not in the pool, such as {unknown[0]!r}"
         raise Mismatch(
             f"the data set is not the pool that this selection was made from ({len(pool):,} rows): it has {found}; "
             "filter the pool itself"

@@ -119,16 +119,16 @@ def antipodal(n: int, d: int, seed: int = 0) -> np.ndarray:
 
 
 INPUTS = {
-    "noise": lambda: noise(90, 12),
-    "clumps": lambda: clumps(110, 24),
-    "integers": lambda: integers(100),
-    "copies": lambda: copies(80, 16),
-    "all equal": lambda: np.full((70, 7), 0.3, np.float32),
-    "near equal": lambda: near_equal(70, 20),
-    "antipodal": lambda: antipodal(80, 4),
-    "one number each": lambda: noise(60, 1),
+    "noise": lambda: noise(60, 12),
+    "clumps": lambda: clumps(70, 24),
+    "integers": lambda: integers(80),
+    "copies": lambda: copies(60, 16),
+    "all equal": lambda: np.full((50, 7), 0.3, np.float32),
+    "near equal": lambda: near_equal(50, 20),
+    "antipodal": lambda: antipodal(60, 4),
+    "one number each": lambda: noise(40, 1),
     "two rows": lambda: noise(2, 5),
     "one row": lambda: noise(1, 5),
-    "concentrated": lambda: (noise(90, 32) * 0.3 + 1).astype(np.float32),
+    "concentrated": lambda: (noise(60, 32) * 0.3 + 1).astype(np.float32),
 }
-ETAS = (-1.0, -0.5, 0.5, 0.6, 0.8, 0.95, 1 - 2**-23, 1 - 2**-24, 1.0)
+ETAS = (-1.0, -0.5, 0.5, 0.8, 0.95, 1 - 2**-23, 1 - 2**-24, 1.0)

@@ -15,7 +15,7 @@ from meddel_hf.pairs import Pairs, pairs_between, pairs_within
 SCREENS = ["float32", "bfloat16"]
 
 
-@pytest.fixture(params=[(1024, 4096), (10, 30)], ids=str)
+@pytest.fixture(params=[(1024, 4096), (16, 48)], ids=str)
 def tiles(request, monkeypatch):
     for module in (neighbors, pairs_module):
         monkeypatch.setattr(module, "BLOCK", request.param[0])
@@ -39,7 +39,7 @@ def test_pairs_within_groups(name, screen, tiles):
     x = oracle.INPUTS[name]()
     vectors, cosine = Vectors.prepare(x, screen=screen), oracle.cosines(x)
     for groups in ([np.random.default_rng(0).permutation(len(x))], in_three(len(x))):
-        for eta in (-1.0, 0.5, 0.8, 1 - 2**-24, 1.0):
+        for eta in (-1.0, 0.5, 0.8, 1 - 2**-24):
             found = pairs_within(vectors, groups, eta)
             assert as_dict(found) == oracle.pairs(cosine, groups, eta), eta
             assert found.floor == eta

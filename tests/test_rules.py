@@ -19,7 +19,7 @@ from meddel_hf.pairs import pairs_within
 from meddel_hf.rules import BlockEngine, PairEngine, apply
 
 SCREENS = ["float32", "bfloat16"]
-TILES = [(1024, 4096), (9, 40)]
+TILES = [(1024, 4096), (16, 48)]
 
 
 def set_tiles(patch, block: int, tile: int) -> None:

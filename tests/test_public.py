@@ -1,0 +1,39 @@
+"""The public names: exactly those that are documented, and nothing heavy until one is used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import meddel_hf
+
+DOCUMENTED = ["EmbeddingStore", "MedDEL", "MedDELError", "Selection", "embed"]
+
+
+def test_all_is_what_is_documented():
+    assert meddel_hf.__all__ == DOCUMENTED
+    assert dir(meddel_hf) == DOCUMENTED
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_every_name_imports(name):
+    # `embed` is found as its module, once that is imported; it is called alike.
+    code = f"from meddel_hf import {name} as it; print(it.__name__, callable(it), bool(it.__doc__))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() in ([name, "True", "True"], [f"meddel_hf.{name}", "True", "True"]), done.stderr
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'meddel_hf' has no attribute 'nothing'"):
+        meddel_hf.nothing  # noqa: B018
+    with pytest.raises(ImportError):
+        from meddel_hf import nothing  # noqa: F401
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = ["torch", "datasets", "transformers", "numpy", "pyarrow", "matplotlib", "PIL", "accelerate", "evaluate"]
+    code = f"import sys, meddel_hf; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
