@@ -52,11 +52,10 @@ def chosen(selection: Selection, dataset: Dataset | IterableDataset, id_column: 
             f"the data set has no column {id_column!r} (it has {', '.join(dataset.column_names)}): "
             "name the column that holds the pool's ids with id_column="
         )
+    pool, kept = set(selection.table[schema.ID].to_pylist()), set(selection.kept)
     if isinstance(dataset, IterableDataset):
-        kept = set(selection.kept)
-        return dataset.filter(lambda row: row[id_column] in kept)
-    ids = dataset.with_format("arrow")[id_column][:].to_pylist()
-    pool = set(selection.table[schema.ID].to_pylist())
+        return dataset.filter(lambda row: _stays(str(row[id_column]), pool, kept))
+    ids = [str(i) for i in dataset.with_format("arrow")[id_column][:].to_pylist()]  # embeddings have them as strings
     unknown = [i for i in ids if i not in pool]
     if unknown or len(ids) != len(pool) or len(set(ids)) != len(pool):
         found = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own"
@@ -66,8 +65,16 @@ def chosen(selection: Selection, dataset: Dataset | IterableDataset, id_column: 
             f"the data set is not the pool that this selection was made from ({len(pool):,} rows): it has {found}; "
             "filter the pool itself"
         )
-    kept = set(selection.kept)
     return Subset.of(dataset.select([row for row, i in enumerate(ids) if i in kept]), selection)
+
+
+def _stays(id: str, pool: set[str], kept: set[str]) -> bool:
+    if id not in pool:
+        raise Mismatch(
+            f"the stream holds the id {id!r}, which is not in the pool that this selection was made from ({len(pool):,} "
+            "rows): filter the pool itself"
+        )
+    return id in kept
 
 
 def _by_row(selection: Selection, dataset: Dataset | IterableDataset) -> Subset:

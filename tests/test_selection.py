@@ -145,10 +145,28 @@ def test_filtering_a_stream_joins_on_ids(selection):
     assert [row["number"] for row in selection.filter(generated)] == expected[::-1]
 
 
+def test_whole_numbers_are_ids_too(tmp_path):
+    """Embedding takes them as strings; the data set still has them as numbers."""
+    vectors, numbers_of = oracle.clumps(9, 4), [7, 3, 10, 11, 4, 5, 6, 99, 1]
+    writer = StoreWriter.begin(tmp_path / "e", {"encoder": "a", "pool": None, "revision": None}, {"pool": "p"})
+    writer.write(Shard(0, 0, [str(i) for i in numbers_of], [None] * 9, vectors))
+    chosen = MedDEL(retention=0.5, epsilon=None).select(writer.finish(dim=4, row_ids=False))
+    dataset = Dataset.from_dict({"id": numbers_of})
+    expected = [int(i) for i in chosen.kept]
+    assert chosen.filter(dataset)["id"][:] == expected
+    assert [row["id"] for row in chosen.filter(dataset.to_iterable_dataset())] == expected
+
+
+def test_a_stream_of_another_pool_is_refused_when_it_shows(selection):
+    stream = pool([*IDS[:-1], "frame/99"]).to_iterable_dataset()
+    with pytest.raises(Mismatch, match="the stream holds the id 'frame/99', which is not in the pool"):
+        list(selection.filter(stream))
+
+
 def test_another_pool_is_refused(selection):
     with pytest.raises(Mismatch, match=r"not the pool .*\(30 rows\): it has 1 ids .* such as 'frame/99'"):
         selection.filter(pool([*IDS[:-1], "frame/99"]))
-    with pytest.raises(Mismatch, match="it has 29 rows, .* filter the pool itself"):
+    with pytest.raises(Mismatch, match=r"it has 29 rows, .* filter the pool itself"):
         selection.filter(pool(IDS[:-1]))
     with pytest.raises(Mismatch, match="it has 31 rows"):
         selection.filter(pool([*IDS, IDS[0]]))
