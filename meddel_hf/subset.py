@@ -71,7 +71,7 @@ def chosen(selection: Selection, dataset: Dataset | IterableDataset, id_column: 
 def _stays(id: str, pool: set[str], kept: set[str]) -> bool:
     if id not in pool:
         raise Mismatch(
-            f"the stream holds the id {id!r}, which is not in the pool that this selection was made from ({len(pool):,} "
+            f"the stream holds the id {id!r}, which is not in the pool of this selection ({len(pool):,} "
             "rows): filter the pool itself"
         )
     return id in kept

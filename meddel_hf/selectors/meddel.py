@@ -94,6 +94,8 @@ class MedDEL:
         """Retention at each eta, from one search where the near-duplicates are sparse enough to be stored."""
         if self.max_iterations > 1:
             raise InvalidArgument("a sweep clusters once: leave max_iterations at 1")
+        if not len(eta):
+            raise InvalidArgument("a sweep needs at least one eta, such as eta=[0.7, 0.8, 0.9]")
         lowest = replace(self, eta=min(eta), retention=None)
         run = Thinning.begin(lowest, Readable.of(embeddings), passes=len(eta))
         return Curve(tuple(run.at(replace(lowest, eta=value)) for value in sorted(eta)))
