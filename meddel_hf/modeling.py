@@ -164,8 +164,8 @@ def _normalised(
     mean, std = (
         torch.tensor(values, device=device).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
     )
-    channels_first = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
-    return ((channels_first * preprocessing.scale - mean) / std).to(dtype).contiguous()
+    channels_first = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).contiguous().float()
+    return channels_first.mul_(preprocessing.scale).sub_(mean).div_(std).to(dtype)  # in place: this is 4 % of a batch
 
 
 def _measure(
