@@ -31,6 +31,7 @@ from transformers import (
     ViTMAEForPreTraining,
     ViTModel,
 )
+from transformers.trainer_utils import get_last_checkpoint
 
 FRAMES = ("PolypGen2021_MultiCenterData_v3/data_C*/images_C*/*.jpg", "Gastrovision/*/*.jpg")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as every ViT processor has them
@@ -130,8 +131,13 @@ def set_positions(model: ViTMAEForPreTraining) -> None:
     transformers 5.23 leaves both all zero in a model made from a config (its weight initialisation overwrites the
     decoder's and skips the encoder's); the decoder then cannot know which patch it is to paint.
     """
-    for table in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+    for table in position_tables(model):
         table.data.copy_(sine_positions(IMAGE_SIZE // PATCH, table.shape[-1]))
+
+
+def position_tables(model: ViTMAEForPreTraining) -> tuple[Tensor, Tensor]:
+    """Of the encoder and of the decoder: (1, 1 + patches, width) each."""
+    return model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed
 
 
 def sine_positions(side: int, width: int) -> Tensor:
@@ -165,7 +171,8 @@ def train(args: argparse.Namespace) -> None:
     """Write a checkpoint to args.out every args.save_every samples; the last one ends the decay of the rate."""
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
-    model = ContrastiveMAE(encoder_config(), args.contrast)
+    checkpoint = get_last_checkpoint(args.out) if args.resume is True else args.resume
+    model = resumed(checkpoint, args.contrast) if checkpoint else ContrastiveMAE(encoder_config(), args.contrast)
     steps = args.samples // args.batch
     settings = TrainingArguments(
         output_dir=str(args.out),
@@ -190,8 +197,21 @@ def train(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     Trainer(model, settings, data_collator=collate, train_dataset=FrameViews(args.raw)).train(
-        resume_from_checkpoint=args.resume
+        resume_from_checkpoint=checkpoint
     )
+
+
+def resumed(checkpoint: str, contrast: float) -> ContrastiveMAE:
+    """The model of a checkpoint, for `Trainer` to go on with.
+
+    `Trainer` of transformers 5.23 loads a checkpoint by the names in its file, which are older than those of ViTMAE's
+    layers: these would stay random, with no more than a warning. `from_pretrained` translates the names, but makes the
+    fixed positions trainable.
+    """
+    model = ContrastiveMAE.from_pretrained(checkpoint, contrast=contrast, dtype=torch.float32)
+    for table in position_tables(model):
+        table.requires_grad_(False)
+    return model
 
 
 def export(checkpoint: Path, out: Path) -> None:

@@ -85,6 +85,13 @@ def test_weights_are_safetensors_only() -> None:
         assert all(torch.isfinite(weights.get_tensor(name)).all() for name in weights.keys())  # noqa: SIM118
 
 
+def test_encoder_knows_where_a_patch_lies() -> None:
+    """A ViTMAE that transformers 5.23 makes from a config has positions that are all zero, and keeps them so."""
+    with safe_open(ENCODER / "model.safetensors", framework="pt") as weights:
+        positions = weights.get_tensor("embeddings.position_embeddings")[0].float()
+    assert torch.pdist(positions).min() > 0.1
+
+
 def test_encoder_loads_whole_and_tells_frames_apart(pools: dict[str, Dataset]) -> None:
     model, report = AutoModel.from_pretrained(ENCODER, output_loading_info=True)
     assert not any(report.values()), "weights are missing, unused or of another shape"
