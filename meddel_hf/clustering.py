@@ -32,7 +32,7 @@ def cluster(vectors: Vectors, rows: Rows, n_clusters: int | None, seed: int) -> 
     k = min(len(rows), n_clusters or max(1, round(len(rows) ** 0.5)))
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(rows, min(len(rows), _SAMPLE_PER_CLUSTER * k), replace=False))
-    unit = vectors.base[sample] / vectors.norms[sample, None]
+    unit = vectors.unit.numpy()[sample]
     centroids = Vectors.prepare(vectors.base[np.sort(rng.choice(sample, k, replace=False))])
     everywhere = np.arange(k)
     label: Rows | None = None

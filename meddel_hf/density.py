@@ -33,21 +33,22 @@ class CosineSample:
     @classmethod
     def draw(cls, vectors: Vectors, groups: Sequence[Rows]) -> CosineSample:
         """groups: row numbers that are compared with one another only."""
-        rows = np.concatenate(groups)
-        group = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
-        picked = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLED_ROWS)).astype(np.int64))
-        counts = np.zeros((len(picked), _BINS + 1), np.int64)
-        for start in range(0, len(rows), TILE):
-            cols = np.arange(start, min(start + TILE, len(rows)))
-            shared = (group[picked, None] == group[cols]) & (picked[:, None] != cols)
-            if not shared.any():
-                continue
-            r, c = np.nonzero(shared)
-            cosines = vectors.exact_tile(rows[picked], vectors, rows[cols])[r, c]
-            bins = np.floor((cosines.astype(np.float64) + 1) * (_BINS / 2)).astype(np.int64).clip(0, _BINS)
-            counts += np.bincount(r * (_BINS + 1) + bins, minlength=counts.size).reshape(counts.shape)
-        neighbors = counts[:, ::-1].cumsum(axis=1)[:, ::-1]
-        size = len(rows)
+        size = sum(map(len, groups))
+        picked = np.unique(np.linspace(0, size - 1, min(size, _SAMPLED_ROWS)).astype(np.int64))
+        counts = np.zeros((len(picked), _BINS + 2), np.int64)
+        end = 0
+        for group in groups:
+            end += len(group)
+            here = slice(*np.searchsorted(picked, (end - len(group), end)))
+            at = picked[here] - (end - len(group))
+            for start in range(0, len(group), TILE) if len(at) else ():
+                cosines = vectors.exact_tile(group[at], vectors, group[start : start + TILE])
+                bins = np.floor((cosines.astype(np.float64) + 1) * (_BINS / 2)).astype(np.int64).clip(0, _BINS)
+                own = (at >= start) & (at < start + TILE)
+                bins[own, at[own] - start] = _BINS + 1  # no pair with itself: a bin that is left out
+                bins += np.arange(len(at))[:, None] * (_BINS + 2)
+                counts[here] += np.bincount(bins.ravel(), minlength=len(at) * (_BINS + 2)).reshape(len(at), -1)
+        neighbors = counts[:, _BINS::-1].cumsum(axis=1)[:, ::-1]
         return cls((1 / (1 + neighbors)).mean(axis=0) * size, neighbors.mean(axis=0) * size / 2)
 
     def kept(self, eta: float) -> float:

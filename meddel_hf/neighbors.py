@@ -121,9 +121,9 @@ class Vectors:
 
     def exact_tile(self, rows: Rows, other: Vectors, cols: Rows) -> NDArray[np.float32]:
         """The cosine of every row with every column, (len(rows), len(cols)) float32: the same numbers as `exact`."""
-        left = self.base[rows].astype(np.float64) / self.norms[rows, None]
-        right = other.base[cols].astype(np.float64) / other.norms[cols, None]
-        cosine = left @ right.T
+        cosine = self.base[rows].astype(np.float64) @ other.base[cols].astype(np.float64).T
+        cosine /= self.norms[rows, None]
+        cosine /= other.norms[cols]
         # Where the error of this product could decide how the cosine is rounded, ask `exact`.
         slack = (self.dim + 16) * 2.0**-52
         result = rounded(cosine - slack)
