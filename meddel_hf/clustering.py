@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.neighbors import Rows, Vectors, nearest
+from meddel_hf.neighbors import Rows, Screen, Vectors, nearest
 
 _SAMPLE_PER_CLUSTER = 64
 _MOST_ROUNDS = 20
@@ -33,14 +33,15 @@ def cluster(vectors: Vectors, rows: Rows, n_clusters: int | None, seed: int) -> 
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(rows, min(len(rows), _SAMPLE_PER_CLUSTER * k), replace=False))
     unit = vectors.unit.numpy()[sample]
-    centroids = Vectors.prepare(vectors.base[np.sort(rng.choice(sample, k, replace=False))])
+    screen: Screen = "float32" if vectors.low is None else "bfloat16"  # few as centroids are, they meet every row
+    centroids = Vectors.prepare(vectors.base[np.sort(rng.choice(sample, k, replace=False))], screen=screen)
     everywhere = np.arange(k)
     label: Rows | None = None
     for _ in range(_MOST_ROUNDS):
         new, _ = nearest(vectors, sample, centroids, everywhere)
         if label is not None and np.array_equal(new, label):
             break
-        label, centroids = new, _moved(centroids, unit, new)
+        label, centroids = new, _moved(centroids, unit, new, screen)
     label, cosine = nearest(vectors, rows, centroids, everywhere)
     return Clustering(label, cosine, centroids)
 
@@ -50,7 +51,7 @@ def distance(cosine: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.sqrt(np.maximum(0, 2 - 2 * cosine.astype(np.float64))).astype(np.float32)
 
 
-def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows) -> Vectors:
+def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows, screen: Screen) -> Vectors:
     """Each centroid at the mean direction of its rows."""
     moved = centroids.base / centroids.norms[:, None]
     order = np.argsort(label, kind="stable")
@@ -59,4 +60,4 @@ def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows) -> Vecto
         total = unit[order[starts[c] : starts[c + 1]]].sum(axis=0, dtype=np.float64)
         if np.linalg.norm(total) > 1e-6:  # rows that cancel out have no mean direction
             moved[c] = total
-    return Vectors.prepare(moved)
+    return Vectors.prepare(moved, screen=screen)

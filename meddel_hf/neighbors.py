@@ -21,6 +21,7 @@ from meddel_hf.errors import InvalidEmbeddings
 
 Rows = NDArray[np.int64]
 Tier = Literal["bfloat16", "float32", "float64"]
+Screen = Literal["auto", "bfloat16", "float32"]
 
 BLOCK = 1024  # rows of a product
 TILE = 4096  # columns of a product
@@ -54,7 +55,7 @@ class Vectors:
         base: NDArray[np.floating],
         *,
         names: Sequence[str] | None = None,
-        screen: Literal["auto", "bfloat16", "float32"] = "auto",
+        screen: Screen = "auto",
     ) -> Vectors:
         """Check (n, d) embeddings and compute what screens need.
 
