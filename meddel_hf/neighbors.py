@@ -27,6 +27,7 @@ BLOCK = 1024  # rows of a product
 TILE = 4096  # columns of a product
 _CHUNK = 64  # columns whose maximum is looked at before any of them is
 _LOW_FROM = 2048  # rows from which a bfloat16 copy pays
+_LOW_PRODUCT = 2**17  # pairs from which a bfloat16 product pays: torch compiles one for each shape
 _NEXT: dict[Tier, Tier] = {"bfloat16": "float32", "float32": "float64"}
 # Share of a tile that may be checked pair by pair before a product of higher precision is cheaper (measured at 768-d).
 _GATHER_UP_TO = 1 / 256
@@ -167,7 +168,8 @@ def nearest(
     """
     where = np.zeros(len(rows), np.int64)
     best = np.full(len(rows), -2, np.float32) if floor is None else floor.copy()
-    tier: Tier = "bfloat16" if queries.low is not None and reference.low is not None else "float32"
+    low = queries.low is not None and reference.low is not None and len(rows) * len(cols) >= _LOW_PRODUCT
+    tier: Tier = "bfloat16" if low else "float32"
     for c in range(0, len(cols), TILE):
         part = cols[c : c + TILE]
         panel = reference.panel(part, tier)

@@ -97,7 +97,7 @@ class MedDEL:
         if not len(eta):
             raise InvalidArgument("a sweep needs at least one eta, such as eta=[0.7, 0.8, 0.9]")
         lowest = replace(self, eta=min(eta), retention=None)
-        run = Thinning.begin(lowest, Readable.of(embeddings), passes=len(eta))
+        run = Thinning.begin(lowest, Readable.of(embeddings), eta)
         return Curve(tuple(run.at(replace(lowest, eta=value)) for value in sorted(eta)))
 
     def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:

@@ -44,7 +44,8 @@ class Thinning:
     pairs: Pairs | None
 
     @classmethod
-    def begin(cls, settings: MedDEL, readable: Readable, passes: int = 1) -> Thinning:
+    def begin(cls, settings: MedDEL, readable: Readable, etas: Sequence[float] = ()) -> Thinning:
+        """etas: what a sweep will ask for; else what the settings say."""
         base = readable.embeddings
         if not len(base):
             raise InvalidEmbeddings(
@@ -54,11 +55,11 @@ class Thinning:
         if settings.subtract_mean:
             base = subtract_mean(Vectors.prepare(base, names=names, screen="float32").base, names)
         vectors = Vectors.prepare(base, names=names)
-        return cls.cluster_and_search(settings, readable, vectors, np.arange(len(vectors)), passes)
+        return cls.cluster_and_search(settings, readable, vectors, np.arange(len(vectors)), etas)
 
     @classmethod
     def cluster_and_search(
-        cls, settings: MedDEL, readable: Readable, vectors: Vectors, rows: Rows, passes: int
+        cls, settings: MedDEL, readable: Readable, vectors: Vectors, rows: Rows, etas: Sequence[float] = ()
     ) -> Thinning:
         """Outliers among `rows`, and an engine for the rest."""
         n = len(vectors)
@@ -77,7 +78,7 @@ class Thinning:
             )
         groups = _groups(settings, vectors, left, labels, distances)
         sample = CosineSample.draw(vectors, groups)
-        pairs, engine = _engine(settings, vectors, groups, sample, passes)
+        pairs, engine = _engine(settings, vectors, groups, sample, etas)
         return cls(settings, readable, vectors, outlier, groups, labels, distances, engine, sample, pairs)
 
     def decide(self, settings: MedDEL) -> Decision:
@@ -102,7 +103,7 @@ class Thinning:
         kept = run.decide(settings).kept
         for _ in range(1, settings.max_iterations):
             survivors = np.flatnonzero(kept)
-            run = Thinning.cluster_and_search(settings, self.readable, self.vectors, survivors, 1)
+            run = Thinning.cluster_and_search(settings, self.readable, self.vectors, survivors)
             if labels is not None and distances is not None and run.cluster is not None and run.distance is not None:
                 labels[survivors], distances[survivors] = run.cluster[survivors], run.distance[survivors]
             outlier |= run.outlier
@@ -177,7 +178,7 @@ def _key(
 
 
 def _engine(
-    settings: MedDEL, vectors: Vectors, groups: Sequence[Rows], sample: CosineSample, passes: int
+    settings: MedDEL, vectors: Vectors, groups: Sequence[Rows], sample: CosineSample, etas: Sequence[float]
 ) -> tuple[Pairs | None, Engine]:
     """The cheaper engine, from the sample; seconds are those of a processor that multiplies 0.9 Tflop/s in bfloat16."""
     blocks = BlockEngine(vectors, groups)
@@ -185,18 +186,19 @@ def _engine(
         return None, blocks
     n = sum(map(len, groups))
     if settings.eta is not None:
-        floor = settings.eta
+        floor, etas = settings.eta, etas or (settings.eta,)
     else:
         assert settings.retention is not None
-        floor = sample.eta_for(settings.retention * n) - 0.05
-        passes = 4
+        about = sample.eta_for(settings.retention * n)
+        floor, etas = about - 0.05, (about,) * 4
     expected, compared = sample.pairs_above(floor), float(sample.pairs[0])
     most = max(1_000_000, _MOST_PAIRS_PER_ROW * n)
     if settings.engine == "auto":
-        share = min(1.0, sample.kept(floor) / n)
         per_pair = 2 * vectors.dim / 0.9e12
         by_pairs = compared * per_pair + expected * 1.5e-6
-        by_blocks = compared * per_pair * (2 * share * (1 - share / 2) * passes + 2 * share * (1 - share))
+        # Every eta takes a pass, of rows against the kept ones before them, and a search for the dropped rows' nearest.
+        share = np.array([sample.kept(eta) / n for eta in etas]).clip(max=1)
+        by_blocks = compared * per_pair * float((2 * share * (1 - share / 2) + 2 * share * (1 - share)).sum())
         if expected > most or (n > _SMALL and by_pairs > by_blocks):
             return None, blocks
     if n <= _SMALL:  # a few more pairs, and the graph answers for lower etas too
