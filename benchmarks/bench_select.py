@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -175,8 +176,10 @@ METHODS = [
     Method("numpy n²/2", numpy_triangle, ("spread",)),
     Method("faiss range search", faiss_range, ("spread",)),
     Method("semhash", semhash),
-    Method("SemDeDup procedure", semdedup),
-    Method("SemDeDup, k-means stopped early", lambda x, eta: semdedup(x, eta, stop_early=True)),
+    Method("SemDeDup procedure", semdedup, ("spread", "concentrated")),
+    Method(
+        "SemDeDup, k-means stopped early", lambda x, eta: semdedup(x, eta, stop_early=True), ("spread", "concentrated")
+    ),
     *[
         Method(f"MedDEL pool at {eta}", lambda x, _, eta=eta: meddel(x, eta, scope="pool"), ("spread", "concentrated"))
         for eta in ETAS
@@ -185,8 +188,9 @@ METHODS = [
     Method("MedDEL pool, exactly 5 %", retained),
 ]
 NOT_RUN = (
-    "Not run on the concentrated pool and on the all-equal one: the numpy products and the faiss range search, which "
-    "end in a list of pairs: some 3.4 billion (50 GB) of the one, 1.25 billion of the other."
+    "Not run, since they do not fit into memory: the numpy products and the faiss range search on the concentrated "
+    "pool and the all-equal one, where their lists of pairs would take some 50 GB and 20 GB; the SemDeDup procedure on the "
+    "all-equal one, whose single cluster is a matrix of 10 GB, held more than once."
 )
 
 
