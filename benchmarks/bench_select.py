@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -189,8 +188,8 @@ METHODS = [
 ]
 NOT_RUN = (
     "Not run, since they do not fit into memory: the numpy products and the faiss range search on the concentrated "
-    "pool and the all-equal one, where their lists of pairs would take some 50 GB and 20 GB; the SemDeDup procedure on the "
-    "all-equal one, whose single cluster is a matrix of 10 GB, held more than once."
+    "pool and the all-equal one, where their lists of pairs would take some 50 GB and 20 GB; the SemDeDup procedure "
+    "on the all-equal one, whose single cluster is a matrix of 10 GB, held more than once."
 )
 
 
