@@ -22,7 +22,7 @@ from meddel_hf.images import decode, look
 
 HASH_SIDE = 16  # the perceptual hash has 16 x 16 bits
 HASH_BYTES = HASH_SIDE * HASH_SIDE // 8
-_LOOK = 4 * HASH_SIDE  # pixels that the hash is computed from
+_LOOK = 12 * HASH_SIDE  # pixels at which a frame is decoded for the hash; with fewer, JPEG and PNG copies part
 _FLAT = 4.0  # grey levels: a picture whose standard deviation is less has no shape to recognise
 
 

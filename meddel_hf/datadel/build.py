@@ -46,11 +46,7 @@ class Build:
         facts = self.facts
         lines = [f"{'configuration':<22}{'frames':>9}"]
         lines += [f"{name:<22}{count:>9,}" for name, count in rows_of(facts).items()]
-        lines += [
-            f"published otherwise: {source.name}, {published.of_what}: {found:,} found, {published.frames:,} published"
-            + ("" if published.sure == "verified" else f" ({published.sure})")
-            for source, published, found in mismatches(facts)
-        ]
+        lines += self._differences()
         lines += self._kept_out()
         lines += [
             f"leaks: {sum(how.values()):,} frames of {a} also stand in {b} ({_how(how)})"
@@ -64,6 +60,20 @@ class Build:
                 f"not read: {len(self.unclaimed):,} folders with images that no source claims, such as {shown}"
             )
         return "\n".join(lines)
+
+    def _differences(self) -> list[str]:
+        """Counts that were published otherwise; classes only by their number, since the card lists them."""
+        lines = []
+        classes: dict[str, int] = {}
+        for source, published, found in mismatches(self.facts):
+            if published.label is None:
+                unsure = "" if published.sure == "verified" else f" ({published.sure})"
+                counts = f"{found:,} frames found, {published.frames:,} published{unsure}"
+                lines.append(f"differs: {source.name}, {published.of_what}: {counts}")
+            else:
+                classes[source.name] = classes.get(source.name, 0) + 1
+        lines += [f"differs: {name}: {count} classes, listed in README.md" for name, count in classes.items()]
+        return lines
 
     def _kept_out(self) -> list[str]:
         whole = [p for p in self.facts.problems if p.source is None]

@@ -58,8 +58,12 @@ def annotated(row: Mapping[str, Any]) -> Image.Image:
 
 
 def _note(row: Mapping[str, Any]) -> str:
-    words = [row[schema.CENTER], row[schema.LABEL], f"{len(row[schema.BOXES])} boxes" if row[schema.BOXES] else None]
+    words = [row[schema.CENTER], row[schema.LABEL], _boxes(len(row[schema.BOXES]))]
     return ", ".join(filter(None, words))[:26] or f"{row[schema.WIDTH]} x {row[schema.HEIGHT]}"
+
+
+def _boxes(count: int) -> str | None:
+    return f"{count} box{'es' * (count > 1)}" if count else None
 
 
 def _spread(shards: Sequence[Path], wanted: int) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from meddel_hf import schema
 from meddel_hf.datadel.entries import Problem, Tree
@@ -87,9 +88,11 @@ class Record:
         path = record_path(out, unit)
         if not path.is_file():
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-        parts = {"shards": Shard, "class_masks": Shard, "counts": Count, "problems": Problem}
-        return cls(**{k: tuple(parts[k](**each) for each in v) if k in parts else v for k, v in found.items()})
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        parts: dict[str, Any] = {"shards": Shard, "class_masks": Shard, "counts": Count, "problems": Problem}
+        for name, kind in parts.items():
+            found[name] = tuple(kind(**each) for each in found[name])
+        return cls(**found)
 
     def is_there(self, out: Path) -> bool:
         files = [(out / shard.path, shard.size) for shard in (*self.shards, *self.class_masks)]
