@@ -202,8 +202,8 @@ def _leaks(facts: Facts) -> str:
     rows = ((f"`{a}`", f"`{b}`", f"{how['name']:,}", f"{how['picture']:,}") for (a, b), how in found[:_LEAKS_LIMIT])
     return (
         "`leaks.parquet` has a row for every frame that was found in another source too: by file name where names "
-        f"tell, else by a perceptual hash of 256 bits of which at most {leaks.MAX_DISTANCE} differ. Before training for "
-        "a test on a source, leave out the ids whose `in_source` is that source.\n\n"
+        f"tell, else by a perceptual hash of 256 bits of which at most {leaks.MAX_DISTANCE} differ. Before training "
+        "for a test on a source, leave out the ids whose `in_source` is that source.\n\n"
         + _table(("frames of", "also in", "by name", "by picture"), rows)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -55,16 +56,13 @@ def pranet(tree: Tree, test_set: str, train_names: str | None = None) -> Iterato
     tests = rf"TestDataset/{test_set}"
     yield from ((p, "test") for p in pairs(tree, rf"{tests}/images?$", rf"{tests}/masks?$"))
     if train_names is not None:
-        import re
-
         mine = re.compile(train_names)
         for pair in pairs(tree, r"TrainDataset/images?$", r"TrainDataset/masks?$"):
             if mine.fullmatch(pair.image.stem):
                 yield pair, "train"
 
 
-def absent(source: str, table: Entry, names: Iterable[str], there: Iterable[str]) -> Iterator[Problem]:
-    """A problem for each name that `table` lists and that is not there."""
-    here = set(there)
-    for name in sorted(set(names) - here):
-        yield Problem(source, name, f"listed in {table.name}, but no such file was found")
+def absent(source: str, table: str, listed: Iterable[str], there: Iterable[str]) -> Iterator[Problem]:
+    """A problem for each name that a table of the owner lists and that is not there."""
+    for name in sorted(set(listed) - set(there)):
+        yield Problem(source, name, f"no such frame, though {table} lists it")

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,23 +137,44 @@ def open_zip(containers: Sequence[Container], container: Container) -> zipfile.Z
     if container.place.size > _MAX_NESTED_ZIP:
         size = f"{container.place.size:,}"
         raise UnreadableArchive(f"a zip of {size} bytes inside an archive: unpack the outer one first")
-    with Members(containers).stream(container.place) as file:
-        return zipfile.ZipFile(io.BytesIO(file.read(_MAX_NESTED_ZIP)))
+    members = Members(containers)
+    try:
+        with members.stream(container.place) as file:
+            return zipfile.ZipFile(io.BytesIO(file.read(_MAX_NESTED_ZIP)))
+    finally:
+        members.close()
 
 
 def open_stream(containers: Sequence[Container], container: Container) -> IO[bytes]:
     """The decompressed bytes of a tar, from their beginning. Raises one of DAMAGE."""
-    raw: Any
-    raw = (
-        container.place.open("rb") if isinstance(container.place, Path) else Members(containers).stream(container.place)
-    )
-    openers: dict[str, Callable[[], Any]] = {
-        "": lambda: raw,
-        "gz": lambda: gzip.GzipFile(fileobj=raw, mode="rb"),
-        "bz2": lambda: bz2.BZ2File(raw),
-        "xz": lambda: lzma.LZMAFile(raw),  # noqa: SIM115  the caller closes it
-    }
-    return openers[container.compression]()
+    with ExitStack() as stack:
+        raw: Any
+        if isinstance(container.place, Path):
+            raw = stack.enter_context(container.place.open("rb"))
+        else:
+            members = Members(containers)
+            stack.callback(members.close)
+            raw = stack.enter_context(members.stream(container.place))
+        if container.compression:
+            raw = stack.enter_context(_OPENERS[container.compression](raw))
+        return Opened(raw, stack.pop_all())  # type: ignore[return-value]  # has what readers of a tar call
+
+
+class Opened:
+    """A stream that closes all that it was opened through."""
+
+    def __init__(self, stream: IO[bytes], stack: ExitStack) -> None:
+        self.read, self.seek, self.tell, self.close = stream.read, stream.seek, stream.tell, stack.close
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+_OPENERS: dict[str, Callable[[Any], Any]] = {"gz": lambda raw: gzip.GzipFile(fileobj=raw), "bz2": bz2.BZ2File,
+                                             "xz": lzma.LZMAFile}  # fmt: skip
 
 
 def open_file(container: Container, entry: Entry) -> IO[bytes]:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 
 from meddel_hf.datadel.entries import Problem, Tree
-from meddel_hf.datadel.layouts import AT, IMAGES
+from meddel_hf.datadel.layouts import AT, IMAGES, absent
 from meddel_hf.datadel.source import Centre, Item, Licence, Published, Reader, Source
 
 _COUNTS = {
@@ -46,8 +46,7 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
         rows = csv.DictReader(io.StringIO(read(table).decode("utf-8-sig", "replace")))
         listed = {f"{_label(row)}/{row.get('Filename')}" for row in rows}
         if built:
-            for key in sorted(listed - built):
-                yield Problem("gastrovision", key, f"listed in {table.name}, but no such frame was found")
+            yield from absent("gastrovision", table.name, listed, built)
 
 
 def _label(row: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from meddel_hf.datadel import videos
 from meddel_hf.datadel.boxes import BadBox, kvasir_json
 from meddel_hf.datadel.entries import Problem, Tree
-from meddel_hf.datadel.layouts import AT, IMAGES, pairs
+from meddel_hf.datadel.layouts import AT, IMAGES, absent, pairs
 from meddel_hf.datadel.source import Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 
 # Folder name, which is the label here -> (name in the owner's split files, frames). Their README has a third spelling.
@@ -64,8 +64,8 @@ def _labelled(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     for table in tree.files(".", r"image-labels\.csv"):
         rows = csv.DictReader(io.StringIO(read(table).decode("utf-8-sig", "replace")))
         listed = {(row.get("Video file") or "").removesuffix(".jpg") for row in rows}
-        for stem in sorted(listed - built - {""}) if built else ():
-            yield Problem("hyper_kvasir", stem, f"listed in {table.name}, but no such frame was found")
+        if built:
+            yield from absent("hyper_kvasir", table.name, listed - {""}, built)
 
 
 def _official_folds(tree: Tree, read: Reader) -> dict[str, str]:
@@ -93,8 +93,7 @@ def _segmented(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
         masks = (Mask(pair.mask),) if pair.mask else ()
         yield Item(f"segmented-images/images/{stem}", pair.image, "segmented", masks, found.get(stem, ()),
                    label="polyps", expects_mask=True)  # fmt: skip
-    for stem in sorted(set(found) - stems):
-        yield Problem("hyper_kvasir", stem, "listed in bounding-boxes.json, but no such frame was found")
+    yield from absent("hyper_kvasir", "bounding-boxes.json", found, stems)
 
 
 SOURCE = Source(

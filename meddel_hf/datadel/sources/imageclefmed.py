@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from meddel_hf.datadel.entries import Entry, Problem, Tree
-from meddel_hf.datadel.layouts import AT, IMAGES
+from meddel_hf.datadel.layouts import AT, IMAGES, absent
 from meddel_hf.datadel.source import Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 
 _ROOT = rf"{AT}(?P<root>ImageCLEFmed[^/]*)/(?:[^/]+/)*?"
@@ -43,8 +43,7 @@ def _absent(table: Entry, text: bytes, built: set[str]) -> Iterator[Problem]:
     except (ValueError, KeyError, TypeError) as error:
         yield Problem("imageclefmed", table.path, f"expected a list of {{ImageID, Labels}}: {type(error).__name__}")
         return
-    for stem in sorted(listed - built):
-        yield Problem("imageclefmed", stem, f"listed in {table.name}, but no such frame was found")
+    yield from absent("imageclefmed", table.name, listed, built)
 
 
 SOURCE = Source(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from meddel_hf.datadel import videos
 from meddel_hf.datadel.entries import Entry, Problem, Tree
+from meddel_hf.datadel.layouts import absent
 from meddel_hf.datadel.source import Box, Centre, Item, Licence, Published, Reader, Source
 
 _COUNTS = {
@@ -44,8 +45,8 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
                 f"labelled_images/{label}/{entry.stem}", entry, "labelled", boxes=tuple(_box(found, label)),
                 label=label, group=frame["video"].lower(), official_split=splits.get(entry.stem),
             )  # fmt: skip
-    for stem in sorted(set(boxes) - built) if built else ():
-        yield Problem("kvasir_capsule", stem, "listed in metadata.csv, but no such frame was found")
+    if built:
+        yield from absent("kvasir_capsule", "metadata.csv", boxes, built)
     yield from (_video(entry) for entry in tree.files(r"(un)?labelled_videos$", ".*", videos.SUFFIXES))
 
 

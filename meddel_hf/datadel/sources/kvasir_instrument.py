@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from meddel_hf.datadel.boxes import BadBox, kvasir_json
 from meddel_hf.datadel.entries import Problem, Tree
-from meddel_hf.datadel.layouts import AT, pairs
+from meddel_hf.datadel.layouts import AT, absent, pairs
 from meddel_hf.datadel.source import Box, Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 
 _ROOT = rf"{AT}kvasir-instrument[^/]*"
@@ -31,8 +31,7 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
         masks = (Mask(pair.mask, red=True),) if pair.mask else ()
         yield Item(f"images/{stem}", pair.image, "frames", masks, boxes.get(stem, ()),
                    official_split=splits.get(stem), expects_mask=True)  # fmt: skip
-    for stem in sorted((set(boxes) | set(splits)) - built):
-        yield Problem("kvasir_instrument", stem, "listed in bboxes.json or a split file, but no such frame was found")
+    yield from absent("kvasir_instrument", "bboxes.json or a split file", {*boxes, *splits}, built)
 
 
 SOURCE = Source(

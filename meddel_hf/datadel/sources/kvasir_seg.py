@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from meddel_hf.datadel.boxes import BadBox, kvasir_json
 from meddel_hf.datadel.entries import Problem, Tree
-from meddel_hf.datadel.layouts import AT, Pair, by_stem, pairs, pranet
+from meddel_hf.datadel.layouts import AT, Pair, absent, by_stem, pairs, pranet
 from meddel_hf.datadel.source import Box, BoxFile, Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 
 _ROOT = rf"{AT}kvasir-?seg"
@@ -32,8 +32,7 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
         built.add(stem)
         text = texts.get(stem)
         yield _item(pair, boxes.get(stem) or (BoxFile(text, "csv") if text else ()), splits.get(stem))
-    for stem in sorted(set(boxes) - built):
-        yield Problem("kvasir_seg", stem, "listed in kavsir_bboxes.json, but no such frame was found")
+    yield from absent("kvasir_seg", "kavsir_bboxes.json", boxes, built)
 
 
 def _item(pair: Pair, boxes: tuple[Box, ...] | BoxFile, split: str | None) -> Item:
