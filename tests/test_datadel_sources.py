@@ -157,8 +157,8 @@ def test_cvc_clinicdb_repack_takes_the_png(tmp_path):
 
 def test_pranet_layout_feeds_five_sources(tmp_path):
     files = make.pranet()
-    rows, _ = built(tmp_path, {"TestDataset.zip": make.zipped({n: d for n, d in files.items() if "Test" in n}),
-                               "TrainDataset.zip": make.zipped({n: d for n, d in files.items() if "Train" in n})})  # fmt: skip
+    halves = {f"{half}.zip": {n: d for n, d in files.items() if half in n} for half in ("TestDataset", "TrainDataset")}
+    rows, _ = built(tmp_path, {name: make.zipped(part) for name, part in halves.items()})
     assert sorted(rows) == [
         "cvc_300/bbdd/149", "cvc_300/bbdd/154", "cvc_clinicdb/Original/100", "cvc_clinicdb/Original/38",
         "cvc_clinicdb/Original/612", "cvc_colondb/images/1", "cvc_colondb/images/2",

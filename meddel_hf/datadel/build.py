@@ -110,6 +110,7 @@ def build(
     """
     roots = [Path(each) for each in ([raw] if isinstance(raw, (str, Path)) else raw)]
     out = Path(out)
+    fps = None if fps is None else float(fps)  # 2 and 2.0 are one rate, in fingerprints too
     _check(out, sources, fps, workers)
     tree = scan(roots, leave_out=out)
     units, problems, claimed = _plan(tree, sources or tuple(SOURCES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from meddel_hf.files import whole_file
 
 STATE = ".build"  # records of finished units, so that a build goes on where it stopped; never published
 UNSPECIFIED = "unspecified"  # folder of frames whose centre the files do not tell
+_PACKAGES = ("meddel-hf", "pyarrow", "pillow", "tifffile", "numpy", "av", "imagehash")  # whose release can change bytes
 UNIT_BYTES = 200_000_000  # of the archives' files; a shard holds about as much
 
 
@@ -33,8 +35,8 @@ class Unit:
 
     def fingerprint(self, fps: float | None) -> str:
         """Changes with the files, how they are read, and the packages that turn them into bytes."""
-        versions = json.dumps(schema.installed_versions(), sort_keys=True)
-        return schema.fingerprint(self.name, str(fps), versions, *map(repr, self.items))
+        versions = (f"{name} {metadata.version(name)}" for name in _PACKAGES)
+        return schema.fingerprint(self.name, str(fps), *versions, *map(repr, self.items))
 
 
 @dataclass(frozen=True)
