@@ -188,7 +188,7 @@ def decode(source: ImageSource) -> Image.Image:
 class Look:
     """What a quick look at a frame tells: its upright size in pixels, and a small picture of all of it.
 
-    small:  RGB, upright, no smaller than was asked for where the frame is not.
+    small:  grey, upright, no smaller than was asked for where the frame is not.
     native: Pillow reads the file itself, so any reader of the data set can.
     """
 
@@ -209,8 +209,9 @@ def look(source: ImageSource, side: int) -> Look:
         native = image.format is not None
         width, height = _upright_size(image)
         if image is not source:
-            image.draft(None, (side, side))
-        return Look(width, height, _rgb(_upright(image)), native)
+            image.draft("L", (side, side))
+        upright = _upright(image)
+        return Look(width, height, upright if upright.mode == "L" else _rgb(upright).convert("L"), native)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import imagehash
 import numpy as np
+from PIL import Image, ImageStat
 
 from meddel_hf import schema
 from meddel_hf.datadel import boxes, masks
@@ -101,12 +102,11 @@ def _row(item: Item, source: Source, path: str, data: bytes, name: str, size: tu
     }
 
 
-def perceptual_hash(picture: Any) -> bytes | None:
-    """HASH_BYTES bytes of imagehash.phash; None where the picture is flat. picture: a Pillow image of any size."""
-    grey = picture.convert("L")
-    if np.asarray(grey).std() < _FLAT:
+def perceptual_hash(picture: Image.Image) -> bytes | None:
+    """HASH_BYTES bytes of imagehash.phash; None where the picture is flat. picture: grey, of any size."""
+    if ImageStat.Stat(picture).stddev[0] < _FLAT:
         return None
-    return np.packbits(imagehash.phash(grey, hash_size=HASH_SIDE).hash).tobytes()
+    return np.packbits(imagehash.phash(picture, hash_size=HASH_SIDE).hash).tobytes()
 
 
 def _as_png(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -50,5 +51,5 @@ def _tiff_pages(data: bytes) -> np.ndarray | None:
 def encoded(mask: np.ndarray) -> bytes:
     """PNG of an (height, width) bool array: one channel, 0 and 255."""
     file = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(file, "PNG")
+    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(file, "PNG", compress_type=zlib.Z_RLE)
     return file.getvalue()
