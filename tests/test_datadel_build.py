@@ -54,6 +54,11 @@ def content(folder: Path) -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
 def test_every_configuration_loads_by_name_with_the_same_features(datadel, tmp_path, monkeypatch):
     monkeypatch.chdir(datadel.parent)
     assert sorted(get_dataset_config_names("datadel")) == sorted(CONFIGS)
@@ -136,13 +141,18 @@ def test_the_same_archives_give_the_same_bytes_in_one_process_or_two(datadel, ra
 
 def test_killed_and_resumed_gives_the_same_bytes(datadel, raw, tmp_path):
     out = tmp_path / "datadel"
-    command = [*MEDDEL, "build", str(raw), "--out", str(out), "--fps", "2", "--workers", "1", "--quiet"]
+    command = [*MEDDEL, "build", str(raw), "--out", str(out), "--fps", "2", "--workers", "2", "--quiet"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(list(out.glob(".build/*/*/*.json"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.005)
+    workers = children(process.pid)
     process.kill()
     assert process.wait() == -signal.SIGKILL
+    assert len(workers) >= 2
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers end with the build"
     assert not (out / "README.md").exists()
     (out / "data" / ".left.parquet.1.part").write_bytes(b"half")
     finished = {path: path.stat().st_mtime_ns for path in out.glob("data/*/*/train-*.parquet")}
@@ -245,6 +255,13 @@ def test_nearest_is_what_a_plain_loop_finds(monkeypatch):
             wanted.append((f"a{i}", f"b{min(distances)[1]}", min(distances)[0]))
     assert found == wanted
     assert len(found) >= 9
+
+
+def test_the_command_has_help_and_imports_nothing_heavy():
+    code = "import sys, meddel_hf.cli as cli\ntry: cli.main(['build', '--help'])\nfinally: print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "--preview" in out
+    assert not set(out.split()) & {"torch", "numpy", "datasets", "transformers", "pyarrow", "PIL", "av", "scipy"}
 
 
 def test_what_cannot_be_built(tmp_path, capsys):
