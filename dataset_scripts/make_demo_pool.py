@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, Image, List, Value
+from datasets import Dataset
 from PIL import Image as Pillow
 
+from meddel_hf.datadel.rows import FEATURES
 from meddel_hf.files import whole_folder
 
 CENTRES = range(1, 7)
@@ -26,22 +27,6 @@ FRAMES_PER_CENTRE = 75
 OF_THEM_IN_CLOSE_PAIRS = 30
 LONGER_SIDE = 144  # pixels
 JPEG_QUALITY = 80
-
-FEATURES = Features(
-    {
-        "id": Value("string"),
-        "image": Image(),
-        "mask": Image(),
-        "boxes": List({"label": Value("string"), "bbox": List(Value("float32"), length=4)}),
-        "label": Value("string"),
-        "source": Value("string"),
-        "center": Value("string"),
-        "group": Value("string"),
-        "official_split": Value("string"),
-        "width": Value("int32"),
-        "height": Value("int32"),
-    }
-)
 
 CARD = """\
 ---

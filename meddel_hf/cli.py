@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import meddel_hf.datadel.command as building
 import meddel_hf.embed as embedding
 from meddel_hf.errors import MedDELError
 
@@ -48,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     add = command("demo", _demo, "run the main job on the 450 frames that the package carries").add_argument
     add("--out", type=Path, default=Path("meddel-demo"), help="folder to write (default: meddel-demo)")
 
+    building.add_arguments(command("build", building.run, "turn the owners' archives into one data set, DataDEL"))
+
     embedding.add_arguments(command("embed", embedding.run, "turn every frame of a pool into an embedding"))
 
     select = command("select", _select, "choose frames, and say why each other one went")
@@ -80,7 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--license", metavar="ID", help="licence to name in the card, such as cc-by-4.0")
 
     add = command("push", _push, "publish a selection, a subset or the metric on the Hub").add_argument
-    add("path", metavar="PATH", help="folder that select or filter wrote, or the word 'normdel' for the metric's Space")
+    add(
+        "path",
+        metavar="PATH",
+        help="folder that select, filter or build wrote, or the word 'normdel' for the metric's Space",
+    )
     add("repo", metavar="USER/NAME", help="repository to create or update")
     add("--private", action="store_true", default=None, help="create it private")
 

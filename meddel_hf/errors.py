@@ -5,6 +5,7 @@ MedDELError
 ├── InvalidDataset      the pool lacks a column, repeats an id, or is not there                  (ValueError)
 ├── InvalidEmbeddings   embeddings are not finite, are zero, or have the wrong shape             (ValueError)
 ├── Mismatch            two things that do not belong together: a store and another encoder      (ValueError)
+├── UnreadableArchive   an archive, or a file inside it, cannot be read or is not safe to read
 ├── IncompleteStore     a folder that an earlier step has not finished, or that is damaged
 └── UnreadableImage     one frame cannot be decoded; its message is the reason that is recorded for the frame
 """
@@ -30,6 +31,10 @@ class InvalidEmbeddings(MedDELError, ValueError):
 
 class Mismatch(MedDELError, ValueError):
     """Two things that do not belong together, such as a selection and another pool."""
+
+
+class UnreadableArchive(MedDELError):
+    """An archive, or a file inside it, cannot be read or is not safe to read; its message is the reason."""
 
 
 class IncompleteStore(MedDELError):

@@ -45,17 +45,30 @@ def save_subset(subset: Subset, folder: str | Path, **card_facts: Any) -> Path:
 
 
 def push(path: str | Path, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
-    """Publish a folder made by `meddel select` or `meddel filter` as a data set; returns its address."""
+    """Publish a folder made by `meddel select`, `filter` or `build` as a data set; returns its address.
+
+    Raises InvalidArgument where it holds a source of DataDEL whose licence forbids that, unless it is to be private.
+    """
     from huggingface_hub import HfApi
+
+    from meddel_hf.datadel import publishing
 
     path = Path(path)
     if (path / ROWS).is_file():
         return Selection.load(path).push_to_hub(repo_id, private=private, token=token)
     if not (path / "README.md").is_file():
         raise InvalidArgument(f"{path} is neither a selection nor a data set folder (it has no {ROWS}, no README.md)")
+    publishing.check(path, private)
     api = HfApi(token=token)
     address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=path, commit_message=f"Upload {path.name}")
+    publishing.check_repository(path, repo_id, api.dataset_info(repo_id).private)
+    api.upload_folder(
+        repo_id=repo_id,
+        repo_type="dataset",
+        folder_path=path,
+        commit_message=f"Upload {path.name}",
+        ignore_patterns=publishing.NOT_PUBLISHED,
+    )
     return str(address)
 
 

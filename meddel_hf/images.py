@@ -184,6 +184,36 @@ def decode(source: ImageSource) -> Image.Image:
         return _rgb(_upright(image))
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a quick look at a frame tells: its upright size in pixels, and a small picture of all of it.
+
+    small:  grey, upright, no smaller than was asked for where the frame is not.
+    native: Pillow reads the file itself, so any reader of the data set can.
+    """
+
+    width: int
+    height: int
+    small: Image.Image
+    native: bool
+
+
+def look(source: ImageSource, side: int) -> Look:
+    """Decode a frame at about `side` pixels, a JPEG at a reduced size; all of its data are read, so damage is noticed.
+
+    Raises UnreadableImage, whose message is the reason.
+    """
+    with _decoding():
+        image = _opened(source)
+        _check_size(*image.size)
+        native = image.format is not None
+        width, height = _upright_size(image)
+        if image is not source:
+            image.draft("L", (side, side))
+        upright = _upright(image)
+        return Look(width, height, upright if upright.mode == "L" else _rgb(upright).convert("L"), native)
+
+
 @contextmanager
 def _decoding() -> Iterator[None]:
     """Turn whatever a decoder raises into UnreadableImage, with a reason that is the same on every run and machine."""

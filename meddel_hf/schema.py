@@ -17,6 +17,17 @@ MANIFEST = "manifest.json"
 ID = "id"
 IMAGE = "image"
 
+# The other columns of DataDEL, the same in every configuration; their types stand in datadel/rows.py.
+MASK = "mask"
+BOXES = "boxes"
+LABEL = "label"
+SOURCE = "source"
+CENTER = "center"
+GROUP = "group"
+OFFICIAL_SPLIT = "official_split"
+WIDTH = "width"
+HEIGHT = "height"
+
 # Columns of a selection's rows.parquet, one row for every row of the pool, in the pool's order.
 KEPT = "kept"
 REASON = "reason"
@@ -26,7 +37,7 @@ CLUSTER = "cluster"
 DISTANCE = "distance"
 
 Reason = Literal["unreadable", "outlier", "near-duplicate", "not-selected"]
-Step = Literal["embeddings", "selection", "subset"]
+Step = Literal["datadel", "embeddings", "selection", "subset"]
 
 _RECORDED_PACKAGES = ("meddel-hf", "torch", "transformers", "datasets", "numpy", "pillow")
 
@@ -56,7 +67,9 @@ class Manifest:
         """Raises IncompleteStore where there is no manifest, Mismatch where the folder is another step's."""
         path = folder / MANIFEST
         if not path.is_file():
-            raise IncompleteStore(f"{folder} has no {MANIFEST}: it is not a finished {step} folder; run that step first")
+            raise IncompleteStore(
+                f"{folder} has no {MANIFEST}: it is not a finished {step} folder; run that step first"
+            )
         found = cls(**json.loads(path.read_text(encoding="utf-8")))
         if found.step != step:
             raise Mismatch(f"{folder} is a folder of step {found.step!r}, expected {step!r}")

@@ -1,0 +1,229 @@
+"""README.md of a built DataDEL: configurations, counts against what is published, licences, citations, centres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from meddel_hf.datadel import leaks
+from meddel_hf.datadel.entries import Problem
+from meddel_hf.datadel.registry import SOURCES
+from meddel_hf.datadel.source import Published, Source
+from meddel_hf.datadel.units import UNSPECIFIED, Count, Record
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_LEAKS_LIMIT = 40
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a build found. records: in the order of units; problems: all rows of rejected.parquet."""
+
+    records: Sequence[Record]
+    problems: Sequence[Problem]
+    leaks: pa.Table
+    fps: float | None
+
+    @property
+    def sources(self) -> list[Source]:
+        """Sources with at least one row."""
+        built = {record.source for record in self.records if record.rows}
+        return [source for source in SOURCES.values() if source.name in built]
+
+    def rows(self, source: str | None = None, folder: str | None = None) -> int:
+        return sum(
+            record.rows
+            for record in self.records
+            if source in (None, record.source) and folder in (None, record.unit.split("/")[1])
+        )
+
+    def counts(self, source: str) -> list[Count]:
+        return [count for record in self.records if record.source == source for count in record.counts]
+
+
+def configs(facts: Facts) -> dict[str, list[str]]:
+    """Patterns of files by configuration: a source, its centres where the files tell them, and the groups."""
+    found: dict[str, list[str]] = {}
+    for source in facts.sources:
+        found[source.name] = [f"data/{source.name}/*/train-*.parquet"]
+        for folder in sorted({record.unit.split("/")[1] for record in facts.records if record.source == source.name}):
+            if folder != UNSPECIFIED and facts.rows(source.name, folder):
+                found[f"{source.name}_{folder}"] = [f"data/{source.name}/{folder}/train-*.parquet"]
+    for role in ("pretraining", "downstream"):
+        members = [source.name for source in facts.sources if source.role == role]
+        if members:
+            found[role] = [f"data/{name}/*/train-*.parquet" for name in members]
+    found["all"] = ["data/*/*/train-*.parquet"]
+    return found
+
+
+def rows_of(facts: Facts) -> dict[str, int]:
+    """Rows of each configuration."""
+    found = {}
+    for name in configs(facts):
+        source, _, folder = name.rpartition("_")
+        if name in SOURCES:
+            found[name] = facts.rows(name)
+        elif source in SOURCES:
+            found[name] = facts.rows(source, folder)
+        else:
+            found[name] = sum(facts.rows(s.name) for s in facts.sources if name in ("all", s.role))
+    return found
+
+
+def mismatches(facts: Facts) -> list[tuple[Source, Published, int]]:
+    """Each published count that the build did not find, with what it found; of parts that are there at all."""
+    found = []
+    for source in facts.sources:
+        parts = {count.part for count in facts.counts(source.name)}
+        for published in source.published:
+            rows = matching(facts.counts(source.name), published)
+            if rows != published.frames and (published.part is None or published.part in parts):
+                found.append((source, published, rows))
+    return found
+
+
+def matching(counts: Sequence[Count], published: Published) -> int:
+    """Rows of the part, centre and label that a published count is of; frames of videos count only where named."""
+    return sum(
+        count.rows
+        for count in counts
+        if (count.part == published.part or (published.part is None and count.part != "videos"))
+        and published.center in (None, count.center)
+        and published.label in (None, count.label)
+    )
+
+
+def card(facts: Facts) -> str:
+    """The whole README.md."""
+    from huggingface_hub import DatasetCardData
+
+    total = facts.rows()
+    data = DatasetCardData(
+        pretty_name="DataDEL",
+        license="other",
+        license_name="by-source",
+        task_categories=["image-segmentation", "object-detection", "image-classification", "image-feature-extraction"],
+        tags=["medical", "endoscopy", "colonoscopy", "data-effective-learning"],
+        size_categories=[next((name for limit, name in _SIZES if total < limit), "n>1M")],
+        configs=[
+            {
+                "config_name": name,
+                **({"default": True} if name == "all" else {}),
+                "data_files": [{"split": "train", "path": paths if len(paths) > 1 else paths[0]}],
+            }
+            for name, paths in configs(facts).items()
+        ],
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(_sections(facts)) + "\n"
+
+
+def _sections(facts: Facts) -> Iterator[str]:
+    yield (
+        f"# DataDEL: {facts.rows():,} endoscopy frames of {len(facts.sources)} sources\n\n"
+        "Built from the owners' archives by [meddel_hf](https://arxiv.org/abs/2401.17542). Every configuration has the "
+        "same columns and one split, `train`; the owners' own split is the column `official_split`."
+    )
+    yield (
+        "```python\nfrom datasets import load_dataset\n\n"
+        f'frames = load_dataset("datadel", "{facts.sources[0].name}", split="train")\n```'
+    )
+    rows = ((f"`{name}`", f"{count:,}") for name, count in rows_of(facts).items())
+    yield "## Configurations\n\n" + _table(("configuration", "frames"), rows)
+    yield "## Columns\n\n" + _COLUMNS.strip()
+    yield "## Counts found and counts published\n\n" + _counts(facts)
+    yield "## Rows kept out\n\n" + _rejected(facts)
+    yield "## Frames that stand in two sources\n\n" + _leaks(facts)
+    yield "## Licences\n\n" + _licences(facts)
+    yield "## Centres\n\n" + _table(
+        ("source", "`center`", "hospital", "country", "how sure"),
+        ((s.title, f"`{c.name}`" if c.name else "not told by the files", c.hospital, c.country, c.sure)
+         for s in facts.sources for c in s.centres),
+    )  # fmt: skip
+    yield "## Sources to cite\n\n" + "\n".join(f"- **{s.title}**: {s.citation}. <{_link(s)}>" for s in facts.sources)
+    notes = [f"- **{s.title}**: {s.notes}" for s in facts.sources if s.notes]
+    if facts.fps is not None:
+        notes.append(f"- Videos: {facts.fps:g} frames per second, stored as JPEG of quality 95.")
+    if notes:
+        yield "## Notes\n\n" + "\n".join(notes)
+
+
+_COLUMNS = """
+`id` (`<source>/<path in the owner's layout without suffix>`), `image` (bytes as they came; only formats that Pillow
+cannot read became lossless PNG), `mask` (one channel, 0 and 255; null where there is none), `boxes` (label, and x, y,
+width, height in pixels), `label`, `source`, `center` (null where the files do not tell), `group` (video or sequence),
+`official_split`, `width`, `height`.
+"""
+
+
+def _counts(facts: Facts) -> str:
+    differing = {(source.name, published) for source, published, _ in mismatches(facts)}
+    rows = []
+    for source in facts.sources:
+        counts = facts.counts(source.name)
+        there = {count.part for count in counts}
+        for published in source.published:
+            if published.part is not None and published.part not in there:
+                found, word = "-", "this part was not among the files"
+            else:
+                found = f"{matching(counts, published):,}"
+                word = "**differs**" if (source.name, published) in differing else "as published"
+            rows.append((source.title, published.of_what, found, f"{published.frames:,}", published.sure, word))
+    return _table(("source", "of what", "found", "published", "how sure", ""), rows)
+
+
+def _rejected(facts: Facts) -> str:
+    if not facts.problems:
+        return "None."
+    reasons: dict[tuple[str, str], int] = {}
+    for problem in facts.problems:
+        key = (problem.source or "(no source)", kind_of(problem.reason))
+        reasons[key] = reasons.get(key, 0) + 1
+    rows = ((source, reason, f"{count:,}") for (source, reason), count in sorted(reasons.items()))
+    return "Each with its reason in `rejected.parquet`.\n\n" + _table(("source", "why, in short", "files"), rows)
+
+
+def kind_of(reason: str) -> str:
+    """A reason without the numbers and names of the single case."""
+    import re
+
+    short = re.split(r"[:(]|, (?:at most|its frame|but no such)", reason)[0]
+    short = re.sub(r"'[^']*'|\S+\.(?:jpe?g|png|tiff?|bmp|txt|csv|json)\b", "...", short, flags=re.IGNORECASE)
+    return re.sub(r"\d[\d,.]*", "N", short).strip()
+
+
+def _leaks(facts: Facts) -> str:
+    found = sorted(leaks.counted(facts.leaks).items())
+    if not found:
+        return "None was found."
+    rows = ((f"`{a}`", f"`{b}`", f"{how['name']:,}", f"{how['picture']:,}") for (a, b), how in found[:_LEAKS_LIMIT])
+    return (
+        "`leaks.parquet` has a row for every frame that was found in another source too: by file name where names "
+        f"tell, else by a perceptual hash of 256 bits of which at most {leaks.MAX_DISTANCE} differ. Before training "
+        "for a test on a source, leave out the ids whose `in_source` is that source.\n\n"
+        + _table(("frames of", "also in", "by name", "by picture"), rows)
+    )
+
+
+def _licences(facts: Facts) -> str:
+    rows = (
+        (s.title, s.licence.name, s.licence.sure, "yes" if s.licence.redistribution else "**no**", s.licence.note)
+        for s in facts.sources
+    )
+    return (
+        "Each source keeps its owner's licence. Where the last but one column says no, its frames may not be published "
+        "again by others: keep such a data set private.\n\n"
+        + _table(("source", "licence", "how sure", "may be published again", "terms"), rows)
+    )
+
+
+def _link(source: Source) -> str:
+    return source.home.split()[0]
+
+
+def _table(head: Sequence[str], rows: Any) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,33 @@
+"""`meddel build`: the arguments, and what is printed. Imports nothing heavy before it runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("raw", metavar="RAW", type=Path, nargs="+", help="folder with the owners' archives, packed or unpacked")
+    add("--out", type=Path, required=True, help="folder to write; a build that was stopped goes on there")
+    add("--source", dest="sources", metavar="NAME", action="append", help="build only this source (may be repeated)")
+    add("--fps", type=float, help="frames per second to take from videos (default: leave videos out)")
+    add("--workers", type=int, help="processes (default: one for each processor)")
+    add("--preview", action="store_true", help="write a contact sheet for each configuration, masks and boxes drawn")
+    add("--quiet", action="store_true", help="show no progress")
+
+
+def run(args: argparse.Namespace) -> None:
+    from meddel_hf.datadel.build import build
+
+    done = build(
+        args.raw,
+        args.out,
+        sources=args.sources,
+        fps=args.fps,
+        workers=args.workers,
+        previews=args.preview,
+        quiet=args.quiet,
+    )
+    print(done)
+    print(f'\nwrote {args.out}; open it with load_dataset("{args.out}", "{done.facts.sources[0].name}", split="train")')

@@ -1,0 +1,68 @@
+"""Ways of laying out files that several sources share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from meddel_hf.datadel.entries import Entry, Problem, Tree
+
+IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+AT = r"(?:^|/)"  # where a folder's name begins
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A frame and its mask (None where there is none); folder is what `images` matched as `folder`, or ""."""
+
+    image: Entry
+    mask: Entry | None
+    folder: str = ""
+
+
+def by_stem(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """Files by name without suffix; of two with one stem the first in sorted order."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        found.setdefault(entry.stem, entry)
+    return found
+
+
+def pairs(
+    tree: Tree,
+    images: str,
+    masks: str,
+    mask_stem: Callable[[str], str] = lambda stem: stem,
+    suffixes: tuple[str, ...] = IMAGES,
+) -> Iterator[Pair]:
+    """Frames of the folders that match `images`, each with the mask of the folders that match `masks`.
+
+    mask_stem: the mask's name without suffix, from the frame's.
+    """
+    found = by_stem(tree.files(masks, ".*", IMAGES))
+    for match, entries in tree.find(images):
+        folder = match.groupdict().get("folder") or ""
+        for entry in entries:
+            if entry.suffix in suffixes:
+                yield Pair(entry, found.get(mask_stem(entry.stem)), folder)
+
+
+def pranet(tree: Tree, test_set: str, train_names: str | None = None) -> Iterator[tuple[Pair, str]]:
+    """Frames of one set in the layout of PraNet's zips, with "test" or "train".
+
+    test_set: its folder's name below TestDataset; train_names: pattern of its names among TrainDataset's.
+    """
+    tests = rf"TestDataset/{test_set}"
+    yield from ((p, "test") for p in pairs(tree, rf"{tests}/images?$", rf"{tests}/masks?$"))
+    if train_names is not None:
+        mine = re.compile(train_names)
+        for pair in pairs(tree, r"TrainDataset/images?$", r"TrainDataset/masks?$"):
+            if mine.fullmatch(pair.image.stem):
+                yield pair, "train"
+
+
+def absent(source: str, table: str, listed: Iterable[str], there: Iterable[str]) -> Iterator[Problem]:
+    """A problem for each name that a table of the owner lists and that is not there."""
+    for name in sorted(set(listed) - set(there)):
+        yield Problem(source, name, f"no such frame, though {table} lists it")

@@ -1,0 +1,42 @@
+"""Which sources of a built DataDEL others may not publish again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from meddel_hf import schema
+from meddel_hf.datadel.registry import SOURCES
+from meddel_hf.datadel.source import Source
+from meddel_hf.datadel.units import STATE
+from meddel_hf.errors import InvalidArgument
+
+NOT_PUBLISHED = [f"{STATE}/**"]  # patterns of files that stay here
+
+
+def forbidden(folder: Path) -> list[Source]:
+    """Sources in a folder whose licence forbids publishing them again; none where `meddel build` did not make it."""
+    path = folder / schema.MANIFEST
+    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")).get("step") != "datadel":
+        return []
+    built = schema.Manifest.read(folder, "datadel").details["sources"]
+    return [SOURCES[name] for name in built if not SOURCES[name].licence.redistribution]
+
+
+def check(folder: Path, private: bool | None) -> None:
+    """Raises InvalidArgument, naming the sources, where a folder may not become public and `private` is not asked."""
+    found = [] if private else forbidden(folder)
+    if found:
+        named = "; ".join(f"{source.name} ({source.licence.name}: {source.licence.note})" for source in found)
+        raise InvalidArgument(
+            f"{folder} holds sources that others may not publish again: {named}. Push it with --private, or build "
+            "without them (--source)"
+        )
+
+
+def check_repository(folder: Path, repo_id: str, is_private: bool | None) -> None:
+    """Raises InvalidArgument where a folder that may not become public would go to a public repository."""
+    found = [] if is_private else forbidden(folder)
+    if found:
+        named = ", ".join(source.name for source in found)
+        raise InvalidArgument(f"{repo_id} exists and is public, and {named} may not be published: name another one")

@@ -1,0 +1,71 @@
+"""Units in several processes at once, a bounded number of them under way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from meddel_hf.datadel.units import Record, Unit
+from meddel_hf.datadel.writer import UnitWriter
+from meddel_hf.errors import MedDELError
+
+_writer: UnitWriter | None = None  # of a worker process, made once by _start
+
+
+def run(units: Sequence[Unit], workers: int, arguments: tuple[Any, ...]) -> Iterator[Record]:
+    """Records of the units, in the order in which they end. arguments: of UnitWriter."""
+    if workers == 1 or len(units) <= 1:
+        writer = UnitWriter(*arguments)
+        try:
+            yield from map(writer.write, units)
+        finally:
+            writer.members.close()
+        return
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of pyarrow
+    with ProcessPoolExecutor(min(workers, len(units)), spawn, _start, arguments) as pool:
+        waiting, running = iter(units), set[Future[Record]]()
+        try:
+            for unit in waiting:
+                running.add(pool.submit(_write, unit))
+                if len(running) >= 2 * workers:
+                    yield from _ended(running)
+            while running:
+                yield from _ended(running)
+        except BrokenProcessPool as error:
+            raise MedDELError(
+                "a process of the build was killed, most likely for want of memory: build again with fewer workers "
+                "(--workers 1); what is finished stays"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _ended(running: set[Future[Record]]) -> Iterator[Record]:
+    done, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in done:
+        running.remove(future)
+        yield future.result()
+
+
+def _start(*arguments: Any) -> None:
+    global _writer
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _writer = UnitWriter(*arguments)
+
+
+def _leave_with_parent() -> None:
+    """A worker whose build was killed would wait for ever, or write while the build is begun again."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _write(unit: Unit) -> Record:
+    assert _writer is not None  # the pool ran _start first
+    return _writer.write(unit)

@@ -1,0 +1,170 @@
+"""Units to Parquet shards: streamed, each written whole or not at all, the same bytes every time."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from meddel_hf import schema
+from meddel_hf.datadel.baking import HASH_BYTES, Baked, bake
+from meddel_hf.datadel.entries import Container, Problem
+from meddel_hf.datadel.members import Members
+from meddel_hf.datadel.registry import SOURCES
+from meddel_hf.datadel.units import Count, Record, Shard, Unit, hashes_path
+from meddel_hf.files import whole_file
+
+SHARD_BYTES = 450_000_000  # of images and masks: a shard stays below 500 MB
+GROUP_ROWS, GROUP_BYTES = 100, 30_000_000  # a row group: small enough to stream and page well
+HASHES = pa.schema({schema.ID: pa.string(), "hash": pa.binary(HASH_BYTES)})
+_WORDS = [schema.LABEL, schema.SOURCE, schema.CENTER, schema.GROUP, schema.OFFICIAL_SPLIT]
+
+
+@dataclass
+class Tally:
+    """What a unit's rows add up to, gathered while they pass."""
+
+    counts: Counter[tuple[str, str | None, str | None]] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+    hashes: list[tuple[str, bytes | None]] = field(default_factory=list)
+    by_class: list[dict[str, Any]] = field(default_factory=list)
+    masks: int = 0
+    empty_masks: int = 0
+    boxes: int = 0
+
+    def add(self, baked: Baked, part: str) -> None:
+        row = baked.row
+        self.counts[part, row[schema.CENTER], row[schema.LABEL]] += 1
+        self.hashes.append((row[schema.ID], baked.perceptual))
+        self.masks += row[schema.MASK] is not None
+        self.empty_masks += baked.empty_mask
+        self.boxes += len(row[schema.BOXES])
+        self.by_class += [
+            {schema.ID: row[schema.ID], schema.LABEL: label, schema.MASK: {"bytes": png, "path": None}}
+            for label, png in baked.by_class
+        ]
+
+
+class UnitWriter:
+    """Writes units of one build into its folder. One per process."""
+
+    def __init__(
+        self, containers: Sequence[Container], out: Path, fps: float | None, rows: pa.Schema, class_masks: pa.Schema
+    ) -> None:
+        self.out, self.fps, self.rows, self.class_masks = out, fps, rows, class_masks
+        self.members = Members(containers)
+
+    def write(self, unit: Unit) -> Record:
+        """Write the unit's shards, and its record last."""
+        tally = Tally()
+        folder = f"data/{unit.source}/{unit.folder}"
+        shards = self._shards(self._baked(unit, tally), self.rows, f"{folder}/train-{unit.number:05d}")
+        name = f"class_masks/{unit.source}/{unit.folder}-{unit.number:05d}"
+        masks = self._shards(iter(tally.by_class), self.class_masks, name)
+        hashes = hashes_path(self.out, unit.name)
+        hashes.parent.mkdir(parents=True, exist_ok=True)
+        ids, values = ([pair[k] for pair in tally.hashes] for k in (0, 1))
+        with whole_file(hashes) as aside:
+            pq.write_table(pa.table([ids, pa.array(values, HASHES.field("hash").type)], HASHES), aside)
+        counts = sorted(tally.counts.items(), key=lambda each: tuple(word or "" for word in each[0]))
+        record = Record(
+            unit=unit.name,
+            source=unit.source,
+            fingerprint=unit.fingerprint(self.fps),
+            shards=shards,
+            class_masks=masks,
+            counts=tuple(Count(*key, rows) for key, rows in counts),
+            problems=tuple(tally.problems),
+            masks=tally.masks,
+            empty_masks=tally.empty_masks,
+            boxes=tally.boxes,
+        )
+        record.write(self.out)
+        return record
+
+    def _baked(self, unit: Unit, tally: Tally) -> Iterator[dict[str, Any]]:
+        source = SOURCES[unit.source]
+        for item in unit.items:
+            for baked in bake(item, source, self.members, self.fps):
+                if isinstance(baked, Problem):
+                    tally.problems.append(baked)
+                else:
+                    tally.add(baked, item.part)
+                    yield baked.row
+
+    def _shards(self, rows: Iterator[dict[str, Any]], columns: pa.Schema, name: str) -> tuple[Shard, ...]:
+        written = write_parts(rows, columns, lambda part: self.out / f"{name}-{part:03d}.parquet")
+        return tuple(
+            Shard(path.relative_to(self.out).as_posix(), count, path.stat().st_size, digest(path))
+            for path, count in written
+        )
+
+
+def write_parts(
+    rows: Iterator[dict[str, Any]], columns: pa.Schema, name: Callable[[int], Path]
+) -> Iterator[tuple[Path, int]]:
+    """Write rows as they come into files of SHARD_BYTES at most; yields each file with its number of rows."""
+    for part in itertools.count():
+        first = next(rows, None)
+        if first is None:
+            return
+        path = name(part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as aside, pq.ParquetWriter(aside, columns, **_options(columns)) as writer:
+            count = _fill(writer, itertools.chain([first], rows), columns)
+        yield path, count
+
+
+def _fill(writer: pq.ParquetWriter, rows: Iterable[dict[str, Any]], columns: pa.Schema) -> int:
+    """Write rows until the file is full; returns how many."""
+    group: list[dict[str, Any]] = []
+    total = in_group = count = 0
+    for row in rows:
+        group.append(row)
+        in_group += _weight(row)
+        count += 1
+        full = total + in_group > SHARD_BYTES
+        if full or len(group) == GROUP_ROWS or in_group > GROUP_BYTES:
+            writer.write_table(pa.Table.from_pylist(group, columns))
+            total, in_group, group = total + in_group, 0, []
+        if full:
+            break
+    if group:
+        writer.write_table(pa.Table.from_pylist(group, columns))
+    return count
+
+
+def _weight(row: dict[str, Any]) -> int:
+    return sum(len(row[name]["bytes"]) for name in (schema.IMAGE, schema.MASK) if row.get(name))
+
+
+def _options(columns: pa.Schema) -> dict[str, Any]:
+    """Images are compressed already, and nobody looks for a range of their bytes."""
+    leaves = [leaf.path for leaf in _leaves(columns)]
+    pixels = [path for path in leaves if path.endswith(".bytes")]
+    return {
+        "compression": {path: "NONE" if path in pixels else "SNAPPY" for path in leaves},
+        "use_dictionary": [name for name in _WORDS if name in columns.names],
+        "write_statistics": [path for path in leaves if path not in pixels],
+        "write_page_index": True,
+    }
+
+
+def _leaves(columns: pa.Schema) -> list[Any]:
+    sink = pa.BufferOutputStream()
+    pq.ParquetWriter(sink, columns).close()
+    found = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    return [found.column(i) for i in range(len(found))]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
