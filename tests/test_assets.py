@@ -128,3 +128,4 @@ def test_encoder_card_states_its_worth_and_its_training_frames() -> None:
     assert "2307.08140" in card
     assert "random weights" in card
     assert "thumbnails" in card
+    assert re.search(r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", card), "no figure with its interval"
