@@ -94,6 +94,8 @@ class Vectors:
         """Bound on |screened - exact| cosine of any row of self with any row of other."""
         # Summation in float32 in any order, twice over; norms of `unit` off by 1e-6; the exact cosine's own rounding.
         single = (self.dim + 16) * 2.0**-23 + 2.0**-18
+        if torch.get_float32_matmul_precision() != "highest":  # then torch may round both sides to bfloat16 first
+            single += 2.0**-7 + 2.0**-16
         if tier == "float32":
             return single
         # Cauchy-Schwarz on what rounding took from each side, and a result rounded to bfloat16 (8 significant bits).

@@ -45,7 +45,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "embed", "select", "sweep", "why", "filter", "push", "normdel", "install-metric"]
+    "command", ["demo", "build", "embed", "select", "sweep", "why", "filter", "push", "normdel", "install-metric"]
 )
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:

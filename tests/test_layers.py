@@ -11,9 +11,9 @@ import meddel_hf
 PACKAGE = Path(meddel_hf.__file__).parent
 LAYERS = [
     "errors schema files",
-    "images store modeling processes pool batches "
+    "images store modeling processes pool batches sheets "
     "neighbors pairs density rules decide graph clustering subset selection sweep cards",
-    "embed",
+    "embed datadel",
     "selectors",
     "metric pictures demo hub",
     "cli __main__",

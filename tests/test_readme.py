@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import make_archives
 import pytest
 from conftest import HubSession
 from PIL import Image
@@ -22,7 +23,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(hub: HubSession, tmp_path: Path) -> Path:
-    """An empty folder but for `frames`, and a Hub on which the README's encoder is a small one of the same kind."""
+    """A folder with `frames` and `RAW`, and a Hub on which the README's encoder is a small one of the same kind."""
     model = ViTModel(
         ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64),
         add_pooling_layer=False,
@@ -36,6 +37,7 @@ def folder(hub: HubSession, tmp_path: Path) -> Path:
     )
     work = tmp_path / "work"
     (work / "frames").mkdir(parents=True)
+    make_archives.everything(work / "RAW")
     for i in range(60):
         image = Image.new("RGB", (64, 48), (4 * i, 90, 255 - 4 * i))
         image.paste((250, 250, 250), (i // 3, i % 3, i // 3 + 20, i % 3 + 12))
@@ -53,10 +55,12 @@ def test_commands_then_python(hub: HubSession, folder: Path):
     for command in commands:
         program, *arguments = shlex.split(command)
         hub.call([*programs[program], *arguments], folder)
-    assert sorted(p.name for p in folder.iterdir()) == ["embeddings", "embeddings2", "frames", "selection", "subset"]
+    made = ["RAW", "datadel", "datadel-embeddings", "embeddings", "embeddings2", "frames", "selection", "subset"]
+    assert sorted(path.name for path in folder.iterdir()) == made
     for file in (folder / "embeddings").iterdir():
         assert file.read_bytes() == (folder / "embeddings2" / file.name).read_bytes()
-    assert "README.md" in hub.files("me/frames-5pct", "dataset")
+    for repository in ("me/frames-5pct", "me/datadel"):
+        assert "README.md" in hub.files(repository, "dataset")
 
     hub.call([*programs["meddel"], "install-metric"], folder)
     source = "\n".join(blocks("python"))
