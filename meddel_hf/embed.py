@@ -1,8 +1,9 @@
 """From a data set of frames to an embedding store; distributed with Accelerate, resumable.
 
     meddel embed POOL --encoder ENCODER --out DIR
-    accelerate launch --num_processes 2 -m meddel_hf.embed POOL --encoder ENCODER --out DIR
+    accelerate launch --multi_gpu --num_processes 2 -m meddel_hf.embed POOL --encoder ENCODER --out DIR
 
+`--multi_gpu` starts several processes on a machine without a GPU too; `--cpu` starts one, whatever number it is given.
 The bytes that are written depend on the data set, the encoder, the options and the library versions, and not on how
 many processes, workers or threads wrote them, nor on interruptions.
 """
@@ -73,9 +74,9 @@ def embed(
     from meddel_hf.processes import computing_device, decoding_workers, launched_processes
     from meddel_hf.store import EmbeddingStore, StoreWriter
 
-    for name, value, least in (("batch_size", batch_size, 1), ("shard_rows", shard_rows, 1)):
-        if value < least:
-            raise InvalidArgument(f"{name} must be at least {least}, got {value}")
+    for name, value in (("batch_size", batch_size), ("shard_rows", shard_rows)):
+        if value < 1:
+            raise InvalidArgument(f"{name} must be at least 1, got {value}")
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
     processes = launched_processes(device)
     workers = decoding_workers(num_workers, processes)
@@ -94,10 +95,11 @@ def embed(
     }  # fmt: skip
     parents = {"encoder": model.fingerprint, **({"pool": pool.fingerprint} if pool.fingerprint else {})}
     writer = StoreWriter.begin(Path(out), arguments, parents, claim=processes.is_main_process)
+    finished = writer.shards()  # before anyone writes, so that all processes share out the same missing ones
     processes.wait_for_everyone()
     with _Report(processes, shown=progress) as report:
         if not (writer.finished and pool.ids is not None):
-            _write_shards(writer, pool, model, workers, processes, report)
+            _write_shards(writer, finished, pool, model, workers, processes, report)
             processes.wait_for_everyone()
             if processes.is_main_process:
                 writer.finish(dim=model.dim, row_ids=pool.id_column is None)
@@ -108,13 +110,18 @@ def embed(
 
 
 def _write_shards(
-    writer: StoreWriter, pool: Pool, model: Encoder, workers: int, processes: PartialState, report: _Report
+    writer: StoreWriter,
+    finished: Mapping[int, int],
+    pool: Pool,
+    model: Encoder,
+    workers: int,
+    processes: PartialState,
+    report: _Report,
 ) -> None:
     """Write the missing shards that belong to this process."""
     from meddel_hf.batches import StreamBatches, TableBatches, read_ahead, spans
 
     batch_size, shard_rows = writer.arguments["batch_size"], writer.arguments["shard_rows"]
-    finished = writer.shards()
     batches: TableBatches | StreamBatches
     if pool.ids is None:
         contents = {index: writer.content(index) for index in finished}

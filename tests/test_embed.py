@@ -150,10 +150,23 @@ def alone(encoder, tmp_path_factory) -> tuple[Path, Path]:
     return pool, folder / "out"
 
 
+LATE = """
+import os, sys, time
+from meddel_hf.embed import main
+from meddel_hf.store import StoreWriter
+
+listed = StoreWriter.shards
+if os.environ["RANK"] == "1":  # were the other one writing already, the two would share out different shards
+    StoreWriter.shards = lambda self: time.sleep(2) or listed(self)
+sys.exit(main())
+"""
+
+
 def test_two_processes_write_the_same_bytes_as_one(alone, encoder, tmp_path):
     pool, expected = alone
-    parts = [*LAUNCH, *command(pool, encoder, tmp_path / "out", "--precision", "bf16", "--num-workers", "2")]
-    done = run(parts)
+    (tmp_path / "late.py").write_text(LATE)
+    more = command(pool, encoder, tmp_path / "out", "--precision", "bf16", "--num-workers", "2")[1:]
+    done = run([*LAUNCH[:-1], str(tmp_path / "late.py"), *more])
     assert done.returncode == 0, done.stderr
     assert "process 1 of 2" in done.stderr
     assert contents(tmp_path / "out") == contents(expected)
