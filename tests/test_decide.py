@@ -114,9 +114,7 @@ def test_rows_for_a_retention():
             rows_for(bad, 10, 10)
     with pytest.raises(InvalidArgument, match=r"0\.01 of 10 rows is no row at all: ask for at least 0\.1"):
         rows_for(0.01, 10, 10)
-    with pytest.raises(
-        InvalidArgument, match=r"asks for 9 of 10 rows, but only 8 .*retention 0\.8000.*epsilon=None"
-    ):
+    with pytest.raises(InvalidArgument, match=r"asks for 9 of 10 rows, but only 8 .*retention 0\.8000.*epsilon=None"):
         rows_for(0.9, 10, 8)
 
 
