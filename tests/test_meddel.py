@@ -392,7 +392,7 @@ def test_fifty_thousand_equal_vectors_take_seconds_and_little_memory():
         count, coverage, megabytes, seconds = line.split()
         assert (int(count), coverage) == (kept, "None" if kept == 50_000 else "1.0"), settings
         assert float(megabytes) < 300, settings
-        assert float(seconds) < 30, settings  # about 1 to 3 on two idle cores
+        assert float(seconds) < 120, settings  # 1 to 3 on two idle cores; far more where every pair is compared
 
 
 @pytest.mark.parametrize("scope", ["cluster", "pool"])
