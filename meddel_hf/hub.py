@@ -39,6 +39,8 @@ def save_subset(subset: Subset, folder: str | Path, **card_facts: Any) -> Path:
         (aside / "README.md").write_text(card, encoding="utf-8")
         parents = {"selection": selection.fingerprint, "pool": selection.origin.fingerprint}
         details = {"rows": len(subset), "selection": asdict(selection.summary)}
+        if schema.SOURCE in subset.column_names:  # then `push` knows whose licence to heed
+            details["sources"] = sorted(filter(None, subset.unique(schema.SOURCE)))
         identity = schema.fingerprint(selection.fingerprint, subset._fingerprint)
         schema.Manifest("subset", identity, selection.settings, parents, details).write(aside)
     return folder

@@ -12,23 +12,24 @@ import time
 from pathlib import Path
 
 import make_archives as make
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import HubSession
 from datasets import Image, concatenate_datasets, get_dataset_config_names, load_dataset
 from PIL import Image as Pillow
 
-from meddel_hf import assets, schema
+from meddel_hf import MedDEL, assets, schema
 from meddel_hf.cli import main
 from meddel_hf.datadel import build as building
-from meddel_hf.datadel import leaks, writer
+from meddel_hf.datadel import leaks, publishing, writer
 from meddel_hf.datadel.build import build
 from meddel_hf.datadel.leaks import Hashes, nearest
 from meddel_hf.datadel.preview import annotated
 from meddel_hf.datadel.registry import SOURCES
 from meddel_hf.datadel.rows import FEATURES
 from meddel_hf.errors import InvalidArgument, InvalidDataset
-from meddel_hf.hub import push
+from meddel_hf.hub import push, save_subset
 from meddel_hf.pool import load_pool
 
 CENTRES = [f"polypgen2021_c{n}" for n in range(1, 7)]
@@ -312,6 +313,17 @@ def test_push_refuses_what_the_licences_forbid(datadel, hub: HubSession, tmp_pat
     )
     assert f"user/public exists and is public, and {', '.join(sorted(forbidden))} may not" in hub.run(code)
     assert hub.files("user/public", "dataset") in ([], [".gitattributes"])
+
+
+def test_a_subset_is_published_only_where_its_sources_may_be(datadel, tmp_path):
+    for source, allowed in (("kvasir_seg", False), ("polypgen2021", True)):
+        pool = load_dataset(str(datadel), source, split="train", cache_dir=str(tmp_path / "cache"))
+        vectors = np.random.default_rng(0).standard_normal((len(pool), 8)).astype("f4")
+        selection = MedDEL(eta=1.0, epsilon=None, scope="pool").select(vectors)
+        folder = save_subset(selection.filter(pool), tmp_path / source)
+        assert [found.name for found in publishing.forbidden(folder)] == ([] if allowed else [source])
+    with pytest.raises(InvalidArgument, match="kvasir_seg"):
+        push(tmp_path / "kvasir_seg", "user/subset")
 
 
 def test_pushed_and_loaded_over_http(datadel, hub: HubSession):

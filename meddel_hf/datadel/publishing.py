@@ -15,12 +15,16 @@ NOT_PUBLISHED = [f"{STATE}/**"]  # patterns of files that stay here
 
 
 def forbidden(folder: Path) -> list[Source]:
-    """Sources in a folder whose licence forbids publishing them again; none where `meddel build` did not make it."""
+    """Sources in a folder whose licence forbids publishing them again.
+
+    Known of what `meddel build` made, and of what `meddel filter` took from that; none elsewhere.
+    """
     path = folder / schema.MANIFEST
-    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")).get("step") != "datadel":
+    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if manifest.get("step") not in ("datadel", "subset"):
         return []
-    built = schema.Manifest.read(folder, "datadel").details["sources"]
-    return [SOURCES[name] for name in built if not SOURCES[name].licence.redistribution]
+    named = [SOURCES[name] for name in manifest["details"].get("sources", ()) if name in SOURCES]
+    return [source for source in named if not source.licence.redistribution]
 
 
 def check(folder: Path, private: bool | None) -> None:
