@@ -7,6 +7,7 @@ MedDELError
 ├── Mismatch            two things that do not belong together: a store and another encoder      (ValueError)
 ├── UnreadableArchive   an archive, or a file inside it, cannot be read or is not safe to read
 ├── IncompleteStore     a folder that an earlier step has not finished, or that is damaged
+├── Diverged            the loss of a training run is no longer a finite number
 └── UnreadableImage     one frame cannot be decoded; its message is the reason that is recorded for the frame
 """
 
@@ -39,6 +40,10 @@ class UnreadableArchive(MedDELError):
 
 class IncompleteStore(MedDELError):
     """A folder that an earlier step has not finished, or whose files are damaged."""
+
+
+class Diverged(MedDELError):
+    """The loss of a training run is no longer a finite number; says at which step, and what is kept."""
 
 
 class UnreadableImage(MedDELError):

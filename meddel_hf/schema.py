@@ -36,8 +36,17 @@ SIMILARITY = "similarity"
 CLUSTER = "cluster"
 DISTANCE = "distance"
 
+# Columns of a downstream run's scores.parquet, one row for every tested frame; see scores.py.
+SET = "set"
+SCORE = "score"
+INTERSECTION = "intersection"
+UNION = "union"
+
 Reason = Literal["unreadable", "outlier", "near-duplicate", "not-selected"]
-Step = Literal["datadel", "embeddings", "selection", "subset"]
+Step = Literal[
+    "datadel", "embeddings", "selection", "subset", "frames", "pretraining", "segmentation", "probe", "benchmark",
+    "report",
+]  # fmt: skip
 
 _RECORDED_PACKAGES = ("meddel-hf", "torch", "transformers", "datasets", "numpy", "pillow")
 

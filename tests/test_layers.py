@@ -11,7 +11,7 @@ import meddel_hf
 PACKAGE = Path(meddel_hf.__file__).parent
 LAYERS = [
     "errors schema files",
-    "images store modeling processes pool batches sheets "
+    "images store modeling processes pool batches sheets scores "
     "neighbors pairs density rules decide graph clustering subset selection sweep cards",
     "embed datadel",
     "selectors",
