@@ -1,0 +1,206 @@
+"""Frames with masks: checked, decoded once to the size that the model sees, kept in memory as uint8."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Image
+from PIL import Image as Pillow
+
+from meddel_hf import schema
+from meddel_hf.errors import InvalidDataset, UnreadableImage
+from meddel_hf.images import Preprocessing, decode, prepare
+from meddel_hf.pool import Pool
+
+IGNORED = 255  # label of pixels that count for nothing, where there are more than two classes
+_AHEAD = 32  # rows read from the data set at a time
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFrames:
+    """A data set whose every row has a frame and a mask of classes.
+
+    name:       what messages call it, such as "kvasir_seg".
+    ids:        one for every row.
+    groups:     what must not be parted: the row's video, sequence or patient, else its own id.
+    origins:    the same, told apart between sources: two owners may both have a "seq1".
+    num_labels: classes of the masks, the background among them. 2: masks are 0 and 255, or 0 and 1.
+    """
+
+    name: str
+    dataset: Dataset
+    ids: list[str]
+    groups: list[str]
+    origins: list[tuple[str, str]]
+    num_labels: int
+
+    @classmethod
+    def of(cls, dataset: Any, name: str, num_labels: int) -> LabelledFrames:
+        """Raises InvalidDataset where a column or a mask is missing, or an id is missing or repeated."""
+        pool = Pool.of(dataset)
+        if not isinstance(dataset, Dataset) or pool.ids is None:
+            raise InvalidDataset(f"{name} is a stream: segmentation reads its rows many times; load it as a data set")
+        if schema.MASK not in dataset.column_names:
+            raise InvalidDataset(
+                f"{name} has no column {schema.MASK!r}; it has {', '.join(dataset.column_names)}: masks absent; choose "
+                "a data set with masks, such as datadel:kvasir_seg"
+            )
+        columns = [column for column in (schema.GROUP, schema.SOURCE) if column in dataset.column_names]
+        rows = dataset.with_format(None).select_columns(columns)[:] if columns else {}
+        empty = [None] * len(pool.ids)
+        groups = [group or id for group, id in zip(rows.get(schema.GROUP, empty), pool.ids, strict=True)]
+        origins = [(source or "", group) for source, group in zip(rows.get(schema.SOURCE, empty), groups, strict=True)]
+        found = cls(name, _raw(dataset), pool.ids, groups, origins, num_labels)
+        found._check_masks()
+        return found
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """id -> row"""
+        return {id: row for row, id in enumerate(self.ids)}
+
+    def decoded(self, preprocessing: Preprocessing) -> Decoded:
+        """Every frame and mask at the size that the model sees; a mask keeps its classes (nearest pixel)."""
+        height, width = preprocessing.size
+        pixels = np.empty((len(self), height, width, 3), np.uint8)
+        masks = np.empty((len(self), height, width), np.uint8)
+        for row, (frame, mask) in enumerate(self.pairs()):
+            pixels[row] = self._frame(row, frame, preprocessing)
+            small = Pillow.fromarray(self.mask(row, mask)).resize((width, height), Pillow.Resampling.NEAREST)
+            masks[row] = np.asarray(small)
+        return Decoded(pixels, masks)
+
+    def frames(self, preprocessing: Preprocessing) -> np.ndarray:
+        """(n, H, W, 3) uint8, without the masks."""
+        pixels = np.empty((len(self), *preprocessing.size, 3), np.uint8)
+        for row, frame in enumerate(_column(self.dataset, schema.IMAGE)):
+            pixels[row] = self._frame(row, frame, preprocessing)
+        return pixels
+
+    def masks(self) -> Iterator[np.ndarray]:
+        """Masks at their own size, (height, width) uint8 of classes."""
+        for row, mask in enumerate(_column(self.dataset, schema.MASK)):
+            yield self.mask(row, mask)
+
+    def picture(self, row: int) -> tuple[Pillow.Image, np.ndarray]:
+        """A frame at its own size, and its mask."""
+        found = self.dataset[row]
+        return decode(found[schema.IMAGE]), self.mask(row, found[schema.MASK])
+
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
+        """Undecoded frame and mask of every row."""
+        return zip(_column(self.dataset, schema.IMAGE), _column(self.dataset, schema.MASK), strict=True)
+
+    def mask(self, row: int, source: Any) -> np.ndarray:
+        """Decode a mask: (height, width) uint8 of classes below num_labels, or 255 where a pixel does not count."""
+        classes = self._classes(row, source)
+        if self.num_labels == 2:
+            present = np.flatnonzero(np.bincount(classes.ravel(), minlength=256))
+            if len(present) <= 2 and present[-1] in (0, 1, 255) and present[0] in (0, present[-1]):
+                return (classes != 0).astype(np.uint8)
+            outside = next(int(value) for value in present if value not in (0, 255))
+            expected = "0 and 255, or 0 and 1"
+        else:
+            wrong = (classes >= self.num_labels) & (classes != IGNORED)
+            if not wrong.any():
+                return classes
+            outside, expected = (
+                int(classes[wrong].max()),
+                f"0 to {self.num_labels - 1}, or {IGNORED} for ignored pixels",
+            )
+        raise InvalidDataset(
+            f"the mask of {self.ids[row]} in {self.name} holds class {outside}, and the head has {self.num_labels} "
+            f"classes: expected {expected}; give the right num_labels (--num-labels)"
+        )
+
+    def _classes(self, row: int, source: Any) -> np.ndarray:
+        try:
+            data = source.get("bytes") or source["path"] if isinstance(source, Mapping) else source
+            with Pillow.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+                mode = "L" if image.mode == "1" else image.mode
+                array = np.asarray(image.convert("L") if mode == "L" else image)
+        except (OSError, ValueError, SyntaxError, TypeError) as error:
+            raise InvalidDataset(f"the mask of {self.ids[row]} in {self.name} cannot be decoded: {error}") from error
+        if array.ndim == 3 and (array[..., :1] == array[..., :3]).all():
+            array = array[..., 0]  # grey stored as RGB
+        if array.ndim != 2 or array.dtype.kind not in "bui" or array.max(initial=0) > 255 or array.min(initial=0) < 0:
+            raise InvalidDataset(
+                f"the mask of {self.ids[row]} in {self.name} is not one channel of classes below 256, but {mode} of "
+                f"shape {array.shape}"
+            )
+        return array.astype(np.uint8)
+
+    def _frame(self, row: int, source: Any, preprocessing: Preprocessing) -> np.ndarray:
+        try:
+            return prepare(source, preprocessing)
+        except UnreadableImage as error:
+            raise InvalidDataset(
+                f"the frame {self.ids[row]} of {self.name} cannot be decoded ({error}): leave it out of the data set"
+            ) from error
+
+    def _check_masks(self) -> None:
+        validity = self.dataset.data.column(schema.MASK)
+        absent = validity.null_count
+        if self.dataset._indices is not None:
+            absent = sum(mask is None for mask in _column(self.dataset, schema.MASK))
+        if absent:
+            raise InvalidDataset(
+                f"masks absent: {absent:,} of the {len(self):,} rows of {self.name} have no mask; leave them out with "
+                '--masked-only, or in Python with dataset.filter(lambda row: row["mask"] is not None)'
+            )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Frames and masks in memory.
+
+    pixels: (n, H, W, 3) uint8. masks: (n, H, W) uint8 classes, 255 where a pixel does not count.
+    """
+
+    pixels: np.ndarray
+    masks: np.ndarray
+
+
+def check_apart(train: LabelledFrames, tests: Sequence[LabelledFrames]) -> None:
+    """Raises InvalidDataset where a frame, or a group of frames, stands both in training and in a test set."""
+    ids, origins = set(train.ids), set(train.origins)
+    for test in tests:
+        shared = ids.intersection(test.ids)
+        if shared:
+            raise InvalidDataset(
+                f"{len(shared):,} frames stand in the training set and in the test set {test.name}, such as "
+                f"{min(shared)!r}: split the data set first (meddel_hf.splits.split)"
+            )
+        parted = Counter(origin for origin in test.origins if origin in origins)
+        if parted:
+            (_, group), frames = min(parted.items())
+            raise InvalidDataset(
+                f"the group {group!r} (a video, sequence or patient) has frames in the training set and {frames:,} in "
+                f"the test set {test.name}; {len(parted):,} groups are parted so: split by group "
+                "(meddel_hf.splits.split)"
+            )
+
+
+def _raw(dataset: Dataset) -> Dataset:
+    """Only frame and mask, undecoded."""
+    plain = dataset.with_format(None).select_columns([schema.IMAGE, schema.MASK])
+    for column in (schema.IMAGE, schema.MASK):
+        if isinstance(plain.features[column], Image):
+            plain = plain.cast_column(column, Image(decode=False))
+    return plain
+
+
+def _column(dataset: Dataset, column: str) -> Iterator[Any]:
+    """The values of one column, read a few rows at a time."""
+    only = dataset.select_columns([column])
+    for start in range(0, len(only), _AHEAD):
+        yield from only[start : start + _AHEAD][column]

@@ -1,0 +1,393 @@
+"""From an encoder and frames with masks to per-frame scores: MLP head on a ViT, trained through `Trainer`.
+
+    meddel segment datadel:kvasir_seg --encoder runs/mae --out runs/kvasir --test datadel:cvc_clinicdb
+    accelerate launch --multi_gpu --num_processes 2 -m meddel_hf.segment datadel:kvasir_seg --encoder ... --out ...
+
+Trained is the encoder with its head (the paper's downstream), or the head alone (`frozen`): the encoder then sees every
+frame once, and the head is trained in seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meddel_hf.errors import InvalidArgument, MedDELError, Mismatch
+from meddel_hf.schema import MANIFEST, MASK, Manifest, fingerprint
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import PartialState
+    from datasets import Dataset
+
+    from meddel_hf.images import Preprocessing
+    from meddel_hf.labelled import LabelledFrames
+    from meddel_hf.modeling import Precision
+    from meddel_hf.scores import Measure, Scores
+    from meddel_hf.segmentation_model import ViTForSegmentation
+
+MODEL, OVERLAYS = "model", "overlays.png"
+_CHECKPOINTS = "checkpoints"
+_MEASURES: tuple[Measure, ...] = ("miou", "miou-set", "dice")
+
+
+@dataclass(frozen=True)
+class SegmentationRecipe:
+    """How a segmentation model is trained; the same for every encoder that is compared.
+
+    frozen:        train the head alone, on features that the encoder computes once; else encoder and head.
+    num_labels:    classes, the background among them; 2 for masks of 0 and 255.
+    image_size:    side of the frames in pixels that the encoder sees; None: what its image processor says.
+    epochs:        passes over the training frames. batch_size: frames in a step, over all processes.
+    learning_rate: peak of a cosine after a linear warm-up; None: 1e-3 frozen, 3e-4 whole.
+    warmup:        share of the steps, in [0, 1). weight_decay: of AdamW.
+    hidden_size:   width of the head's hidden layer.
+    dice_weight:   weight of the Dice loss beside the cross entropy.
+    flips:         mirror frames left-right and top-bottom.
+    smallest_crop: least share of its area that a random crop shows, in (0, 1]; 1 crops nothing; whole training only.
+    precision:     "auto" is bf16 where the processor or GPU runs it natively, else float32.
+    """
+
+    frozen: bool = False
+    num_labels: int = 2
+    image_size: int | None = None
+    epochs: int = 40
+    batch_size: int = 16
+    learning_rate: float | None = None
+    warmup: float = 0.05
+    weight_decay: float = 0.05
+    hidden_size: int = 256
+    dice_weight: float = 0.0
+    flips: bool = True
+    smallest_crop: float = 0.5
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        least = {"num_labels": 2, "epochs": 1, "batch_size": 1, "hidden_size": 1, "image_size": 1}
+        for name, value in least.items():
+            found = getattr(self, name)
+            if found is not None and found < value:
+                raise InvalidArgument(f"{name} must be at least {value}, got {found}")
+        if self.num_labels > 255:
+            raise InvalidArgument(f"num_labels is {self.num_labels}: a mask of one byte holds at most 255 classes")
+        if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise InvalidArgument(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.warmup < 1:
+            raise InvalidArgument(f"warmup is a share of the steps in [0, 1), got {self.warmup}")
+        if not 0 < self.smallest_crop <= 1:
+            raise InvalidArgument(f"smallest_crop is a share of the frame in (0, 1], got {self.smallest_crop}")
+        for name in ("weight_decay", "dice_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidArgument(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at its peak."""
+        return self.learning_rate if self.learning_rate is not None else 1e-3 if self.frozen else 3e-4
+
+
+def segment(
+    train: Dataset,
+    test: Mapping[str, Dataset],
+    encoder: str | Path,
+    out: str | Path,
+    *,
+    recipe: SegmentationRecipe = SegmentationRecipe(),  # frozen
+    seed: int = 0,
+    device: str = "auto",
+    revision: str | None = None,
+    progress: bool = True,
+) -> Scores:
+    """Train on one data set, test on others; writes the scores of every test frame, overlays and the model.
+
+    train, test: data sets with DataDEL's columns id, image, mask and, where frames belong together, group. `test` names
+                 each test set; a frame or a group of the training set in one of them is an error (see `splits.split`).
+    encoder:     Hub id or folder of a ViT or an MAE with safetensors weights.
+    out:         folder to write: manifest.json, scores.parquet, overlays.png, model/. A finished one with the same
+                 data, encoder, recipe and seed is answered from; an interrupted one goes on at its last checkpoint.
+    seed:        draws the head's first weights, the order of the frames and their augmentation.
+    device:      "auto", "cpu" or "cuda".
+
+    Masks are scored at their own size; `Scores.value()` is mIoU over images, `value("miou-set")` over the set.
+    Raises InvalidDataset, InvalidArgument or Mismatch before anything is trained, Diverged where the loss is no number.
+    """
+    from meddel_hf.labelled import LabelledFrames, check_apart
+    from meddel_hf.processes import computing_device, launched_processes
+    from meddel_hf.scores import Scores
+    from meddel_hf.segmentation_model import from_encoder, quiet
+
+    if not test:
+        raise InvalidArgument("test names no data set: give at least one, such as {'kvasir_seg': dataset}")
+    if seed < 0:
+        raise InvalidArgument(f"seed must be 0 or more, got {seed}")
+    out, began = Path(out), time.monotonic()
+    processes = launched_processes(device)
+    place = computing_device(device, processes)
+    with quiet():
+        model, preprocessing, digest = from_encoder(
+            str(encoder), seed=seed, num_labels=recipe.num_labels, hidden_size=recipe.hidden_size,
+            dice_weight=recipe.dice_weight, image_size=recipe.image_size, revision=revision,
+        )  # fmt: skip
+    manifest = _manifest(train, test, digest, recipe, seed)
+    if _is_finished(out, manifest):
+        return Scores.load(out)
+    learned = LabelledFrames.of(train, "the training set", recipe.num_labels)
+    tested = {name: LabelledFrames.of(dataset, name, recipe.num_labels) for name, dataset in test.items()}
+    check_apart(learned, list(tested.values()))
+    run = _Run(out, manifest, recipe, seed, model, preprocessing, place, processes, progress)
+    with quiet():
+        run.train(learned)
+        if processes.is_main_process:
+            run.test(tested, {"encoder": str(encoder), "seconds": round(time.monotonic() - began, 1)})
+    processes.wait_for_everyone()
+    return Scores.load(out)
+
+
+def _manifest(
+    train: Dataset, test: Mapping[str, Dataset], encoder: str, recipe: SegmentationRecipe, seed: int
+) -> Manifest:
+    """What the folder is made from; two runs are the same where its arguments and parents are."""
+    arguments = {"recipe": {**asdict(recipe), "learning_rate": recipe.rate}, "seed": seed, "test": list(test)}
+    parents = {"encoder": encoder, "train": train._fingerprint}
+    parents |= {f"test {name}": dataset._fingerprint for name, dataset in test.items()}
+    return Manifest("segmentation", fingerprint(json.dumps([arguments, parents], sort_keys=True)), arguments, parents)
+
+
+def _is_finished(out: Path, wanted: Manifest) -> bool:
+    """Raises Mismatch where the folder holds another run, or another step."""
+    if not (out / MANIFEST).exists():
+        return False
+    found = Manifest.read(out, "segmentation")
+    for kind in ("arguments", "parents"):
+        before, now = getattr(found, kind), getattr(wanted, kind)
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                raise Mismatch(
+                    f"{out} holds a finished run with another {name} ({_told(before.get(name), now.get(name))}): "
+                    "choose another folder, or delete this one"
+                )
+    return True
+
+
+def _told(before: Any, now: Any) -> str:
+    """Of two dictionaries only what differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        return ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)
+    return f"{before}, now {now}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One training with its tests, in the folder `out`."""
+
+    out: Path
+    manifest: Manifest
+    recipe: SegmentationRecipe
+    seed: int
+    model: ViTForSegmentation
+    preprocessing: Preprocessing
+    device: torch.device
+    processes: PartialState
+    progress: bool
+
+    def train(self, frames: LabelledFrames) -> None:
+        """Train the model in place."""
+        from meddel_hf.modeling import resolve_precision
+        from meddel_hf.processes import decoding_workers
+        from meddel_hf.segmentation_training import FrameSamples, Samples, TokenSamples, encoded_views, fit
+
+        precision = resolve_precision(self.recipe.precision, self.device)
+        checkpoints = self.out / _CHECKPOINTS / self.manifest.fingerprint
+        if self.processes.is_main_process:
+            self.out.mkdir(parents=True, exist_ok=True)
+            for other in (self.out / _CHECKPOINTS).glob("*"):
+                if other != checkpoints:
+                    shutil.rmtree(other)
+        self.processes.wait_for_everyone()
+        with self._timed("decoding"):
+            decoded = frames.decoded(self.preprocessing)
+        samples: Samples
+        if self.recipe.frozen:
+            self.model.encoder.requires_grad_(False)
+            with self._timed("features"):
+                views = 4 if self.recipe.flips else 1
+                tokens = encoded_views(self.model, decoded.pixels, self.preprocessing, self.device, precision, views)
+            samples = TokenSamples(tokens, decoded.masks, self.seed)
+        else:
+            samples = FrameSamples(decoded, self.preprocessing, self.recipe, self.seed)
+        with self._timed("training"):
+            losses = fit(
+                self.model, samples, self.recipe, checkpoints, self.processes, seed=self.seed, device=self.device,
+                precision=precision, workers=decoding_workers("auto", self.processes), shown=self._shown,
+            )  # fmt: skip
+        last = losses[-max(1, len(losses) // 10) :]
+        self.manifest.details.update(
+            frames=len(frames), steps_done_here=len(losses), loss=sum(last) / max(1, len(last)),
+            precision=precision, device=self.device.type, processes=self.processes.num_processes,
+        )  # fmt: skip
+
+    def test(self, tests: Mapping[str, LabelledFrames], details: Mapping[str, Any]) -> None:
+        """Score the model, and write everything; the manifest last."""
+        from meddel_hf.files import whole_folder
+        from meddel_hf.overlays import draw_overlays
+        from meddel_hf.segmentation_model import save
+        from meddel_hf.segmentation_scoring import score
+        from meddel_hf.segmentation_training import logits_of
+
+        with whole_folder(self.out / MODEL) as aside:
+            save(self.model, self.preprocessing, aside)
+        precision = self.manifest.details["precision"]
+        with self._timed("scoring"):
+            logits = {
+                name: logits_of(
+                    self.model, frames.frames(self.preprocessing), self.preprocessing, self.device, precision
+                )
+                for name, frames in tests.items()
+            }
+            scores = score(logits, tests)
+        scores.write(self.out)
+        draw_overlays(scores, logits, tests, self.out / OVERLAYS)
+        self.manifest.details.update(details)
+        self.manifest.details["tested"] = {
+            name: {measure: scores.of(name).value(measure) for measure in _MEASURES} for name in tests
+        }
+        self.manifest.write(self.out)
+        shutil.rmtree(self.out / _CHECKPOINTS, ignore_errors=True)
+
+    @property
+    def _shown(self) -> bool:
+        return self.progress and self.processes.is_main_process
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.manifest.details[f"seconds_{part}"] = round(time.monotonic() - began, 2)
+
+
+def table(scores: Scores) -> str:
+    """Markdown: a row for each test set with its frames, mIoU over images and over the set, and Dice, in per cent."""
+    rows = ["| set | frames | mIoU over images | mIoU over the set | Dice |", "|---|---:|---:|---:|---:|"]
+    for name in scores.sets:
+        part = scores.of(name)
+        values = " | ".join(f"{part.value(measure):.4f}" for measure in _MEASURES)
+        rows.append(f"| {name} | {len(part):,} | {values} |")
+    return "\n".join(rows)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `meddel segment` and `python -m meddel_hf.segment`."""
+    from meddel_hf.splits import TEST_SHARE
+
+    standard = SegmentationRecipe()
+    add = parser.add_argument
+    add("data", metavar="DATA", help="frames with masks: data set folder or Hub id, with :config and @split if needed")
+    add("--encoder", required=True, help="ViT or MAE of transformers: Hub id or folder")
+    add("--out", required=True, type=Path, help="folder to write; an interrupted one goes on")
+    add("--test", nargs="+", default=[], metavar="DATA", help="further test sets")
+    add("--frozen", action="store_true", help="train the head alone: seconds instead of minutes")
+    add("--split", choices=("auto", "official", "seeded"), default="auto", help="auto: official where there is one")
+    add("--test-share", type=float, default=TEST_SHARE, metavar="X",
+        help=f"share of DATA to test on where no official split says (default: {TEST_SHARE}); 0: none")  # fmt: skip
+    add("--masked-only", action="store_true", help="leave out rows that have no mask")
+    add("--seed", type=int, default=0, help="of split, head, order and augmentation (default: 0)")
+    add("--num-labels", type=int, default=standard.num_labels, metavar="N", help="classes with background (default: 2)")
+    add("--image-size", type=int, metavar="PIXELS", help="default: what the encoder's image processor says")
+    add("--epochs", type=int, default=standard.epochs, metavar="N", help=f"default: {standard.epochs}")
+    add("--batch-size", type=int, default=standard.batch_size, metavar="N",
+        help=f"frames in a step, over all processes (default: {standard.batch_size})")  # fmt: skip
+    add("--learning-rate", type=float, metavar="X", help="default: 1e-3 with --frozen, else 3e-4")
+    add(
+        "--weight-decay",
+        type=float,
+        default=standard.weight_decay,
+        metavar="X",
+        help=f"default: {standard.weight_decay}",
+    )
+    add("--dice-weight", type=float, default=standard.dice_weight, metavar="X",
+        help=f"weight of the Dice loss beside the cross entropy (default: {standard.dice_weight:g})")  # fmt: skip
+    add("--precision", choices=("auto", "bf16", "float32"), default="auto", help="auto: bf16 where it runs natively")
+    add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add("--revision", help="branch, tag or commit of the encoder on the Hub")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what `add_arguments` asked for. Returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
+    from meddel_hf.processes import leave
+
+    main_process = os.environ.get("RANK", "0") == "0"
+    try:
+        names = {field.name for field in fields(SegmentationRecipe)}
+        recipe = SegmentationRecipe(**{name: value for name, value in vars(args).items() if name in names})
+        train, test = _data(args)
+        scores = segment(
+            train, test, args.encoder, args.out, recipe=recipe, seed=args.seed, device=args.device,
+            revision=args.revision, progress=not args.quiet,
+        )  # fmt: skip
+        if main_process:
+            print(table(scores))
+    except MedDELError as error:
+        if main_process:
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on at the last checkpoint", file=sys.stderr)
+        return 130
+    finally:
+        leave()
+    return 0
+
+
+def _data(args: argparse.Namespace) -> tuple[Dataset, dict[str, Dataset]]:
+    """The training set, and the test sets by name: what is held out of it, and further ones."""
+    from meddel_hf.pool import load_pool
+    from meddel_hf.splits import split
+
+    def load(spec: str) -> Any:
+        dataset = load_pool(spec)
+        if args.masked_only and MASK in (dataset.column_names or ()):
+            masks = dataset.with_format("arrow").select_columns([MASK])
+            present = [row for row, mask in enumerate(masks[:][MASK]) if mask.is_valid]
+            dataset = dataset.select(present)
+        return dataset
+
+    train, test = load(args.data), {}
+    if args.test_share or args.split == "official":
+        official = {"auto": None, "official": True, "seeded": False}[args.split]
+        train, test[_name(args.data)] = split(train, test_share=args.test_share, official=official, seed=args.seed).of(
+            train
+        )
+    for spec in args.test:
+        name = _name(spec) if _name(spec) not in test else spec
+        if name in test:
+            raise InvalidArgument(f"--test names {spec} twice")
+        test[name] = load(spec)
+    return train, test
+
+
+def _name(spec: str) -> str:
+    """What a test set is called: "kvasir_seg" of "datadel:kvasir_seg@train"."""
+    return spec.rstrip("/").rpartition("/")[2].rpartition(":")[2].partition("@")[0]
+
+
+def main() -> int:
+    """Entry of `python -m meddel_hf.segment`."""
+    parser = argparse.ArgumentParser("meddel_hf.segment", description="Train a segmentation model and score it.")
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
