@@ -1,0 +1,87 @@
+"""`report`: read the runs, compare, and write the page with everything beside it, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meddel_hf import schema
+from meddel_hf.files import whole_file, whole_folder
+from meddel_hf.report.answer import headline
+from meddel_hf.report.contents import contents
+from meddel_hf.report.document import Document
+from meddel_hf.report.drawing import render
+from meddel_hf.report.findings import Draws, Findings, findings
+from meddel_hf.report.markdown import markdown
+from meddel_hf.report.page import html
+from meddel_hf.report.reading import Runs, read
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PAGE, MARKDOWN, FIGURES, TABLES = "report.html", "report.md", "figures", "tables"
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """A report: its page, what it says first, the findings behind it, and how much stands beside it."""
+
+    page: Path
+    headline: str
+    findings: Findings
+    pictures: int
+    tables: int
+
+
+def report(
+    runs: str | Path, out: str | Path, *, pool: Dataset | None = None, draws: Draws | None = None, command: str = ""
+) -> Written:
+    """Write `out/`: report.html, report.md, figures/*.png, tables/*.csv and manifest.json. An older report is replaced.
+
+    runs:    folder that `meddel benchmark run` writes; a matrix that is not finished is reported as far as it goes.
+    pool:    the pool that was selected from, with the columns id and image, for contact sheets and, with the columns
+             center or source, for who was kept.
+    command: what was typed, for the record.
+    Raises InvalidArgument and IncompleteStore as `read` does, Mismatch where `out` is a folder of something else.
+    """
+    out = Path(out)
+    if out.exists() and any(out.iterdir()):
+        schema.Manifest.read(out, "report")  # never replace what is not a report
+    read_runs = read(runs)
+    found = findings(read_runs, draws)
+    with whole_folder(out) as aside:
+        document = contents(found, pool, aside / FIGURES, command)
+        _write(document, aside)
+        _manifest(read_runs, found, document, command).write(aside)
+    return Written(out / PAGE, headline(found), found, len(document.pictures), len(document.data))
+
+
+def _write(document: Document, folder: Path) -> None:
+    for name in (FIGURES, TABLES):
+        (folder / name).mkdir(exist_ok=True)
+    drawn: dict[str, str] = {}
+    for picture in document.pictures:
+        drawn[picture.name], image = render(picture)
+        (folder / FIGURES / f"{picture.name}.png").write_bytes(image)
+    for data in document.data:
+        data.write(folder / TABLES)
+    texts: Mapping[str, str] = {PAGE: html(document, drawn), MARKDOWN: markdown(document)}
+    for name, text in texts.items():
+        with whole_file(folder / name) as aside:
+            aside.write_text(text, encoding="utf-8")
+
+
+def _manifest(runs: Runs, found: Findings, document: Document, command: str) -> schema.Manifest:
+    parents = {"benchmark": runs.manifest.fingerprint} if runs.manifest else {}
+    cells = [str(cell.place) for cell in runs.cells]
+    details = {
+        "cells": len(cells),
+        "missing": len(runs.missing),
+        "passed_gate": sorted({target.task for target in found.comparable}),
+        "pictures": [picture.name for picture in document.pictures],
+        "command": command,
+    }
+    made = schema.fingerprint(*parents.values(), *sorted(cells), repr(found.draws))
+    return schema.Manifest("report", made, asdict(found.draws), parents, details)

@@ -1,0 +1,247 @@
+"""What the runs show: the level of every arm, and its difference from its rivals, each with an interval.
+
+Every comparison is paired: the same seeds, the same frames. See `bootstrap` for how the intervals are drawn.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+from normdel import normdel
+
+from meddel_hf.bootstrap import Difference, Interval, compare, interval, simultaneous_level
+from meddel_hf.report.reading import FULL, UNTRAINED, Runs, Target, Verdict
+from meddel_hf.scores import Measure, Scores
+
+MASK_MEASURES: tuple[Measure, ...] = ("miou", "miou-set", "dice")
+CLASS_MEASURES: tuple[Measure, ...] = ("balanced-accuracy", "accuracy")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How intervals are drawn: how often, what share of the draws they hold, and from which seed."""
+
+    draws: int = 2000
+    level: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Level:
+    """A score: mean over the seeds, with its interval. `by_seed`: seed -> the score of that run, a fraction."""
+
+    target: Target
+    arm: str
+    retention: float
+    measure: Measure
+    score: Interval
+    by_seed: Mapping[int, float]
+    frames: int
+
+    @property
+    def normdel(self) -> Interval | None:
+        """NormDEL at alpha 1; it grows with the score, so the interval's ends are carried over. None at retention 0."""
+        if not self.retention:
+            return None
+        s = self.score
+        value, low, high = (normdel(m, self.retention) for m in (s.value, s.low, s.high))
+        return replace(s, value=value, low=low, high=high)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How far an arm's score lies above (below: negative) that of a rival, over the seeds that both have.
+
+    holds_with_all: the interval is still clear of zero at the level at which all against that rival hold at once.
+    """
+
+    target: Target
+    arm: str
+    retention: float
+    against: str
+    difference: Difference
+    seeds: tuple[int, ...]
+    holds_with_all: bool = False
+
+    @property
+    def verdict(self) -> Literal["higher", "lower", "no difference shown"]:
+        if not self.difference.shown:
+            return "no difference shown"
+        return "higher" if self.difference.value > 0 else "lower"
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The score of an encoder that was exported on the way, after `samples` views, that is `epochs` of its frames."""
+
+    target: Target
+    arm: str
+    retention: float
+    samples: int
+    epochs: float | None
+    score: Interval
+    seeds: int
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Every level and contrast of a folder of runs; verdicts: of the gate, by task, also where no gate was run."""
+
+    runs: Runs
+    draws: Draws
+    levels: tuple[Level, ...]
+    contrasts: tuple[Contrast, ...]
+    curves: tuple[CurvePoint, ...]
+    verdicts: Mapping[str, Verdict]
+
+    def passed(self, target: Target) -> bool:
+        """Whether arms can be compared on this target: pre-training has an effect on its task."""
+        verdict = self.verdicts.get(target.task)
+        return verdict is not None and verdict.passed
+
+    @property
+    def comparable(self) -> list[Target]:
+        return [target for target in self.runs.targets if self.passed(target)]
+
+    def level(self, target: Target, arm: str, retention: float) -> Level | None:
+        """In the measure that the task was made for."""
+        return self._levels.get((target, arm, retention))
+
+    def against(self, rival: str, target: Target | None = None) -> list[Contrast]:
+        """Contrasts with a rival, on one target or on all that passed the gate."""
+        return [
+            contrast
+            for contrast in self.contrasts
+            if contrast.against == rival and (contrast.target == target if target else self.passed(contrast.target))
+        ]
+
+    def contrast(self, target: Target, arm: str, retention: float, against: str) -> Contrast | None:
+        return self._contrasts.get((target, arm, retention, against))
+
+    @cached_property
+    def _levels(self) -> dict[tuple[Target, str, float], Level]:
+        own = (level for level in self.levels if level.measure == level.target.measure)
+        return {(level.target, level.arm, level.retention): level for level in own}
+
+    @cached_property
+    def _contrasts(self) -> dict[tuple[Target, str, float, str], Contrast]:
+        return {(c.target, c.arm, c.retention, c.against): c for c in self.contrasts}
+
+
+def findings(runs: Runs, draws: Draws | None = None) -> Findings:
+    """Draw every interval of the report; some milliseconds each."""
+    draws = draws or Draws()
+    levels, pairs = [], []
+    for target in runs.targets:
+        for arm, retention in columns(runs):
+            scored = runs.of(target, arm, retention)
+            if scored:
+                levels += [_level(target, arm, retention, measure, scored, draws) for measure in measures(target)]
+                pairs += _pairs(runs, target, arm, retention, scored)
+    verdicts = _verdicts(runs, draws)
+    counts = Counter(p.against for p in pairs if p.target.task in verdicts and verdicts[p.target.task].passed)
+    contrasts = tuple(pair.contrast(draws, max(counts[pair.against], 1)) for pair in pairs)
+    return Findings(runs, draws, tuple(levels), contrasts, _curves(runs, draws), verdicts)
+
+
+def columns(runs: Runs) -> list[tuple[str, float]]:
+    """Every arm at every retention, ascending; then the full pool, then no pre-training."""
+    return [(arm, retention) for arm in runs.arms for retention in runs.retentions] + [(FULL, 1.0), (UNTRAINED, 0.0)]
+
+
+def measures(target: Target) -> list[Measure]:
+    """Every measure that the target's scores allow, its own first."""
+    kin = MASK_MEASURES if target.measure in MASK_MEASURES else CLASS_MEASURES
+    return [target.measure, *(measure for measure in kin if measure != target.measure)]
+
+
+def _rivals(runs: Runs, target: Target, arm: str, retention: float) -> list[tuple[str, dict[int, Scores]]]:
+    """Random at the same retention, and the full pool; the full pool's own rival is no pre-training."""
+    if arm == UNTRAINED:
+        return []
+    if arm == FULL:
+        return [(UNTRAINED, runs.of(target, UNTRAINED, 0.0))]
+    rivals = [(FULL, runs.of(target, FULL, 1.0))]
+    if runs.rival is not None and arm != runs.rival:
+        rivals.insert(0, (runs.rival, runs.of(target, runs.rival, retention)))
+    return rivals
+
+
+def _level(
+    target: Target, arm: str, retention: float, measure: Measure, scored: dict[int, Scores], draws: Draws
+) -> Level:
+    ordered = [scored[seed] for seed in sorted(scored)]
+    found = interval(ordered, measure=measure, draws=draws.draws, level=draws.level, seed=draws.seed)
+    by_seed = {seed: scored[seed].value(measure) for seed in sorted(scored)}
+    return Level(target, arm, retention, measure, found, by_seed, len(ordered[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Two arms that are to be compared on a target, with the runs of the seeds that both have, in the same order."""
+
+    target: Target
+    arm: str
+    retention: float
+    against: str
+    seeds: tuple[int, ...]
+    runs: tuple[list[Scores], list[Scores]]
+
+    def contrast(self, draws: Draws, comparisons: int) -> Contrast:
+        """comparisons: how many there are with the same rival."""
+        found, holds = self.difference(draws, draws.level), False
+        if found.shown:
+            holds = self.difference(draws, simultaneous_level(comparisons, draws.level)).shown
+        return Contrast(self.target, self.arm, self.retention, self.against, found, self.seeds, holds)
+
+    def difference(self, draws: Draws, level: float) -> Difference:
+        return compare(*self.runs, draws=draws.draws, level=level, seed=draws.seed)
+
+
+def _pairs(runs: Runs, target: Target, arm: str, retention: float, scored: dict[int, Scores]) -> list[_Pair]:
+    found = []
+    for against, other in _rivals(runs, target, arm, retention):
+        if seeds := tuple(sorted(set(scored) & set(other))):
+            both = [scored[seed] for seed in seeds], [other[seed] for seed in seeds]
+            found.append(_Pair(target, arm, retention, against, seeds, both))
+    return found
+
+
+def _verdicts(runs: Runs, draws: Draws) -> dict[str, Verdict]:
+    """gate.json's; of a task that it does not name, what the cells of the full pool and of no pre-training say."""
+    found = dict(runs.verdicts or {})
+    for task in dict.fromkeys(target.task for target in runs.targets):
+        full, untrained = (
+            {cell.seed: cell.scores[task] for cell in runs.cells if cell.arm == arm and task in cell.scores}
+            for arm in (FULL, UNTRAINED)
+        )
+        seeds = tuple(sorted(set(full) & set(untrained)))
+        if task in found or not seeds:
+            continue
+        both = [full[seed] for seed in seeds], [untrained[seed] for seed in seeds]
+        d = compare(*both, draws=draws.draws, level=draws.level, seed=draws.seed)
+        with_all, with_none = (sum(arm[seed].value() for seed in seeds) / len(seeds) for arm in (full, untrained))
+        passed = d.shown and d.value > 0
+        measure = full[seeds[0]].measure
+        found[task] = Verdict(passed, measure, with_all, with_none, d.value, d.low, d.high, recorded=False)
+    return found
+
+
+def _curves(runs: Runs, draws: Draws) -> tuple[CurvePoint, ...]:
+    points = []
+    for target in runs.targets:
+        for arm, retention in columns(runs):
+            cells = [cell for cell in runs.cells if cell.arm == arm and cell.retention == retention]
+            for samples in sorted({seen for cell in cells for task, seen in cell.snapshots if task == target.task}):
+                scored = [cell.snapshots.get((target.task, samples)) for cell in cells]
+                runs_here = [scores.of(target.set) for scores in scored if scores and target.set in scores.sets]
+                if runs_here:
+                    frames = cells[0].frames
+                    score = interval(runs_here, draws=draws.draws, level=draws.level, seed=draws.seed)
+                    epochs = samples / frames if frames else None
+                    points.append(CurvePoint(target, arm, retention, samples, epochs, score, len(runs_here)))
+    return tuple(points)

@@ -1,0 +1,92 @@
+"""A report as one HTML file that needs nothing else: no script, no request; figures are inline SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from meddel_hf.report.document import (
+    Block,
+    Document,
+    Entry,
+    Gallery,
+    Listing,
+    Paragraph,
+    Picture,
+    Point,
+    Points,
+    Section,
+    Table,
+)
+from meddel_hf.report.style import css
+
+
+def html(document: Document, drawn: Mapping[str, str]) -> str:
+    """drawn: name of a picture -> its SVG."""
+    links = "".join(f'<li><a href="#{s.anchor}">{escape(s.title)}</a></li>' for s in document.sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(document.title)}</title>\n<style>{css()}</style>\n</head>\n<body>\n"
+        f'<header><h1>{escape(document.title)}</h1><p class="sub">{escape(document.subtitle)}</p></header>\n'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n'
+        + "\n".join(_section(section, drawn) for section in document.sections)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _section(section: Section, drawn: Mapping[str, str]) -> str:
+    blocks = "\n".join(_block(block, drawn) for block in section.blocks)
+    return f'<section id="{section.anchor}">\n<h2>{escape(section.title)}</h2>\n{blocks}\n</section>'
+
+
+def _block(block: Block, drawn: Mapping[str, str]) -> str:
+    match block:
+        case Paragraph():
+            return f'<p class="{block.tone}">{escape(block.text)}</p>'
+        case Points():
+            return _points(block)
+        case Table():
+            return _table(block)
+        case Gallery():
+            return f'<div class="gallery">{"".join(_figure(p, drawn[p.name]) for p in block.pictures)}</div>'
+        case Listing():
+            return f'<div class="listing"><h3>{escape(block.title)}</h3><pre>{escape(block.text)}</pre></div>'
+
+
+def _points(points: Points) -> str:
+    title = f"<h3>{escape(points.title)}</h3>" if points.title else ""
+    note = f'<p class="sub">{escape(points.note)}</p>' if points.note else ""
+    items = "".join(_point(point) for point in points.items)
+    return f'<div class="points">{title}{note}<ul>{items}</ul></div>'
+
+
+def _point(point: Point) -> str:
+    return f'<li class="{point.tone}"><b>{escape(point.lead)}</b> {escape(point.text)}</li>'
+
+
+def _table(table: Table) -> str:
+    note = f'<span class="small">{escape(table.note)}</span>' if table.note else ""
+    head = "".join(f'<th scope="col">{escape(word)}</th>' for word in table.head)
+    rows = "\n".join(f"<tr>{_heading(row[0])}{''.join(map(_entry, row[1:]))}</tr>" for row in table.rows)
+    return (
+        f'<div class="scroll"><table>\n<caption>{escape(table.title)}{note}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>"
+    )
+
+
+def _heading(entry: Entry | str) -> str:
+    return f'<th scope="row">{escape(entry if isinstance(entry, str) else entry.text)}</th>'
+
+
+def _entry(entry: Entry | str) -> str:
+    if isinstance(entry, str):
+        return f"<td>{escape(entry)}</td>"
+    below = "".join(f'<span class="small">{escape(line)}</span>' for line in entry.below)
+    spans = f' colspan="{entry.spans}"' if entry.spans > 1 else ""
+    return f'<td class="{entry.tone}"{spans}><b>{escape(entry.text)}</b>{below}</td>'
+
+
+def _figure(picture: Picture, drawing: str) -> str:
+    caption = f"<figcaption>{escape(picture.caption)}</figcaption>"
+    return f'<figure><div role="img" aria-label="{escape(picture.alt)}">{drawing}</div>{caption}</figure>'

@@ -1,0 +1,274 @@
+"""A folder of benchmark runs, read: finished cells with their scores, what the gate said, and what is missing.
+
+An unfinished matrix is read as far as it goes: a cell counts once its `cell.json`, which is written last, is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from meddel_hf import schema
+from meddel_hf.errors import IncompleteStore, InvalidArgument
+from meddel_hf.scores import Measure, Scores
+from meddel_hf.selection import ROWS
+
+FULL, UNTRAINED = "full", "untrained"
+RANDOM = "random"  # name of the selector that every other one has to beat
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a score is about: a downstream task, trained once a cell, and one of the sets that it is tested on."""
+
+    task: str
+    set: str
+    measure: Measure
+    only: bool = True  # the task's only set
+
+    @property
+    def name(self) -> str:
+        return self.task if self.only else f"{self.task} on {self.set}"
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where a cell stands in the matrix; `percent` as in the folder's name, such as "5" or "33"."""
+
+    arm: str
+    percent: str
+    seed: int
+
+    @property
+    def words(self) -> str:
+        return f"{self.arm}, {self.percent} %, seed {self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A finished cell.
+
+    retention: share of the pool, in [0, 1]; 1 of the full pool, 0 without pre-training.
+    facts:     cell.json as it stands.
+    selector:  name in the selection's manifest; None where nothing was selected.
+    """
+
+    folder: Path
+    arm: str
+    retention: float
+    seed: int
+    facts: Mapping[str, Any]
+    selector: str | None
+    tasks: tuple[str, ...]
+
+    @property
+    def place(self) -> Place:
+        return Place(self.arm, percent(self.retention), self.seed)
+
+    @property
+    def samples(self) -> int | None:
+        """Views seen in pre-training."""
+        return self.facts.get("samples")
+
+    @property
+    def frames(self) -> int | None:
+        """Frames pre-trained on: what was kept, without what leaked."""
+        return self.facts.get("frames")
+
+    @property
+    def epochs(self) -> float | None:
+        return self.samples / self.frames if self.samples and self.frames else None
+
+    @cached_property
+    def scores(self) -> dict[str, Scores]:
+        """Final scores by task, of the tasks that are there."""
+        found = {task: self.folder / "tasks" / task for task in self.tasks}
+        return {task: Scores.load(folder) for task, folder in found.items() if (folder / "scores.parquet").is_file()}
+
+    @cached_property
+    def snapshots(self) -> dict[tuple[str, int], Scores]:
+        """Scores by task and samples seen, of encoders that were exported on the way."""
+        found = {}
+        for folder in sorted((self.folder / "tasks").glob("*@*")):
+            task, _, samples = folder.name.rpartition("@")
+            if samples.isdecimal() and (folder / "scores.parquet").is_file():
+                found[task, int(samples)] = Scores.load(folder)
+        return found
+
+    @cached_property
+    def rows(self) -> pa.Table | None:
+        """Columns id, kept and reason of the selection, a row for every frame of the pool; None without one."""
+        path = self.folder / "selection" / ROWS
+        return pq.read_table(path, columns=[schema.ID, schema.KEPT, schema.REASON]) if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found of a task: does pre-training on the whole pool beat none, the interval clear of zero?"""
+
+    passed: bool
+    measure: str
+    full: float
+    untrained: float
+    difference: float
+    low: float
+    high: float
+    recorded: bool = True  # in gate.json; else taken from the cells by this report
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """A folder of benchmark runs.
+
+    verdicts:   task -> what gate.json says; None where no gate was run.
+    unfinished: folders of cells that were begun and have no cell.json.
+    planned:    places that the plan asks for; empty where the plan does not tell.
+    """
+
+    folder: Path
+    cells: tuple[Cell, ...]
+    unfinished: tuple[Place, ...]
+    planned: tuple[Place, ...]
+    verdicts: Mapping[str, Verdict] | None
+    manifest: schema.Manifest | None
+    plan: str | None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def arms(self) -> list[str]:
+        """Labels of the selectors in the plan's order, or else in that of the alphabet; not `full` and `untrained`."""
+        labels = dict.fromkeys(place.arm for place in (*self.planned, *sorted(cell.place for cell in self.cells)))
+        present = {cell.arm for cell in self.cells}
+        return [arm for arm in labels if arm in present and arm not in (FULL, UNTRAINED)]
+
+    @property
+    def retentions(self) -> list[float]:
+        """Of the selectors, ascending."""
+        return sorted({cell.retention for cell in self.cells if cell.arm in self.arms})
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({cell.seed for cell in self.cells})
+
+    @property
+    def missing(self) -> list[Place]:
+        """Planned places without a finished cell; begun ones included."""
+        done = {cell.place for cell in self.cells}
+        return [place for place in self.planned if place not in done]
+
+    @property
+    def rival(self) -> str | None:
+        """Label of the arm that chooses at random: one that is called so first; None where there is none."""
+        chance = {cell.arm for cell in self.cells if cell.selector == RANDOM}
+        return next((arm for arm in sorted(chance, key=lambda arm: (arm != RANDOM, self.arms.index(arm)))), None)
+
+    @cached_property
+    def targets(self) -> list[Target]:
+        """Every task and test set that some cell was scored on: tasks in the plan's order of cells' folders."""
+        found: dict[tuple[str, str], Target] = {}
+        for cell in self.cells:
+            for task, scores in cell.scores.items():
+                sets = scores.sets
+                for set in sets:
+                    found.setdefault((task, set), Target(task, set, scores.measure, len(sets) == 1))
+        return [found[key] for key in sorted(found, key=lambda key: (key[0], key[1] != key[0], key[1]))]
+
+    def of(self, target: Target, arm: str, retention: float) -> dict[int, Scores]:
+        """Scores on a target by seed; empty where there are none."""
+        return self._by_place.get((target.task, target.set, arm, percent(retention)), {})
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, str, str, str], dict[int, Scores]]:
+        found: dict[tuple[str, str, str, str], dict[int, Scores]] = {}
+        for cell in self.cells:
+            for task, scores in cell.scores.items():
+                for set in scores.sets:
+                    found.setdefault((task, set, cell.arm, percent(cell.retention)), {})[cell.seed] = scores.of(set)
+        return found
+
+
+def percent(retention: float) -> str:
+    """A retention as the folders are named: "5", "33", "0.5"."""
+    return f"{100 * retention:g}"
+
+
+def read(folder: str | Path) -> Runs:
+    """Raises InvalidArgument where there is no such folder, IncompleteStore where no cell of it is finished."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InvalidArgument(f"{folder} is not a folder: name the one that `meddel benchmark run` wrote")
+    cells, unfinished = [], []
+    for seed in sorted((folder / "cells").glob("*/*/seed*")):
+        if (seed / "cell.json").is_file():
+            cells.append(_cell(seed))
+        else:
+            unfinished.append(Place(seed.parent.parent.name, seed.parent.name, _number(seed.name)))
+    if not any(cell.scores for cell in cells):
+        raise IncompleteStore(
+            f"{folder} holds no finished cell with scores (cells/ARM/PERCENT/seedK/cell.json): "
+            "nothing can be reported yet; go on with `meddel benchmark run`"
+        )
+    manifest = schema.Manifest.read(folder, "benchmark") if (folder / schema.MANIFEST).is_file() else None
+    plan = folder / "plan.yaml"
+    return Runs(
+        folder,
+        tuple(cells),
+        tuple(unfinished),
+        _planned((manifest.details.get("plan") if manifest else None) or {}),
+        _verdicts(folder / "gate.json"),
+        manifest,
+        plan.read_text(encoding="utf-8") if plan.is_file() else None,
+    )
+
+
+def _cell(folder: Path) -> Cell:
+    facts = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+    manifest = folder / "selection" / schema.MANIFEST
+    selector = None
+    if manifest.is_file():
+        selector = schema.Manifest.read(manifest.parent, "selection").arguments.get("selector")
+    tasks = sorted(path.name for path in (folder / "tasks").glob("*") if path.is_dir() and "@" not in path.name)
+    return Cell(folder, str(facts["arm"]), float(facts["retention"]), int(facts["seed"]), facts, selector, tuple(tasks))
+
+
+def _number(name: str) -> int:
+    digits = name.removeprefix("seed")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _verdicts(path: Path) -> dict[str, Verdict] | None:
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    names = ("passed", "measure", "full", "untrained", "difference", "low", "high")
+    return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in found["tasks"].items()}
+
+
+def _planned(plan: Mapping[str, Any]) -> tuple[Place, ...]:
+    """Places that a plan asks for, in its order: the full pool, no pre-training, then every arm at every retention."""
+    arms = [_label(arm) for arm in _listed(plan.get("arms") or plan.get("selectors"))]
+    retentions = [float(value) for value in _listed(plan.get("retentions"))]
+    seeds = plan.get("seeds", ())
+    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    if not (arms and retentions and seeds):
+        return ()
+    columns = [(FULL, 1.0), (UNTRAINED, 0.0)]
+    columns += [(arm, retention) for arm in arms for retention in retentions if retention < 1]
+    return tuple(Place(arm, percent(retention), seed) for arm, retention in columns for seed in seeds)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    if isinstance(value, Mapping):
+        return [{"label": label} for label in value]
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
+def _label(arm: Any) -> str:
+    return str(arm.get("label") or arm.get("name") or arm.get("selector")) if isinstance(arm, Mapping) else str(arm)
