@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -185,7 +186,7 @@ class _Tested:
 
 def _spread(
     tested: _Tested, sign: NDArray[np.float64] | None, bounds: tuple[float, float], draws: int, level: float, seed: int
-) -> dict[str, float | int]:
+) -> dict[str, Any]:
     """Fields of an Interval; sign: (runs,) 1 for the first arm and -1 for the second, or None for one arm."""
     n_groups, n_sets = len(tested.sets), len(np.unique(tested.sets))
     each = np.concatenate([run.values(np.ones((1, n_groups))) for run in tested.runs])  # (runs,)

@@ -145,7 +145,7 @@ class Scores:
         measure = (table.schema.metadata or {}).get(b"measure")
         if measure is None or table.schema.names != COLUMNS.names:
             raise Mismatch(f"{path} was not written by a downstream run: it lacks the columns or the measure of one")
-        return cls(table.cast(COLUMNS), measure.decode())  # type: ignore[arg-type]  # checked there
+        return cls(table.cast(COLUMNS), measure.decode())
 
     def _check_rows(self) -> None:
         table = self.table

@@ -1,0 +1,327 @@
+"""What frozen features are worth: a nearest-neighbour or linear classifier on an embedding store, per tested frame.
+
+    meddel probe EMBEDDINGS --labels datadel:gastrovision --out DIR
+    meddel probe EMBEDDINGS --labels CP-CHILD-A --target folder --train-match 'Train/*' --test-match 'Test/*' --out DIR
+
+Frames are joined on their ids. A frame of a class that no training frame has cannot be told right, and counts as wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Mismatch
+from meddel_hf.schema import LABEL, MANIFEST, Manifest, fingerprint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from meddel_hf.labels import Labelled, Parts
+    from meddel_hf.scores import Scores
+    from meddel_hf.store import EmbeddingStore
+
+Method = Literal["knn", "linear"]
+_SHOWN = 3  # examples in an error message
+
+
+def probe(
+    store: EmbeddingStore | str | Path,
+    labels: Mapping[str, str],
+    out: str | Path,
+    *,
+    train: Collection[str],
+    test: Mapping[str, Collection[str]],
+    groups: Mapping[str, str] | None = None,
+    method: Method = "linear",
+    neighbours: int = 5,
+    seed: int = 0,
+) -> Scores:
+    """Train a classifier on the embeddings of some frames and test it on those of others; measure: balanced accuracy.
+
+    labels: id -> class of every frame that trains or is tested; others do not matter.
+    out:    folder for manifest.json and scores.parquet; finished by the same arguments, it is read, not made again.
+    train:  ids. test: set -> ids; a set is scored and named by itself. Their order does not matter.
+    groups: id -> video, patient or what else looks alike; a frame that is not named is a group of its own. Near-copies
+            across train and test are the caller's business: name them here.
+    method: "linear", ridge regression with its penalty chosen on held-out groups of `train`, or "knn" by cosine.
+    neighbours: that vote, of "knn". seed: of the folds on which "linear" chooses its penalty.
+
+    Frames that the store lists as unreadable are left out and counted. Raises Mismatch where the store lacks an id or
+    `out` was made with other arguments, InvalidDataset where a label is missing, one class trains alone, a set is empty
+    or of one class, or train and test share an id or a group.
+    """
+    from meddel_hf.scores import Scores
+    from meddel_hf.store import EmbeddingStore
+
+    if method not in get_args(Method):
+        raise InvalidArgument(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+    store = store if isinstance(store, EmbeddingStore) else EmbeddingStore.load(store)
+    groups, out = groups or {}, Path(out)
+    parts = {name: set(ids) for name, ids in test.items()}
+    _check_parts(set(train), parts, labels, groups)
+    arguments = {
+        "method": method, "neighbours": neighbours, "seed": seed, "train": _digest(train, labels, groups),
+        "test": {name: _digest(ids, labels, groups) for name, ids in parts.items()},
+    }  # fmt: skip
+    parents = {"embeddings": store.fingerprint}
+    if (out / MANIFEST).is_file():
+        found = Manifest.read(out, "probe")
+        for key, value in {**arguments, **parents}.items():
+            if {**found.arguments, **found.parents}.get(key) != value:
+                raise Mismatch(f"{out} was made with another {key}: choose another folder, or delete this one")
+        return Scores.load(out)
+    features = _Features.of(store, labels, groups, [set(train), *parts.values()])
+    scores, facts = _score(features, set(train), parts, method, neighbours, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    scores.write(out)
+    identity = fingerprint(repr(sorted(arguments.items())), store.fingerprint)
+    Manifest("probe", identity, arguments, parents, facts).write(out)
+    return scores
+
+
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """The embeddings that train or are tested, in the store's order.
+
+    ids: (n,); rows: (n, d) float32, unit length; labels, groups: (n,) of each. unreadable: frames without an embedding.
+    """
+
+    ids: list[str]
+    rows: np.ndarray
+    labels: list[str]
+    groups: list[str]
+    unreadable: frozenset[str]
+
+    @classmethod
+    def of(
+        cls, store: EmbeddingStore, labels: Mapping[str, str], groups: Mapping[str, str], parts: Sequence[set[str]]
+    ) -> _Features:
+        wanted = set().union(*parts)
+        missing = sorted(wanted.difference(store.pool_ids))
+        if missing:
+            raise Mismatch(
+                f"{len(missing):,} of {len(wanted):,} labelled frames are not in {store.folder}, such as "
+                f"{_some(missing)}: embed the labelled frames, with the ids that the labels have"
+            )
+        ids = [store.pool_ids[row] for row in store.rows.tolist()]
+        at = [place for place, id in enumerate(ids) if id in wanted]
+        chosen = [ids[place] for place in at]
+        return cls(
+            chosen, store.embeddings[at], [labels[id] for id in chosen], [groups.get(id, id) for id in chosen],
+            frozenset(wanted.difference(chosen)),
+        )  # fmt: skip
+
+    def part(self, ids: set[str]) -> list[int]:
+        return [row for row, id in enumerate(self.ids) if id in ids]
+
+
+def _score(
+    features: _Features, train: set[str], test: Mapping[str, set[str]], method: Method, neighbours: int, seed: int
+) -> tuple[Scores, dict[str, Any]]:
+    """(scores, facts for the manifest)"""
+    import numpy as np
+    import pyarrow as pa
+
+    from meddel_hf.classifiers import Ridge, nearest_neighbours
+    from meddel_hf.scores import COLUMNS, Scores
+
+    rows = features.part(train)
+    classes = sorted({features.labels[row] for row in rows})
+    if len(classes) < 2:
+        found = f"one class, {classes[0]!r}" if classes else "no readable frame"
+        raise InvalidDataset(f"the training frames hold {found}: a probe needs two classes to tell apart")
+    number = {name: at for at, name in enumerate(classes)}
+    x, y = features.rows[rows], np.array([number[features.labels[row]] for row in rows])
+    model = Ridge.fit(x, y, [features.groups[row] for row in rows], seed=seed) if method == "linear" else None
+    facts: dict[str, Any] = {"train": len(rows), "classes": classes, "unreadable": len(features.unreadable), "sets": {}}
+    if model:
+        facts["penalty"] = model.penalty
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS.names}
+    for name, ids in test.items():
+        at = features.part(ids)
+        truth = [features.labels[row] for row in at]
+        _check_classes(name, truth, classes)
+        tested = features.rows[at]
+        answer = model.predict(tested) if model else nearest_neighbours(x, y, tested, neighbours=neighbours)
+        right = [float(classes[said] == true) for said, true in zip(answer.tolist(), truth, strict=True)]
+        unseen = Counter(label for label in truth if label not in number)
+        facts["sets"][name] = {"frames": len(at), "classes": len(set(truth)), "unseen": dict(sorted(unseen.items()))}
+        empty = [None] * len(at)
+        values = (
+            [features.ids[row] for row in at],
+            [name] * len(at),
+            [features.groups[row] for row in at],
+            truth,
+            right,
+        )
+        for column, part in zip(COLUMNS.names, (*values, empty, empty), strict=True):
+            columns[column] += part
+    scores = Scores(pa.table(columns, schema=COLUMNS), "balanced-accuracy")
+    for name in test:
+        facts["sets"][name]["balanced_accuracy"] = scores.of(name).value()
+    return scores, facts
+
+
+def _check_parts(
+    train: set[str], test: Mapping[str, set[str]], labels: Mapping[str, str], groups: Mapping[str, str]
+) -> None:
+    if not train or not test or not all(test.values()):
+        empty = "train" if not train else next((name for name, ids in test.items() if not ids), "test")
+        raise InvalidDataset(f"no frame is in {empty}: a probe needs frames to train on and frames to be tested on")
+    tested = set().union(*test.values())
+    unlabelled = sorted((train | tested).difference(labels))
+    if unlabelled:
+        raise InvalidDataset(f"{len(unlabelled):,} frames have no label, such as {_some(unlabelled)}: leave them out")
+    both = sorted(train & tested)
+    if both:
+        raise InvalidDataset(f"{len(both):,} frames are in train and in test, such as {_some(both)}: keep each in one")
+    shared = sorted({groups.get(id, id) for id in train} & {groups.get(id, id) for id in tested})
+    if shared:
+        raise InvalidDataset(
+            f"{len(shared):,} groups have frames in train and in test, such as {_some(shared)}: their frames look "
+            "alike, and the score would be too good; keep each group in one part"
+        )
+
+
+def _check_classes(name: str, truth: list[str], known: list[str]) -> None:
+    if not truth:
+        raise InvalidDataset(f"test set {name!r} has no readable frame")
+    if len(set(truth)) < 2:
+        raise InvalidDataset(
+            f"test set {name!r} holds one class, {truth[0]!r}: always answering it would score 1; test on more classes"
+        )
+    if not set(truth) & set(known):
+        raise InvalidDataset(
+            f"test set {name!r} holds {_some(sorted(set(truth)))}, the training frames {_some(known)}: none in common"
+        )
+
+
+def _digest(ids: Collection[str], labels: Mapping[str, str], groups: Mapping[str, str]) -> str:
+    return fingerprint(*(part for id in sorted(ids) for part in (id, labels[id], groups.get(id, id))))
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
+
+
+def table(scores: Scores) -> str:
+    """Of each test set: frames, classes, balanced accuracy with its interval over frames, and chance, as text."""
+    from meddel_hf.bootstrap import interval
+
+    lines = [("set", "frames", "classes", "balanced accuracy", "chance")]
+    for name in scores.sets:
+        part = scores.of(name)
+        classes = len(set(part.table[LABEL].to_pylist()))
+        lines.append((name, f"{len(part):,}", str(classes), str(interval([part])), f"{1 / classes:.3f}"))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in lines
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `meddel probe` and `python -m meddel_hf.probe`."""
+    add = parser.add_argument
+    add("embeddings", metavar="EMBEDDINGS", help="folder that meddel embed wrote")
+    add("--labels", required=True, metavar="POOL", help="labelled data set, joined on id: as in meddel embed")
+    add("--out", required=True, type=Path, help="folder to write; finished with the same arguments, it is read")
+    add("--target", default=LABEL, metavar="COLUMN", help="column of the classes (default: label), or folder: the name "
+        "of the folder that holds the image")  # fmt: skip
+    add("--method", choices=get_args(Method), default="linear", help="ridge regression, or kNN by cosine")
+    add("--neighbours", type=int, default=5, metavar="K", help="that vote, of knn (default: 5)")
+    add("--train-match", metavar="PATTERN", help="ids that train, such as 'Train/*' (default: all that is not tested)")
+    add("--test-match", metavar="PATTERN", action="append", help="ids that are tested, such as 'Test/*'; NAME=PATTERN, "
+        "and again for more test sets (default: the official split, else a seeded fifth of each class)")  # fmt: skip
+    add("--split", choices=("auto", "official", "seeded"), default="auto", help="where nothing is matched (default: "
+        "auto, the official one where there is one)")  # fmt: skip
+    add("--seed", type=int, default=0, help="of a seeded split, and of the folds that choose the penalty")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what `add_arguments` asked for. Returns the exit status: 0, or 2 after an error."""
+    from meddel_hf.labels import Labelled
+    from meddel_hf.pool import load_pool
+    from meddel_hf.store import EmbeddingStore
+
+    try:
+        store = EmbeddingStore.load(args.embeddings)
+        dataset = load_pool(args.labels)
+        labelled = Labelled.of(dataset, args.target)
+        if store.row_ids and dataset._fingerprint != store.pool_fingerprint:
+            raise Mismatch(
+                f"{args.embeddings} has row numbers for ids and was made from another data set than {args.labels}: "
+                "embed that one, or give both an id column"
+            )
+        parts = _parts(labelled, args)
+        scores = probe(
+            store, labelled.labels, args.out, train=parts.train, test=parts.test, groups=labelled.groups,
+            method=args.method, neighbours=args.neighbours, seed=args.seed,
+        )  # fmt: skip
+        print(table(scores))
+        print(_remarks(Manifest.read(args.out, "probe"), labelled, parts), file=sys.stderr)
+    except MedDELError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parts(labelled: Labelled, args: argparse.Namespace) -> Parts:
+    if args.test_match:
+        named = [_name_and_pattern(text) for text in args.test_match]
+        if len(dict(named)) < len(named):
+            raise InvalidArgument("two test sets of one name: give each its own, --test-match NAME=PATTERN")
+        return labelled.matched(args.train_match, dict(named))
+    if args.train_match:
+        raise InvalidArgument("--train-match alone says nothing of the test: add --test-match PATTERN")
+    return labelled.split(official={"auto": None, "official": True, "seeded": False}[args.split], seed=args.seed)
+
+
+def _name_and_pattern(text: str) -> tuple[str, str]:
+    name, found, pattern = text.partition("=")
+    return (name, pattern) if found else ("test", text)
+
+
+def _remarks(manifest: Manifest, labelled: Labelled, parts: Parts) -> str:
+    facts, by = (
+        manifest.details,
+        {"match": "by pattern", "official": "official"}.get(parts.by, f"seeded, by {parts.by}"),
+    )
+    remarks = [f"{facts['train']:,} frames trained, split {by}"]
+    remarks += [f"{parts.left_out:,} in neither part"] * bool(parts.left_out)
+    remarks += [f"{labelled.unlabelled:,} without a label"] * bool(labelled.unlabelled)
+    remarks += [f"{facts['unreadable']:,} unreadable, left out"] * bool(facts["unreadable"])
+    unseen = sorted({label for each in facts["sets"].values() for label in each["unseen"]})
+    remarks += [f"tested, never trained and so counted wrong: {_some(unseen)}"] * bool(unseen)
+    return "; ".join(remarks)
+
+
+def main() -> int:
+    """Entry of `python -m meddel_hf.probe`."""
+    parser = argparse.ArgumentParser("meddel_hf.probe", description="Probe frozen features with a simple classifier.")
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+class _CallableModule(ModuleType):
+    """`from meddel_hf import probe` finds this module instead of the function once it was imported: call it alike."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Scores:
+        return probe(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
+
+if __name__ == "__main__":
+    sys.exit(main())
