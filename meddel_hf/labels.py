@@ -15,6 +15,7 @@ from meddel_hf.pool import check_ids
 from meddel_hf.schema import GROUP, ID, LABEL, OFFICIAL_SPLIT
 from meddel_hf.splits import TEST_SHARE, grouped_split, official_split
 
+_SHOWN = 3  # examples in an error message
 FOLDER = "folder"  # a target that is no column: the name of the folder that holds the image
 
 
@@ -120,6 +121,53 @@ class Labelled:
 
     def _no_match(self, pattern: str) -> str:
         return f"no id matches {pattern!r}: ids look like {next(iter(self.labels))!r}"
+
+
+def check_parts(
+    train: set[str], test: Mapping[str, set[str]], labels: Mapping[str, str], groups: Mapping[str, str]
+) -> None:
+    """Raises InvalidDataset where a part is empty, a frame has no label, or train and test share an id or a group."""
+    if not train or not test or not all(test.values()):
+        empty = "train" if not train else next((name for name, ids in test.items() if not ids), "test")
+        raise InvalidDataset(f"no frame is in {empty}: a probe needs frames to train on and frames to be tested on")
+    tested = set().union(*test.values())
+    unlabelled = sorted((train | tested).difference(labels))
+    if unlabelled:
+        raise InvalidDataset(
+            f"{len(unlabelled):,} frames have no label, such as {examples(unlabelled)}: leave them out"
+        )
+    both = sorted(train & tested)
+    if both:
+        raise InvalidDataset(
+            f"{len(both):,} frames are in train and in test, such as {examples(both)}: keep each in one"
+        )
+    shared = sorted({groups.get(id, id) for id in train} & {groups.get(id, id) for id in tested})
+    if shared:
+        raise InvalidDataset(
+            f"{len(shared):,} groups have frames in train and in test, such as {examples(shared)}: their frames look "
+            "alike, and the score would be too good; keep each group in one part"
+        )
+
+
+def check_tested(name: str, truth: list[str], known: list[str]) -> None:
+    """truth: classes of a test set's frames; known: those trained. Raises InvalidDataset where that tests nothing."""
+    if not truth:
+        raise InvalidDataset(f"test set {name!r} has no readable frame")
+    if len(set(truth)) < 2:
+        raise InvalidDataset(
+            f"test set {name!r} holds one class, {truth[0]!r}: always answering it would score 1; test on more classes"
+        )
+    if not set(truth) & set(known):
+        raise InvalidDataset(
+            f"test set {name!r} holds {examples(sorted(set(truth)))}, the training frames {examples(known)}: none is "
+            "in both"
+        )
+
+
+def examples(names: Sequence[str]) -> str:
+    """The first names, and how many more."""
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
 
 
 def _texts(values: Sequence[Any], dataset: Dataset, target: str) -> list[str | None]:

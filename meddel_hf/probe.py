@@ -22,13 +22,13 @@ from meddel_hf.schema import LABEL, MANIFEST, Manifest, fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
     from meddel_hf.labels import Labelled, Parts
     from meddel_hf.scores import Scores
     from meddel_hf.store import EmbeddingStore
 
 Method = Literal["knn", "linear"]
-_SHOWN = 3  # examples in an error message
 
 
 def probe(
@@ -57,6 +57,7 @@ def probe(
     `out` was made with other arguments, InvalidDataset where a label is missing, one class trains alone, a set is empty
     or of one class, or train and test share an id or a group.
     """
+    from meddel_hf.labels import check_parts
     from meddel_hf.scores import Scores
     from meddel_hf.store import EmbeddingStore
 
@@ -65,7 +66,7 @@ def probe(
     store = store if isinstance(store, EmbeddingStore) else EmbeddingStore.load(store)
     groups, out = groups or {}, Path(out)
     parts = {name: set(ids) for name, ids in test.items()}
-    _check_parts(set(train), parts, labels, groups)
+    check_parts(set(train), parts, labels, groups)
     arguments = {
         "method": method, "neighbours": neighbours, "seed": seed, "train": _digest(train, labels, groups),
         "test": {name: _digest(ids, labels, groups) for name, ids in parts.items()},
@@ -103,12 +104,14 @@ class _Features:
     def of(
         cls, store: EmbeddingStore, labels: Mapping[str, str], groups: Mapping[str, str], parts: Sequence[set[str]]
     ) -> _Features:
+        from meddel_hf.labels import examples
+
         wanted = set().union(*parts)
         missing = sorted(wanted.difference(store.pool_ids))
         if missing:
             raise Mismatch(
                 f"{len(missing):,} of {len(wanted):,} labelled frames are not in {store.folder}, such as "
-                f"{_some(missing)}: embed the labelled frames, with the ids that the labels have"
+                f"{examples(missing)}: embed the labelled frames, with the ids that the labels have"
             )
         ids = [store.pool_ids[row] for row in store.rows.tolist()]
         at = [place for place, id in enumerate(ids) if id in wanted]
@@ -121,6 +124,26 @@ class _Features:
     def part(self, ids: set[str]) -> list[int]:
         return [row for row, id in enumerate(self.ids) if id in ids]
 
+    def scored(self, name: str, rows: list[int], answers: list[str]) -> pa.Table:
+        """Rows of a scores table, for one test set."""
+        import pyarrow as pa
+
+        from meddel_hf.scores import COLUMNS
+
+        of_masks = pa.nulls(len(rows), pa.list_(pa.int64()))
+        return pa.table(
+            [
+                pa.array([self.ids[row] for row in rows]),
+                pa.array([name] * len(rows)),
+                pa.array([self.groups[row] for row in rows]),
+                pa.array([self.labels[row] for row in rows]),
+                pa.array([float(self.labels[row] == said) for row, said in zip(rows, answers, strict=True)]),
+                of_masks,
+                of_masks,
+            ],
+            names=COLUMNS.names,
+        ).cast(COLUMNS)
+
 
 def _score(
     features: _Features, train: set[str], test: Mapping[str, set[str]], method: Method, neighbours: int, seed: int
@@ -130,7 +153,8 @@ def _score(
     import pyarrow as pa
 
     from meddel_hf.classifiers import Ridge, nearest_neighbours
-    from meddel_hf.scores import COLUMNS, Scores
+    from meddel_hf.labels import check_tested
+    from meddel_hf.scores import Scores
 
     rows = features.part(train)
     classes = sorted({features.labels[row] for row in rows})
@@ -140,76 +164,26 @@ def _score(
     number = {name: at for at, name in enumerate(classes)}
     x, y = features.rows[rows], np.array([number[features.labels[row]] for row in rows])
     model = Ridge.fit(x, y, [features.groups[row] for row in rows], seed=seed) if method == "linear" else None
-    facts: dict[str, Any] = {"train": len(rows), "classes": classes, "unreadable": len(features.unreadable), "sets": {}}
-    if model:
-        facts["penalty"] = model.penalty
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS.names}
+    tables, sets = [], {}
     for name, ids in test.items():
         at = features.part(ids)
         truth = [features.labels[row] for row in at]
-        _check_classes(name, truth, classes)
-        tested = features.rows[at]
-        answer = model.predict(tested) if model else nearest_neighbours(x, y, tested, neighbours=neighbours)
-        right = [float(classes[said] == true) for said, true in zip(answer.tolist(), truth, strict=True)]
+        check_tested(name, truth, classes)
+        asked = features.rows[at]
+        answer = model.predict(asked) if model else nearest_neighbours(x, y, asked, neighbours=neighbours)
+        tables.append(features.scored(name, at, [classes[said] for said in answer.tolist()]))
         unseen = Counter(label for label in truth if label not in number)
-        facts["sets"][name] = {"frames": len(at), "classes": len(set(truth)), "unseen": dict(sorted(unseen.items()))}
-        empty = [None] * len(at)
-        values = (
-            [features.ids[row] for row in at],
-            [name] * len(at),
-            [features.groups[row] for row in at],
-            truth,
-            right,
-        )
-        for column, part in zip(COLUMNS.names, (*values, empty, empty), strict=True):
-            columns[column] += part
-    scores = Scores(pa.table(columns, schema=COLUMNS), "balanced-accuracy")
-    for name in test:
-        facts["sets"][name]["balanced_accuracy"] = scores.of(name).value()
-    return scores, facts
-
-
-def _check_parts(
-    train: set[str], test: Mapping[str, set[str]], labels: Mapping[str, str], groups: Mapping[str, str]
-) -> None:
-    if not train or not test or not all(test.values()):
-        empty = "train" if not train else next((name for name, ids in test.items() if not ids), "test")
-        raise InvalidDataset(f"no frame is in {empty}: a probe needs frames to train on and frames to be tested on")
-    tested = set().union(*test.values())
-    unlabelled = sorted((train | tested).difference(labels))
-    if unlabelled:
-        raise InvalidDataset(f"{len(unlabelled):,} frames have no label, such as {_some(unlabelled)}: leave them out")
-    both = sorted(train & tested)
-    if both:
-        raise InvalidDataset(f"{len(both):,} frames are in train and in test, such as {_some(both)}: keep each in one")
-    shared = sorted({groups.get(id, id) for id in train} & {groups.get(id, id) for id in tested})
-    if shared:
-        raise InvalidDataset(
-            f"{len(shared):,} groups have frames in train and in test, such as {_some(shared)}: their frames look "
-            "alike, and the score would be too good; keep each group in one part"
-        )
-
-
-def _check_classes(name: str, truth: list[str], known: list[str]) -> None:
-    if not truth:
-        raise InvalidDataset(f"test set {name!r} has no readable frame")
-    if len(set(truth)) < 2:
-        raise InvalidDataset(
-            f"test set {name!r} holds one class, {truth[0]!r}: always answering it would score 1; test on more classes"
-        )
-    if not set(truth) & set(known):
-        raise InvalidDataset(
-            f"test set {name!r} holds {_some(sorted(set(truth)))}, the training frames {_some(known)}: none in common"
-        )
+        sets[name] = {
+            "frames": len(at), "classes": len(set(truth)), "unseen": dict(sorted(unseen.items())),
+            "balanced_accuracy": Scores(tables[-1], "balanced-accuracy").value(),
+        }  # fmt: skip
+    facts = {"train": len(rows), "classes": classes, "unreadable": len(features.unreadable), "sets": sets}
+    facts.update({"penalty": model.penalty} if model else {})
+    return Scores(pa.concat_tables(tables), "balanced-accuracy"), facts
 
 
 def _digest(ids: Collection[str], labels: Mapping[str, str], groups: Mapping[str, str]) -> str:
     return fingerprint(*(part for id in sorted(ids) for part in (id, labels[id], groups.get(id, id))))
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
 
 
 def table(scores: Scores) -> str:
@@ -294,6 +268,8 @@ def _name_and_pattern(text: str) -> tuple[str, str]:
 
 
 def _remarks(manifest: Manifest, labelled: Labelled, parts: Parts) -> str:
+    from meddel_hf.labels import examples
+
     facts, by = (
         manifest.details,
         {"match": "by pattern", "official": "official"}.get(parts.by, f"seeded, by {parts.by}"),
@@ -303,7 +279,7 @@ def _remarks(manifest: Manifest, labelled: Labelled, parts: Parts) -> str:
     remarks += [f"{labelled.unlabelled:,} without a label"] * bool(labelled.unlabelled)
     remarks += [f"{facts['unreadable']:,} unreadable, left out"] * bool(facts["unreadable"])
     unseen = sorted({label for each in facts["sets"].values() for label in each["unseen"]})
-    remarks += [f"tested, never trained and so counted wrong: {_some(unseen)}"] * bool(unseen)
+    remarks += [f"tested, never trained and so counted wrong: {examples(unseen)}"] * bool(unseen)
     return "; ".join(remarks)
 
 
