@@ -8,12 +8,14 @@ from meddel_hf.bootstrap import expected_by_chance
 from meddel_hf.report.document import Block, Paragraph, Point, Points, Section, Tone, listed, plural, signed
 from meddel_hf.report.findings import Contrast, Findings
 from meddel_hf.report.reading import FULL, UNTRAINED, Target, percent
+from meddel_hf.report.tables import overview_table
 
 CANNOT_RANK = "pre-training itself shows no effect here, so selectors cannot be compared"
 
 
 def answer(f: Findings) -> Section:
     blocks: list[Block] = [Paragraph(headline(f), "lead"), *_cautions(f)]
+    blocks += [table for rival in (f.runs.rival, FULL) if rival and (table := overview_table(f, rival))]
     for task in dict.fromkeys(target.task for target in f.comparable):
         home, *others = [target for target in f.comparable if target.task == task]
         points = _points(f, home) + ([_elsewhere(f, others)] if others else [])
@@ -65,11 +67,12 @@ def _tally(f: Findings, rival: str) -> str:
         return f"Nothing was compared with {_named(rival)} yet."
     counts = {word: sum(c.verdict == word for c in contrasts) for word in ("higher", "lower", "no difference shown")}
     at = " at the same retention" if rival != FULL else ""
-    start = f"Against {_named(rival)}{at}, {plural(len(contrasts), 'comparison')}: "
     if counts["higher"] + counts["lower"] == 0:
-        return start + "no difference shown in any."
-    parts = [f"{counts['higher']} higher", f"{counts['lower']} lower", f"{counts['no difference shown']} with no "]
-    return start + ", ".join(parts) + "difference shown."
+        return f"Against {_named(rival)}{at}: no difference shown in any of {plural(len(contrasts), 'comparison')}."
+    return (
+        f"Against {_named(rival)}{at}, {plural(len(contrasts), 'comparison')}: {counts['higher']} show a higher score, "
+        f"{counts['lower']} a lower one, {counts['no difference shown']} no difference."
+    )
 
 
 def _cautions(f: Findings) -> list[Paragraph]:
@@ -105,7 +108,7 @@ def _place(f: Findings, target: Target) -> str:
     levels = [f.level(target, FULL, 1.0), f.level(target, UNTRAINED, 0.0)]
     words = [f"{level.score.value:.3f} {name}" for level, name in zip(levels, _ENDS, strict=True) if level]
     frames = plural(next(lv.frames for lv in f.levels if lv.target == target), "frame")
-    return f"{target.measure}, {frames}" + (f": {listed(words)}" if words else "")
+    return f"{target.unit}, {frames}" + (f": {listed(words)}" if words else "")
 
 
 _ENDS = ("with the full pool", "without pre-training")

@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf import schema
 from meddel_hf.report.answer import answer
-from meddel_hf.report.document import Block, Document, Paragraph, Section, plural
+from meddel_hf.report.document import (
+    Block,
+    Document,
+    Gallery,
+    Paragraph,
+    Picture,
+    Point,
+    Points,
+    Section,
+    listed,
+    plural,
+)
 from meddel_hf.report.findings import Findings
 from meddel_hf.report.limits import flips, limits
-from meddel_hf.report.reading import FULL
+from meddel_hf.report.lines import alpha_curve, retention_curve, training_curve
+from meddel_hf.report.maps import carried_over, removals, vanished
+from meddel_hf.report.reading import FULL, percent
 from meddel_hf.report.record import record
-from meddel_hf.report.tables import differences_table, scores_table, stored
+from meddel_hf.report.spreads import boxes, differences
+from meddel_hf.report.tables import differences_table, kept_by, removed, scores_table, stored
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+NOT_RANKED = "Did not pass the gate: shown, not ranked."
 
 
 def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> Document:
     """figures: folder in which contact sheets are drawn, where there is a pool."""
     places = origins(pool)
-    sections = [
+    found = [
         answer(f),
         Section("scores", "Scores and NormDEL", tuple(_scores(f))),
-        limits(f, []),
+        Section("frames", "Frame by frame, and over training", tuple(_frames(f))),
+        Section("sets", "Carried over to other sets", tuple(_sets(f))),
+        Section("kept", "What was kept", tuple(_kept(f, places))),
+        limits(f, _gallery(alpha_curve(f, target) for target in f.runs.homes if f.passed(target))),
         record(f, command),
     ]
     runs = f.runs
     facts = [plural(len(runs.cells), "cell"), plural(len(runs.seeds), "seed"), plural(len(runs.targets), "test set")]
-    return Document(_title(f), ", ".join(facts) + ".", tuple(sections), (*stored(f, places), flips(f)))
+    sections = _with_names_apart([section for section in found if section.blocks])
+    return Document(_title(f), ", ".join(facts), sections, (*stored(f, places), flips(f)))
 
 
 def origins(pool: Dataset | None) -> dict[str, str]:
@@ -50,12 +72,59 @@ def _title(f: Findings) -> str:
 
 def _scores(f: Findings) -> list[Block]:
     blocks: list[Block] = []
+    rivals = [rival for rival in (f.runs.rival, FULL) if rival]
     for target in f.runs.targets:
+        if not f.passed(target):
+            blocks += [
+                *_gallery([retention_curve(f, target)]),
+                Paragraph(NOT_RANKED, "warning"),
+                scores_table(f, target),
+            ]
+            continue
+        shown = rivals if target in f.runs.homes else rivals[:1]
+        blocks += _gallery([retention_curve(f, target), *(differences(f, target, rival) for rival in shown)])
         blocks.append(scores_table(f, target))
-        if f.passed(target):
-            for rival in filter(None, (f.runs.rival, FULL)):
-                if table := differences_table(f, target, rival):
-                    blocks.append(table)
-        else:
-            blocks.append(Paragraph("Did not pass the gate: shown, not ranked.", "warning"))
+        blocks += [table for rival in rivals[:1] if (table := differences_table(f, target, rival))]
     return blocks
+
+
+def _frames(f: Findings) -> list[Block]:
+    return _gallery([boxes(f, t) for t in f.runs.homes] + [training_curve(f, t) for t in f.runs.homes])
+
+
+def _sets(f: Findings) -> list[Block]:
+    """The full pool, and every arm at the lowest retention, where differences show first."""
+    shown = [(FULL, 1.0), *((arm, retention) for arm in f.runs.arms for retention in f.runs.retentions[:1])]
+    measures = dict.fromkeys(target.measure for target in f.runs.targets if not target.only)
+    return _gallery(carried_over(f, measure, arm, retention) for measure in measures for arm, retention in shown)
+
+
+def _kept(f: Findings, places: Mapping[str, str]) -> list[Block]:
+    by, word = kept_by(f.runs, places), "centre" if places else "source"
+    gone = {
+        f"{arm} at {percent(retention)} %": [name for name, (kept, _) in found.items() if not kept]
+        for (arm, retention), found in by.items()
+    }
+    points = tuple(Point(f"{where}:", f"nothing of {listed(names)}.") for where, names in gone.items() if names)
+    blocks = _gallery([removals(removed(f.runs)), *(vanished(by, r, word) for r in f.runs.retentions)])
+    return [*blocks, Points(points, f"Who vanished: every {word} of which no frame is left")] if points else blocks
+
+
+def _gallery(pictures: Iterable[Picture | None]) -> list[Block]:
+    found = tuple(picture for picture in pictures if picture is not None)
+    return [Gallery(found)] if found else []
+
+
+def _with_names_apart(sections: Iterable[Section]) -> tuple[Section, ...]:
+    """Labels that differ in signs only would give files of one name: those are numbered."""
+    seen: Counter[str] = Counter()
+
+    def named(picture: Picture) -> Picture:
+        seen[picture.name] += 1
+        n = seen[picture.name]
+        return picture if n == 1 else replace(picture, name=f"{picture.name}--{n}")
+
+    def block(block: Block) -> Block:
+        return Gallery(tuple(named(picture) for picture in block.pictures)) if isinstance(block, Gallery) else block
+
+    return tuple(replace(section, blocks=tuple(block(b) for b in section.blocks)) for section in sections)

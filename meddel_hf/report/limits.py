@@ -66,13 +66,13 @@ def limits(f: Findings, pictures: Sequence[Block]) -> Section:
         blocks.append(
             Paragraph(
                 f"In these runs NormDEL at alpha = 1 ranks the run with less data higher in {won:,} of {pairs:,} "
-                "pairs of different retention. Its order is then the order of retention, and says next to nothing about "
+                "pairs of different retention. Its order is then that of retention, and says next to nothing about "
                 "which selector chose well: compare scores at the same retention.",
                 "lead",
             )
         )
     blocks += pictures
-    blocks += [table for target in f.comparable if (table := _ranking_table(f, target))]
+    blocks += [table for target in f.runs.homes if f.passed(target) and (table := _ranking_table(f, target))]
     return Section("limits", "What NormDEL can and cannot tell", tuple(blocks))
 
 
@@ -116,7 +116,7 @@ def _ranking_table(f: Findings, target: Target) -> Table | None:
         )
     return Table(
         f"{target.name}: ranks by score and by NormDEL",
-        ("run", target.measure, "rank", "NormDEL", "rank", "beats full at alpha"),
+        ("run", target.unit, "rank", "NormDEL", "rank", "beats full at alpha"),
         tuple(rows),
         "",
         "alpha.csv",

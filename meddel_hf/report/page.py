@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from itertools import groupby
 
 from meddel_hf.report.document import (
     Block,
@@ -36,7 +37,11 @@ def html(document: Document, drawn: Mapping[str, str]) -> str:
 
 
 def _section(section: Section, drawn: Mapping[str, str]) -> str:
-    blocks = "\n".join(_block(block, drawn) for block in section.blocks)
+    parts = []
+    for tables, run in groupby(section.blocks, lambda block: isinstance(block, Table)):
+        written = "\n".join(_block(block, drawn) for block in run)
+        parts.append(f'<div class="tables">{written}</div>' if tables else written)  # side by side where there is room
+    blocks = "\n".join(parts)
     return f'<section id="{section.anchor}">\n<h2>{escape(section.title)}</h2>\n{blocks}\n</section>'
 
 

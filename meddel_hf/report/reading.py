@@ -24,6 +24,15 @@ FULL, UNTRAINED = "full", "untrained"
 RANDOM = "random"  # name of the selector that every other one has to beat
 
 
+_WORDS: dict[str, str] = {
+    "miou": "mIoU",
+    "miou-set": "mIoU over the set",
+    "dice": "Dice",
+    "accuracy": "accuracy",
+    "balanced-accuracy": "balanced accuracy",
+}
+
+
 @dataclass(frozen=True)
 class Target:
     """What a score is about: a downstream task, trained once a cell, and one of the sets that it is tested on."""
@@ -36,6 +45,11 @@ class Target:
     @property
     def name(self) -> str:
         return self.task if self.only else f"{self.task} on {self.set}"
+
+    @property
+    def unit(self) -> str:
+        """The measure as it is said."""
+        return in_words(self.measure)
 
 
 @dataclass(frozen=True, order=True)
@@ -129,13 +143,14 @@ class Runs:
 
     verdicts:   task -> what gate.json says; None where no gate was run.
     unfinished: folders of cells that were begun and have no cell.json.
-    planned:    places that the plan asks for; empty where the plan does not tell.
+    planned:    places that the plan asks for; empty where the plan does not tell. planned_tasks: likewise.
     """
 
     folder: Path
     cells: tuple[Cell, ...]
     unfinished: tuple[Place, ...]
     planned: tuple[Place, ...]
+    planned_tasks: tuple[str, ...]
     verdicts: Mapping[str, Verdict] | None
     manifest: schema.Manifest | None
     plan: str | None
@@ -171,14 +186,21 @@ class Runs:
 
     @cached_property
     def targets(self) -> list[Target]:
-        """Every task and test set that some cell was scored on: tasks in the plan's order of cells' folders."""
+        """Every task and test set that some cell was scored on: tasks in the plan's order, a task's own set first."""
         found: dict[tuple[str, str], Target] = {}
         for cell in self.cells:
             for task, scores in cell.scores.items():
                 sets = scores.sets
                 for set in sets:
                     found.setdefault((task, set), Target(task, set, scores.measure, len(sets) == 1))
-        return [found[key] for key in sorted(found, key=lambda key: (key[0], key[1] != key[0], key[1]))]
+        first = {task: place for place, task in enumerate(self.planned_tasks)}
+        order = sorted(found, key=lambda key: (first.get(key[0], len(first)), key[0], key[1] != key[0], key[1]))
+        return [found[key] for key in order]
+
+    @property
+    def homes(self) -> list[Target]:
+        """The first target of every task: its own test set, where it has one of its name."""
+        return list({target.task: target for target in reversed(self.targets)}.values())[::-1]
 
     def of(self, target: Target, arm: str, retention: float) -> dict[int, Scores]:
         """Scores on a target by seed; empty where there are none."""
@@ -192,6 +214,11 @@ class Runs:
                 for set in scores.sets:
                     found.setdefault((task, set, cell.arm, percent(cell.retention)), {})[cell.seed] = scores.of(set)
         return found
+
+
+def in_words(measure: str) -> str:
+    """A measure's name as it is said: "miou" is mIoU."""
+    return _WORDS.get(measure, measure)
 
 
 def percent(retention: float) -> str:
@@ -216,15 +243,16 @@ def read(folder: str | Path) -> Runs:
             "nothing can be reported yet; go on with `meddel benchmark run`"
         )
     manifest = schema.Manifest.read(folder, "benchmark") if (folder / schema.MANIFEST).is_file() else None
-    plan = folder / "plan.yaml"
+    plan, text = (manifest.details.get("plan") if manifest else None) or {}, folder / "plan.yaml"
     return Runs(
         folder,
         tuple(cells),
         tuple(unfinished),
-        _planned((manifest.details.get("plan") if manifest else None) or {}),
+        _planned(plan),
+        tuple(_label(task) for task in _listed(plan.get("tasks"))),
         _verdicts(folder / "gate.json"),
         manifest,
-        plan.read_text(encoding="utf-8") if plan.is_file() else None,
+        text.read_text(encoding="utf-8") if text.is_file() else None,
     )
 
 

@@ -63,7 +63,8 @@ a{color:inherit;text-decoration-color:var(--faint);text-underline-offset:3px}
 .points li.more{border-color:var(--more)}.points li.less{border-color:var(--less)}
 li.more b,td.more b{color:var(--more)}li.less b,td.less b{color:var(--less)}
 .points .sub{margin:2px 0 0}
-.scroll{overflow-x:auto;margin:20px 0 26px}
+.tables{display:flex;flex-wrap:wrap;gap:0 56px;align-items:flex-start}
+.scroll{overflow-x:auto;margin:20px 0 26px;max-width:100%}
 table{border-collapse:collapse;font-size:.92rem;line-height:1.35}
 caption{text-align:left;font-weight:600;padding:0 0 8px;font-size:1rem}
 caption .small{display:block;font-weight:400;max-width:74ch}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from meddel_hf import schema
-from meddel_hf.report.document import Data, Entry, Table, Tone, signed
-from meddel_hf.report.findings import Findings, Level
-from meddel_hf.report.reading import FULL, UNTRAINED, Cell, Runs, Target, percent
+from meddel_hf.report.document import Data, Entry, Table, Tone, plural, signed
+from meddel_hf.report.findings import Contrast, Findings, Level
+from meddel_hf.report.reading import FULL, UNTRAINED, Cell, Runs, Target, in_words, percent
 
 REASONS = ("near-duplicate", "outlier", "not-selected", "unreadable")
 _NONE = "–"  # noqa: RUF001
@@ -26,7 +26,7 @@ def scores_table(f: Findings, target: Target) -> Table:
         rows.append((name, _entry(level, spans=spans) if level else Entry(_NONE, spans=spans)))
     rival = f"; ▲ higher and ▼ lower than {runs.rival} at the same retention" if runs.rival else ""
     note = (
-        f"{target.measure} as the mean over seeds, below it the {f.draws.level:.0%} interval and NormDEL at alpha = 1"
+        f"{target.unit} as the mean over seeds, below it the {f.draws.level:.0%} interval and NormDEL at alpha = 1"
         f"{rival if f.passed(target) else ''}."
     )
     return Table(target.name, ("", *(f"{percent(r)} %" for r in runs.retentions)), tuple(rows), note, "scores.csv")
@@ -79,6 +79,38 @@ def _difference(f: Findings, target: Target, arm: str, retention: float, rival: 
     return Entry(value, (f"{low} to {high}",), "more" if d.value > 0 else "less")
 
 
+def overview_table(f: Findings, rival: str) -> Table | None:
+    """Arms down, retentions across: on how many test sets that passed the gate an arm is higher or lower."""
+    contrasts = f.against(rival)
+    if not contrasts:
+        return None
+    arms = [arm for arm in f.runs.arms if any(c.arm == arm for c in contrasts)]
+    rows = [
+        (arm, *(_tally([c for c in contrasts if (c.arm, c.retention) == (arm, r)]) for r in f.runs.retentions))
+        for arm in arms
+    ]
+    name = "the full pool" if rival == FULL else f"{rival} at the same retention"
+    return Table(
+        f"Against {name}",
+        ("", *(f"{percent(r)} %" for r in f.runs.retentions)),
+        tuple(rows),
+        f"Of {plural(len(f.comparable), 'test set')} that passed the gate: higher ▲, lower ▼, and how many "
+        "show no difference.",
+        "differences.csv",
+    )
+
+
+def _tally(contrasts: Sequence[Contrast]) -> Entry | str:
+    if not contrasts:
+        return _NONE
+    higher, lower = (sum(c.verdict == word for c in contrasts) for word in ("higher", "lower"))
+    same = len(contrasts) - higher - lower
+    tone: Tone = "more" if higher > lower else "less" if lower > higher else "plain"
+    said = " ".join([f"{higher} ▲"] * (higher > 0) + [f"{lower} ▼"] * (lower > 0))
+    below = ("no difference shown",) if same == len(contrasts) else (f"{same} no difference",) if same else ()
+    return Entry(said or "0", below, tone)
+
+
 def gate_table(f: Findings) -> Table:
     rows: list[tuple[Entry | str, ...]] = []
     for task, v in f.verdicts.items():
@@ -86,7 +118,7 @@ def gate_table(f: Findings) -> Table:
         whence = () if v.recorded else ("judged from the cells",)
         said = Entry("passed", whence, "more") if v.passed else Entry("not passed", whence, "less")
         difference = Entry(signed(v.difference), (interval,))
-        rows.append((task, said, v.measure, f"{v.full:.3f}", f"{v.untrained:.3f}", difference))
+        rows.append((task, said, in_words(v.measure), f"{v.full:.3f}", f"{v.untrained:.3f}", difference))
     return Table(
         "The gate: the full pool against no pre-training",
         ("task", "gate", "measure", "full", "untrained", "difference"),
