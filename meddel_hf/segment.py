@@ -67,7 +67,7 @@ class SegmentationRecipe:
     warmup: float = 0.05
     weight_decay: float = 0.05
     hidden_size: int = 256
-    dice_weight: float = 0.0
+    dice_weight: float = 1.0
     flips: bool = True
     smallest_crop: float = 0.5
     precision: Precision = "auto"

@@ -147,11 +147,10 @@ def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor, dice_weight: f
     but the background, over all pixels of the batch, with probabilities as soft members.
     """
     large = nn.functional.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
-    counted = labels != IGNORED
-    entropy = nn.functional.cross_entropy(large, labels, ignore_index=IGNORED, reduction="sum")
-    loss = entropy / counted.sum().clamp(min=1)
+    counted, logs = labels != IGNORED, large.log_softmax(dim=1)
+    loss = nn.functional.nll_loss(logs, labels, ignore_index=IGNORED, reduction="sum") / counted.sum().clamp(min=1)
     if dice_weight:
-        claimed = large.softmax(dim=1)[:, 1:] * counted[:, None]
+        claimed = logs[:, 1:].exp() * counted[:, None]
         classes = torch.arange(1, large.shape[1], device=labels.device)
         true = (labels[:, None] == classes[None, :, None, None]).float()
         common, both = (claimed * true).sum(dim=(0, 2, 3)), (claimed + true).sum(dim=(0, 2, 3))

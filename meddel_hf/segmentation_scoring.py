@@ -30,8 +30,8 @@ def _score_set(name: str, logits: torch.Tensor, frames: LabelledFrames) -> pa.Ta
     options = {} if frames.num_labels == 2 else {"num_classes": frames.num_labels, "ignore_index": IGNORED}
     for frame, mask in zip(logits, frames.masks(), strict=True):
         predicted = predicted_mask(frame, mask.shape)
-        intersection, union = count_pixels([predicted], [mask], **options)  # type: ignore[arg-type]
-        ious.append(image_ious([predicted], [mask], **options)[0])
+        intersection, union = count_pixels([predicted], [mask], **options)
+        ious.append(image_ious([predicted], [mask], **options)[0])  # type: ignore[arg-type]
         common.append(intersection[0, 1:].tolist())
         either.append(union[0, 1:].tolist())
     columns = {
