@@ -68,10 +68,13 @@ class LabelledFrames:
         """id -> row"""
         return {id: row for row, id in enumerate(self.ids)}
 
-    def decoded(self, preprocessing: Preprocessing) -> Decoded:
-        """Every frame and mask at the size that the model sees; a mask keeps its classes (nearest pixel)."""
-        height, width = preprocessing.size
-        pixels = np.empty((len(self), height, width, 3), np.uint8)
+    def decoded(self, preprocessing: Preprocessing, mask_size: tuple[int, int] | None = None) -> Decoded:
+        """Every frame at the size that the model sees, and every mask at `mask_size`, else at the same size.
+
+        mask_size: (height, width) in pixels. A small mask keeps its classes: each pixel is the nearest one's.
+        """
+        height, width = mask_size or preprocessing.size
+        pixels = np.empty((len(self), *preprocessing.size, 3), np.uint8)
         masks = np.empty((len(self), height, width), np.uint8)
         for row, (frame, mask) in enumerate(self.pairs()):
             pixels[row] = self._frame(row, frame, preprocessing)
@@ -128,7 +131,7 @@ class LabelledFrames:
             with Pillow.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
                 mode = "L" if image.mode == "1" else image.mode
                 array = np.asarray(image.convert("L") if mode == "L" else image)
-        except (OSError, ValueError, SyntaxError, TypeError) as error:
+        except (OSError, ValueError, SyntaxError, TypeError, Pillow.DecompressionBombError) as error:
             raise InvalidDataset(f"the mask of {self.ids[row]} in {self.name} cannot be decoded: {error}") from error
         if array.ndim == 3 and (array[..., :1] == array[..., :3]).all():
             array = array[..., 0]  # grey stored as RGB
@@ -163,7 +166,7 @@ class LabelledFrames:
 class Decoded:
     """Frames and masks in memory.
 
-    pixels: (n, H, W, 3) uint8. masks: (n, H, W) uint8 classes, 255 where a pixel does not count.
+    pixels: (n, H, W, 3) uint8. masks: (n, H', W') uint8 classes, 255 where a pixel does not count.
     """
 
     pixels: np.ndarray

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from meddel_hf import schema
 from meddel_hf.labelled import IGNORED, LabelledFrames
 from meddel_hf.scores import Scores
-from meddel_hf.segmentation_scoring import predicted_mask
+from meddel_hf.segmentation_model import predicted_mask
 from meddel_hf.sheets import COLUMNS, FAINT, GONE, KEPT, Frame, draw_sheet
 
 _REFERENCE, _PREDICTION = (0, 229, 255), (255, 196, 0)  # cyan and amber differ for colour-blind readers too

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pyarrow as pa
 import torch
 from normdel.miou import count_pixels, image_ious
@@ -12,7 +11,7 @@ from normdel.miou import count_pixels, image_ious
 from meddel_hf import schema
 from meddel_hf.labelled import IGNORED, LabelledFrames
 from meddel_hf.scores import COLUMNS, Scores
-from meddel_hf.segmentation_model import upsampled
+from meddel_hf.segmentation_model import predicted_mask
 
 
 def score(logits: Mapping[str, torch.Tensor], tests: Mapping[str, LabelledFrames]) -> Scores:
@@ -44,9 +43,3 @@ def _score_set(name: str, logits: torch.Tensor, frames: LabelledFrames) -> pa.Ta
         schema.UNION: either,
     }
     return pa.table(columns, schema=COLUMNS)
-
-
-def predicted_mask(logits: torch.Tensor, shape: tuple[int, ...]) -> np.ndarray:
-    """(C, h, w) logits -> (height, width) uint8 classes."""
-    height, width = shape
-    return upsampled(logits, (height, width)).numpy().astype(np.uint8)

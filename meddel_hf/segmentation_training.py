@@ -82,7 +82,7 @@ class TokenSamples:
         self.frames = len(masks)
 
     def batch(self, samples: Sequence[int]) -> dict[str, torch.Tensor]:
-        """tokens (B, N, D) and labels (B, H, W) int64."""
+        """tokens (B, N, D) and labels (B, H, W) int64, which may be coarser than the frames."""
         tokens, masks = [], []
         for sample in samples:
             row = frame_of(sample, self.frames, self.seed)

@@ -25,9 +25,9 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.segmentation_model import (
     ViTForSegmentation,
     from_encoder,
+    predicted_mask,
     save,
     segmentation_loss,
-    upsampled,
 )
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
@@ -152,7 +152,11 @@ def test_labels_that_do_not_count_everywhere_give_no_loss():
 def test_upsampling_keeps_a_constant_and_takes_the_greatest():
     logits = torch.zeros(3, 2, 2)
     logits[2] = 1
-    assert torch.equal(upsampled(logits, (7, 5)), torch.full((7, 5), 2))
+    assert np.array_equal(predicted_mask(logits, (7, 5)), np.full((7, 5), 2))
+    drawn = torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0))
+    large = torch.nn.functional.interpolate(drawn[None], size=(20, 30), mode="bilinear")[0]
+    assert np.array_equal(predicted_mask(drawn, (20, 30)), large.argmax(dim=0).numpy())
+    assert not predicted_mask(torch.ones(3, 2, 2), (4, 4)).any()  # of equal ones the first, as argmax does
 
 
 def test_tokens_stand_in_for_pixels(tmp_path, pixels):
