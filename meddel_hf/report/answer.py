@@ -70,8 +70,8 @@ def _tally(f: Findings, rival: str) -> str:
     if counts["higher"] + counts["lower"] == 0:
         return f"Against {_named(rival)}{at}: no difference shown in any of {plural(len(contrasts), 'comparison')}."
     return (
-        f"Against {_named(rival)}{at}, {plural(len(contrasts), 'comparison')}: {counts['higher']} show a higher score, "
-        f"{counts['lower']} a lower one, {counts['no difference shown']} no difference."
+        f"Against {_named(rival)}{at}, {plural(len(contrasts), 'comparison')}: a higher score in {counts['higher']}, "
+        f"a lower one in {counts['lower']}, no difference shown in {counts['no difference shown']}."
     )
 
 

@@ -101,11 +101,14 @@ def _sets(f: Findings) -> list[Block]:
 
 def _kept(f: Findings, places: Mapping[str, str]) -> list[Block]:
     by, word = kept_by(f.runs, places), "centre" if places else "source"
-    gone = {
-        f"{arm} at {percent(retention)} %": [name for name, (kept, _) in found.items() if not kept]
-        for (arm, retention), found in by.items()
-    }
-    points = tuple(Point(f"{where}:", f"nothing of {listed(names)}.") for where, names in gone.items() if names)
+    gone: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # (arm, what is gone) -> at which retentions
+    for (arm, retention), found in by.items():
+        names = [f"{name} ({plural(n, 'frame')})" for name, (kept, n) in found.items() if not kept]
+        if names:
+            gone.setdefault((arm, tuple(names)), []).append(percent(retention))
+    points = tuple(
+        Point(f"{arm} at {listed(at)} %:", f"nothing of {listed(names)}.") for (arm, names), at in gone.items()
+    )
     blocks = _gallery([removals(removed(f.runs)), *(vanished(by, r, word) for r in f.runs.retentions)])
     return [*blocks, Points(points, f"Who vanished: every {word} of which no frame is left")] if points else blocks
 

@@ -107,16 +107,14 @@ def _ranking_table(f: Findings, target: Target) -> Table | None:
         rows.append(
             (
                 f"{level.arm}, {percent(level.retention)} %",
-                f"{level.score.value:.3f}",
-                str(place),
-                f"{index(level, 1.0):.3f}",
-                str(by_index.index(level) + 1),
+                Entry(f"{level.score.value:.3f}", (f"rank {place}",)),
+                Entry(f"{index(level, 1.0):.3f}", (f"rank {by_index.index(level) + 1}",)),
                 flips,
             )
         )
     return Table(
         f"{target.name}: ranks by score and by NormDEL",
-        ("run", target.unit, "rank", "NormDEL", "rank", "beats full at alpha"),
+        ("run", target.unit, "NormDEL", "beats the full pool at alpha"),
         tuple(rows),
         "",
         "alpha.csv",

@@ -12,7 +12,7 @@ from meddel_hf.report.drawing import Look, canvas, label_ends, looks, short
 from meddel_hf.report.findings import CurvePoint, Findings, Level
 from meddel_hf.report.limits import crossing
 from meddel_hf.report.reading import FULL, UNTRAINED, Target, percent
-from meddel_hf.report.style import FAINT, INK
+from meddel_hf.report.style import FAINT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,8 +94,8 @@ def training_curve(f: Findings, target: Target) -> Picture | None:
     if not points or not retentions:
         return None
     caption = (
-        f"{target.unit} of encoders exported on the way, over the views that they have seen; grey line: the full "
-        "pool. The same samples are more epochs of a smaller subset (named above each panel)."
+        f"{target.unit} of encoders exported on the way, over the views that they have seen; the full pool's line "
+        "stands in every panel. The same samples are more epochs of a smaller subset (named above each panel)."
     )
     alt = f"Line charts of {target.unit} on {target.name} over samples seen, a panel for each retention"
     name = slug("epochs", target.name)
@@ -165,7 +165,7 @@ def _alpha_curve(f: Findings, target: Target, levels: list[Level]) -> Figure:
                 axes.plot(alpha, normdel(m, level.retention, alpha), "o", color=colour, markersize=5, zorder=4)
     axes.axvline(1, color=FAINT, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
-    axes.set_xticks([0.001, 0.01, 0.1, 1], ["0.001", "0.01", "0.1", "1"])
+    axes.set_xticks([0.001, 0.01, 0.1, 1], ["0.001", "0.01", "0.1", "1\n(the paper)"])
     axes.set_xticks([], minor=True)
     axes.set_xlim(_ALPHAS[0], _ALPHAS[-1])
     axes.set_ylim(bottom=0.5)
@@ -173,7 +173,5 @@ def _alpha_curve(f: Findings, target: Target, levels: list[Level]) -> Figure:
     axes.set_ylabel("NormDEL")
     axes.set_title(short(target.name, 44))
     axes.grid(axis="y")
-    axes.annotate("paper", (1, 1), xycoords=("data", "axes fraction"), xytext=(-3, -2), textcoords="offset points",
-                  ha="right", va="top", color=INK, fontsize=8)  # fmt: skip
     label_ends(axes, ends, 15)
     return figure

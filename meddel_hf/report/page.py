@@ -48,7 +48,7 @@ def _section(section: Section, drawn: Mapping[str, str]) -> str:
 def _block(block: Block, drawn: Mapping[str, str]) -> str:
     match block:
         case Paragraph():
-            return f'<p class="{block.tone}">{escape(block.text)}</p>'
+            return f'<p class="{block.tone}">{_text(block.text)}</p>'
         case Points():
             return _points(block)
         case Table():
@@ -60,38 +60,45 @@ def _block(block: Block, drawn: Mapping[str, str]) -> str:
 
 
 def _points(points: Points) -> str:
-    title = f"<h3>{escape(points.title)}</h3>" if points.title else ""
-    note = f'<p class="sub">{escape(points.note)}</p>' if points.note else ""
+    title = f"<h3>{_text(points.title)}</h3>" if points.title else ""
+    note = f'<p class="sub">{_text(points.note)}</p>' if points.note else ""
     items = "".join(_point(point) for point in points.items)
     return f'<div class="points">{title}{note}<ul>{items}</ul></div>'
 
 
 def _point(point: Point) -> str:
-    return f'<li class="{point.tone}"><b>{escape(point.lead)}</b> {escape(point.text)}</li>'
+    return f'<li class="{point.tone}"><b>{_text(point.lead)}</b> {_text(point.text)}</li>'
 
 
 def _table(table: Table) -> str:
-    note = f'<span class="small">{escape(table.note)}</span>' if table.note else ""
-    head = "".join(f'<th scope="col">{escape(word)}</th>' for word in table.head)
+    """The title stands outside the table: it keeps to the column where the table is wider and scrolls."""
+    note = f'<p class="sub">{_text(table.note)}</p>' if table.note else ""
+    head = "".join(f'<th scope="col">{_text(word)}</th>' for word in table.head)
     rows = "\n".join(f"<tr>{_heading(row[0])}{''.join(map(_entry, row[1:]))}</tr>" for row in table.rows)
     return (
-        f'<div class="scroll"><table>\n<caption>{escape(table.title)}{note}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>"
+        f'<div class="table"><h3>{_text(table.title)}</h3>{note}\n<div class="scroll"><table '
+        f'aria-label="{escape(table.title)}">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
+        "</table></div></div>"
     )
 
 
 def _heading(entry: Entry | str) -> str:
-    return f'<th scope="row">{escape(entry if isinstance(entry, str) else entry.text)}</th>'
+    return f'<th scope="row">{_text(entry if isinstance(entry, str) else entry.text)}</th>'
 
 
 def _entry(entry: Entry | str) -> str:
     if isinstance(entry, str):
-        return f"<td>{escape(entry)}</td>"
-    below = "".join(f'<span class="small">{escape(line)}</span>' for line in entry.below)
+        return f"<td>{_text(entry)}</td>"
+    below = "".join(f'<span class="small">{_text(line)}</span>' for line in entry.below)
     spans = f' colspan="{entry.spans}"' if entry.spans > 1 else ""
-    return f'<td class="{entry.tone}"{spans}><b>{escape(entry.text)}</b>{below}</td>'
+    return f'<td class="{entry.tone}"{spans}><b>{_text(entry.text)}</b>{below}</td>'
 
 
 def _figure(picture: Picture, drawing: str) -> str:
-    caption = f"<figcaption>{escape(picture.caption)}</figcaption>"
+    caption = f"<figcaption>{_text(picture.caption)}</figcaption>"
     return f'<figure><div role="img" aria-label="{escape(picture.alt)}">{drawing}</div>{caption}</figure>'
+
+
+def _text(text: str) -> str:
+    """Escaped; no line ends between a number and its per cent sign."""
+    return escape(text).replace(" %", "\u00a0%")

@@ -90,6 +90,7 @@ def _named_rows(axes: Axes, rows: Sequence[tuple[float, str, str]], groups: Sequ
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
+    axes.locator_params(axis="x", nbins=6)
     axes.set_axisbelow(True)
 
 

@@ -52,7 +52,7 @@ h1{font-size:1.9rem;line-height:1.15;margin:0 0 6px;letter-spacing:-.015em}
 h2{font-size:1.35rem;line-height:1.2;margin:52px 0 14px;padding-top:14px;border-top:2px solid var(--ink)}
 h3{font-size:1rem;margin:0;line-height:1.3}
 p{max-width:74ch;margin:0 0 14px}
-.sub,.note,figcaption,caption .small,footer{color:var(--faint);font-size:.86rem}
+.sub,.note,figcaption,footer{color:var(--faint);font-size:.86rem}
 .lead{font-size:1.12rem;line-height:1.5}
 .warning{background:var(--warn);border-left:4px solid var(--warn-rule);padding:9px 14px;border-radius:0 6px 6px 0}
 nav ul{display:flex;flex-wrap:wrap;gap:6px 18px;list-style:none;margin:18px 0 0;padding:0;font-size:.92rem}
@@ -63,18 +63,16 @@ a{color:inherit;text-decoration-color:var(--faint);text-underline-offset:3px}
 .points li.more{border-color:var(--more)}.points li.less{border-color:var(--less)}
 li.more b,td.more b{color:var(--more)}li.less b,td.less b{color:var(--less)}
 .points .sub{margin:2px 0 0}
-.tables{display:flex;flex-wrap:wrap;gap:0 56px;align-items:flex-start}
-.scroll{overflow-x:auto;margin:20px 0 26px;max-width:100%}
+.tables{display:flex;flex-wrap:wrap;gap:26px 56px;align-items:flex-start;margin:24px 0 34px}
+.table{max-width:100%;min-width:0}.table .sub{max-width:46ch;margin:2px 0 6px}
+.scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.92rem;line-height:1.35}
-caption{text-align:left;font-weight:600;padding:0 0 8px;font-size:1rem}
-caption .small{display:block;font-weight:400;max-width:74ch}
 th,td{padding:6px 12px 6px 0;text-align:right;vertical-align:top;border-bottom:1px solid var(--rule)}
 thead th{border-bottom:1.5px solid var(--ink);font-weight:600;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
-tbody th{font-weight:500;min-width:6.2em;max-width:16em}
-td{white-space:nowrap}td b{font-weight:600}
-td .small{display:block;color:var(--faint);font-size:.8rem;white-space:nowrap}
-td.text{white-space:normal;text-align:left}
+tbody th{font-weight:500;min-width:6.2em;max-width:16em;position:sticky;left:0;background:var(--paper)}
+td b{font-weight:600;white-space:nowrap}td[colspan]{text-align:left}
+td .small{display:block;color:var(--faint);font-size:.8rem}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr));gap:26px 30px;
 margin:20px 0 26px}
 figure{margin:0;min-width:0}
@@ -89,12 +87,13 @@ footer{padding-top:30px;padding-bottom:50px}
 body{font-size:15px}main,header,nav,footer{padding-left:16px;padding-right:16px}
 h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:40px}
 table{font-size:.84rem}th,td{padding-right:9px}tbody th{min-width:4.8em;max-width:8.5em}
-td .small{font-size:.72rem}.points{padding:12px 13px}}
+td .small{font-size:.72rem}thead th{white-space:normal;vertical-align:bottom}.points{padding:12px 13px}}
 @media print{
 @page{size:A4;margin:14mm 13mm}
 body{font-size:9.6pt;line-height:1.42}main,header,nav,footer{max-width:none;padding:0}header{padding-top:0}
-nav{display:none}h2{margin-top:22pt;break-after:avoid}h3,caption{break-after:avoid}
-.points,figure,tr,.warning{break-inside:avoid}.scroll{overflow:visible;break-inside:avoid}
+nav{display:none}h2{margin-top:22pt;break-after:avoid}h3{break-after:avoid}
+.points li,figure,tr,.warning,.table{break-inside:avoid}.scroll{overflow:visible}
+.tables{gap:14pt 30pt;margin:14pt 0}
 .gallery{grid-template-columns:1fr 1fr;gap:14pt 18pt}
 table{font-size:8.4pt}td .small{font-size:7.2pt}.points,pre{background:none;border:1px solid var(--rule)}}
 """

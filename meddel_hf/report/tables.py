@@ -25,10 +25,9 @@ def scores_table(f: Findings, target: Target) -> Table:
         spans = len(runs.retentions)
         rows.append((name, _entry(level, spans=spans) if level else Entry(_NONE, spans=spans)))
     rival = f"; ▲ higher and ▼ lower than {runs.rival} at the same retention" if runs.rival else ""
-    note = (
-        f"{target.unit} as the mean over seeds, below it the {f.draws.level:.0%} interval and NormDEL at alpha = 1"
-        f"{rival if f.passed(target) else ''}."
-    )
+    note = f"{target.unit} as the mean over seeds, below it the "
+    note += f"{f.draws.level:.0%} interval, then NormDEL (ND) at alpha = 1"
+    note += (rival if f.passed(target) else "") + "."
     return Table(target.name, ("", *(f"{percent(r)} %" for r in runs.retentions)), tuple(rows), note, "scores.csv")
 
 
@@ -44,9 +43,9 @@ def _score(f: Findings, target: Target, arm: str, retention: float) -> Entry | s
 
 def _entry(level: Level, tone: Tone = "plain", spans: int = 1) -> Entry:
     s, sign = level.score, {"plain": "", "more": " ▲", "less": " ▼"}[tone]
-    below = [f"{s.low:.3f}–{s.high:.3f}"]  # noqa: RUF001
+    below = [f"{s.low:.3f}–\u2060{s.high:.3f}"]  # noqa: RUF001
     if level.normdel:
-        below.append(f"NormDEL {level.normdel.value:.3f}")
+        below.append(f"ND {level.normdel.value:.3f}")
     return Entry(f"{s.value:.3f}{sign}", tuple(below), tone, spans)
 
 
@@ -108,7 +107,7 @@ def _tally(contrasts: Sequence[Contrast]) -> Entry | str:
     tone: Tone = "more" if higher > lower else "less" if lower > higher else "plain"
     said = " ".join([f"{higher} ▲"] * (higher > 0) + [f"{lower} ▼"] * (lower > 0))
     below = ("no difference shown",) if same == len(contrasts) else (f"{same} no difference",) if same else ()
-    return Entry(said or "0", below, tone)
+    return Entry(said or _NONE, below, tone)
 
 
 def gate_table(f: Findings) -> Table:
@@ -118,10 +117,10 @@ def gate_table(f: Findings) -> Table:
         whence = () if v.recorded else ("judged from the cells",)
         said = Entry("passed", whence, "more") if v.passed else Entry("not passed", whence, "less")
         difference = Entry(signed(v.difference), (interval,))
-        rows.append((task, said, in_words(v.measure), f"{v.full:.3f}", f"{v.untrained:.3f}", difference))
+        rows.append((task, said, difference, f"{v.full:.3f}", f"{v.untrained:.3f}", in_words(v.measure)))
     return Table(
         "The gate: the full pool against no pre-training",
-        ("task", "gate", "measure", "full", "untrained", "difference"),
+        ("task", "gate", "difference", "full", "untrained", "measure"),
         tuple(rows),
         "A task passes where the interval of the difference lies above zero.",
         "gate.csv",
@@ -147,7 +146,7 @@ def time_table(runs: Runs) -> Table:
         ("cell", "frames", "samples", "epochs", "selection", "pre-training"),
         tuple(rows),
         "Means over seeds. Samples are views seen, epochs = samples / frames; every retention trains equally long, "
-        "so a smaller one saves storage and labelling, not time.",
+        "so a smaller one saves storage, not time.",
         "cells.csv",
     )
 
