@@ -1,0 +1,305 @@
+"""One pre-training run: its frames, its folder, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from meddel_hf import schema
+from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.files import whole_file, whole_folder
+from meddel_hf.frames import CachedFrames, Frames, LiveFrames, decode_once, stored_side
+from meddel_hf.modeling import resolve_precision
+from meddel_hf.objectives import WHOLE, build, quiet, save_encoder
+from meddel_hf.pool import Pool
+from meddel_hf.pretrained import LOG, SNAPSHOTS, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
+from meddel_hf.recipe import Recipe
+from meddel_hf.selection import Selection
+from meddel_hf.trainer import PretrainingTrainer, not_written, steps_done, sweep
+from meddel_hf.views import Views
+
+BEGUN, CHECKPOINTS = "begun.json", "checkpoints"
+_NO_PART_OF_THE_RESULT = ("checkpoint_samples",)  # fields of a recipe that may change when a run is resumed
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Which rows of a pool are trained on, if they can be decoded.
+
+    rows: ascending. selected: how many the selection keeps. excluded: how many of them were left out by id.
+    """
+
+    pool: Pool
+    rows: list[int]
+    selected: int
+    excluded: int
+    parents: dict[str, str]
+    digest: str
+
+    @classmethod
+    def of(
+        cls, pool: Pool, dataset: Dataset, selection: Selection | str | Path | None, exclude: Collection[str]
+    ) -> Choice:
+        """Raises Mismatch where the selection is of another pool, InvalidArgument where no frame is left."""
+        ids: list[str] = pool.ids or []
+        parents = {"pool": str(pool.fingerprint)}
+        selected = range(len(ids))
+        if selection is not None:
+            selection = selection if isinstance(selection, Selection) else Selection.load(selection)
+            selection.filter(dataset, id_column=pool.id_column or schema.ID)  # raises where the pool is another
+            parents["selection"] = selection.fingerprint
+            kept = set(selection.kept)
+            selected = [row for row, id in enumerate(ids) if id in kept]  # type: ignore[assignment]
+        if isinstance(exclude, str):
+            raise InvalidArgument(f"exclude is a collection of ids, got one string: {exclude!r}")
+        leaks = {str(id) for id in exclude}
+        rows = [row for row in selected if ids[row] not in leaks]
+        if not rows:
+            raise InvalidArgument(
+                f"no frame is left to train on: {len(selected):,} of {len(ids):,} are selected, and all of those are "
+                "excluded: select more, or exclude fewer"
+            )
+        digest = schema.fingerprint(*sorted(ids[row] for row in rows))
+        return cls(pool, rows, len(selected), len(selected) - len(rows), parents, digest)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A recipe on the frames of a choice, in the folder `out`."""
+
+    out: Path
+    choice: Choice
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    processes: PartialState
+    workers: int
+    workers_are_free: bool
+    progress: bool
+
+    def finished(self, spec: str | None) -> PreTraining | None:
+        """The run, if it is there. Raises Mismatch where the folder holds another one, finished or begun."""
+        if self.out.exists() and not self.out.is_dir():
+            raise InvalidArgument(f"{self.out} is a file: expected a folder to write to")
+        if (self.out / schema.MANIFEST).is_file():
+            found = PreTraining.load(self.out)
+            self._compare(asdict(found.manifest))
+            if self.progress and self.processes.is_main_process:
+                print(f"{self.out}: {found.summary}; nothing was left to do", file=sys.stderr)
+            return found
+        if (self.out / BEGUN).is_file():
+            self._compare(json.loads((self.out / BEGUN).read_text(encoding="utf-8")))
+        elif self.out.is_dir() and any(not path.name.startswith(".") for path in self.out.iterdir()):
+            raise InvalidArgument(f"{self.out} is not empty and holds no pre-training: choose another folder")
+        return None
+
+    def train(self, frames: Path | None, spec: str | None) -> PreTraining:
+        """Do what is left of the run, and write its result."""
+        precision = resolve_precision(self.recipe.precision, self.device)
+        model = build(self.recipe, self.seed)  # before the folder is claimed: what cannot be built leaves no trace
+        main = self.processes.is_main_process
+        self.processes.wait_for_everyone()  # no process looks into the folder any more
+        if main:
+            self._claim()
+        source = self._source(frames)
+        rows, unreadable = self._readable(source)
+        with _Bar(self.processes, self.progress) as bar, _own_random_state():
+            history, seconds = [], 0.0
+            if self.recipe.steps:
+                done = steps_done(self.out / CHECKPOINTS) * self.recipe.batch_size
+                bar.begin("training", self.recipe.steps * self.recipe.batch_size, " samples", done)
+                trainer = PretrainingTrainer(
+                    model, Views(source, rows, self.recipe, self.seed), self.out / CHECKPOINTS, recipe=self.recipe,
+                    precision=precision, device=self.device, processes=self.processes.num_processes,
+                    workers=self._view_workers(source), seed=self.seed, snapshot=self._snapshot, watcher=bar,
+                )  # fmt: skip
+                trainer.go_on()
+                history, seconds = trainer.state.log_history, trainer.seconds
+                model = trainer.network
+        if main:
+            self._finish(model, history, self._summary(rows, unreadable, history, seconds, precision), spec)
+        self.processes.wait_for_everyone()
+        result = PreTraining.load(self.out)
+        if self.progress and main:
+            print(f"{self.out}: {result.summary}", file=sys.stderr)
+        return result
+
+    @property
+    def _identity(self) -> dict[str, dict[str, Any]]:
+        """What the result depends on, but for rounding: not on the device, nor on the number of processes."""
+        recipe = {name: value for name, value in asdict(self.recipe).items() if name not in _NO_PART_OF_THE_RESULT}
+        arguments = {**recipe, "seed": self.seed, "excluded": self.choice.excluded, "frames": self.choice.digest}
+        return {"arguments": arguments, "parents": self.choice.parents}
+
+    def _compare(self, found: dict[str, Any]) -> None:
+        for kind, wanted in self._identity.items():
+            for name in sorted({*wanted, *(found[kind] if kind == "parents" else ())}):
+                before, now = found[kind].get(name), wanted.get(name)
+                if before != now:
+                    raise Mismatch(
+                        f"{self.out} was begun with another {name} ({before}, now {now}): choose another folder, or "
+                        "delete this one"
+                    )
+
+    def _claim(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        for folder in (self.out, self.out / CHECKPOINTS, self.out / SNAPSHOTS):
+            sweep(folder)
+        if not (self.out / BEGUN).is_file():
+            with whole_file(self.out / BEGUN) as aside:
+                aside.write_text(json.dumps(self._identity, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _source(self, folder: Path | None) -> Frames:
+        if folder is None:
+            return LiveFrames(self.choice.pool, stored_side(self.recipe.image_size))
+        if self.processes.is_main_process:
+            with _Bar(self.processes, self.progress) as bar:
+                bar.begin("decoding", len(self.choice.pool.ids or ()), " frames", 0)
+                try:
+                    decode_once(self.choice.pool, folder, self.recipe.image_size, workers=self._decoders, progress=bar)
+                except OSError as error:
+                    raise not_written("the decoded frames", folder, error) from error
+        self.processes.wait_for_everyone()
+        return decode_once(self.choice.pool, folder, self.recipe.image_size)
+
+    def _readable(self, source: Frames) -> tuple[list[int], dict[int, str]]:
+        """Rows to train on, and why the others cannot be: row -> reason."""
+        path, ids = self.out / UNREADABLE, self.choice.pool.ids or []
+        if self.processes.is_main_process and not path.is_file():
+            rows = self.choice.rows
+            if isinstance(source, CachedFrames):
+                found = {row: why for row, why in source.reasons.items() if row in set(rows)}
+            elif isinstance(source, LiveFrames) and self.recipe.steps:
+                with _Bar(self.processes, self.progress) as bar:
+                    bar.begin("checking", len(rows), " frames", 0)
+                    found = source.unreadable(rows, self._decoders, bar)
+            else:
+                found = {}
+            columns = {"row": list(found), schema.ID: [ids[row] for row in found], schema.REASON: list(found.values())}
+            kinds = pa.schema({"row": pa.int64(), schema.ID: pa.string(), schema.REASON: pa.string()})
+            with whole_file(path) as aside:
+                pq.write_table(pa.table(columns, schema=kinds), aside)
+        self.processes.wait_for_everyone()
+        table = pq.read_table(path)
+        bad = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
+        rows = [row for row in self.choice.rows if row not in bad]
+        if not rows:
+            first = next(iter(bad))
+            raise InvalidDataset(
+                f"none of the {len(bad):,} chosen frames can be read, such as {ids[first]}: {bad[first]}"
+            )
+        return rows, bad
+
+    @property
+    def _decoders(self) -> int:
+        """Processes that decode while the model does not compute."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(self.workers, cores) if self.workers_are_free else self.workers
+
+    def _view_workers(self, source: Frames) -> int:
+        """Cutting views out of decoded frames is too little work for a processor to share it with another process."""
+        at_once = self.workers_are_free and isinstance(source, CachedFrames) and self.device.type == "cpu"
+        return 0 if at_once else self.workers
+
+    def _snapshot(self, model: PreTrainedModel, samples: int) -> None:
+        folder = snapshot_folder(self.out, samples)
+        try:
+            with whole_folder(folder) as aside:
+                save_encoder(model, aside)
+        except Exception as error:
+            raise not_written(f"the encoder after {samples:,} samples", self.out / CHECKPOINTS, error) from error
+
+    def _summary(
+        self, rows: list[int], unreadable: dict[int, str], history: list[dict[str, Any]], seconds: float, precision: str
+    ) -> Summary:
+        samples = self.recipe.steps * self.recipe.batch_size
+        return Summary(
+            pool=len(self.choice.pool.ids or ()), selected=self.choice.selected, excluded=self.choice.excluded,
+            unreadable=len(unreadable), frames=len(rows), samples=samples, epochs=samples / len(rows),
+            loss=history[-1]["loss"] if history else None, seconds=round(seconds, 3),
+            processes=self.processes.num_processes, device=self.device.type, precision=precision,
+        )  # fmt: skip
+
+    def _finish(
+        self, model: PreTrainedModel, history: list[dict[str, Any]], summary: Summary, spec: str | None
+    ) -> None:
+        """Write the result; it counts as there once its manifest is."""
+        try:
+            with quiet(), whole_folder(self.out / WHOLE) as aside:
+                model.save_pretrained(aside)
+            with whole_folder(self.out / ".encoder") as aside:
+                save_encoder(model, aside)
+            for path in (self.out / ".encoder").iterdir():
+                os.replace(path, self.out / path.name)
+            (self.out / ".encoder").rmdir()
+            with whole_file(self.out / LOG) as aside:
+                pq.write_table(log_table(history, self.recipe.batch_size, summary.frames), aside)
+            digest = schema.fingerprint((self.out / "model.safetensors").read_bytes())
+            details = {"summary": asdict(summary), "pool": spec}
+            schema.Manifest("pretraining", digest, **self._identity, details=details).write(self.out)
+        except Exception as error:
+            raise not_written("the result", self.out / CHECKPOINTS, error) from error
+        shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
+        (self.out / BEGUN).unlink(missing_ok=True)
+
+
+class _Bar:
+    """What the user sees on stderr; main process only."""
+
+    def __init__(self, processes: PartialState, shown: bool) -> None:
+        self.shown = shown and processes.is_main_process
+        self.bar: Any = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def begin(self, title: str, total: int, unit: str, done: int) -> None:
+        if not self.shown:
+            return
+        if done:
+            print(f"{done:,}{unit} are done already: going on with the rest", file=sys.stderr)
+        pause = 0.2 if sys.stderr.isatty() else 10
+        self.bar = tqdm(total=total, initial=done, desc=title, unit=unit, mininterval=pause, dynamic_ncols=True)
+
+    def update(self, count: int) -> None:
+        if self.bar is not None:
+            self.bar.update(count)
+
+    advance = update
+
+    def tell(self, loss: float) -> None:
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+
+
+@contextmanager
+def _own_random_state() -> Iterator[None]:
+    """`Trainer` seeds Python, numpy and torch: the caller's states are as before afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
