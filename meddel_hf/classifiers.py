@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors import Vectors
+from meddel_hf.neighbors import Vectors, few_candidates, product
 
 FOLDS = 5
 PENALTIES = tuple(
@@ -46,18 +47,33 @@ def nearest_neighbours(
     return answer
 
 
-def _closest(asked: Vectors, rows: NDArray[np.int64], known: Vectors, k: int) -> tuple[Labels, Labels]:
+def _closest(asked: Vectors, rows: Labels, known: Vectors, k: int) -> tuple[Labels, Labels]:
     """(len(rows), k) cosines in steps of 2^-24, and training rows, of the closest ones in any order."""
-    best = np.empty((len(rows), 0), np.int64)
-    size = len(known)
+    # One integer orders by cosine first and by earlier row then: no two are equal.
+    size, margin = len(known), asked.margin(known, "float32")
+    best = np.full((len(rows), k), np.iinfo(np.int64).min)
+    panel = asked.panel(rows, "float32")
     for start in range(0, size, _TILE):
         cols = np.arange(start, min(start + _TILE, size))
-        steps = (asked.exact_tile(rows, known, cols).astype(np.float64) * _STEP).astype(np.int64)
-        # One integer orders by cosine first and by earlier row then: no two are equal.
-        best = np.concatenate([best, steps * size + (size - 1 - cols)], axis=1)
-        kept = min(k, best.shape[1])
-        best = np.partition(best, best.shape[1] - kept, axis=1)[:, -kept:]
+        tile = product(panel, known.panel(cols, "float32"))
+        # The k-th of this tile bounds the k-th of all from below, and so does the k-th so far.
+        here = tile.topk(min(k, len(cols)), dim=1).values[:, -1].double() - margin if len(cols) >= k else -2.0
+        so_far = torch.from_numpy(np.maximum(best.min(axis=1) // size / _STEP, -2.0))
+        limit = (torch.maximum(so_far, torch.as_tensor(here)) - margin).float()
+        few = few_candidates(tile, torch.nextafter(limit, torch.tensor(-3.0)), 4 * k * len(rows))
+        if few is None:
+            keys = _keys(asked.exact_tile(rows, known, cols), cols, size)
+        else:
+            r, c = few
+            keys = np.full((len(rows), max(np.bincount(r).max(initial=0), 1)), np.iinfo(np.int64).min)
+            place = np.arange(len(r)) - np.searchsorted(r, r)
+            keys[r, place] = _keys(asked.exact(rows[r], known, cols[c]), cols[c], size)
+        best = np.partition(np.concatenate([best, keys], axis=1), -k, axis=1)[:, -k:]
     return best // size, size - 1 - best % size
+
+
+def _keys(cosines: NDArray[np.float32], cols: Labels, size: int) -> Labels:
+    return (cosines.astype(np.float64) * _STEP).astype(np.int64) * size + (size - 1 - cols)
 
 
 @dataclass(frozen=True, eq=False)
