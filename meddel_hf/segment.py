@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import sys
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import InvalidArgument, MedDELError, Mismatch
 from meddel_hf.schema import MANIFEST, MASK, Manifest, fingerprint
+from meddel_hf.segmentation_recipe import SegmentationRecipe
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from meddel_hf.images import Preprocessing
     from meddel_hf.labelled import LabelledFrames
-    from meddel_hf.modeling import Precision
     from meddel_hf.scores import Measure, Scores
     from meddel_hf.segmentation_model import ViTForSegmentation
 
@@ -42,68 +41,13 @@ _LABELS_A_PATCH = 4  # a side, where the head alone is trained: finer ones chang
 _MEASURES: tuple[Measure, ...] = ("miou", "miou-set", "dice")
 
 
-@dataclass(frozen=True)
-class SegmentationRecipe:
-    """How a segmentation model is trained; the same for every encoder that is compared.
-
-    frozen:        train the head alone, on features that the encoder computes once; else encoder and head.
-    num_labels:    classes, the background among them; 2 for masks of 0 and 255.
-    image_size:    side of the frames in pixels that the encoder sees; None: what its image processor says.
-    epochs:        passes over the training frames. batch_size: frames in a step, over all processes.
-    learning_rate: peak of a cosine after a linear warm-up; None: 1e-3 frozen, 3e-4 whole.
-    warmup:        share of the steps, in [0, 1). weight_decay: of AdamW.
-    hidden_size:   width of the head's hidden layer.
-    dice_weight:   weight of the Dice loss beside the cross entropy.
-    flips:         mirror frames left-right and top-bottom.
-    smallest_crop: least share of its area that a random crop shows, in (0, 1]; 1 crops nothing; whole training only.
-    precision:     "auto" is bf16 where the processor or GPU runs it natively, else float32.
-    """
-
-    frozen: bool = False
-    num_labels: int = 2
-    image_size: int | None = None
-    epochs: int = 40
-    batch_size: int = 16
-    learning_rate: float | None = None
-    warmup: float = 0.05
-    weight_decay: float = 0.05
-    hidden_size: int = 256
-    dice_weight: float = 1.0
-    flips: bool = True
-    smallest_crop: float = 0.5
-    precision: Precision = "auto"
-
-    def __post_init__(self) -> None:
-        least = {"num_labels": 2, "epochs": 1, "batch_size": 1, "hidden_size": 1, "image_size": 1}
-        for name, value in least.items():
-            found = getattr(self, name)
-            if found is not None and found < value:
-                raise InvalidArgument(f"{name} must be at least {value}, got {found}")
-        if self.num_labels > 255:
-            raise InvalidArgument(f"num_labels is {self.num_labels}: a mask of one byte holds at most 255 classes")
-        if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise InvalidArgument(f"learning_rate must be above 0, got {self.learning_rate}")
-        if not 0 <= self.warmup < 1:
-            raise InvalidArgument(f"warmup is a share of the steps in [0, 1), got {self.warmup}")
-        if not 0 < self.smallest_crop <= 1:
-            raise InvalidArgument(f"smallest_crop is a share of the frame in (0, 1], got {self.smallest_crop}")
-        for name in ("weight_decay", "dice_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InvalidArgument(f"{name} must be 0 or more, got {getattr(self, name)}")
-
-    @property
-    def rate(self) -> float:
-        """The learning rate at its peak."""
-        return self.learning_rate if self.learning_rate is not None else 1e-3 if self.frozen else 3e-4
-
-
 def segment(
     train: Dataset,
     test: Mapping[str, Dataset],
     encoder: str | Path,
     out: str | Path,
     *,
-    recipe: SegmentationRecipe = SegmentationRecipe(),  # frozen
+    recipe: SegmentationRecipe = SegmentationRecipe(),  # noqa: B008  # frozen
     seed: int = 0,
     device: str = "auto",
     revision: str | None = None,
@@ -158,7 +102,11 @@ def _manifest(
     train: Dataset, test: Mapping[str, Dataset], encoder: str, recipe: SegmentationRecipe, seed: int
 ) -> Manifest:
     """What the folder is made from; two runs are the same where its arguments and parents are."""
-    arguments = {"recipe": {**asdict(recipe), "learning_rate": recipe.rate}, "seed": seed, "test": list(test)}
+    arguments = {
+        "recipe": {**asdict(recipe), "learning_rate": recipe.rate, "flips": recipe.mirrored},
+        "seed": seed,
+        "test": list(test),
+    }
     parents = {"encoder": encoder, "train": train._fingerprint}
     parents |= {f"test {name}": dataset._fingerprint for name, dataset in test.items()}
     return Manifest("segmentation", fingerprint(json.dumps([arguments, parents], sort_keys=True)), arguments, parents)
@@ -224,7 +172,7 @@ class _Run:
         if self.recipe.frozen:
             self.model.encoder.requires_grad_(False)
             with self._timed("features"):
-                views = 4 if self.recipe.flips else 1
+                views = 4 if self.recipe.mirrored else 1
                 tokens = encoded_views(self.model, decoded.pixels, self.preprocessing, self.device, precision, views)
             samples = TokenSamples(tokens, decoded.masks, self.seed)
         else:

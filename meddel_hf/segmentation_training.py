@@ -24,11 +24,11 @@ from meddel_hf.errors import Diverged, InvalidArgument
 from meddel_hf.images import Preprocessing
 from meddel_hf.labelled import Decoded
 from meddel_hf.segmentation_model import ViTForSegmentation
+from meddel_hf.segmentation_recipe import SegmentationRecipe
 
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-    from meddel_hf.segment import SegmentationRecipe
 
 _CHECKPOINTS = 10  # at most in a run: what an interruption costs is a tenth
 _FEWEST_STEPS = 50  # between two of them
@@ -67,7 +67,7 @@ class FrameSamples:
             size = mask.shape[::-1]
             pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))
             mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST, box=box))
-        if not self.recipe.flips:
+        if not self.recipe.mirrored:
             return pixels, mask
         view = int(draw.integers(4))
         return flipped(pixels, view), flipped(mask, view)

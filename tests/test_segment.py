@@ -24,9 +24,11 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 import meddel_hf.segmentation_model  # noqa: F401  # makes the Auto classes know the model
 from meddel_hf.errors import Diverged, InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.images import Preprocessing
+from meddel_hf.labelled import Decoded
 from meddel_hf.scores import Scores
 from meddel_hf.segment import SegmentationRecipe, add_arguments, run, segment, table
-from meddel_hf.segmentation_training import crop_box, flipped, frame_of
+from meddel_hf.segmentation_training import FrameSamples, TokenSamples, crop_box, flipped, frame_of
 
 FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image(), "group": Value("string")})
 QUICK = {"epochs": 30, "batch_size": 8, "precision": "float32", "hidden_size": 32, "learning_rate": 3e-3}
@@ -160,12 +162,46 @@ def test_a_finished_run_is_answered_from_and_another_one_is_refused(runs, encode
         segment(frames(0, 40), tests, encoder, out, recipe=FROZEN, progress=False)
 
 
-def test_seeds_repeat_and_differ(runs, encoder, tmp_path):
-    train, tests = frames(0, 48), {"near": frames(100, 16, "video"), "far": frames(200, 6)}
-    same = segment(train, tests, encoder, tmp_path / "same", recipe=FROZEN, progress=False)
-    other = segment(train, tests, encoder, tmp_path / "other", recipe=FROZEN, seed=1, progress=False)
-    assert same.table.equals(Scores.load(runs["frozen"]).table)
-    assert not other.table.equals(same.table)
+def test_seeds_repeat_and_differ_and_so_do_mirrored_features(encoder, tmp_path):
+    train, tests = frames(0, 16), {"t": frames(100, 8)}
+    short = {**QUICK, "epochs": 5, "frozen": True}
+    scores = {
+        name: segment(train, tests, encoder, tmp_path / name, recipe=recipe, seed=seed, progress=False).table
+        for name, seed, recipe in (
+            ("first", 0, SegmentationRecipe(**short)),
+            ("same", 0, SegmentationRecipe(**short)),
+            ("other", 1, SegmentationRecipe(**short)),
+            ("mirrored", 0, SegmentationRecipe(**short, flips=True)),
+        )
+    }
+    assert scores["first"].equals(scores["same"])
+    assert not scores["first"].equals(scores["other"])
+    assert not scores["first"].equals(scores["mirrored"])
+
+
+def test_mirrored_features_are_those_of_mirrored_frames_with_mirrored_masks():
+    """Sample numbers draw the view: tokens and mask of a sample must be of the same one."""
+    masks = np.arange(24, dtype=np.uint8).reshape(1, 4, 6)
+    tokens = [torch.full((1, 2, 3), float(view)) for view in range(4)]
+    batch = TokenSamples(tokens, masks, seed=0).batch(range(40))
+    views = batch["tokens"][:, 0, 0].int().tolist()
+    assert set(views) == {0, 1, 2, 3}
+    for view, labels in zip(views, batch["labels"].numpy(), strict=True):
+        assert np.array_equal(labels, flipped(masks[0], view))
+
+
+def test_frame_and_mask_are_cropped_and_flipped_alike():
+    """A frame that shows its own mask still does after the augmentation."""
+    masks = np.stack([np.asarray(Picture.fromarray(disc(seed)[1]).resize((32, 32))) for seed in range(6)])
+    masks = masks.astype(np.uint8)
+    decoded = Decoded(np.repeat(masks[..., None] * np.uint8(255), 3, axis=-1), masks)
+    plain = Preprocessing((32, 32), None, 2, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    samples = FrameSamples(decoded, plain, SegmentationRecipe(), seed=0)
+    batch, again = samples.batch(range(60)), samples.batch([59, 3])
+    shown = (batch["pixel_values"][:, 0] > 0.5).numpy()
+    assert (shown == (batch["labels"].numpy() == 1)).mean() > 0.97  # they differ on outlines: bilinear and nearest
+    assert torch.equal(again["labels"], batch["labels"][[59, 3]])
+    assert len({labels.numpy().tobytes() for labels in batch["labels"]}) > 50
 
 
 def test_classes_and_pixels_that_do_not_count(encoder, tmp_path):
@@ -366,6 +402,10 @@ def test_the_command_line_splits_by_group_and_prints_the_table(encoder, tmp_path
     held_out = scores.of("train").table
     assert len(held_out) == 8
     assert set(Counter(held_out["group"].to_pylist()).values()) == {2}  # both frames of each video
+    written = (out / "manifest.json").stat().st_mtime_ns
+    assert main(arguments) == 0  # nothing is left to do
+    assert (out / "manifest.json").stat().st_mtime_ns == written
+    assert capsys.readouterr().out == said.out
     assert main([*arguments, "--seed", "1"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {out} holds a finished run with another seed")
 
