@@ -76,7 +76,7 @@ def make_runs(folder: Path, truth: Truth = SHOWN, *, gate: bool = True) -> Path:
         "arms": [{"label": arm, "selector": name} for arm, name in truth.arms.items()],
         "retentions": list(truth.retentions),
         "seeds": truth.seeds,
-        "tasks": {name: {"kind": task.kind, "test": list(task.sets)} for name, task in truth.tasks.items()},
+        "tasks": [{"name": name, "kind": task.kind, "test": list(task.sets)} for name, task in truth.tasks.items()],
     }
     (folder / "plan.yaml").write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")  # JSON is YAML
     schema.Manifest("benchmark", schema.fingerprint("made"), {}, {}, {"plan": plan}).write(folder)

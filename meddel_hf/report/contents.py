@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf import schema
+from meddel_hf.pictures import draw_duplicates
 from meddel_hf.report.answer import answer
 from meddel_hf.report.document import (
     Block,
@@ -19,8 +20,10 @@ from meddel_hf.report.document import (
     Point,
     Points,
     Section,
+    Sheet,
     listed,
     plural,
+    slug,
 )
 from meddel_hf.report.findings import Findings
 from meddel_hf.report.limits import flips, limits
@@ -30,6 +33,7 @@ from meddel_hf.report.reading import FULL, percent
 from meddel_hf.report.record import record
 from meddel_hf.report.spreads import boxes, differences
 from meddel_hf.report.tables import differences_table, kept_by, removed, scores_table, stored
+from meddel_hf.selection import Selection
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,7 +49,7 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
         Section("scores", "Scores and NormDEL", tuple(_scores(f))),
         Section("frames", "Frame by frame, and over training", tuple(_frames(f))),
         Section("sets", "Carried over to other sets", tuple(_sets(f))),
-        Section("kept", "What was kept", tuple(_kept(f, places))),
+        Section("kept", "What was kept", (*_kept(f, places), *_sheets(f, pool, figures))),
         limits(f, _gallery(alpha_curve(f, target) for target in f.runs.homes if f.passed(target))),
         record(f, command),
     ]
@@ -111,6 +115,20 @@ def _kept(f: Findings, places: Mapping[str, str]) -> list[Block]:
     )
     blocks = _gallery([removals(removed(f.runs)), *(vanished(by, r, word) for r in f.runs.retentions)])
     return [*blocks, Points(points, f"Who vanished: every {word} of which no frame is left")] if points else blocks
+
+
+def _sheets(f: Findings, pool: Dataset | None, folder: Path) -> list[Block]:
+    """Near-duplicates that an arm dropped at its lowest retention, seen; nothing without a pool."""
+    sheets: list[Block] = []
+    for arm in f.runs.arms if pool is not None else ():
+        cell = min((c for c in f.runs.cells if c.arm == arm), key=lambda c: (c.retention, c.seed))
+        at = f"{arm} at {percent(cell.retention)} %"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{slug('duplicates', str(len(sheets)), arm)}.png"
+        if cell.rows is not None and draw_duplicates(Selection.load(cell.folder / "selection"), pool, path):
+            caption = f"{at}, seed {cell.seed}: the largest groups of near-duplicates, kept frame first."
+            sheets.append(Sheet(path, caption, f"Contact sheet of near-duplicates that {at} dropped"))
+    return sheets
 
 
 def _gallery(pictures: Iterable[Picture | None]) -> list[Block]:

@@ -99,6 +99,15 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """A contact sheet that is already drawn, as a PNG at `path`, which lies in the folder of the figures."""
+
+    path: Path
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
 class Listing:
     """Text as it stands in a file, such as the plan."""
 
@@ -106,7 +115,7 @@ class Listing:
     text: str
 
 
-Block = Paragraph | Points | Table | Gallery | Listing
+Block = Paragraph | Points | Table | Gallery | Sheet | Listing
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,8 @@ def render(picture: Picture) -> tuple[str, bytes]:
 
     with matplotlib.rc_context(_SETTINGS):
         figure = picture.draw()
+        figure.draw_without_rendering()  # lays it out
+        figure.set_layout_engine("none")  # once, not again for each of the two files
         drawing, image = io.StringIO(), io.BytesIO()
         figure.savefig(drawing, format="svg", transparent=True, metadata=_NO_METADATA)
         figure.savefig(image, format="png", facecolor="white")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from meddel_hf.report.document import Block, Document, Entry, Gallery, Listing, Paragraph, Points, Table
+from meddel_hf.report.document import Block, Document, Entry, Gallery, Listing, Paragraph, Points, Sheet, Table
 
 
 def markdown(document: Document) -> str:
@@ -31,6 +31,8 @@ def _block(block: Block) -> str:
             return "\n\n".join(
                 f"![{_plain(p.alt)}](figures/{p.name}.png)\n\n{_plain(p.caption)}" for p in block.pictures
             )
+        case Sheet():
+            return f"![{_plain(block.alt)}](figures/{block.path.name})\n\n{_plain(block.caption)}"
         case Listing():
             fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", block.text)), default=0))
             return f"### {_plain(block.title)}\n\n{fence}\n{block.text.rstrip()}\n{fence}"

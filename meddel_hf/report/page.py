@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping
 from html import escape
 from itertools import groupby
+
+from PIL import Image
 
 from meddel_hf.report.document import (
     Block,
@@ -17,6 +21,7 @@ from meddel_hf.report.document import (
     Point,
     Points,
     Section,
+    Sheet,
     Table,
 )
 from meddel_hf.report.style import css
@@ -55,6 +60,8 @@ def _block(block: Block, drawn: Mapping[str, str]) -> str:
             return _table(block)
         case Gallery():
             return f'<div class="gallery">{"".join(_figure(p, drawn[p.name]) for p in block.pictures)}</div>'
+        case Sheet():
+            return _sheet(block)
         case Listing():
             return f'<div class="listing"><h3>{escape(block.title)}</h3><pre>{escape(block.text)}</pre></div>'
 
@@ -97,6 +104,16 @@ def _entry(entry: Entry | str) -> str:
 def _figure(picture: Picture, drawing: str) -> str:
     caption = f"<figcaption>{_text(picture.caption)}</figcaption>"
     return f'<figure><div role="img" aria-label="{escape(picture.alt)}">{drawing}</div>{caption}</figure>'
+
+
+def _sheet(sheet: Sheet) -> str:
+    """As JPEG inside the page: photographs as PNG would make it several times as large."""
+    buffer = io.BytesIO()
+    with Image.open(sheet.path) as image:
+        image.convert("RGB").save(buffer, "JPEG", quality=82)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    caption = f"<figcaption>{_text(sheet.caption)}</figcaption>"
+    return f'<figure><img alt="{escape(sheet.alt)}" src="data:image/jpeg;base64,{data}">{caption}</figure>'
 
 
 def _text(text: str) -> str:

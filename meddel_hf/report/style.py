@@ -76,6 +76,7 @@ td .small{display:block;color:var(--faint);font-size:.8rem}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr));gap:26px 30px;
 margin:20px 0 26px}
 figure{margin:0;min-width:0}
+figure img{display:block;max-width:100%;height:auto;border-radius:6px}
 figure svg{display:block;width:100%;height:auto}
 figure svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"DejaVu Sans",sans-serif}
 figcaption{margin-top:6px;line-height:1.4}
