@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import doctest
 import json
 import re
 import shutil
@@ -281,9 +282,27 @@ def test_break_even_ties_with_the_full_pool():
     assert normdel(0.7 * break_even(0.05), 0.05) == pytest.approx(normdel(0.7, 1.0), abs=1e-12)
 
 
-def test_in_the_papers_table_3_normdel_prefers_less_data_nearly_always():
+def paper_table_3() -> list[dict[str, str]]:
     with (Path(__file__).parent / "data" / "table3.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        return list(csv.DictReader(file))
+
+
+def test_the_document_on_normdels_limits_holds():
+    path = Path(__file__).parents[1] / "docs" / "normdel-limits.md"
+    assert doctest.testfile(str(path), module_relative=False).failed == 0
+    text = path.read_text(encoding="utf-8")
+    for percent in (5, 10, 20, 33, 50):
+        share = np.exp(percent / 100 - 1)
+        assert f"| {percent} % | {share:.3f} | {100 * (1 - share):.0f} % | {0.7 * share:.3f} |" in text
+    table = {(row["dataset"], row["retention"]): float(row["miou"]) / 100 for row in paper_table_3()}
+    for name in sorted({name for name, _ in table}):
+        low, high = table[name, "0.05"], table[name, "1.0"]
+        alpha = np.log(high / low) / 0.95
+        assert f"| {name} | {low:.4f} | {high:.4f} | {f'{alpha:.3f}' if alpha > 0 else 'any'}" in text
+
+
+def test_in_the_papers_table_3_normdel_prefers_less_data_nearly_always():
+    rows = paper_table_3()
     pairs = won = 0
     for a in rows:
         for b in rows:
