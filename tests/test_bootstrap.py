@@ -215,13 +215,22 @@ def test_higher_levels_are_wider_and_draws_repeat():
     assert interval(runs, seed=1) != interval(runs, seed=2)
 
 
+def test_sets_keep_their_share_and_their_spread():
+    """Three frames that differ and twelve that do not: the standard error of a stratified mean, by hand."""
+    values, sets = [0.2, 0.5, 0.8] + [0.6] * 12, ["small"] * 3 + ["large"] * 12
+    found = interval([run(values, sets=sets)], draws=20_000)
+    error = 3 / 15 * np.std(values[:3], ddof=1) / np.sqrt(3)
+    assert width(found) / 2 == pytest.approx(2.1604 * error, rel=0.03)  # t, 15 groups - 2 sets = 13 degrees of freedom
+
+
 def test_a_video_that_outweighs_all_others_is_worth_few_groups():
     """39 frames and a video of 1,000: the mean is that of the video, of which there is one."""
-    rng = np.random.default_rng(10)
     groups = [0] * 1000 + list(range(1, 40))
-    values = rng.normal(0.5, 0.1, 40)[groups].clip(0, 1)
-    even = interval([run(values[999:])])
-    assert width(interval([run(values, groups)])) > 3 * width(even)
+    values = np.random.default_rng(10).normal(0.5, 0.003, 40)[groups]
+    at = {level: width(interval([run(values, groups)], level=level)) for level in (0.5, 0.95)}
+    assert at[0.95] / at[0.5] == pytest.approx(T1, rel=1e-3)  # 1 degree of freedom, at which the 75 % point is 1
+    even = {level: width(interval([run(values[999:])], level=level)) for level in (0.5, 0.95)}
+    assert even[0.95] / even[0.5] == pytest.approx(2.0227 / 0.6808, rel=1e-3)  # 39 degrees of freedom
 
 
 def test_memory_is_bounded():
