@@ -116,6 +116,17 @@ def build(recipe: Recipe, seed: int) -> PreTrainedModel:
         return _start(objective, recipe)
 
 
+def suit(model: PreTrainedModel, device: torch.device, precision: str) -> None:
+    """Choose the attention code that is fastest: on a processor, torch's fused one is slow backwards in bf16.
+
+    Measured on ViT-Tiny and one core: 36 % more samples/s at 96 px with 4 layers, 65 % at 112 px with 12.
+    """
+    if device.type == "cpu" and precision == "bf16":
+        for module in model.modules():  # MAE's decoder has a configuration of its own
+            if hasattr(module, "config"):
+                module.config._attn_implementation = "eager"
+
+
 def normalised(pixels: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 -> float32, less the mean, over the standard deviation of each channel."""
     mean, std = (255 * torch.tensor(value, device=pixels.device).view(3, 1, 1) for value in (MEAN, STD))

@@ -26,7 +26,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from meddel_hf.errors import Diverged, IncompleteStore, MedDELError
 from meddel_hf.files import whole_folder
-from meddel_hf.objectives import OBJECTIVES, masked, quiet
+from meddel_hf.objectives import OBJECTIVES, masked, quiet, suit
 from meddel_hf.recipe import Recipe
 from meddel_hf.views import Views, as_one_batch
 
@@ -70,6 +70,7 @@ class PretrainingTrainer(Trainer):
         self.views, self.folder, self.network = views, folder, model
         self.recipe, self.precision, self.workers = recipe, precision, workers
         self.snapshot, self.watcher = snapshot, watcher
+        suit(model, device, precision)
         self.seconds_before = 0.0  # of the run before it was interrupted
         super().__init__(
             model,

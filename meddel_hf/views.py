@@ -81,14 +81,15 @@ def uniforms(samples: NDArray[np.int64], seed: int, first: int, count: int) -> N
 
     SplitMix64 (Steele, Lea and Flood, 2014): a mixed counter, so any sample's numbers are had without the ones before.
     """
-    counters = samples.astype(np.uint64)[:, None] * np.uint64(_NUMBERS) + np.arange(
-        first, first + count, dtype=np.uint64
-    )
-    return (_mixed(counters + _mixed(np.array([seed], np.uint64))) >> np.uint64(11)) * 2.0**-53
+    numbers = np.arange(first, first + count).astype(np.uint64)
+    counters = samples.astype(np.uint64)[:, None] * np.uint64(_NUMBERS) + numbers
+    bits: Any = _mixed(counters + _mixed(np.array([seed]).astype(np.uint64))) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
 
 
-def _mixed(counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z: NDArray[np.uint64] = (counters + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # wraps around, as it should
+def _mixed(counters: Any) -> Any:
+    """uint64 -> uint64, the same shape."""
+    z = (counters + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # wraps around, as it should
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
