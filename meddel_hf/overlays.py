@@ -32,14 +32,14 @@ def draw_overlays(
             rows.append(row)
             for frame in row:
                 images[frame.id] = _outlined(frames, logits[name], frame.id)
-    title = "Reference cyan, prediction amber; IoU of the frame, by test set: worst, middle, best"
+    title = f"Reference cyan, prediction amber. Worst, middle and best frames of {', '.join(tests)}"
     draw_sheet(title, rows, images, path)
 
 
 def _chosen(scores: Scores, name: str) -> list[list[Frame]]:
     """Up to three rows of frames of one set, from low to high IoU."""
-    table = scores.table.select([schema.ID, schema.SCORE]).to_pylist()
-    table.sort(key=lambda row: (row[schema.SCORE], row[schema.ID]))
+    table = scores.table.select([schema.ID, schema.SCORE, schema.UNION]).to_pylist()
+    table.sort(key=lambda row: (row[schema.SCORE], -sum(row[schema.UNION]), row[schema.ID]))  # worst: most pixels wrong
     middle = max(0, len(table) // 2 - COLUMNS // 2)
     spans = {"worst": (0, COLUMNS), "middle": (middle, middle + COLUMNS), "best": (len(table) - COLUMNS, len(table))}
     colours = {"worst": GONE, "middle": FAINT, "best": KEPT}

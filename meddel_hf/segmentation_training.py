@@ -42,7 +42,11 @@ class Samples(Protocol):
 
     frames: int
 
-    def batch(self, samples: Sequence[int]) -> dict[str, torch.Tensor]: ...
+    def batch(self, samples: Sequence[int]) -> dict[str, np.ndarray]:
+        """Made ahead of the model, in a worker process where there are any."""
+
+    def inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """What the model is called with, made of a batch in the model's process."""
 
 
 class FrameSamples:
@@ -52,11 +56,15 @@ class FrameSamples:
         self.decoded, self.preprocessing, self.recipe, self.seed = decoded, preprocessing, recipe, seed
         self.frames = len(decoded.pixels)
 
-    def batch(self, samples: Sequence[int]) -> dict[str, torch.Tensor]:
+    def batch(self, samples: Sequence[int]) -> dict[str, np.ndarray]:
+        """pixels (B, H, W, 3) and masks (B, H, W), uint8."""
+        pixels, masks = zip(*[self._view(sample) for sample in samples], strict=True)
+        return {"pixels": np.stack(pixels), "masks": np.stack(masks)}
+
+    def inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """pixel_values (B, 3, H, W) float32 and labels (B, H, W) int64."""
-        pairs = [self._view(sample) for sample in samples]
-        pixels, masks = np.stack([pixels for pixels, _ in pairs]), np.stack([mask for _, mask in pairs])
-        return {"pixel_values": normalised(pixels, self.preprocessing), "labels": torch.from_numpy(masks).long()}
+        pixels = normalised(batch["pixels"], self.preprocessing)
+        return {"pixel_values": pixels, "labels": torch.from_numpy(batch["masks"]).long()}
 
     def _view(self, sample: int) -> tuple[np.ndarray, np.ndarray]:
         row = frame_of(sample, self.frames, self.seed)
@@ -81,15 +89,18 @@ class TokenSamples:
         self.tokens, self.masks, self.seed = tokens, masks, seed
         self.frames = len(masks)
 
-    def batch(self, samples: Sequence[int]) -> dict[str, torch.Tensor]:
-        """tokens (B, N, D) and labels (B, H, W) int64, which may be coarser than the frames."""
-        tokens, masks = [], []
-        for sample in samples:
-            row = frame_of(sample, self.frames, self.seed)
-            view = int(np.random.default_rng([self.seed, 1, sample]).integers(len(self.tokens)))
-            tokens.append(self.tokens[view][row])
-            masks.append(flipped(self.masks[row], view))
-        return {"tokens": torch.stack(tokens).float(), "labels": torch.from_numpy(np.stack(masks)).long()}
+    def batch(self, samples: Sequence[int]) -> dict[str, np.ndarray]:
+        """views and rows (B,) int64 of the frames."""
+        rows = [frame_of(sample, self.frames, self.seed) for sample in samples]
+        draws = [np.random.default_rng([self.seed, 1, sample]) for sample in samples]
+        return {"views": np.array([draw.integers(len(self.tokens)) for draw in draws]), "rows": np.array(rows)}
+
+    def inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """tokens (B, N, D) float32 and labels (B, H, W) int64, which may be coarser than the frames."""
+        places = list(zip(batch["views"].tolist(), batch["rows"].tolist(), strict=True))
+        tokens = torch.stack([self.tokens[view][row] for view, row in places])
+        masks = np.stack([flipped(self.masks[row], view) for view, row in places])
+        return {"tokens": tokens.float(), "labels": torch.from_numpy(masks).long()}
 
 
 def frame_of(sample: int, frames: int, seed: int) -> int:
@@ -197,11 +208,7 @@ def fit(
         ddp_find_unused_parameters=False,
     )  # fmt: skip
     arguments._n_gpu = min(arguments.n_gpu, 1)  # Trainer would spread a batch over all GPUs that one process sees
-    trainer = _Trainer(
-        model, arguments, train_dataset=range(steps * recipe.batch_size), data_collator=samples.batch,
-        callbacks=[_Progress(shown=shown)],
-    )  # fmt: skip
-    trainer.remove_callback(PrinterCallback)
+    trainer = _Trainer(model, arguments, samples, recipe, _Progress(shown=shown))
     trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # forward as it was before
     return trainer.losses
@@ -210,11 +217,27 @@ def fit(
 class _Trainer(Trainer):
     """Takes samples in their order, and stops where the loss is not finite."""
 
-    losses: list[float]
+    def __init__(
+        self,
+        model: ViTForSegmentation,
+        arguments: TrainingArguments,
+        samples: Samples,
+        recipe: SegmentationRecipe,
+        progress: _Progress,
+    ) -> None:
+        self.samples = samples
+        self.losses: list[float] = []
+        numbers = range(arguments.max_steps * recipe.batch_size)
+        super().__init__(
+            model, arguments, train_dataset=numbers, data_collator=samples.batch, callbacks=[progress]
+        )  # fmt: skip
+        self.remove_callback(PrinterCallback)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        self.losses = []
-        return super().train(*args, **kwargs)
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return super()._prepare_inputs(self.samples.inputs(inputs))
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # counting them walks through all weights at every step
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler:
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]

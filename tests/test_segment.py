@@ -183,7 +183,8 @@ def test_mirrored_features_are_those_of_mirrored_frames_with_mirrored_masks():
     """Sample numbers draw the view: tokens and mask of a sample must be of the same one."""
     masks = np.arange(24, dtype=np.uint8).reshape(1, 4, 6)
     tokens = [torch.full((1, 2, 3), float(view)) for view in range(4)]
-    batch = TokenSamples(tokens, masks, seed=0).batch(range(40))
+    samples = TokenSamples(tokens, masks, seed=0)
+    batch = samples.inputs(samples.batch(range(40)))
     views = batch["tokens"][:, 0, 0].int().tolist()
     assert set(views) == {0, 1, 2, 3}
     for view, labels in zip(views, batch["labels"].numpy(), strict=True):
@@ -197,7 +198,7 @@ def test_frame_and_mask_are_cropped_and_flipped_alike():
     decoded = Decoded(np.repeat(masks[..., None] * np.uint8(255), 3, axis=-1), masks)
     plain = Preprocessing((32, 32), None, 2, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     samples = FrameSamples(decoded, plain, SegmentationRecipe(), seed=0)
-    batch, again = samples.batch(range(60)), samples.batch([59, 3])
+    batch, again = (samples.inputs(samples.batch(numbers)) for numbers in (range(60), [59, 3]))
     shown = (batch["pixel_values"][:, 0] > 0.5).numpy()
     assert (shown == (batch["labels"].numpy() == 1)).mean() > 0.97  # they differ on outlines: bilinear and nearest
     assert torch.equal(again["labels"], batch["labels"][[59, 3]])
