@@ -93,7 +93,7 @@ def _scores(f: Findings) -> list[Block]:
 
 
 def _frames(f: Findings) -> list[Block]:
-    return _gallery([boxes(f, t) for t in f.runs.homes] + [training_curve(f, t) for t in f.runs.homes])
+    return _gallery(boxes(f, t) for t in f.runs.homes) + _gallery(training_curve(f, t) for t in f.runs.homes)
 
 
 def _sets(f: Findings) -> list[Block]:
@@ -113,7 +113,7 @@ def _kept(f: Findings, places: Mapping[str, str]) -> list[Block]:
     points = tuple(
         Point(f"{arm} at {listed(at)} %:", f"nothing of {listed(names)}.") for (arm, names), at in gone.items()
     )
-    blocks = _gallery([removals(removed(f.runs)), *(vanished(by, r, word) for r in f.runs.retentions)])
+    blocks = _gallery([removals(removed(f.runs))]) + _gallery(vanished(by, r, word) for r in f.runs.retentions)
     return [*blocks, Points(points, f"Who vanished: every {word} of which no frame is left")] if points else blocks
 
 
@@ -132,7 +132,10 @@ def _sheets(f: Findings, pool: Dataset | None, folder: Path) -> list[Block]:
 
 
 def _gallery(pictures: Iterable[Picture | None]) -> list[Block]:
+    """A caption that all of several pictures share is said once."""
     found = tuple(picture for picture in pictures if picture is not None)
+    if len(found) > 1 and len({picture.caption for picture in found}) == 1:
+        return [Gallery(tuple(replace(picture, caption="") for picture in found), found[0].caption)]
     return [Gallery(found)] if found else []
 
 
@@ -146,6 +149,6 @@ def _with_names_apart(sections: Iterable[Section]) -> tuple[Section, ...]:
         return picture if n == 1 else replace(picture, name=f"{picture.name}--{n}")
 
     def block(block: Block) -> Block:
-        return Gallery(tuple(named(picture) for picture in block.pictures)) if isinstance(block, Gallery) else block
+        return replace(block, pictures=tuple(map(named, block.pictures))) if isinstance(block, Gallery) else block
 
     return tuple(replace(section, blocks=tuple(block(b) for b in section.blocks)) for section in sections)

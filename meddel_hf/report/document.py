@@ -93,9 +93,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures side by side where there is room."""
+    """Pictures side by side where there is room; caption: one for all, where theirs are empty."""
 
     pictures: tuple[Picture, ...]
+    caption: str = ""
 
 
 @dataclass(frozen=True)

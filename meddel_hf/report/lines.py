@@ -94,8 +94,8 @@ def training_curve(f: Findings, target: Target) -> Picture | None:
     if not points or not retentions:
         return None
     caption = (
-        f"{target.unit} of encoders exported on the way, over the views that they have seen; the full pool's line "
-        "stands in every panel. The same samples are more epochs of a smaller subset (named above each panel)."
+        "Scores of encoders exported on the way, over the views that they have seen; the full pool's line stands in "
+        "every panel. The same samples are more epochs of a smaller subset (named above each panel)."
     )
     alt = f"Line charts of {target.unit} on {target.name} over samples seen, a panel for each retention"
     name = slug("epochs", target.name)

@@ -71,8 +71,8 @@ def vanished(
     if not arms:
         return None
     caption = (
-        f"Share of each {word}'s frames that is kept at {percent(retention)} %; an even selection keeps "
-        f"{percent(retention)} % of each. Framed: nothing of it is left."
+        f"Share of each {word}'s frames that is kept, mean over seeds; an even selection keeps the share above of "
+        "each. Framed: nothing of it is left."
     )
     alt = f"Grid of the share kept, a row for each {word} and a column for each selector, at {percent(retention)} %"
     name = slug("origins", percent(retention).replace(".", "p"))
@@ -105,7 +105,9 @@ def carried_over(f: Findings, measure: str, arm: str, retention: float) -> Pictu
         return None
     name = "full pool" if arm == FULL else f"{arm}, {percent(retention)} %"
     unit = in_words(measure)
-    caption = f"{unit}, trained on the set at the left and tested on the one below; pre-trained on: {name}."
+    caption = (
+        f"{unit}, trained on the set at the left, tested on the one below. Above: what the encoder was pre-trained on."
+    )
     alt = f"Grid of {unit}: training sets down, test sets across, encoder pre-trained on {name}"
     own = [v.score.value for v in f.levels if v.measure == measure and v.target in targets]
     picture = slug("carried-over", unit, arm, percent(retention))

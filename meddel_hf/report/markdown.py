@@ -28,9 +28,8 @@ def _block(block: Block) -> str:
         case Table():
             return _table(block)
         case Gallery():
-            return "\n\n".join(
-                f"![{_plain(p.alt)}](figures/{p.name}.png)\n\n{_plain(p.caption)}" for p in block.pictures
-            )
+            shown = [f"![{_plain(p.alt)}](figures/{p.name}.png)\n\n{_plain(p.caption)}" for p in block.pictures]
+            return "\n\n".join(text.strip() for text in (_plain(block.caption), *shown)).strip()
         case Sheet():
             return f"![{_plain(block.alt)}](figures/{block.path.name})\n\n{_plain(block.caption)}"
         case Listing():

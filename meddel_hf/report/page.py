@@ -59,7 +59,8 @@ def _block(block: Block, drawn: Mapping[str, str]) -> str:
         case Table():
             return _table(block)
         case Gallery():
-            return f'<div class="gallery">{"".join(_figure(p, drawn[p.name]) for p in block.pictures)}</div>'
+            common = f'<p class="sub">{_text(block.caption)}</p>' if block.caption else ""
+            return f'{common}<div class="gallery">{"".join(_figure(p, drawn[p.name]) for p in block.pictures)}</div>'
         case Sheet():
             return _sheet(block)
         case Listing():
@@ -102,7 +103,7 @@ def _entry(entry: Entry | str) -> str:
 
 
 def _figure(picture: Picture, drawing: str) -> str:
-    caption = f"<figcaption>{_text(picture.caption)}</figcaption>"
+    caption = f"<figcaption>{_text(picture.caption)}</figcaption>" if picture.caption else ""
     return f'<figure><div role="img" aria-label="{escape(picture.alt)}">{drawing}</div>{caption}</figure>'
 
 

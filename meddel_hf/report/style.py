@@ -64,7 +64,8 @@ a{color:inherit;text-decoration-color:var(--faint);text-underline-offset:3px}
 li.more b,td.more b{color:var(--more)}li.less b,td.less b{color:var(--less)}
 .points .sub{margin:2px 0 0}
 .tables{display:flex;flex-wrap:wrap;gap:26px 56px;align-items:flex-start;margin:24px 0 34px}
-.table{max-width:100%;min-width:0}.table .sub{max-width:46ch;margin:2px 0 6px}
+.table{max-width:100%;min-width:min(34ch,100%)}
+.table h3,.table .sub{width:0;min-width:100%}.table .sub{margin:2px 0 6px}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.92rem;line-height:1.35}
 th,td{padding:6px 12px 6px 0;text-align:right;vertical-align:top;border-bottom:1px solid var(--rule)}
@@ -91,10 +92,10 @@ table{font-size:.84rem}th,td{padding-right:9px}tbody th{min-width:4.8em;max-widt
 td .small{font-size:.72rem}thead th{white-space:normal;vertical-align:bottom}.points{padding:12px 13px}}
 @media print{
 @page{size:A4;margin:14mm 13mm}
-body{font-size:9.6pt;line-height:1.42}main,header,nav,footer{max-width:none;padding:0}header{padding-top:0}
+html{font-size:9.6pt}body{font-size:1rem;line-height:1.42}main,header,nav,footer{max-width:none;padding:0}header{padding-top:0}
 nav{display:none}h2{margin-top:22pt;break-after:avoid}h3{break-after:avoid}
 .points li,figure,tr,.warning,.table{break-inside:avoid}.scroll{overflow:visible}
 .tables{gap:14pt 30pt;margin:14pt 0}
 .gallery{grid-template-columns:1fr 1fr;gap:14pt 18pt}
-table{font-size:8.4pt}td .small{font-size:7.2pt}.points,pre{background:none;border:1px solid var(--rule)}}
+.lead{font-size:1.05rem}tbody th{position:static}.points,pre{background:none;border:1px solid var(--rule)}}
 """
