@@ -46,6 +46,11 @@ class LabelledFrames:
         pool = Pool.of(dataset)
         if not isinstance(dataset, Dataset) or pool.ids is None:
             raise InvalidDataset(f"{name} is a stream: segmentation reads its rows many times; load it as a data set")
+        if pool.id_column is None:
+            raise InvalidDataset(
+                f"{name} has no column {schema.ID!r}, by which training and test frames are told apart and scores name "
+                "them: add one (dataset.add_column)"
+            )
         if schema.MASK not in dataset.column_names:
             raise InvalidDataset(
                 f"{name} has no column {schema.MASK!r}; it has {', '.join(dataset.column_names)}: masks absent; choose "

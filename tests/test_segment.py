@@ -246,6 +246,9 @@ MISTAKES = {
     "no mask column": (
         lambda: (frames(0, 4).remove_columns("mask"), {"t": frames(9, 4)}), InvalidDataset, "masks absent"
     ),
+    "no ids": (
+        lambda: (frames(0, 4).remove_columns("id"), {"t": frames(9, 4)}), InvalidDataset, "training set has no column 'id'"
+    ),
     "masks missing": (
         lambda: (frames(0, 4), {"t": frames(9, 4, mask=[NO_MASK, None, None, NO_MASK])}), InvalidDataset,
         r"masks absent: 2 of the 4 rows of t.*--masked-only",
