@@ -6,6 +6,8 @@ accelerate launch examples/segment.py datadel:kvasir_seg datadel:cvc_clinicdb --
 
 import argparse
 
+from accelerate import PartialState
+
 from meddel_hf.pool import load_pool
 from meddel_hf.segment import SegmentationRecipe, segment, table
 from meddel_hf.splits import split
@@ -27,8 +29,9 @@ scores = segment(
     out="segmentation",
     recipe=SegmentationRecipe(frozen=args.frozen, epochs=args.epochs),
 )
-print(table(scores))
+say = PartialState().print  # once, however many processes there are
+say(table(scores))
 
 worst = scores.table.sort_by("score").slice(0, 3)
 for id, score in zip(worst["id"].to_pylist(), worst["score"].to_pylist(), strict=True):
-    print(f"{id}: IoU {score:.3f}")
+    say(f"{id}: IoU {score:.3f}")

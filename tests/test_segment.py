@@ -247,7 +247,7 @@ MISTAKES = {
         lambda: (frames(0, 4).remove_columns("mask"), {"t": frames(9, 4)}), InvalidDataset, "masks absent"
     ),
     "no ids": (
-        lambda: (frames(0, 4).remove_columns("id"), {"t": frames(9, 4)}), InvalidDataset, "training set has no column 'id'"
+        lambda: (frames(0, 4).remove_columns("id"), {"t": frames(9, 4)}), InvalidDataset, "set has no column 'id'"
     ),
     "masks missing": (
         lambda: (frames(0, 4), {"t": frames(9, 4, mask=[NO_MASK, None, None, NO_MASK])}), InvalidDataset,
