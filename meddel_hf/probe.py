@@ -210,6 +210,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("embeddings", metavar="EMBEDDINGS", help="folder that meddel embed wrote")
     add("--labels", required=True, metavar="POOL", help="labelled data set, joined on id: as in meddel embed")
+    add("--include", metavar="PATTERN", help="of a folder of images, only paths that match: as in meddel embed")
     add("--out", required=True, type=Path, help="folder to write; finished with the same arguments, it is read")
     add("--target", default=LABEL, metavar="COLUMN", help="column of the classes (default: label), or folder: the name "
         "of the folder that holds the image")  # fmt: skip
@@ -231,7 +232,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         store = EmbeddingStore.load(args.embeddings)
-        dataset = load_pool(args.labels)
+        dataset = load_pool(args.labels, include=args.include)
         labelled = Labelled.of(dataset, args.target)
         if store.row_ids and dataset._fingerprint != store.pool_fingerprint:
             raise Mismatch(

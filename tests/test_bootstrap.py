@@ -201,6 +201,17 @@ def test_one_group_says_nothing_of_others():
     assert not compare(runs, runs[::-1]).shown
 
 
+def test_a_rare_class_is_told():
+    labels = ["common"] * 40 + ["rare"] * 4
+    right = [1.0, 0.0] * 22
+    found = interval([run(right, labels=labels, measure="balanced-accuracy")] * 2)
+    assert found.rarest == 4
+    assert found.notes == ("a class has 4 groups of frames only: the interval may be too narrow",)
+    assert not interval([run(right, labels=labels)] * 2).notes  # the accuracy asks for no classes
+    videos = interval([run(right, [i // 20 for i in range(44)], labels=labels, measure="balanced-accuracy")] * 2)
+    assert (videos.groups, videos.rarest) == (3, 1)
+
+
 def test_intervals_stay_within_what_is_possible():
     found = interval([run([1.0] * 19 + [0.0]), run([1.0] * 20), run([1.0] * 20)])
     assert found.high == 1
