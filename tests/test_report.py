@@ -371,6 +371,14 @@ def test_without_random_arms_are_compared_with_the_full_pool_only(tmp_path):
     assert done.headline.startswith("No arm chooses at random")
 
 
+def test_a_gate_alone_is_reported_before_any_selector_was_run(tmp_path):
+    folder = make_runs(tmp_path / "runs", replace(SMALL, arms={}))
+    done = report(folder, tmp_path / "report", draws=DRAWS)
+    assert done.headline.startswith("No selector was run yet. Pre-training itself has an effect on polyps and classes")
+    assert only(table(done, "curves"), task="classes", arm="full", samples=SMALL.samples // 2)
+    assert list((tmp_path / "report" / "figures").glob("epochs-classes*"))
+
+
 def test_what_is_not_a_folder_of_runs_or_not_a_report_is_refused(tmp_path, runs):
     with pytest.raises(InvalidArgument, match="name the one that"):
         report(tmp_path / "nowhere", tmp_path / "report")

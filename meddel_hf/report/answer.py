@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from meddel_hf.bootstrap import expected_by_chance
 from meddel_hf.report.document import Block, Paragraph, Point, Points, Section, Tone, listed, plural, signed
 from meddel_hf.report.findings import Contrast, Findings
-from meddel_hf.report.reading import FULL, UNTRAINED, Target, percent
+from meddel_hf.report.planned import FULL, UNTRAINED, percent
+from meddel_hf.report.reading import Target
 from meddel_hf.report.tables import overview_table
 
 CANNOT_RANK = "pre-training itself shows no effect here, so selectors cannot be compared"
@@ -18,7 +19,7 @@ def answer(f: Findings) -> Section:
     blocks += [table for rival in (f.runs.rival, FULL) if rival and (table := overview_table(f, rival))]
     for task in dict.fromkeys(target.task for target in f.comparable):
         home, *others = [target for target in f.comparable if target.task == task]
-        points = _points(f, home) + ([_elsewhere(f, others)] if others else [])
+        points = [_gate(f, task), *_points(f, home), *([_elsewhere(f, others)] if others and f.runs.arms else [])]
         blocks.append(Points(tuple(points), home.name, _place(f, home)))
     blocks += _not_ranked(f)
     blocks += [Paragraph(text, "note") for text in multiplicity(f)]
@@ -52,6 +53,11 @@ def headline(f: Findings) -> str:
             )
         return f"No selector can be ranked on any of {tried}: {CANNOT_RANK}."
     rival = f.runs.rival
+    if not f.runs.arms:
+        names = listed(list(dict.fromkeys(target.task for target in f.comparable)))
+        return (
+            f"No selector was run yet. Pre-training itself has an effect on {names}: selectors can be compared there."
+        )
     if rival is None:
         return (
             "No arm chooses at random, so nothing here says whether a selector is worth its effort; "
@@ -83,7 +89,7 @@ def _cautions(f: Findings) -> list[Paragraph]:
             f"The matrix is not finished: {len(missing)} of {len(runs.planned)} cells are missing "
             "(listed under What was run). What follows may change."
         )
-    if not runs.rival:
+    if runs.arms and not runs.rival:
         found.append(
             "No arm's selector is random: without one, a score that equals the full pool's may only mean that less "
             "data, however chosen, is enough."
@@ -101,6 +107,12 @@ def _cautions(f: Findings) -> list[Paragraph]:
             "no pre-training."
         )
     return [Paragraph(text, "warning") for text in found]
+
+
+def _gate(f: Findings, task: str) -> Point:
+    v = f.verdicts[task]
+    interval = f"({signed(v.low)} to {signed(v.high)})"
+    return Point("The gate is passed:", f"the full pool lies {signed(v.difference)} {interval} above no pre-training.")
 
 
 def _place(f: Findings, target: Target) -> str:

@@ -29,7 +29,7 @@ from meddel_hf.report.findings import Findings
 from meddel_hf.report.limits import flips, limits
 from meddel_hf.report.lines import alpha_curve, retention_curve, training_curve
 from meddel_hf.report.maps import carried_over, removals, vanished
-from meddel_hf.report.reading import FULL, percent
+from meddel_hf.report.planned import FULL, percent
 from meddel_hf.report.record import record
 from meddel_hf.report.spreads import boxes, differences
 from meddel_hf.report.tables import differences_table, kept_by, removed, scores_table, stored

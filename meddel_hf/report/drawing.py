@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.report.document import Picture
-from meddel_hf.report.reading import FULL, UNTRAINED, Runs
+from meddel_hf.report.planned import FULL, UNTRAINED
+from meddel_hf.report.reading import Runs
 from meddel_hf.report.style import CHANCE, FAINT, INK, MARKERS, PALETTE, RULE, variables
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import Literal
 from normdel import normdel
 
 from meddel_hf.bootstrap import Difference, Interval, compare, interval, simultaneous_level
-from meddel_hf.report.reading import FULL, UNTRAINED, Runs, Target, Verdict
+from meddel_hf.report.planned import FULL, UNTRAINED
+from meddel_hf.report.reading import Runs, Target, Verdict
 from meddel_hf.scores import Measure, Scores
 
 MASK_MEASURES: tuple[Measure, ...] = ("miou", "miou-set", "dice")

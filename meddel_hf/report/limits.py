@@ -10,7 +10,8 @@ from normdel import normdel
 
 from meddel_hf.report.document import Block, Data, Entry, Paragraph, Section, Table
 from meddel_hf.report.findings import Findings, Level
-from meddel_hf.report.reading import FULL, Target, percent
+from meddel_hf.report.planned import FULL, percent
+from meddel_hf.report.reading import Target
 
 _RANGE = (
     "NormDEL = 1 / (1 + exp(-DEL)) with DEL = m · exp(-alpha · R): m is the downstream score, R the share of the pool "
@@ -23,6 +24,9 @@ _WHY = (
     "R enters by definition, not by measurement: exp(-alpha · R) falls from 1 towards exp(-alpha) as more of the pool "
     "is used, and alpha says how dear a unit of data is. No run can tell which alpha is right; the paper uses 1."
 )
+_ALWAYS = "Its order is that of retention, and says nothing about which selector chose well."
+_MOSTLY = "It says more about retention than about which selector chose well."
+_OF_THE_PAPER = (0.05, 0.1, 0.2, 0.33, 0.5)
 
 
 def crossing(less: tuple[float, float], more: tuple[float, float]) -> float:
@@ -60,14 +64,14 @@ def ranked(f: Findings, target: Target) -> list[Level]:
 
 def limits(f: Findings, pictures: Sequence[Block]) -> Section:
     blocks: list[Block] = [Paragraph(_RANGE), Paragraph(_WHY)]
-    blocks.append(_break_even_table(f.runs.retentions))
+    blocks.append(_break_even_table(f.runs.retentions or _OF_THE_PAPER))
     won, pairs = (sum(column) for column in zip(*(prefers_less(ranked(f, t)) for t in f.runs.targets), strict=True))
     if pairs:
         blocks.append(
             Paragraph(
                 f"In these runs NormDEL at alpha = 1 ranks the run with less data higher in {won:,} of {pairs:,} "
-                "pairs of different retention. Its order is then that of retention, and says next to nothing about "
-                "which selector chose well: compare scores at the same retention.",
+                f"pairs of different retention. {_ALWAYS if won == pairs else _MOSTLY} Compare scores at the same "
+                "retention.",
                 "lead",
             )
         )
@@ -81,7 +85,7 @@ def _break_even_table(retentions: Sequence[float]) -> Table:
     for r in retentions:
         if r < 1:
             share = break_even(r)
-            rows.append((f"{percent(r)} %", f"{share:.3f}", f"{1 - share:.0%}", f"{0.7 * share:.3f}"))
+            rows.append((f"{percent(r)} %", f"{share:.3f}", f"{100 * (1 - share):.0f} %", f"{0.7 * share:.3f}"))
     return Table(
         "How far a score may fall and still win",
         ("kept", "of the full pool's score", "may fall by", "enough against 0.700"),

@@ -11,7 +11,8 @@ from meddel_hf.report.document import Picture, slug
 from meddel_hf.report.drawing import Look, canvas, label_ends, looks, short
 from meddel_hf.report.findings import CurvePoint, Findings, Level
 from meddel_hf.report.limits import crossing
-from meddel_hf.report.reading import FULL, UNTRAINED, Target, percent
+from meddel_hf.report.planned import FULL, UNTRAINED, percent
+from meddel_hf.report.reading import Target
 from meddel_hf.report.style import FAINT
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ _HEIGHT = 3.0
 _ALPHAS = np.geomspace(0.001, 3, 200)
 
 
-def retention_curve(f: Findings, target: Target) -> Picture:
+def retention_curve(f: Findings, target: Target) -> Picture | None:
+    """None before any arm was run."""
+    if not f.runs.retentions:
+        return None
     caption = (
         f"{target.unit} over the share of the pool that was kept: mean over seeds, {f.draws.level:.0%} intervals. "
         "Lines across: the full pool, and no pre-training."
@@ -90,12 +94,13 @@ def _retention_axis(axes: Axes, retentions: list[float]) -> None:
 def training_curve(f: Findings, target: Target) -> Picture | None:
     """Fig. 3: None where no snapshot was scored."""
     points = [p for p in f.curves if p.target == target]
-    retentions = [r for r in f.runs.retentions if any(p.retention == r for p in points)]
-    if not points or not retentions:
+    if not points:
         return None
+    retentions = [r for r in f.runs.retentions if any(p.retention == r for p in points)] or [1.0]
     caption = (
         "Scores of encoders exported on the way, over the views that they have seen; the full pool's line stands in "
-        "every panel. The same samples are more epochs of a smaller subset (named above each panel)."
+        "every panel, and that of no pre-training. The same samples are more epochs of a smaller subset (named above "
+        "each panel)."
     )
     alt = f"Line charts of {target.unit} on {target.name} over samples seen, a panel for each retention"
     name = slug("epochs", target.name)
@@ -117,6 +122,10 @@ def _training_curve(f: Findings, target: Target, points: list[CurvePoint], reten
                     x, y, color=look.colour, linestyle=look.line, marker=look.marker, markersize=3.5, linewidth=1.3
                 )
                 ends.append((axes, (x[-1], y[-1], "full pool" if arm == FULL else arm, look.colour)))
+        if untrained := f.level(target, UNTRAINED, 0.0):
+            look = found[UNTRAINED]
+            axes.axhline(untrained.score.value, color=look.colour, linestyle=look.line, linewidth=1.1)
+            ends.append((axes, (most / unit, untrained.score.value, "no pre-training", look.colour)))
         epochs = max((p.epochs or 0 for p in points if p.retention == retention), default=0)
         axes.set_title(f"{percent(retention)} % kept" + (f": {epochs:,.0f} epochs at the end" if epochs else ""))
         axes.set_ylabel(target.unit)
@@ -138,7 +147,7 @@ def alpha_curve(f: Findings, target: Target) -> Picture | None:
         return None
     caption = (
         "NormDEL over alpha (logarithmic): the arm with the best score at each retention, and the full pool. Dots: "
-        "where a run overtakes the full pool. At the paper's alpha = 1 the order is that of retention."
+        "where a run overtakes the full pool. At the paper's alpha = 1 little but retention counts."
     )
     alt = f"Line chart of NormDEL on {target.name} over alpha from 0.001 to 3"
     return Picture(slug("alpha", target.name), caption, alt, lambda: _alpha_curve(f, target, levels))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from meddel_hf.report.document import Picture, slug
 from meddel_hf.report.drawing import canvas, short
 from meddel_hf.report.findings import Findings
-from meddel_hf.report.reading import FULL, in_words, percent
+from meddel_hf.report.planned import FULL, percent
+from meddel_hf.report.reading import in_words
 from meddel_hf.report.style import FAINT, RULE
 from meddel_hf.report.tables import REASONS
 

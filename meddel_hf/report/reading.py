@@ -6,7 +6,7 @@ An unfinished matrix is read as far as it goes: a cell counts once its `cell.jso
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from meddel_hf import schema
 from meddel_hf.errors import IncompleteStore, InvalidArgument
+from meddel_hf.report.planned import FULL, UNTRAINED, Place, label, listed, percent, planned
 from meddel_hf.scores import Measure, Scores
 from meddel_hf.selection import ROWS
 
-FULL, UNTRAINED = "full", "untrained"
 RANDOM = "random"  # name of the selector that every other one has to beat
 
 
@@ -50,19 +50,6 @@ class Target:
     def unit(self) -> str:
         """The measure as it is said."""
         return in_words(self.measure)
-
-
-@dataclass(frozen=True, order=True)
-class Place:
-    """Where a cell stands in the matrix; `percent` as in the folder's name, such as "5" or "33"."""
-
-    arm: str
-    percent: str
-    seed: int
-
-    @property
-    def words(self) -> str:
-        return f"{self.arm}, {self.percent} %, seed {self.seed}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,11 +208,6 @@ def in_words(measure: str) -> str:
     return _WORDS.get(measure, measure)
 
 
-def percent(retention: float) -> str:
-    """A retention as the folders are named: "5", "33", "0.5"."""
-    return f"{100 * retention:g}"
-
-
 def read(folder: str | Path) -> Runs:
     """Raises InvalidArgument where there is no such folder, IncompleteStore where no cell of it is finished."""
     folder = Path(folder)
@@ -248,8 +230,8 @@ def read(folder: str | Path) -> Runs:
         folder,
         tuple(cells),
         tuple(unfinished),
-        _planned(plan),
-        tuple(_label(task) for task in _listed(plan.get("tasks"))),
+        planned(plan),
+        tuple(label(task) for task in listed(plan.get("tasks"))),
         _verdicts(folder / "gate.json"),
         manifest,
         text.read_text(encoding="utf-8") if text.is_file() else None,
@@ -277,26 +259,3 @@ def _verdicts(path: Path) -> dict[str, Verdict] | None:
     found = json.loads(path.read_text(encoding="utf-8"))
     names = ("passed", "measure", "full", "untrained", "difference", "low", "high")
     return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in found["tasks"].items()}
-
-
-def _planned(plan: Mapping[str, Any]) -> tuple[Place, ...]:
-    """Places that a plan asks for, in its order: the full pool, no pre-training, then every arm at every retention."""
-    arms = [_label(arm) for arm in _listed(plan.get("arms") or plan.get("selectors"))]
-    retentions = [float(value) for value in _listed(plan.get("retentions"))]
-    seeds = plan.get("seeds", ())
-    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    if not (arms and retentions and seeds):
-        return ()
-    columns = [(FULL, 1.0), (UNTRAINED, 0.0)]
-    columns += [(arm, retention) for arm in arms for retention in retentions if retention < 1]
-    return tuple(Place(arm, percent(retention), seed) for arm, retention in columns for seed in seeds)
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    if isinstance(value, Mapping):
-        return [{"label": label} for label in value]
-    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
-
-
-def _label(arm: Any) -> str:
-    return str(arm.get("label") or arm.get("name") or arm.get("selector")) if isinstance(arm, Mapping) else str(arm)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from meddel_hf import schema
 from meddel_hf.report.document import Block, Entry, Listing, Paragraph, Point, Points, Section, Table, listed, plural
 from meddel_hf.report.findings import Findings
-from meddel_hf.report.reading import Place, Runs
+from meddel_hf.report.planned import Place
+from meddel_hf.report.reading import Runs
 from meddel_hf.report.tables import gate_table, time_table
 
 _SHOWN = 40  # missing cells that are named one by one
@@ -47,8 +48,15 @@ def _facts(f: Findings, command: str) -> list[Point]:
         Point("Device:", f"{listed(devices) or 'not recorded'}."),
         Point("Selectors:", f"{listed(_selectors(runs)) or 'none'}; the rival is {runs.rival or 'missing'}."),
         Point("Bootstrap:", draws),
-        Point("This page:", command),
+        *_command(runs),
+        Point("This page:", command or "made from Python"),
     ]
+
+
+def _command(runs: Runs) -> list[Point]:
+    """What was typed to run the matrix, where it was recorded."""
+    typed = runs.manifest.details.get("command") if runs.manifest else None
+    return [Point("Benchmark:", str(typed))] if typed else []
 
 
 def _selectors(runs: Runs) -> list[str]:

@@ -13,7 +13,8 @@ from meddel_hf import schema
 from meddel_hf.report.document import Picture, slug
 from meddel_hf.report.drawing import Look, canvas, looks, short
 from meddel_hf.report.findings import Contrast, Findings, columns
-from meddel_hf.report.reading import FULL, UNTRAINED, Target, percent
+from meddel_hf.report.planned import FULL, UNTRAINED, percent
+from meddel_hf.report.reading import Target
 from meddel_hf.report.style import FAINT, INK, RULE
 
 if TYPE_CHECKING:

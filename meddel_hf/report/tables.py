@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from meddel_hf import schema
 from meddel_hf.report.document import Data, Entry, Table, Tone, plural, signed
 from meddel_hf.report.findings import Contrast, Findings, Level
-from meddel_hf.report.reading import FULL, UNTRAINED, Cell, Runs, Target, in_words, percent
+from meddel_hf.report.planned import FULL, UNTRAINED, percent
+from meddel_hf.report.reading import Cell, Runs, Target, in_words
 
 REASONS = ("near-duplicate", "outlier", "not-selected", "unreadable")
 _NONE = "–"  # noqa: RUF001
@@ -22,13 +23,14 @@ def scores_table(f: Findings, target: Target) -> Table:
         rows.append((arm, *(_score(f, target, arm, retention) for retention in runs.retentions)))
     for arm, retention, name in ((FULL, 1.0, "full pool, 100 %"), (UNTRAINED, 0.0, "no pre-training")):
         level = f.level(target, arm, retention)
-        spans = len(runs.retentions)
+        spans = max(len(runs.retentions), 1)
         rows.append((name, _entry(level, spans=spans) if level else Entry(_NONE, spans=spans)))
     rival = f"; ▲ higher and ▼ lower than {runs.rival} at the same retention" if runs.rival else ""
     note = f"{target.unit} as the mean over seeds, below it the "
     note += f"{f.draws.level:.0%} interval, then NormDEL (ND) at alpha = 1"
     note += (rival if f.passed(target) else "") + "."
-    return Table(target.name, ("", *(f"{percent(r)} %" for r in runs.retentions)), tuple(rows), note, "scores.csv")
+    head = [f"{percent(r)} %" for r in runs.retentions] or [target.unit]
+    return Table(target.name, ("", *head), tuple(rows), note, "scores.csv")
 
 
 def _score(f: Findings, target: Target, arm: str, retention: float) -> Entry | str:
