@@ -1,12 +1,14 @@
 """How often intervals that say 95 % hold the truth, where the truth is known: ours and the plain bootstrap's.
 
-    python benchmarks/simulate_intervals.py [--experiments 2000] [--draws 500]
+    python benchmarks/simulate_intervals.py [--experiments 2000] [--draws 500] [--rare]
 
 An experiment makes runs of crossed random effects: the score of a frame is the seed's luck, plus what its group is
 like, plus noise of its own in every run (the three columns, as standard deviations); or, in the rows "right or wrong",
 1 where that sum stays below a bound. A paired difference of two arms has the same form, so that these rows hold for
 `compare` too. Rivals: "all drawn" draws seeds and groups anew and takes percentiles; "widened" does so with the seeds'
 deviations times sqrt(S / (S - 1)); "frames only" draws groups and takes the seeds as given.
+
+With --rare, another table: balanced accuracy over four classes of which one has few frames, ours alone.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from meddel_hf.bootstrap import interval
 from meddel_hf.scores import COLUMNS, Scores
@@ -73,13 +75,19 @@ TRUTHS = {
 }
 
 
-def ours(scores: NDArray[np.float64], groups: NDArray[np.int64], draws: int) -> tuple[float, float]:
+def ours(
+    scores: NDArray[np.float64], groups: NDArray[np.int64], draws: int, labels: list[str] | None = None
+) -> tuple[float, float]:
+    """Of the balanced accuracy where there are labels, else of the mean over frames."""
     n = len(groups)
     ids = [str(i) for i in range(n)]
-    fixed = {"id": ids, "set": ["test"] * n, "group": [str(g) for g in groups], "label": ["a"] * n}
+    fixed = {"id": ids, "set": ["test"] * n, "group": [str(g) for g in groups], "label": labels or ["a"] * n}
     masks = {"intersection": [None] * n, "union": [None] * n}
     runs = [
-        Scores(pa.table({**fixed, "score": each, **masks}, schema=COLUMNS), "accuracy") for each in scores.astype("f4")
+        Scores(
+            pa.table({**fixed, "score": each, **masks}, schema=COLUMNS), "balanced-accuracy" if labels else "accuracy"
+        )
+        for each in scores.astype("f4")
     ]
     found = interval(runs, draws=draws, level=LEVEL)
     return found.low, found.high
@@ -102,11 +110,31 @@ def rivals(
     return [np.quantile(found, tails) for found in (both, both + more, drawn.mean(axis=1))]
 
 
+def rare(experiments: int, draws: int) -> None:
+    """Frames are as hard as their own luck (variance 0.7) and that of the run (0.3) make them."""
+    chances = np.array([0.9, 0.8, 0.6, 0.9])
+    print("| frames of the rare class | seeds | meddel |", "|---" * 3 + "|", sep="\n")
+    for few in (3, 15, 50):
+        for seeds in (1, 3, 5):
+            of_class = np.repeat(np.arange(4), (160, 30, few, 290))
+            bounds, n, held = ndtri(chances)[of_class], len(of_class), 0
+            rng = np.random.default_rng(0)
+            for _ in range(experiments):
+                hard = rng.normal(0, 0.7**0.5, n) + rng.normal(0, 0.3**0.5, (seeds, n))
+                low, high = ours((hard < bounds).astype(float), np.arange(n), draws, [str(c) for c in of_class])
+                held += low <= chances.mean() <= high
+            print(f"| {few} | {seeds} | {100 * held / experiments:.1f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=2000)
     parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--rare", action="store_true", help="the table of a rare class instead")
     args = parser.parse_args()
+    if args.rare:
+        rare(args.experiments, args.draws)
+        return
     began = time.monotonic()
     names = ("meddel", *RIVALS)
     print(f"| truth | seeds | groups | seed | group | noise | {' | '.join(names)} | width over all drawn |")
