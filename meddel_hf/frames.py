@@ -7,6 +7,7 @@ the same, to the last bit, with and without the folder.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from meddel_hf.pool import Pool
 PIXELS, UNREADABLE = "frames.npy", "unreadable.parquet"
 _BILINEAR = 2  # Pillow's number; what ViT's image processor does
 _BATCH = 64
+_LEFT_FOR_DEAD = 3600  # seconds
 _UNREADABLE_COLUMNS = pa.schema({"row": pa.int64(), schema.ID: pa.string(), schema.REASON: pa.string()})
 
 
@@ -69,7 +71,7 @@ class LiveFrames:
 
     def _decoded(self, row: int, source: Any) -> NDArray[np.uint8]:
         try:
-            return prepare(source, squeezed(self.side))
+            return np.array(prepare(source, squeezed(self.side)))  # a copy: torch warns of what it must not write to
         except UnreadableImage as error:
             frame = self.pool.ids[row] if self.pool.ids else row
             raise UnreadableImage(
@@ -147,6 +149,7 @@ def decode_once(
     side = stored_side(image_size)
     target = cache_folder(Path(folder), pool, side)
     if not (target / schema.MANIFEST).is_file():
+        _sweep(Path(folder))
         with whole_folder(target) as aside:
             reasons = _write_pixels(pool, aside / PIXELS, side, workers, progress)
             table = {"row": list(reasons), schema.ID: [pool.ids[row] for row in reasons],
@@ -160,10 +163,11 @@ def decode_once(
     return CachedFrames.load(target)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder of caches."""
-    for path in folder.glob(".*.part"):
-        shutil.rmtree(path, ignore_errors=True)
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written an hour ago or more; another process may be writing just now."""
+    for pixels in folder.glob(f".*.part/{PIXELS}"):
+        if time.time() - pixels.stat().st_mtime > _LEFT_FOR_DEAD:
+            shutil.rmtree(pixels.parent, ignore_errors=True)
 
 
 def squeezed(side: int) -> Preprocessing:

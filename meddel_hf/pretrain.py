@@ -86,7 +86,7 @@ def pretrain(
         )
     workers = decoding_workers(num_workers, processes)
     run = Run(Path(out), choice, recipe, seed, place, processes, workers, num_workers == "auto", progress)
-    return run.finished(pool_spec) or run.train(Path(frames) if frames is not None else None, pool_spec)
+    return run.finished() or run.train(Path(frames) if frames is not None else None, pool_spec)
 
 
 _HELP = {

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from transformers import PreTrainedModel
 from meddel_hf import schema
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.files import whole_file, whole_folder
-from meddel_hf.frames import CachedFrames, Frames, LiveFrames, decode_once, stored_side
+from meddel_hf.frames import CachedFrames, Frames, LiveFrames, cache_folder, decode_once, stored_side
 from meddel_hf.modeling import resolve_precision
-from meddel_hf.objectives import WHOLE, build, quiet, save_encoder
+from meddel_hf.objectives import WHOLE, build, fingerprint_of, quiet, save_encoder
 from meddel_hf.pool import Pool
 from meddel_hf.pretrained import LOG, SNAPSHOTS, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
 from meddel_hf.recipe import Recipe
@@ -36,7 +37,8 @@ from meddel_hf.trainer import PretrainingTrainer, not_written, steps_done, sweep
 from meddel_hf.views import Views
 
 BEGUN, CHECKPOINTS = "begun.json", "checkpoints"
-_NO_PART_OF_THE_RESULT = ("checkpoint_samples",)  # fields of a recipe that may change when a run is resumed
+# Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
+_NO_PART_OF_THE_RESULT = ("checkpoint_samples", "start", "accumulation", "gradient_checkpointing", "compile")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,12 @@ class Run:
     workers_are_free: bool
     progress: bool
 
-    def finished(self, spec: str | None) -> PreTraining | None:
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """What the run begins with."""
+        return build(self.recipe, self.seed)
+
+    def finished(self) -> PreTraining | None:
         """The run, if it is there. Raises Mismatch where the folder holds another one, finished or begun."""
         if self.out.exists() and not self.out.is_dir():
             raise InvalidArgument(f"{self.out} is a file: expected a folder to write to")
@@ -113,7 +120,7 @@ class Run:
     def train(self, frames: Path | None, spec: str | None) -> PreTraining:
         """Do what is left of the run, and write its result."""
         precision = resolve_precision(self.recipe.precision, self.device)
-        model = build(self.recipe, self.seed)  # before the folder is claimed: what cannot be built leaves no trace
+        model = self.model  # before the folder is claimed: what cannot be built leaves no trace
         main = self.processes.is_main_process
         self.processes.wait_for_everyone()  # no process looks into the folder any more
         if main:
@@ -141,12 +148,13 @@ class Run:
             print(f"{self.out}: {result.summary}", file=sys.stderr)
         return result
 
-    @property
+    @cached_property
     def _identity(self) -> dict[str, dict[str, Any]]:
         """What the result depends on, but for rounding: not on the device, nor on the number of processes."""
         recipe = {name: value for name, value in asdict(self.recipe).items() if name not in _NO_PART_OF_THE_RESULT}
         arguments = {**recipe, "seed": self.seed, "excluded": self.choice.excluded, "frames": self.choice.digest}
-        return {"arguments": arguments, "parents": self.choice.parents}
+        start = {"start": fingerprint_of(self.model)} if self.recipe.start is not None else {}
+        return {"arguments": arguments, "parents": {**self.choice.parents, **start}}
 
     def _compare(self, found: dict[str, Any]) -> None:
         for kind, wanted in self._identity.items():
@@ -169,7 +177,8 @@ class Run:
     def _source(self, folder: Path | None) -> Frames:
         if folder is None:
             return LiveFrames(self.choice.pool, stored_side(self.recipe.image_size))
-        if self.processes.is_main_process:
+        there = cache_folder(folder, self.choice.pool, stored_side(self.recipe.image_size)) / schema.MANIFEST
+        if self.processes.is_main_process and not there.is_file():
             with _Bar(self.processes, self.progress) as bar:
                 bar.begin("decoding", len(self.choice.pool.ids or ()), " frames", 0)
                 try:

@@ -70,7 +70,7 @@ class PretrainingTrainer(Trainer):
         self.views, self.folder, self.network = views, folder, model
         self.recipe, self.precision, self.workers = recipe, precision, workers
         self.snapshot, self.watcher = snapshot, watcher
-        suit(model, device, precision)
+        suit(model, device, precision, recipe)
         self.seconds_before = 0.0  # of the run before it was interrupted
         super().__init__(
             model,
@@ -207,9 +207,9 @@ class _Rhythm(TrainerCallback):
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder of checkpoints or snapshots."""
-    for path in folder.glob(".*.part"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove what a killed process left half-written in a folder of its own."""
+    for path in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -251,6 +251,7 @@ def _arguments(recipe: Recipe, folder: Path, device: torch.device, processes: in
         adam_beta2=recipe.beta2,
         max_grad_norm=0,
         torch_compile=recipe.compile,
+        ddp_find_unused_parameters=False,  # all are used
         use_cpu=device.type == "cpu",
         seed=seed,
         logging_strategy="no",  # `_Rhythm` says when
