@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import doctest
 import json
@@ -23,6 +24,7 @@ from normdel import normdel
 from PIL import Image
 
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
+from meddel_hf.report import command
 from meddel_hf.report.answer import headline
 from meddel_hf.report.build import Written, report
 from meddel_hf.report.contents import contents
@@ -445,3 +447,13 @@ def test_the_page_fits_a_phone_in_a_real_browser(written, tmp_path):
         [*command, f"--print-to-pdf={pdf}", written.page.as_uri()], capture_output=True, timeout=120, check=True
     )
     assert pdf.read_bytes()[:5] == b"%PDF-"
+
+
+def test_the_command_writes_the_report_and_says_where(tmp_path, capsys):
+    folder = make_runs(tmp_path / "runs", replace(SMALL, arms={"random": "random"}, tasks={"t": Task(SEG, {"t": 20})}))
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    command.run(parser.parse_args([str(folder), "--out", str(tmp_path / "report"), "--draws", "50", "--level", "0.9"]))
+    told = capsys.readouterr().out
+    assert f"wrote {tmp_path / 'report' / 'report.html'}" in told
+    assert "90% interval" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Tone = Literal["plain", "more", "less"]
+Tone = Literal["plain", "more", "less", "faint"]
 
 
 @dataclass(frozen=True)

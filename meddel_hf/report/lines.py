@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEIGHT = 3.0
+_CLEAR = 5  # arms whose intervals can be told apart in one figure
 _ALPHAS = np.geomspace(0.001, 3, 200)
 
 
@@ -27,8 +28,9 @@ def retention_curve(f: Findings, target: Target) -> Picture | None:
     """None before any arm was run."""
     if not f.runs.retentions:
         return None
+    intervals = f", {f.draws.level:.0%} intervals" if len(f.runs.arms) <= _CLEAR else " (intervals: in the table)"
     caption = (
-        f"{target.unit} over the share of the pool that was kept: mean over seeds, {f.draws.level:.0%} intervals. "
+        f"{target.unit} over the share of the pool that was kept: mean over seeds{intervals}. "
         "Lines across: the full pool, and no pre-training."
     )
     alt = f"Line chart of {target.unit} on {target.name} over retention, a line for each selector"
@@ -45,7 +47,7 @@ def _retention_curve(f: Findings, target: Target) -> Figure:
             # moved a little to the side of each other, so that intervals do not hide one another
             aside = 1.035 ** (i - (len(arms) - 1) / 2)
             x = [100 * level.retention * aside for level in levels]
-            _with_intervals(axes, x, levels, found[arm])
+            _with_intervals(axes, x, levels, found[arm], len(arms) <= _CLEAR)
             ends.append((x[-1], levels[-1].score.value, arm, found[arm].colour))
     _retention_axis(axes, f.runs.retentions)
     axes.set_ylabel(target.unit)
@@ -65,13 +67,13 @@ def _across(f: Findings, target: Target, axes: Axes, arm: str) -> tuple[float, f
     return 100 * max(f.runs.retentions, default=1.0) * 1.2, level.score.value, name, look.colour
 
 
-def _with_intervals(axes: Axes, x: list[float], levels: list[Level], look: Look) -> None:
+def _with_intervals(axes: Axes, x: list[float], levels: list[Level], look: Look, shown: bool) -> None:
     y = np.array([level.score.value for level in levels])
     low, high = (np.array([getattr(level.score, end) for level in levels]) for end in ("low", "high"))
     axes.errorbar(
         x,
         y,
-        [y - low, high - y],
+        [y - low, high - y] if shown else None,
         color=look.colour,
         marker=look.marker,
         linestyle=look.line,

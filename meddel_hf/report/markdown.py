@@ -51,7 +51,8 @@ def _cells(entry: Entry | str) -> list[str]:
     """An entry that spans several columns stands in the first of them."""
     if isinstance(entry, str):
         return [_plain(entry)]
-    lines = [f"**{_plain(entry.text)}**", *map(_plain, entry.below)]
+    text = _plain(entry.text)
+    lines = [text if entry.tone == "faint" else f"**{text}**", *map(_plain, entry.below)]
     return [" <br> ".join(lines), *[""] * (entry.spans - 1)]
 
 

@@ -72,7 +72,7 @@ th,td{padding:6px 12px 6px 0;text-align:right;vertical-align:top;border-bottom:1
 thead th{border-bottom:1.5px solid var(--ink);font-weight:600;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
 tbody th{font-weight:500;min-width:6.2em;max-width:16em;position:sticky;left:0;background:var(--paper)}
-td b{font-weight:600;white-space:nowrap}td[colspan]{text-align:left}
+td b{font-weight:600;white-space:nowrap}td.faint b{font-weight:400;color:var(--faint)}td[colspan]{text-align:left}
 td .small{display:block;color:var(--faint);font-size:.8rem}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr));gap:26px 30px;
 margin:20px 0 26px}
@@ -94,8 +94,8 @@ td .small{font-size:.72rem}thead th{white-space:normal;vertical-align:bottom}.po
 @page{size:A4;margin:14mm 13mm}
 html{font-size:9.6pt}body{font-size:1rem;line-height:1.42}main,header,nav,footer{max-width:none;padding:0}header{padding-top:0}
 nav{display:none}h2{margin-top:22pt;break-after:avoid}h3{break-after:avoid}
-.points li,figure,tr,.warning,.table{break-inside:avoid}.scroll{overflow:visible}
-.tables{gap:14pt 30pt;margin:14pt 0}
+.points li,figure,tr,.warning{break-inside:avoid}.scroll{overflow:visible}
+.tables{display:block;margin:14pt 0}.table{margin:0 0 14pt}
 .gallery{grid-template-columns:1fr 1fr;gap:14pt 18pt}
 .lead{font-size:1.05rem}tbody th{position:static}.points,pre{background:none;border:1px solid var(--rule)}}
 """

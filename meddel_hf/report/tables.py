@@ -76,8 +76,8 @@ def _difference(f: Findings, target: Target, arm: str, retention: float, rival: 
     d = contrast.difference
     low, value, high = (signed(number) for number in (d.low, d.value, d.high))
     if not d.shown:
-        return Entry(value, (f"{low} to {high}", "no difference shown"))
-    return Entry(value, (f"{low} to {high}",), "more" if d.value > 0 else "less")
+        return Entry(value, (f"{low}\u00a0to {high}",), "faint")
+    return Entry(value, (f"{low}\u00a0to {high}",), "more" if d.value > 0 else "less")
 
 
 def overview_table(f: Findings, rival: str) -> Table | None:
@@ -96,7 +96,7 @@ def overview_table(f: Findings, rival: str) -> Table | None:
         ("", *(f"{percent(r)} %" for r in f.runs.retentions)),
         tuple(rows),
         f"Of {plural(len(f.comparable), 'test set')} that passed the gate: higher ▲, lower ▼, and how many "
-        "show no difference.",
+        "show no difference; –: no difference shown on any.",  # noqa: RUF001
         "differences.csv",
     )
 
@@ -108,8 +108,7 @@ def _tally(contrasts: Sequence[Contrast]) -> Entry | str:
     same = len(contrasts) - higher - lower
     tone: Tone = "more" if higher > lower else "less" if lower > higher else "plain"
     said = " ".join([f"{higher} ▲"] * (higher > 0) + [f"{lower} ▼"] * (lower > 0))
-    below = ("no difference shown",) if same == len(contrasts) else (f"{same} no difference",) if same else ()
-    return Entry(said or _NONE, below, tone)
+    return Entry(said or _NONE, (f"{same} no difference",) if said and same else (), tone)
 
 
 def gate_table(f: Findings) -> Table:
