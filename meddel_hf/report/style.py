@@ -93,7 +93,8 @@ td .small{font-size:.72rem}thead th{white-space:normal;vertical-align:bottom}.po
 @media print{
 @page{size:A4;margin:14mm 13mm}
 html{font-size:9.6pt}body{font-size:1rem;line-height:1.42}main,header,nav,footer{max-width:none;padding:0}header{padding-top:0}
-nav{display:none}h2{margin-top:22pt;break-after:avoid}h3,.table .sub{break-after:avoid}
+nav{display:none}h2{margin-top:22pt;break-after:avoid}h3,.table .sub{break-after:avoid;break-inside:avoid}
+thead{break-after:avoid}
 .points li,figure,tr,.warning{break-inside:avoid}.scroll{overflow:visible}
 .tables{display:block;margin:14pt 0}.table{margin:0 0 14pt}
 .gallery{grid-template-columns:1fr 1fr;gap:14pt 18pt}
