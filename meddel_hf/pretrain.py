@@ -64,8 +64,9 @@ def pretrain(
     Raises InvalidArgument, InvalidDataset or Mismatch before anything is trained; Diverged where the loss is no longer
     a finite number.
     """
+    from meddel_hf.choice import Choice
     from meddel_hf.pool import Pool
-    from meddel_hf.pretrain_run import Choice, Run
+    from meddel_hf.pretrain_run import Run
     from meddel_hf.processes import computing_device, decoding_workers, launched_processes
 
     if seed < 0:

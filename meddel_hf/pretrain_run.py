@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,67 +19,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
-from datasets import Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from meddel_hf import schema
+from meddel_hf.choice import Choice
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.files import whole_file, whole_folder
 from meddel_hf.frames import CachedFrames, Frames, LiveFrames, cache_folder, decode_once, stored_side
 from meddel_hf.modeling import resolve_precision
 from meddel_hf.objectives import WHOLE, build, fingerprint_of, quiet, save_encoder
-from meddel_hf.pool import Pool
 from meddel_hf.pretrained import LOG, SNAPSHOTS, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
 from meddel_hf.recipe import Recipe
-from meddel_hf.selection import Selection
 from meddel_hf.trainer import PretrainingTrainer, not_written, steps_done, sweep
 from meddel_hf.views import Views
 
 BEGUN, CHECKPOINTS = "begun.json", "checkpoints"
 # Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
 _NO_PART_OF_THE_RESULT = ("checkpoint_samples", "start", "accumulation", "gradient_checkpointing", "compile")
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """Which rows of a pool are trained on, if they can be decoded.
-
-    rows: ascending. selected: how many the selection keeps. excluded: how many of them were left out by id.
-    """
-
-    pool: Pool
-    rows: list[int]
-    selected: int
-    excluded: int
-    parents: dict[str, str]
-    digest: str
-
-    @classmethod
-    def of(
-        cls, pool: Pool, dataset: Dataset, selection: Selection | str | Path | None, exclude: Collection[str]
-    ) -> Choice:
-        """Raises Mismatch where the selection is of another pool, InvalidArgument where no frame is left."""
-        ids: list[str] = pool.ids or []
-        parents = {"pool": str(pool.fingerprint)}
-        selected = range(len(ids))
-        if selection is not None:
-            selection = selection if isinstance(selection, Selection) else Selection.load(selection)
-            selection.filter(dataset, id_column=pool.id_column or schema.ID)  # raises where the pool is another
-            parents["selection"] = selection.fingerprint
-            kept = set(selection.kept)
-            selected = [row for row, id in enumerate(ids) if id in kept]  # type: ignore[assignment]
-        if isinstance(exclude, str):
-            raise InvalidArgument(f"exclude is a collection of ids, got one string: {exclude!r}")
-        leaks = {str(id) for id in exclude}
-        rows = [row for row in selected if ids[row] not in leaks]
-        if not rows:
-            raise InvalidArgument(
-                f"no frame is left to train on: {len(selected):,} of {len(ids):,} are selected, and all of those are "
-                "excluded: select more, or exclude fewer"
-            )
-        digest = schema.fingerprint(*sorted(ids[row] for row in rows))
-        return cls(pool, rows, len(selected), len(selected) - len(rows), parents, digest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +132,7 @@ class Run:
                 aside.write_text(json.dumps(self._identity, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
     def _source(self, folder: Path | None) -> Frames:
-        if folder is None:
+        if folder is None or not self.recipe.steps:
             return LiveFrames(self.choice.pool, stored_side(self.recipe.image_size))
         there = cache_folder(folder, self.choice.pool, stored_side(self.recipe.image_size)) / schema.MANIFEST
         if self.processes.is_main_process and not there.is_file():
@@ -194,7 +151,8 @@ class Run:
         if self.processes.is_main_process and not path.is_file():
             rows = self.choice.rows
             if isinstance(source, CachedFrames):
-                found = {row: why for row, why in source.reasons.items() if row in set(rows)}
+                chosen = set(rows)
+                found = {row: why for row, why in source.reasons.items() if row in chosen}
             elif isinstance(source, LiveFrames) and self.recipe.steps:
                 with _Bar(self.processes, self.progress) as bar:
                     bar.begin("checking", len(rows), " frames", 0)
