@@ -84,7 +84,7 @@ class Run:
             self._claim()
         source = self._source(frames)
         rows, unreadable = self._readable(source)
-        with _Bar(self.processes, self.progress) as bar, _own_random_state():
+        with _Bar(self.processes, self.progress) as bar, _own_random_state(), quiet():
             history, seconds = [], 0.0
             if self.recipe.steps:
                 done = steps_done(self.out / CHECKPOINTS) * self.recipe.batch_size
