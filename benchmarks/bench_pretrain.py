@@ -174,11 +174,10 @@ def compare(args: argparse.Namespace, scratch: Path) -> None:
     dataset = dataset.select(np.sort(chosen)).cast_column("image", Image(decode=False))
     pool, rows = Pool.of(dataset), len(dataset)
     print(f"machine   {machine(device)}, load {os.getloadavg()[0]:.1f} at the start")
-    print(
-        f"software  torch {torch.__version__}, transformers {transformers.__version__}, {torch.get_num_threads()} threads"
-    )
-    print(f"model     ViT-{args.preset}, {args.layers or 12} layers, {args.image_size} px, patches of {args.patch_size}, "
-          f"batch {args.batch_size}, {precision} on {device.type}")  # fmt: skip
+    threads = torch.get_num_threads()
+    print(f"software  torch {torch.__version__}, transformers {transformers.__version__}, {threads} threads")
+    model = f"ViT-{args.preset}, {args.layers or 12} layers, {args.image_size} px, patches of {args.patch_size}"
+    print(f"model     {model}, batch {args.batch_size}, {precision} on {device.type}")
     began = time.perf_counter()
     cache = decode_once(pool, scratch, recipe.image_size, workers=max(2, workers))
     print(f"decoding  {rows / (time.perf_counter() - began):.0f} frames/s, once, for {rows:,} frames")
@@ -207,9 +206,8 @@ def compare(args: argparse.Namespace, scratch: Path) -> None:
     print(f"cached / bare   {ratio['cached']:.3f}  (median of the turns' ratios; target: {target} or more)")
     print(f"live / bare     {ratio['live']:.3f}  ({workers} workers)")
     for way in ("plain", "plain+w"):
-        print(
-            f"cached / {way:7} {statistics.median(c / p for c, p in zip(speeds['cached'], speeds[way], strict=True)):.2f}"
-        )
+        gain = statistics.median(ours / other for ours, other in zip(speeds["cached"], speeds[way], strict=True))
+        print(f"cached / {way:7} {gain:.2f}")
     print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from meddel_hf import schema
+from meddel_hf.checkpoints import last_checkpoint, step_of, sweep, written
 from meddel_hf.choice import Choice
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.files import whole_file, whole_folder
@@ -31,7 +32,7 @@ from meddel_hf.modeling import resolve_precision
 from meddel_hf.objectives import WHOLE, build, fingerprint_of, quiet, save_encoder
 from meddel_hf.pretrained import LOG, SNAPSHOTS, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
 from meddel_hf.recipe import Recipe
-from meddel_hf.trainer import PretrainingTrainer, not_written, steps_done, sweep
+from meddel_hf.trainer import PretrainingTrainer
 from meddel_hf.views import Views
 
 BEGUN, CHECKPOINTS = "begun.json", "checkpoints"
@@ -87,7 +88,7 @@ class Run:
         with _Bar(self.processes, self.progress) as bar, _own_random_state(), quiet():
             history, seconds = [], 0.0
             if self.recipe.steps:
-                done = steps_done(self.out / CHECKPOINTS) * self.recipe.batch_size
+                done = step_of(last_checkpoint(self.out / CHECKPOINTS)) * self.recipe.batch_size
                 bar.begin("training", self.recipe.steps * self.recipe.batch_size, " samples", done)
                 trainer = PretrainingTrainer(
                     model, Views(source, rows, self.recipe, self.seed), self.out / CHECKPOINTS, recipe=self.recipe,
@@ -136,12 +137,9 @@ class Run:
             return LiveFrames(self.choice.pool, stored_side(self.recipe.image_size))
         there = cache_folder(folder, self.choice.pool, stored_side(self.recipe.image_size)) / schema.MANIFEST
         if self.processes.is_main_process and not there.is_file():
-            with _Bar(self.processes, self.progress) as bar:
+            with _Bar(self.processes, self.progress) as bar, written("the decoded frames", folder):
                 bar.begin("decoding", len(self.choice.pool.ids or ()), " frames", 0)
-                try:
-                    decode_once(self.choice.pool, folder, self.recipe.image_size, workers=self._decoders, progress=bar)
-                except OSError as error:
-                    raise not_written("the decoded frames", folder, error) from error
+                decode_once(self.choice.pool, folder, self.recipe.image_size, workers=self._decoders, progress=bar)
         self.processes.wait_for_everyone()
         return decode_once(self.choice.pool, folder, self.recipe.image_size)
 
@@ -187,11 +185,9 @@ class Run:
 
     def _snapshot(self, model: PreTrainedModel, samples: int) -> None:
         folder = snapshot_folder(self.out, samples)
-        try:
-            with whole_folder(folder) as aside:
-                save_encoder(model, aside)
-        except Exception as error:
-            raise not_written(f"the encoder after {samples:,} samples", self.out / CHECKPOINTS, error) from error
+        what = f"the encoder after {samples:,} samples"
+        with written(what, folder, self.out / CHECKPOINTS), whole_folder(folder) as aside:
+            save_encoder(model, aside)
 
     def _summary(
         self, rows: list[int], unreadable: dict[int, str], history: list[dict[str, Any]], seconds: float, precision: str
@@ -208,7 +204,7 @@ class Run:
         self, model: PreTrainedModel, history: list[dict[str, Any]], summary: Summary, spec: str | None
     ) -> None:
         """Write the result; it counts as there once its manifest is."""
-        try:
+        with written("the result", self.out, self.out / CHECKPOINTS):
             with quiet(), whole_folder(self.out / WHOLE) as aside:
                 model.save_pretrained(aside)
             with whole_folder(self.out / ".encoder") as aside:
@@ -221,8 +217,6 @@ class Run:
             digest = schema.fingerprint((self.out / "model.safetensors").read_bytes())
             details = {"summary": asdict(summary), "pool": spec}
             schema.Manifest("pretraining", digest, **self._identity, details=details).write(self.out)
-        except Exception as error:
-            raise not_written("the result", self.out / CHECKPOINTS, error) from error
         shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
         (self.out / BEGUN).unlink(missing_ok=True)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import shutil
 import signal
 import time
@@ -22,16 +21,15 @@ from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
-from meddel_hf.errors import Diverged, IncompleteStore, MedDELError
+from meddel_hf.checkpoints import checkpoint_at, last_checkpoint, step_of, written
+from meddel_hf.errors import Diverged
 from meddel_hf.files import whole_folder
 from meddel_hf.objectives import OBJECTIVES, masked, quiet, suit
 from meddel_hf.recipe import Recipe
 from meddel_hf.views import Views, as_one_batch
 
 _BATCHES_AHEAD = 4  # per worker
-_PREFIX = "checkpoint-"
 
 
 class Watcher(Protocol):
@@ -88,7 +86,7 @@ class PretrainingTrainer(Trainer):
         checkpoint = last_checkpoint(self.folder)
         self.began = time.monotonic()
         with quiet():
-            self.train(resume_from_checkpoint=checkpoint)
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
         self._check_weights()
 
     def get_train_dataloader(self) -> DataLoader:
@@ -145,7 +143,7 @@ class PretrainingTrainer(Trainer):
 
     def _diverged(self, step: int) -> Diverged:
         last = last_checkpoint(self.folder)
-        kept = f"the checkpoint of step {_step(last)} stays" if last else "there is no checkpoint yet"
+        kept = f"the checkpoint of step {step_of(last):,} stays" if last else "there is no checkpoint yet"
         at = f"at step {step:,} of" if step else "within the last"
         return Diverged(
             f"the loss is no longer a finite number {at} {self.state.max_steps:,} steps; {kept}: begin another run "
@@ -162,16 +160,14 @@ class PretrainingTrainer(Trainer):
         if not self.args.should_save:
             return
         self._check_weights()
-        target = self.folder / f"{_PREFIX}{self.state.global_step}"
+        target = checkpoint_at(self.folder, self.state.global_step)
         before = last_checkpoint(self.folder)
-        try:
-            with quiet(), whole_folder(target) as aside:
-                self.network.save_pretrained(aside)
-                self._save_optimizer_and_scheduler(str(aside))
-                self.state.save_to_json(str(aside / "trainer_state.json"))
-        except Exception as error:
-            raise not_written(f"the checkpoint of step {self.state.global_step}", self.folder, error) from error
-        if before is not None and Path(before) != target:
+        what = f"the checkpoint of step {self.state.global_step:,}"
+        with written(what, self.folder, self.folder), quiet(), whole_folder(target) as aside:
+            self.network.save_pretrained(aside)
+            self._save_optimizer_and_scheduler(str(aside))
+            self.state.save_to_json(str(aside / "trainer_state.json"))
+        if before is not None and before != target:
             shutil.rmtree(before, ignore_errors=True)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -204,37 +200,6 @@ class _Rhythm(TrainerCallback):
             self.trainer._check_weights()
             self.trainer.snapshot(self.trainer.network, step * self.recipe.batch_size)
         self.trainer.watcher.advance(self.recipe.batch_size)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder of its own."""
-    for path in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint in a folder; each is whole, since it has its name only then."""
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
-
-
-def steps_done(folder: Path) -> int:
-    """Steps that the newest checkpoint in a folder holds; 0 without one."""
-    return int(_step(last_checkpoint(folder)).replace(",", ""))
-
-
-def not_written(what: str, folder: Path, error: Exception) -> MedDELError:
-    """A sentence for what a full disk makes of torch, safetensors and files alike; other errors stay what they are."""
-    if isinstance(error, MedDELError):
-        return error
-    reason = getattr(error, "strerror", None) or " ".join(str(error).splitlines()[0].split())
-    last = last_checkpoint(folder)
-    kept = f"the checkpoint of step {_step(last)} is whole" if last else "there is no earlier checkpoint"
-    return IncompleteStore(f"{what} could not be written to {folder}: {reason}; {kept}: make room, and run again")
-
-
-def _step(checkpoint: str | None) -> str:
-    found = re.search(r"(\d+)$", checkpoint or "")
-    return f"{int(found[1]):,}" if found else "0"
 
 
 def _arguments(recipe: Recipe, folder: Path, device: torch.device, processes: int, seed: int) -> TrainingArguments:

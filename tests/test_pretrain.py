@@ -446,6 +446,7 @@ def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(by_command, tm
     assert died.stderr.startswith("error: the checkpoint of step 6 could not be written to")
     assert "the checkpoint of step 4 is whole: make room, and run again" in died.stderr
     assert died.stderr.count("\n") == 1
+    assert "File too large" in died.stderr
     assert run([*ALONE, "meddel_hf.pretrain", *options]).returncode == 0
     assert weights(tmp_path / "out") == weights(expected)
 
