@@ -167,6 +167,8 @@ class Selection:
             case "outlier":
                 far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
                 return f"{id} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"
+            case "not-selected":
+                return f"{id} is dropped: selector {self.settings['selector']} did not choose it"
             case reason:
                 return f"{id} is dropped: {reason}"
 

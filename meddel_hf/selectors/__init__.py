@@ -1,6 +1,41 @@
-"""Selectors: MedDEL, and what it has in common with its rivals."""
+"""Selectors: MedDEL and its rivals, one file each, behind one protocol; `registry` knows them by name."""
 
-from meddel_hf.selectors.meddel import MedDEL
-from meddel_hf.selectors.protocol import Selector
+from __future__ import annotations
 
-__all__ = ["MedDEL", "Selector"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meddel_hf.selectors.density import DensityQuotas as DensityQuotas
+    from meddel_hf.selectors.kcentre import KCentre as KCentre
+    from meddel_hf.selectors.meddel import MedDEL as MedDEL
+    from meddel_hf.selectors.protocol import Selector as Selector
+    from meddel_hf.selectors.prototypes import Prototypicality as Prototypicality
+    from meddel_hf.selectors.semdedup import SemDeDup as SemDeDup
+    from meddel_hf.selectors.stratified import RandomStratified as RandomStratified
+    from meddel_hf.selectors.uniform import Random as Random
+
+# Names load on first use, so that the registry lists selectors without waiting for torch.
+_HOME = {
+    "DensityQuotas": "density",
+    "KCentre": "kcentre",
+    "MedDEL": "meddel",
+    "Prototypicality": "prototypes",
+    "Random": "uniform",
+    "RandomStratified": "stratified",
+    "Selector": "protocol",
+    "SemDeDup": "semdedup",
+}
+__all__ = [
+    "DensityQuotas", "KCentre", "MedDEL", "Prototypicality", "Random", "RandomStratified", "Selector", "SemDeDup",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'meddel_hf.selectors' has no attribute {name!r}")
+    return getattr(import_module(f"meddel_hf.selectors.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -80,9 +80,10 @@ class MedDEL:
         if self.max_iterations > 1 and self.retention is not None:
             raise InvalidArgument("max_iterations above 1 goes with eta: a retention is met exactly in one")
 
-    def select(self, embeddings: Embeddings) -> Selection:
+    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
 
+        `pool` is not needed: MedDEL reads no columns.
         Raises InvalidEmbeddings for rows that are zero or not finite, InvalidArgument where eta and retention are both
         missing or where more rows are asked for than survive the outlier step.
         """

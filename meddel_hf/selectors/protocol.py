@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.errors import InvalidEmbeddings
-from meddel_hf.selection import Origin, Selection
+from meddel_hf.decide import Decision
+from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
+from meddel_hf.graph import rows_for
+from meddel_hf.neighbors import Rows, Vectors
+from meddel_hf.neighbors import subtract_mean as minus_mean
+from meddel_hf.selection import Origin, Selection, pool_table
 from meddel_hf.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Embeddings = EmbeddingStore | str | Path | NDArray[np.floating]
 
@@ -21,8 +29,11 @@ Embeddings = EmbeddingStore | str | Path | NDArray[np.floating]
 class Selector(Protocol):
     """Chooses rows of a pool by their embeddings."""
 
-    def select(self, embeddings: Embeddings) -> Selection:
-        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array."""
+    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
+
+        pool: the data set that was embedded, for a selector that reads its columns; the others leave it alone.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +43,14 @@ class Readable:
     embeddings: (n, d), as stored.
     rows:       (n,) int64, their numbers in the pool, ascending.
     ids:        id of every row of the pool.
+    id_column:  the pool's column that holds them.
     """
 
     embeddings: NDArray[np.floating]
     rows: NDArray[np.int64]
     ids: Sequence[str]
     origin: Origin
+    id_column: str = schema.ID
 
     @classmethod
     def of(cls, embeddings: Any) -> Readable:
@@ -53,10 +66,67 @@ class Readable:
                 encoder=store.manifest.arguments.get("encoder"),
                 encoder_fingerprint=store.manifest.parents.get("encoder"),
             )
-            return cls(store.embeddings, store.rows, store.pool_ids, origin)
+            id_column = store.manifest.arguments.get("id_column") or schema.ID
+            return cls(store.embeddings, store.rows, store.pool_ids, origin, id_column)
         array = np.asarray(embeddings)
         if array.ndim != 2:
             raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
         content = schema.fingerprint(str(array.shape), str(array.dtype), np.ascontiguousarray(array).tobytes())
         ids = [str(row) for row in range(len(array))]
         return cls(array, np.arange(len(ids)), ids, Origin(content, row_ids=True))
+
+    def vectors(self, subtract_mean: bool = False) -> Vectors:
+        """The embeddings made ready for cosines; with `subtract_mean`, of the unit rows minus the pool's mean.
+
+        Raises InvalidEmbeddings where there are none, and for rows that are zero or not finite.
+        """
+        self.check_any()
+        names = [self.ids[row] for row in self.rows]
+        base = self.embeddings
+        if subtract_mean:
+            base = minus_mean(Vectors.prepare(base, names=names, screen="float32").base, names)
+        return Vectors.prepare(base, names=names)
+
+    def check_any(self) -> None:
+        """Raises InvalidEmbeddings where no row has an embedding."""
+        if not len(self.embeddings):
+            raise InvalidEmbeddings(
+                f"none of the {len(self.ids):,} rows of the pool has an embedding: nothing to select"
+            )
+
+    def rows_to_keep(self, retention: float) -> int:
+        """round(retention * pool), for a selector that can keep any readable row; raises InvalidArgument otherwise."""
+        self.check_any()
+        pool, readable = len(self.ids), len(self.rows)
+        if round(retention * pool) > readable:
+            raise InvalidArgument(
+                f"retention {retention} asks for {round(retention * pool):,} of {pool:,} rows, but only {readable:,} "
+                f"are readable (retention {readable / pool:.4f}): ask for less"
+            )
+        return rows_for(retention, pool, readable)
+
+    def selection(
+        self,
+        kept: NDArray[np.bool_],
+        settings: dict[str, Any],
+        cluster: Rows | None = None,
+        distance: NDArray[np.float32] | None = None,
+    ) -> Selection:
+        """What a selector answers that knows no near-duplicates: other readable rows are "not-selected".
+
+        kept, cluster, distance: (n,), of each readable row.
+        """
+        n = len(kept)
+        decision = Decision(kept, np.full(n, -1, np.int64), np.full(n, -2, np.float32), eta=1.0)
+        table = pool_table(self.ids, self.rows, decision, np.zeros(n, bool), cluster, distance)
+        reason = table[schema.REASON]
+        told = pc.if_else(pc.equal(reason, "near-duplicate"), "not-selected", reason)
+        table = table.set_column(table.schema.get_field_index(schema.REASON), schema.REASON, told)
+        return Selection(table, settings, self.origin)
+
+
+def marked(n: int, rows: Rows) -> NDArray[np.bool_]:
+    """(n,) bool, True at `rows`."""
+    result = np.zeros(n, bool)
+    result[rows] = True
+    return result

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from meddel_hf.clustering import cluster, distance
 from meddel_hf.decide import Decision, at_count, at_eta
 from meddel_hf.density import CosineSample
-from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.graph import NearDuplicateGraph, rows_for
-from meddel_hf.neighbors import Rows, Vectors, mean_direction_sum, nearest, subtract_mean
+from meddel_hf.neighbors import Rows, Vectors, mean_direction_sum, nearest
 from meddel_hf.pairs import Pairs, pairs_within
 from meddel_hf.rules import BlockEngine, Engine, PairEngine
 from meddel_hf.selection import Selection, pool_table
@@ -46,15 +46,7 @@ class Thinning:
     @classmethod
     def begin(cls, settings: MedDEL, readable: Readable, etas: Sequence[float] = ()) -> Thinning:
         """etas: what a sweep will ask for; else what the settings say."""
-        base = readable.embeddings
-        if not len(base):
-            raise InvalidEmbeddings(
-                f"none of the {len(readable.ids):,} rows of the pool has an embedding: nothing to select"
-            )
-        names = [readable.ids[row] for row in readable.rows]
-        if settings.subtract_mean:
-            base = subtract_mean(Vectors.prepare(base, names=names, screen="float32").base, names)
-        vectors = Vectors.prepare(base, names=names)
+        vectors = readable.vectors(settings.subtract_mean)
         return cls.cluster_and_search(settings, readable, vectors, np.arange(len(vectors)), etas)
 
     @classmethod

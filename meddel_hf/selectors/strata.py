@@ -1,0 +1,92 @@
+"""The stratum of each readable row, read from columns of the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Value
+
+from meddel_hf.errors import InvalidDataset, Mismatch
+from meddel_hf.pool import check_ids, load_pool
+from meddel_hf.selectors.protocol import Readable
+
+NONE = "(none)"  # stratum of rows for which every column is empty
+
+
+def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str]:
+    """For each readable row, the first of its values in `columns` that is not null, as text.
+
+    pool: the data set that was embedded, joined on its ids (on row numbers only where the embeddings have no others);
+          None: the one that the embedding store names.
+    Raises InvalidDataset where there is no such pool or column, Mismatch where the data set is another one.
+    """
+    dataset = _named(readable, columns) if pool is None else pool
+    if not isinstance(dataset, Dataset):
+        raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(dataset).__name__}: choose a split of it")
+    missing = [name for name in columns if name not in dataset.column_names]
+    if missing:
+        raise InvalidDataset(
+            f"the pool has no column {', '.join(map(repr, missing))} to stratify by; it has "
+            f"{', '.join(dataset.column_names)}: choose among those with by="
+        )
+    rows = _rows(readable, dataset)
+    names: list[str] = [NONE] * len(dataset)
+    for column in reversed(columns):  # so that the first has the last word
+        for row, value in enumerate(_texts(dataset, column)):
+            if value is not None:
+                names[row] = value
+    return [names[row] for row in rows]
+
+
+def _named(readable: Readable, columns: Sequence[str]) -> Any:
+    cure = "pass the data set that was embedded as pool= (--pool)"
+    spec = readable.origin.spec
+    if spec is None:
+        raise InvalidDataset(f"strata are read from the pool's {', '.join(columns)}, and no pool is named: {cure}")
+    try:
+        return load_pool(spec)
+    except ValueError as error:  # InvalidDataset and InvalidArgument
+        raise InvalidDataset(
+            f"strata are read from the pool's {', '.join(columns)}, and the pool {spec!r} that was embedded cannot be "
+            f"opened ({error}): {cure}"
+        ) from error
+
+
+def _rows(readable: Readable, dataset: Dataset) -> list[int]:
+    """Row of `dataset` for each readable row."""
+    origin = readable.origin
+    if origin.row_ids:
+        if len(dataset) != len(readable.ids) or (origin.embeddings and dataset._fingerprint != origin.fingerprint):
+            raise Mismatch(
+                f"the embeddings' ids are row numbers of another data set ({len(readable.ids):,} rows, fingerprint "
+                f"{origin.fingerprint}); this one has {len(dataset):,} rows and fingerprint {dataset._fingerprint}: "
+                "pass the very data set that was embedded"
+            )
+        return [int(row) for row in readable.rows]
+    column = readable.id_column
+    if column not in dataset.column_names:
+        raise InvalidDataset(
+            f"the pool has no column {column!r} with the ids of the embeddings; it has "
+            f"{', '.join(dataset.column_names)}: pass the data set that was embedded"
+        )
+    ids = check_ids(dataset.with_format(None).select_columns([column])[:][column], first_row=0)
+    place = {id: row for row, id in enumerate(ids)}
+    wanted = [readable.ids[row] for row in readable.rows]
+    unknown = [id for id in wanted if id not in place]
+    if unknown:
+        raise Mismatch(
+            f"the pool lacks {len(unknown):,} of the {len(wanted):,} ids that were embedded, such as {unknown[0]!r}: "
+            "pass the data set that was embedded"
+        )
+    return [place[id] for id in wanted]
+
+
+def _texts(dataset: Dataset, column: str) -> list[str | None]:
+    feature = dataset.features[column]
+    if not isinstance(feature, Value | ClassLabel):
+        raise InvalidDataset(f"column {column!r} holds {feature}: strata need a column of single values")
+    values = dataset.with_format(None).select_columns([column])[:][column]
+    if isinstance(feature, ClassLabel):  # where -1 stands for no label
+        return [None if value is None or value < 0 else feature.int2str(value) for value in values]
+    return [None if value is None else str(value) for value in values]

@@ -1,0 +1,70 @@
+"""RandomStratified: at random, but every centre keeps its share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meddel_hf import schema
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.selection import Selection
+from meddel_hf.selectors import checks
+from meddel_hf.selectors.protocol import Embeddings, Readable, marked
+from meddel_hf.selectors.quotas import quotas
+from meddel_hf.selectors.strata import strata
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class RandomStratified:
+    """Rows drawn uniformly within strata, each of which keeps its share of the pool.
+
+    retention: share of the pool to keep, met exactly: round(retention * n) of the rows that have an embedding. (0, 1].
+    seed:      of the draw.
+    by:        columns of the pool; the first that is not null names a row's stratum, and rows with none of them form
+               the stratum "(none)". One name, such as "label", or several.
+
+    Shares are in proportion to the strata's readable rows, made whole by largest remainders (equals: the stratum whose
+    name sorts first); but where there are rows enough, each stratum keeps one at least.
+    """
+
+    retention: float
+    seed: int = 0
+    by: str | Sequence[str] = (schema.CENTER, schema.SOURCE)
+
+    def __post_init__(self) -> None:
+        checks.fraction("retention", self.retention)
+        checks.count("seed", self.seed, 0)
+        if not self.columns or not all(isinstance(name, str) and name for name in self.columns):
+            raise InvalidArgument(f"by must name columns of the pool, such as 'label', got {self.by!r}")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.by,) if isinstance(self.by, str) else tuple(self.by)
+
+    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+        """Draw from an `EmbeddingStore`, the path of one, or a plain (n, d) array.
+
+        pool: the data set that was embedded; None opens the one that the store names. Joined on ids; a plain array, and
+              a store of a data set without ids, on row numbers.
+        Raises InvalidDataset where the pool cannot be opened or lacks a column, Mismatch where it is another one.
+        """
+        readable = Readable.of(embeddings)
+        target, n = readable.rows_to_keep(self.retention), len(readable.rows)
+        _, stratum, size = np.unique(
+            np.array(strata(readable, pool, self.columns), object), return_inverse=True, return_counts=True
+        )
+        quota = quotas(target * size / n, size, target)
+        drawn = np.random.default_rng(self.seed).permutation(n)
+        by_stratum = drawn[np.argsort(stratum[drawn], kind="stable")]
+        first = np.cumsum(size) - size
+        rows = [by_stratum[start : start + count] for start, count in zip(first, quota, strict=True)]
+        settings = {
+            "selector": "random-stratified", "retention": self.retention, "seed": self.seed, "by": list(self.columns)
+        }  # fmt: skip
+        return readable.selection(marked(n, np.concatenate(rows)), settings)

@@ -1,0 +1,38 @@
+"""Random: the baseline that every selector has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meddel_hf.selection import Selection
+from meddel_hf.selectors import checks
+from meddel_hf.selectors.protocol import Embeddings, Readable, marked
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Random:
+    """Rows drawn uniformly without replacement, whatever their embeddings hold.
+
+    retention: share of the pool to keep, met exactly: round(retention * n) of the rows that have an embedding. (0, 1].
+    seed:      of the draw. With one seed, a lower retention keeps a part of what a higher one keeps.
+    """
+
+    retention: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks.fraction("retention", self.retention)
+        checks.count("seed", self.seed, 0)
+
+    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
+        readable = Readable.of(embeddings)
+        target, n = readable.rows_to_keep(self.retention), len(readable.rows)
+        drawn = np.random.default_rng(self.seed).permutation(n)[:target]
+        return readable.selection(marked(n, drawn), {"selector": "random", **asdict(self)})
