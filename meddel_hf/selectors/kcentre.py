@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from meddel_hf.clustering import distance
-from meddel_hf.neighbors import Rows, Vectors, mean_direction_sum, nearest
+from meddel_hf.neighbors import BLOCK, Rows, Vectors, mean_direction_sum, nearest, product
 from meddel_hf.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
@@ -17,7 +18,7 @@ from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_CANDIDATES = 1024  # farthest rows that are looked at together
+_CANDIDATES = 2048  # farthest rows that are looked at together
 _TAKEN = 2.0  # above every cosine
 
 
@@ -83,42 +84,79 @@ def medoid(vectors: Vectors) -> int:
 
 
 def farthest_first(vectors: Vectors, first: int, count: int) -> Traversal:
-    """Take `first`, then the row whose greatest cosine to a centre is least (equals: the earlier row), and so on.
+    """Take `first`, then the row whose greatest cosine to a centre is least (equals: the earlier row), and so on."""
+    bounds, width = _Bounds.begin(vectors, first), _CANDIDATES
+    while len(bounds.centres) < count:
+        bounds.sharpen(width)
+        new = bounds.next_centres(count - len(bounds.centres))
+        if new:
+            bounds.take(new)
+        width = _CANDIDATES if new else 4 * width
+    centres = np.array(bounds.centres)
+    where, cosine = nearest(vectors, np.arange(len(vectors)), vectors, centres)
+    where[centres], cosine[centres] = np.arange(count), 1
+    return Traversal(centres, where, cosine)
 
-    The greatest cosine can only grow with more centres, so that an old one is a lower bound. The rows with the lowest
-    bounds are traversed among themselves for as long as they stay below the bounds of all others; then the bounds of
-    all rows are renewed at once, in one matrix product with the new centres.
+
+@dataclass(eq=False)
+class _Bounds:
+    """What is known of each row's greatest cosine to a centre while a traversal is under way.
+
+    It can only grow, so that what was true of fewer centres, or up to an error, still bounds it from below. The rows
+    with the lowest bounds are worked out exactly and traversed among themselves, for as long as they stay below all
+    others; then one float32 product with the new centres renews everybody's bound.
+
+    lower: (n,) float64, at most the true value; 2 for the centres themselves.
+    seen:  (n,) int64, number of centres for which `lower` was exact when it was last worked out.
     """
-    everything = np.arange(len(vectors))
-    taken, renewed = [first], 0
-    best, where = np.full(len(vectors), -2, np.float32), np.zeros(len(vectors), np.int64)
-    while True:
-        new = np.array(taken[renewed:])
-        best[new], where[new] = _TAKEN, np.arange(renewed, len(taken))
-        at, cosine = nearest(vectors, everything, vectors, new, best)
-        closer = cosine > best
-        best, where[closer] = cosine, renewed + at[closer]
-        renewed = len(taken)
-        missing = count - renewed
-        if not missing:
-            best[taken] = 1
-            return Traversal(np.array(taken), where, best)
-        # No cosine exceeds 1: once all rows are copies of centres, the pool's order decides.
-        taken += list(np.flatnonzero(best == 1)[:missing]) if best.min() == 1 else _next(vectors, best, missing)
 
+    vectors: Vectors
+    lower: NDArray[np.float64]
+    seen: Rows
+    centres: list[int]
 
-def _next(vectors: Vectors, best: NDArray[np.float32], missing: int) -> list[int]:
-    """The next centres, at least one and at most `missing`, by the greatest cosines to centres so far."""
-    order = np.argsort(best, kind="stable")[: _CANDIDATES + 1]
-    limit = (best[order[-1]], order[-1]) if len(order) > _CANDIDATES else (_TAKEN, 0)
-    rows = np.sort(order[:_CANDIDATES])
-    among, bound = vectors.exact_tile(rows, vectors, rows), best[rows]
-    found: list[int] = []
-    while len(found) < missing:
-        at = int(bound.argmin())
-        if (bound[at], rows[at]) >= limit:
-            break
-        found.append(int(rows[at]))
-        np.maximum(bound, among[at], out=bound)
-        bound[at] = _TAKEN
-    return found
+    @classmethod
+    def begin(cls, vectors: Vectors, first: int) -> _Bounds:
+        bounds = cls(vectors, np.full(len(vectors), -2.0), np.zeros(len(vectors), np.int64), [])
+        bounds.take([first])
+        return bounds
+
+    def take(self, new: list[int]) -> None:
+        """Add centres, and raise every bound to the cosine with the nearest of them, less the error of float32."""
+        self.centres += new
+        unit, margin = self.vectors.unit, self.vectors.margin(self.vectors, "float32")
+        panel = unit[torch.tensor(new)]
+        for start in range(0, len(unit), BLOCK):
+            part = slice(start, start + BLOCK)
+            top = product(unit[part], panel).amax(dim=1).double().numpy()
+            np.maximum(self.lower[part], top - margin, out=self.lower[part])
+        self.lower[new] = _TAKEN
+
+    def exact(self, rows: Rows) -> NDArray[np.bool_]:
+        return (self.seen[rows] == len(self.centres)) | (self.lower[rows] >= 1)  # no cosine grows beyond 1
+
+    def sharpen(self, width: int) -> None:
+        """Make the `width` lowest bounds exact."""
+        rows = np.argsort(self.lower, kind="stable")[:width]
+        rows = rows[~self.exact(rows)]
+        if len(rows):
+            _, self.lower[rows] = nearest(self.vectors, rows, self.vectors, np.array(self.centres))
+            self.seen[rows] = len(self.centres)
+
+    def next_centres(self, most: int) -> list[int]:
+        """The centres that come next as far as the exact bounds tell, `most` at most; none where they do not tell."""
+        order = np.argsort(self.lower, kind="stable")[: _CANDIDATES + 1]
+        inexact = np.flatnonzero(~self.exact(order))
+        end = int(inexact[0]) if len(inexact) else min(len(order), _CANDIDATES)
+        others = (self.lower[order[end]], order[end]) if end < len(order) else (_TAKEN, 0)
+        rows = np.sort(order[:end])
+        among, lower = self.vectors.exact_tile(rows, self.vectors, rows), self.lower[rows]
+        found: list[int] = []
+        while end and len(found) < most:
+            at = int(lower.argmin())
+            if (lower[at], rows[at]) >= others:
+                break
+            found.append(int(rows[at]))
+            np.maximum(lower, among[at], out=lower)
+            lower[at] = _TAKEN
+        return found

@@ -22,9 +22,9 @@ class SemDeDup:
     k-means; rows of a cluster in order of their distance to its centroid; a row goes if its cosine to an earlier row,
     kept or not, exceeds 1 - epsilon. No outlier step. epsilon is found from the retention: it is 1 - `Selection.eta`.
 
-    retention:     share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1]. Where no epsilon is found
-                   that keeps just that many, one that keeps fewer decides, and the free places go to the dropped rows
-                   least similar to what it keeps.
+    retention:     share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1]. Where no epsilon found
+                   keeps just that many, one that keeps fewer decides, and the free places go to the dropped rows least
+                   similar to what it keeps.
     seed:          of the clustering, and of keep="random".
     keep:          which row of a group stays: the "farthest" from the centroid (the paper's hard examples), "closest",
                    or a "random" one.
