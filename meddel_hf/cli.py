@@ -7,8 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import meddel_hf.benchmark.command as benchmarking
 import meddel_hf.datadel.command as building
 import meddel_hf.embed as embedding
+import meddel_hf.pretrain as pretraining
+import meddel_hf.probe as probing
+import meddel_hf.report.command as reporting
+import meddel_hf.segment as segmenting
 from meddel_hf.errors import MedDELError
 
 if TYPE_CHECKING:
@@ -81,6 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder to write")
     add("--include", metavar="PATTERN", help="as in `meddel embed`")
     add("--license", metavar="ID", help="licence to name in the card, such as cc-by-4.0")
+
+    text = "pre-train an encoder on a pool, or on what a selection keeps of it"
+    pretraining.add_arguments(command("pretrain", pretraining.run, text))
+    segmenting.add_arguments(command("segment", segmenting.run, "train a segmentation model on an encoder, and test it"))
+    probing.add_arguments(command("probe", probing.run, "tell what frozen features are worth to a simple classifier"))
+    text = "compare selectors: pre-train, test and weigh a whole matrix of runs"
+    benchmarking.add_arguments(command("benchmark", benchmarking.run, text))
+    reporting.add_arguments(command("report", reporting.run, "make a page, figures and tables of benchmark runs"))
 
     add = command("push", _push, "publish a selection, a subset or the metric on the Hub").add_argument
     add(

@@ -24,6 +24,15 @@ def launched_processes(device: str) -> PartialState:
     return PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
 
 
+def agreed(number: int, processes: PartialState) -> int:
+    """The main process's number, for all processes: what it saw or decided, where others might see a later state."""
+    if processes.num_processes == 1:
+        return number
+    said = torch.tensor([number], dtype=torch.int64, device=processes.device)
+    torch.distributed.broadcast(said, 0)
+    return int(said.item())
+
+
 def leave() -> None:
     """Part from the other processes at the end of a command; torch warns about those that just stop."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from meddel_hf.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from meddel_hf.modeling import Precision
+from meddel_hf.recipe import Precision
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,14 @@ import meddel_hf
 PACKAGE = Path(meddel_hf.__file__).parent
 LAYERS = [
     "errors schema files",
-    "images store modeling processes pool batches sheets scores "
-    "neighbors pairs density rules decide graph clustering subset selection sweep cards",
-    "embed datadel",
+    "images store modeling processes pool batches sheets scores bootstrap "
+    "neighbors pairs density rules decide graph clustering subset selection sweep cards "
+    "recipe frames views objectives checkpoints trainer choice pretrained pretrain_run "
+    "labels splits classifiers labelled overlays "
+    "segmentation_recipe segmentation_model segmentation_training segmentation_scoring",
+    "embed datadel pretrain segment probe",
     "selectors",
-    "metric pictures demo hub",
+    "metric pictures demo hub report benchmark",
     "cli __main__",
 ]
 LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}

@@ -1,0 +1,151 @@
+"""One cell: select, pre-train, test; each step goes on where it was stopped, and `cell.json` is written last."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import PartialState
+
+from meddel_hf.benchmark.material import Material, ProbeData, SegmentationData
+from meddel_hf.benchmark.places import CELL, PRETRAINING, SELECTION, TASKS, CellPlan, read_json, write_json
+from meddel_hf.embed import embed
+from meddel_hf.errors import MedDELError
+from meddel_hf.pretrain import pretrain
+from meddel_hf.pretrained import PreTraining
+from meddel_hf.probe import probe
+from meddel_hf.schema import MANIFEST, fingerprint
+from meddel_hf.scores import FILE
+from meddel_hf.segment import segment
+from meddel_hf.selection import Selection
+from meddel_hf.selectors.registry import make
+from meddel_hf.store import EmbeddingStore
+
+_SECONDS, _WORK = "seconds.json", "work"
+
+
+@dataclass(frozen=True, eq=False)
+class CellRun:
+    """A cell in its folder.
+
+    store:  embeddings of the pool; None where the cell selects nothing.
+    frames: folder of decoded frames that all cells share.
+    """
+
+    cell: CellPlan
+    folder: Path
+    material: Material
+    store: EmbeddingStore | None
+    frames: Path
+    processes: PartialState
+    device: str = "auto"
+
+    def run(self) -> None:
+        """Do what is left of the cell. Errors say which cell they are of."""
+        try:
+            selection = self._select()
+            encoder = self._pretrain(selection)
+            self._test(encoder)
+        except MedDELError as error:
+            raise type(error)(f"{self.cell.place.words}: {error}") from error
+        if self._main:
+            shutil.rmtree(self.folder / _WORK, ignore_errors=True)
+            write_json(self.folder / CELL, self._facts(encoder))
+        self.processes.wait_for_everyone()
+
+    @property
+    def _main(self) -> bool:
+        return self.processes.is_main_process
+
+    def _select(self) -> Selection | None:
+        arm = self.cell.arm
+        if arm is None:
+            return None
+        assert self.store is not None
+        folder = self.folder / SELECTION
+        if self._main and not (folder / MANIFEST).is_file():
+            selector = make(arm.selector, retention=self.cell.retention, seed=self.cell.seed, **arm.options)
+            with self._timed("selection"):
+                selection = selector.select(self.store, pool=self.material.pool)
+            selection.save(folder)
+        self.processes.wait_for_everyone()
+        return Selection.load(folder)
+
+    def _pretrain(self, selection: Selection | None) -> PreTraining:
+        recipe = self.material.plan.pretraining
+        if not self.cell.retention:
+            recipe = recipe.but(samples=0, snapshots=0)
+        return pretrain(
+            self.material.pool, self.folder / PRETRAINING, recipe=recipe, selection=selection, frames=self.frames,
+            seed=self.cell.seed, device=self.device, progress=False,
+        )  # fmt: skip
+
+    def _test(self, trained: PreTraining) -> None:
+        """Every task on the encoder, and on those that were exported on the way (`TASK@SAMPLES`)."""
+        last = trained.summary.samples
+        encoders = {"": trained.encoder}
+        encoders |= {f"@{samples}": path for samples, path in trained.snapshots.items() if samples < last}
+        for suffix, encoder in encoders.items():
+            for name, data in self.material.tasks.items():
+                out = self.folder / TASKS / f"{name}{suffix}"
+                if isinstance(data, SegmentationData):
+                    self._segment(data, encoder, out)
+                else:
+                    self._probe(data, encoder, out, suffix)
+        if last in trained.snapshots and self._main:  # the curve's last point is the result
+            for name in self.material.tasks:
+                out = self.folder / TASKS / f"{name}@{last}"
+                out.mkdir(exist_ok=True)
+                shutil.copyfile(self.folder / TASKS / name / FILE, out / FILE)
+
+    def _segment(self, data: SegmentationData, encoder: Path, out: Path) -> None:
+        with self._timed(out.name):
+            segment(
+                data.train, data.tests, encoder, out, recipe=data.task.recipe, seed=self.cell.seed, device=self.device,
+                progress=False,
+            )  # fmt: skip
+        if self._main:
+            shutil.rmtree(out / "model", ignore_errors=True)  # the encoder again, with a head that trains in seconds
+
+    def _probe(self, data: ProbeData, encoder: Path, out: Path, suffix: str) -> None:
+        if (out / MANIFEST).is_file():
+            return
+        task = data.task
+        shared = fingerprint(str(data.frames._fingerprint), task.pooling)[:12]  # tasks of the same frames share it
+        with self._timed(out.name):
+            store = embed(
+                data.frames, str(encoder), self.folder / _WORK / f"{shared}{suffix}", pooling=task.pooling,
+                device=self.device, progress=False,
+            )  # fmt: skip
+            if self._main:
+                probe(
+                    store, data.labelled.labels, out, train=data.parts.train, test=data.parts.test,
+                    groups=data.labelled.groups, method=task.method, neighbours=task.neighbours, seed=self.cell.seed,
+                )  # fmt: skip
+        self.processes.wait_for_everyone()
+
+    def _facts(self, trained: PreTraining) -> dict[str, object]:
+        seconds, summary = read_json(self.folder / _SECONDS), trained.summary
+        return {
+            "arm": self.cell.label, "retention": self.cell.retention, "seed": self.cell.seed,
+            "samples": summary.samples, "frames": summary.frames, "loss": summary.loss,
+            "seconds_selection": seconds.get("selection", 0.0), "seconds_pretraining": summary.seconds,
+            "seconds_tasks": {name: seconds[name] for name in seconds if name != "selection"},
+            "device": summary.device, "precision": summary.precision, "processes": summary.processes,
+            "tasks": {name: data.identity for name, data in self.material.tasks.items()},
+        }  # fmt: skip
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        """Note the seconds of a step in the folder, for the day on which the cell is finished."""
+        began = time.monotonic()
+        yield
+        if self._main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            noted = read_json(self.folder / _SECONDS)
+            noted.setdefault(what, round(time.monotonic() - began, 3))
+            write_json(self.folder / _SECONDS, noted)

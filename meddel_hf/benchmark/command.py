@@ -1,0 +1,114 @@
+"""`meddel benchmark run`: the arguments, and what is printed. Imports nothing heavy before it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meddel_hf.errors import MedDELError
+
+if TYPE_CHECKING:
+    from meddel_hf.benchmark.matrix import Outcome
+    from meddel_hf.benchmark.plan import Plan
+
+NOT_PASSED, LATER = 3, 75  # exit statuses; 75 is sysexits' EX_TEMPFAIL: try again later
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `meddel benchmark run`, and what `python -m meddel_hf.benchmark` takes."""
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    text = "run what is missing of a plan: the gate first, then selectors x retentions x seeds"
+    sub = verbs.add_parser("run", help=text, description=text[0].upper() + text[1:] + ".", epilog=_EXITS)
+    add = sub.add_argument
+    add("plan", metavar="PLAN", type=Path, help="YAML file; docs/benchmark.md says what stands in it")
+    add("--out", type=Path, metavar="RUNS", help="folder to write; an interrupted one goes on (default: runs/PLAN)")
+    add("--dry-run", action="store_true", help="print the cells and an estimate, and run nothing")
+    add("--gate-only", action="store_true", help="full pool against no pre-training, and no selector")
+    add("--shard", default="1/1", metavar="I/N", help="run the I-th of N parts of the cells, for a job array")
+    add("--frames", type=Path, metavar="DIR", help="folder of decoded frames, shared by cells (default: in RUNS)")
+    add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+
+
+_EXITS = (
+    f"Exit status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER} other shards have gate cells to finish."
+)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what `add_arguments` asked for. Returns the exit status."""
+    from meddel_hf.benchmark.matrix import run as run_matrix
+    from meddel_hf.benchmark.places import Shard
+    from meddel_hf.benchmark.plan import Plan
+    from meddel_hf.processes import leave
+
+    main = os.environ.get("RANK", "0") == "0"
+    try:
+        plan, shard = Plan.load(args.plan), Shard.parse(args.shard)
+        runs = args.out or Path("runs") / args.plan.stem
+        if args.dry_run:
+            _dry_run(plan, runs, args)
+            return 0
+        outcome = run_matrix(
+            plan, runs, shard=shard, gate_only=args.gate_only, frames=args.frames, device=args.device,
+            say=lambda line: print(line, flush=True),
+        )  # fmt: skip
+        return _told(plan, runs, outcome) if main else 0
+    except MedDELError as error:
+        if main:
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on with what is missing", file=sys.stderr)
+        return 130
+    finally:
+        leave()
+
+
+def _told(plan: Plan, runs: Path, outcome: Outcome) -> int:
+    from meddel_hf.benchmark.gate import table
+
+    if outcome.locked:
+        print(f"{len(outcome.locked)} cells are being run by another process: they were left to it")
+    if outcome.verdicts is None:
+        print(
+            f"{len(outcome.waiting)} cells of the gate are still to be finished by other shards, such as "
+            f"{outcome.waiting[0].place.words}: run the shards again once they are"
+        )
+        return LATER
+    print(f"\n{table(outcome.verdicts)}\n")
+    if not outcome.passed:
+        print(
+            "No task passed the gate: on none does pre-training on the full pool beat no pre-training with the interval "
+            "clear of zero. No selector was run, since nothing could tell them apart. Raise samples or seeds, or add a "
+            "more sensitive task."
+        )
+    print(f"{outcome.ran} cells run; read them with: meddel report {runs}")
+    return 0 if outcome.passed else NOT_PASSED
+
+
+def _dry_run(plan: Plan, runs: Path, args: argparse.Namespace) -> None:
+    from meddel_hf.benchmark.estimate import in_words, measured, samples_per_second
+    from meddel_hf.benchmark.material import Material
+    from meddel_hf.benchmark.places import Shard, arm_cells, gate_cells, is_finished
+
+    material = Material.of(plan)
+    n, gone = len(material.pool), len(material.excluded)
+    print(f"pool: {n:,} frames, {gone:,} left out since they are tested downstream or excluded")
+    part, cells = Shard.parse(args.shard), [] if args.gate_only else arm_cells(plan)
+    todo = 0
+    for title, group in (("gate", gate_cells(plan)), ("matrix", cells)):
+        for cell in part.part(group):
+            folder = cell.folder(runs)
+            finished = is_finished(cell, runs, plan)
+            state = "finished" if finished else "begun" if folder.is_dir() else "to run"
+            print(f"{title:<8}{cell.place.words:<40}{round(cell.retention * n):>10,} frames  {state}")
+            todo += not finished and bool(cell.retention)
+    each, by = measured(runs), f"finished cells in {runs} took, tasks included"
+    if each is None:
+        speed = samples_per_second(plan.pretraining, args.device)
+        each, by = plan.pretraining.samples / speed, f"{speed:,.0f} samples/s measured now; tasks come on top"
+    print(f"\n{todo} cells to pre-train, {plan.pretraining.samples:,} samples each, about {in_words(each)} each ({by})")
+    print(f"in all about {in_words(each * todo)} on one machine like this")

@@ -1,0 +1,57 @@
+"""The gate: does pre-training on the full pool beat none? Where it does not, selectors cannot be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from meddel_hf.benchmark.places import CELL, GATE, TASKS, CellPlan, gate_cells, read_json, write_json
+from meddel_hf.benchmark.plan import Plan
+from meddel_hf.bootstrap import compare
+from meddel_hf.report.reading import Verdict, in_words
+from meddel_hf.scores import Scores
+
+
+def verdict(full: Sequence[Scores], untrained: Sequence[Scores], level: float = 0.95) -> Verdict:
+    """full, untrained: the scores of one task, a run for each seed, in the same order of seeds."""
+    found = compare(full, untrained, level=level)
+    with_all, with_none = (sum(scores.value() for scores in arm) / len(arm) for arm in (full, untrained))
+    passed = found.shown and found.value > 0
+    return Verdict(passed, full[0].measure, with_all, with_none, found.value, found.low, found.high)
+
+
+def verdicts(plan: Plan, runs: Path) -> dict[str, Verdict]:
+    """Task -> what its gate says; all gate cells are finished."""
+    found = {}
+    for task in plan.tasks:
+        full, untrained = (
+            [Scores.load(CellPlan(None, share, seed).folder(runs) / TASKS / task.name) for seed in plan.seeds]
+            for share in (1.0, 0.0)
+        )
+        found[task.name] = verdict(full, untrained, plan.gate_level)
+    return found
+
+
+def record(plan: Plan, runs: Path, found: Mapping[str, Verdict]) -> None:
+    """Write gate.json, which `meddel report` reads."""
+    tasks = {}
+    for name, facts in found.items():
+        tasks[name] = {key: value for key, value in asdict(facts).items() if key != "recorded"}
+    passed = [name for name, facts in found.items() if facts.passed]
+    samples = read_json(gate_cells(plan)[0].folder(runs) / CELL).get("samples")
+    facts = {"tasks": tasks, "passed": passed, "seeds": list(plan.seeds), "samples": samples, "level": plan.gate_level}
+    write_json(runs / GATE, facts)
+
+
+def table(found: Mapping[str, Verdict]) -> str:
+    """What the gate says, as text: a line for each task."""
+    lines = [("task", "measure", "full pool", "none", "difference", "", "gate")]
+    for name, v in found.items():
+        between = f"[{v.low:+.4f}, {v.high:+.4f}]"
+        says = "passed" if v.passed else "not passed"
+        lines.append(
+            (name, in_words(v.measure), f"{v.full:.4f}", f"{v.untrained:.4f}", f"{v.difference:+.4f}", between, says)
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in lines)
