@@ -24,6 +24,6 @@ run = pretrain(load_pool(args.frames), args.out, recipe=recipe, selection=args.s
 
 if PartialState().is_main_process:
     print(run.summary)
-    for row in run.log.slice(len(run.log) - 3).to_pylist():
+    for row in run.log.to_pylist()[-3:]:
         print("step {step}: loss {loss:.4f} after {epoch:.1f} epochs".format(**row))
 PartialState().destroy_process_group()

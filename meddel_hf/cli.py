@@ -14,7 +14,8 @@ import meddel_hf.pretrain as pretraining
 import meddel_hf.probe as probing
 import meddel_hf.report.command as reporting
 import meddel_hf.segment as segmenting
-from meddel_hf.errors import MedDELError
+from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.selectors.registry import make, names, parse_option
 
 if TYPE_CHECKING:
     from meddel_hf.selection import Selection
@@ -61,11 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     select = command("select", _select, "choose frames, and say why each other one went")
     add = select.add_argument
     add("embeddings", metavar="DIR", help="folder that `meddel embed` wrote")
+    add("--selector", metavar="NAME", default="meddel", help=f"one of {', '.join(names())} (default: meddel)")
+    add("--option", metavar="KEY=VALUE", action="append", default=[], help="of another selector, such as keep=random")
     much = select.add_mutually_exclusive_group(required=True)
     much.add_argument("--retention", type=float, help="share of the pool to keep, exactly; in (0, 1]")
     much.add_argument("--eta", type=float, help="or: cosine above which two frames are near-duplicates")
     add("--out", type=Path, required=True, help="folder to write")
-    add("--pool", metavar="POOL", help="where the frames are now, for the pictures (default: where they were embedded)")
+    add("--pool", metavar="POOL", help="where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures")
     _selector_arguments(select)
 
@@ -157,7 +160,7 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _select(args: argparse.Namespace) -> None:
-    selection = _selector(args, retention=args.retention, eta=args.eta).select(args.embeddings)
+    selection = _selection(args)
     selection.save(args.out)
     print(selection.summary)
     for note in selection.notes:
@@ -167,12 +170,36 @@ def _select(args: argparse.Namespace) -> None:
         _pictures(selection, args.out, args.pool or selection.origin.spec)
 
 
+def _selection(args: argparse.Namespace) -> Selection:
+    if args.selector == "meddel" and not args.option:
+        return _selector(args, retention=args.retention, eta=args.eta).select(args.embeddings)
+    if args.retention is None:
+        raise InvalidArgument(f"--eta goes with MedDEL: give --selector {args.selector} a --retention")
+    standard = argparse.ArgumentParser()
+    _selector_arguments(standard)
+    for name, value in vars(standard.parse_args([])).items():
+        if name not in ("seed", "subtract_mean") and getattr(args, name) != value:
+            flag = "--" + name.replace("_", "-")
+            raise InvalidArgument(f"{flag} is an option of MedDEL alone: use --option {name}={getattr(args, name)}")
+    options = dict(parse_option(text) for text in args.option)
+    if args.subtract_mean:
+        options["subtract_mean"] = True
+    selector = make(args.selector, retention=args.retention, seed=args.seed, **options)
+    pool = None
+    if args.pool:
+        from meddel_hf.pool import load_pool
+
+        pool = load_pool(args.pool)
+    return selector.select(args.embeddings, pool=pool)
+
+
 def _pictures(selection: Selection, out: Path, spec: str | None) -> None:
     from meddel_hf.pictures import draw_duplicates, draw_outliers, draw_retention
     from meddel_hf.pool import load_pool
 
-    draw_retention(selection, out / "retention.png")
-    print(f"wrote {out}/retention.png: how much stays over eta")
+    if selection.density is not None:
+        draw_retention(selection, out / "retention.png")
+        print(f"wrote {out}/retention.png: how much stays over eta")
     if spec is None:
         print("no contact sheets: say where the frames are with --pool", file=sys.stderr)
         return
@@ -236,8 +263,6 @@ def _push(args: argparse.Namespace) -> None:
 
 def _normdel(args: argparse.Namespace) -> None:
     from normdel import del_index, normdel
-
-    from meddel_hf.errors import InvalidArgument
 
     scores, shares = args.performance, args.retention
     if len(shares) == 1:

@@ -13,9 +13,14 @@ from meddel_hf.report.reading import Verdict, in_words
 from meddel_hf.scores import Scores
 
 
-def verdict(full: Sequence[Scores], untrained: Sequence[Scores], level: float = 0.95) -> Verdict:
-    """full, untrained: the scores of one task, a run for each seed, in the same order of seeds."""
-    found = compare(full, untrained, level=level)
+def verdict(
+    full: Sequence[Scores], untrained: Sequence[Scores], *, draws: int = 2000, level: float = 0.95, seed: int = 0
+) -> Verdict:
+    """full, untrained: the scores of one task, a run for each seed, in the same order of seeds; others as in `compare`.
+
+    Passed where the full pool's scores are higher, the interval of the difference clear of zero.
+    """
+    found = compare(full, untrained, draws=draws, level=level, seed=seed)
     with_all, with_none = (sum(scores.value() for scores in arm) / len(arm) for arm in (full, untrained))
     passed = found.shown and found.value > 0
     return Verdict(passed, full[0].measure, with_all, with_none, found.value, found.low, found.high)
@@ -29,7 +34,7 @@ def verdicts(plan: Plan, runs: Path) -> dict[str, Verdict]:
             [Scores.load(CellPlan(None, share, seed).folder(runs) / TASKS / task.name) for seed in plan.seeds]
             for share in (1.0, 0.0)
         )
-        found[task.name] = verdict(full, untrained, plan.gate_level)
+        found[task.name] = verdict(full, untrained, level=plan.gate_level)
     return found
 
 

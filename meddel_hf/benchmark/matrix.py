@@ -22,7 +22,7 @@ from meddel_hf.benchmark.cell import CellRun
 from meddel_hf.benchmark.estimate import left
 from meddel_hf.benchmark.material import Material
 from meddel_hf.benchmark.places import (
-    CELL, EXCLUDED, POOL, TASKS, CellPlan, Shard, arm_cells, gate_cells, is_finished, read_json,
+    CELL, EXCLUDED, PLAN, POOL, TASKS, CellPlan, Shard, arm_cells, gate_cells, is_finished, read_json,
 )  # fmt: skip
 from meddel_hf.benchmark.plan import Plan
 from meddel_hf.embed import embed
@@ -139,6 +139,8 @@ class _Matrix:
             for name, table in ((POOL, self.material.table()), (EXCLUDED, self.material.excluded)):
                 with whole_file(self.runs / name) as aside:
                     pq.write_table(table, aside, compression="zstd")
+            with whole_file(self.runs / PLAN) as aside:
+                aside.write_text(self.plan.yaml(), encoding="utf-8")
             wanted.write(self.runs)
 
     def run(self, cells: Sequence[CellPlan]) -> _Done:

@@ -12,7 +12,8 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.files import whole_file
 from meddel_hf.report.planned import FULL, UNTRAINED, Place, percent
 
-CELLS, CELL, GATE, POOL, EXCLUDED = "cells", "cell.json", "gate.json", "pool.parquet", "excluded.parquet"
+CELLS, CELL, GATE, PLAN = "cells", "cell.json", "gate.json", "plan.yaml"
+POOL, EXCLUDED = "pool.parquet", "excluded.parquet"
 SELECTION, PRETRAINING, TASKS = "selection", "pretraining", "tasks"
 
 
@@ -37,7 +38,8 @@ class CellPlan:
 
 
 def gate_cells(plan: Plan) -> list[CellPlan]:
-    return [CellPlan(None, retention, seed) for seed in plan.seeds for retention in (1.0, 0.0)]
+    """The dear ones first, so that shards share them out evenly."""
+    return [CellPlan(None, retention, seed) for retention in (1.0, 0.0) for seed in plan.seeds]
 
 
 def arm_cells(plan: Plan) -> list[CellPlan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -188,6 +189,12 @@ class Plan:
     def plain(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
         return asdict(self)
+
+    def yaml(self) -> str:
+        """The plan as a file, every default written out."""
+        import yaml
+
+        return yaml.safe_dump(json.loads(json.dumps(self.plain())), sort_keys=False, allow_unicode=True, width=120)
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:

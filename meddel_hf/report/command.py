@@ -12,19 +12,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("runs", metavar="RUNS", type=Path, help="folder that `meddel benchmark run` writes; it need not be finished")
     add("--out", metavar="REPORT", type=Path, default=Path("report"), help="folder to write (default: report)")
-    add("--pool", metavar="POOL", help="the pool that was selected from: adds contact sheets and shares by centre")
+    add("--pool", metavar="POOL", help="the pool that was selected from, for contact sheets of what was dropped; "
+        "'plan': as the plan names it")  # fmt: skip
     add("--draws", type=int, default=2000, help="draws of the bootstrap (default: 2000)")
     add("--level", type=float, default=0.95, help="share of the draws that an interval holds (default: 0.95)")
     add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
 
 
 def run(args: argparse.Namespace) -> None:
+    from meddel_hf.benchmark.material import Material
+    from meddel_hf.benchmark.places import PLAN
+    from meddel_hf.benchmark.plan import Plan
     from meddel_hf.pool import load_pool
     from meddel_hf.report.build import report
     from meddel_hf.report.findings import Draws
 
     out = args.out
-    pool = load_pool(args.pool) if args.pool else None
+    pool = None
+    if args.pool == "plan":
+        pool = Material.of(Plan.load(args.runs / PLAN)).pool
+    elif args.pool:
+        pool = load_pool(args.pool)
     command = shlex.join(["meddel", *sys.argv[1:]])
     written = report(args.runs, out, pool=pool, draws=Draws(args.draws, args.level, args.seed), command=command)
     print(written.headline)

@@ -36,6 +36,7 @@ from meddel_hf.report.tables import differences_table, kept_by, removed, scores_
 from meddel_hf.selection import Selection
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 NOT_RANKED = "Did not pass the gate: shown, not ranked."
@@ -43,7 +44,7 @@ NOT_RANKED = "Did not pass the gate: shown, not ranked."
 
 def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> Document:
     """figures: folder in which contact sheets are drawn, where there is a pool."""
-    places = origins(pool)
+    places = origins(pool if pool is not None else f.runs.pool)
     found = [
         answer(f),
         Section("scores", "Scores and NormDEL", tuple(_scores(f))),
@@ -59,13 +60,14 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
     return Document(_title(f), ", ".join(facts), sections, (*stored(f, places), flips(f)))
 
 
-def origins(pool: Dataset | None) -> dict[str, str]:
-    """id -> its centre, or its source where the pool tells no centre; empty without a pool that tells either."""
-    columns = [name for name in (schema.CENTER, schema.SOURCE) if pool is not None and name in pool.column_names]
-    if pool is None or not columns or schema.ID not in pool.column_names:
+def origins(pool: Dataset | pa.Table | None) -> dict[str, str]:
+    """id -> centre, or else source, of every row of the pool; empty where the pool does not tell."""
+    names = [] if pool is None else pool.column_names
+    columns = [name for name in (schema.CENTER, schema.SOURCE) if name in names]
+    if pool is None or not columns or schema.ID not in names:
         return {}
-    rows = zip(pool[schema.ID], *(pool[name] for name in columns), strict=True)
-    return {id: next((str(name) for name in names if name is not None), "unknown") for id, *names in rows}
+    rows = zip(*([str(value) if value else None for value in pool[name]] for name in (schema.ID, *columns)), strict=True)
+    return {str(id): next((name for name in found if name), "unknown") for id, *found in rows}
 
 
 def _title(f: Findings) -> str:

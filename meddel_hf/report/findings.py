@@ -13,6 +13,7 @@ from typing import Literal
 
 from normdel import normdel
 
+from meddel_hf.benchmark.gate import verdict
 from meddel_hf.bootstrap import Difference, Interval, compare, interval, simultaneous_level
 from meddel_hf.report.planned import FULL, UNTRAINED
 from meddel_hf.report.reading import Runs, Target, Verdict
@@ -224,11 +225,7 @@ def _verdicts(runs: Runs, draws: Draws) -> dict[str, Verdict]:
         if task in found or not seeds:
             continue
         both = [full[seed] for seed in seeds], [untrained[seed] for seed in seeds]
-        d = compare(*both, draws=draws.draws, level=draws.level, seed=draws.seed)
-        with_all, with_none = (sum(arm[seed].value() for seed in seeds) / len(seeds) for arm in (full, untrained))
-        passed = d.shown and d.value > 0
-        measure = full[seeds[0]].measure
-        found[task] = Verdict(passed, measure, with_all, with_none, d.value, d.low, d.high, recorded=False)
+        found[task] = replace(verdict(*both, draws=draws.draws, level=draws.level, seed=draws.seed), recorded=False)
     return found
 
 

@@ -143,6 +143,12 @@ class Runs:
     plan: str | None
     notes: tuple[str, ...] = field(default=())
 
+    @cached_property
+    def pool(self) -> pa.Table | None:
+        """What was selected from: id, source, center, label, group; None where the runs do not tell."""
+        path = self.folder / "pool.parquet"
+        return pq.read_table(path) if path.is_file() else None
+
     @property
     def arms(self) -> list[str]:
         """Labels of the selectors in the plan's order, or else in that of the alphabet; not `full` and `untrained`."""
