@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "pre-train an encoder on a pool, or on what a selection keeps of it"
     pretraining.add_arguments(command("pretrain", pretraining.run, text))
-    segmenting.add_arguments(command("segment", segmenting.run, "train a segmentation model on an encoder, and test it"))
+    segmenting.add_arguments(command("segment", segmenting.run, "train a segmentation model on an encoder, test it"))
     probing.add_arguments(command("probe", probing.run, "tell what frozen features are worth to a simple classifier"))
     text = "compare selectors: pre-train, test and weigh a whole matrix of runs"
     benchmarking.add_arguments(command("benchmark", benchmarking.run, text))

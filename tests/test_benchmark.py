@@ -340,4 +340,4 @@ def test_a_shard_is_i_of_n(text):
 def test_shards_part_the_cells():
     cells = [CellPlan(None, 1.0, seed) for seed in range(7)]
     parts = [Shard.parse(f"{index}/3").part(cells) for index in (1, 2, 3)]
-    assert sorted((cell.seed for part in parts for cell in part)) == list(range(7))
+    assert sorted(cell.seed for part in parts for cell in part) == list(range(7))

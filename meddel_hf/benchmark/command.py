@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
 
 
-_EXITS = (
-    f"Exit status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER} other shards have gate cells to finish."
-)
+_EXITS = f"Exit status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER} gate cells of other shards are missing."
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,9 +79,9 @@ def _told(plan: Plan, runs: Path, outcome: Outcome) -> int:
     print(f"\n{table(outcome.verdicts)}\n")
     if not outcome.passed:
         print(
-            "No task passed the gate: on none does pre-training on the full pool beat no pre-training with the interval "
-            "clear of zero. No selector was run, since nothing could tell them apart. Raise samples or seeds, or add a "
-            "more sensitive task."
+            "No task passed the gate: on none does pre-training on the full pool beat no pre-training, the interval "
+            "clear of zero. No selector was run, since nothing could tell them apart. Raise samples or seeds, or add "
+            "a more sensitive task."
         )
     print(f"{outcome.ran} cells run; read them with: meddel report {runs}")
     return 0 if outcome.passed else NOT_PASSED

@@ -1,4 +1,4 @@
-"""What a plan works on: the pool without what is tested, and for each task its frames that train and that are tested."""
+"""What a plan works on: the pool without what is tested, and for each task the frames that train and are tested."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _part(part: PoolPart, place: int) -> Dataset:
     texts = {name: [_text(value) for value in told.get(name, [None] * n)] for name in _TEXTS}
     texts[schema.SOURCE] = [value or source for value in texts[schema.SOURCE]]
     for name, values in {schema.ID: _ids(dataset), **texts}.items():
-        frames = frames.add_column(name, pa.array(values, pa.string()))  # type: ignore[arg-type]
+        frames = frames.add_column(name, pa.array(values, pa.string()))
     return _named(frames.select_columns(_COLUMNS), digest)
 
 
@@ -221,4 +221,3 @@ def _named(dataset: Dataset, fingerprint: str) -> Dataset:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
-

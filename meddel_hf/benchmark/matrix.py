@@ -22,7 +22,17 @@ from meddel_hf.benchmark.cell import CellRun
 from meddel_hf.benchmark.estimate import left
 from meddel_hf.benchmark.material import Material
 from meddel_hf.benchmark.places import (
-    CELL, EXCLUDED, PLAN, POOL, TASKS, CellPlan, Shard, arm_cells, gate_cells, is_finished, read_json,
+    CELL,
+    EXCLUDED,
+    PLAN,
+    POOL,
+    TASKS,
+    CellPlan,
+    Shard,
+    arm_cells,
+    gate_cells,
+    is_finished,
+    read_json,
 )  # fmt: skip
 from meddel_hf.benchmark.plan import Plan
 from meddel_hf.embed import embed

@@ -45,7 +45,7 @@ class RandomStratified:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (self.by,) if isinstance(self.by, str) else tuple(self.by)
+        return (self.by,) if isinstance(self.by, str) else tuple(self.by or ())
 
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """Draw from an `EmbeddingStore`, the path of one, or a plain (n, d) array.
