@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
 
 
-_EXITS = f"Exit status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER} gate cells of other shards are missing."
+_EXITS = f"Status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER} gate cells of other shards missing."
 
 
 def run(args: argparse.Namespace) -> int:

@@ -43,7 +43,8 @@ def samples_per_second(recipe: Recipe, device: str = "auto") -> float:
 
     place = computing_device(device, launched_processes(device))
     precision = resolve_precision(recipe.precision, place)
-    model = build(recipe, 0).to(place).train()
+    model: Any = build(recipe, 0)
+    model.to(place).train()
     suit(model, place, precision, recipe)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
     batch = recipe.batch_size // recipe.accumulation

@@ -40,13 +40,11 @@ def verdicts(plan: Plan, runs: Path) -> dict[str, Verdict]:
 
 def record(plan: Plan, runs: Path, found: Mapping[str, Verdict]) -> None:
     """Write gate.json, which `meddel report` reads."""
-    tasks = {}
-    for name, facts in found.items():
-        tasks[name] = {key: value for key, value in asdict(facts).items() if key != "recorded"}
-    passed = [name for name, facts in found.items() if facts.passed]
+    tasks = {name: {key: value for key, value in asdict(v).items() if key != "recorded"} for name, v in found.items()}
+    passed = [name for name, v in found.items() if v.passed]
     samples = read_json(gate_cells(plan)[0].folder(runs) / CELL).get("samples")
-    facts = {"tasks": tasks, "passed": passed, "seeds": list(plan.seeds), "samples": samples, "level": plan.gate_level}
-    write_json(runs / GATE, facts)
+    told = {"tasks": tasks, "passed": passed, "seeds": list(plan.seeds), "samples": samples, "level": plan.gate_level}
+    write_json(runs / GATE, told)
 
 
 def table(found: Mapping[str, Verdict]) -> str:

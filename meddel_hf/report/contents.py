@@ -66,10 +66,8 @@ def origins(pool: Dataset | pa.Table | None) -> dict[str, str]:
     columns = [name for name in (schema.CENTER, schema.SOURCE) if name in names]
     if pool is None or not columns or schema.ID not in names:
         return {}
-    rows = zip(
-        *([str(value) if value else None for value in pool[name]] for name in (schema.ID, *columns)), strict=True
-    )
-    return {str(id): next((name for name in found if name), "unknown") for id, *found in rows}
+    rows = zip(*([str(value or "") for value in pool[name]] for name in (schema.ID, *columns)), strict=True)
+    return {id: next(filter(None, found), "unknown") for id, *found in rows}
 
 
 def _title(f: Findings) -> str:
