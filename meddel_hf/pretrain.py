@@ -111,6 +111,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, type=Path, help="folder to write; an interrupted one is resumed")
     add("--selection", type=Path, help="folder of a selection of this pool")
     add("--exclude", type=Path, metavar="FILE", help="file of ids to leave out, one a line")
+    add("--keep-leaks", action="store_true", help="train on frames that a built data set lists as standing in another "
+        "source too (default: they are left out)")  # fmt: skip
     add("--frames", type=Path, metavar="DIR", help="decode the pool into this folder once, for all runs that name it")
     _add_recipe(parser)
     add("--seed", type=int, default=0, metavar="N", help="initial weights, order, crops, masks (default: 0)")
@@ -141,12 +143,15 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what `add_arguments` asked for. Returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
+    from meddel_hf.leaked import leaks
     from meddel_hf.pool import load_pool
     from meddel_hf.processes import leave
 
     try:
         recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
-        exclude = args.exclude.read_text(encoding="utf-8").splitlines() if args.exclude else ()
+        exclude = args.exclude.read_text(encoding="utf-8").splitlines() if args.exclude else []
+        if not args.keep_leaks:
+            exclude += [id for id, _ in leaks(args.pool)]
         pretrain(
             load_pool(args.pool, include=args.include), args.out, recipe=recipe, selection=args.selection,
             exclude=exclude, frames=args.frames, seed=args.seed, device=args.device, num_workers=args.num_workers,

@@ -13,7 +13,7 @@ LAYERS = [
     "errors schema files",
     "images store modeling processes pool batches sheets scores bootstrap "
     "neighbors pairs density rules decide graph clustering subset selection sweep cards "
-    "recipe frames views objectives checkpoints trainer choice pretrained pretrain_run "
+    "leaked recipe frames views objectives checkpoints trainer choice pretrained pretrain_run "
     "labels splits classifiers labelled overlays "
     "segmentation_recipe segmentation_model segmentation_training segmentation_scoring",
     "embed datadel pretrain segment probe",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
@@ -510,3 +511,14 @@ def test_on_a_gpu(tmp_path):
     cpu = pretrain(frames(), tmp_path / "cpu", recipe=TINY, device="cpu", progress=False)
     assert gpu.summary.device == "cuda"
     np.testing.assert_allclose(gpu.log["loss"].to_pylist(), cpu.log["loss"].to_pylist(), rtol=1e-3)
+
+
+def test_frames_that_leaked_are_left_out_unless_told_otherwise(tmp_path):
+    pool = folder_of_images(tmp_path / "pool")
+    leaks = {"id": ["000", "001", "elsewhere"], "in_id": ["test/a", None, "test/b"]}
+    pq.write_table(pa.table(leaks, pa.schema({"id": pa.string(), "in_id": pa.string()})), pool / "leaks.parquet")
+    for more, excluded in (((), 1), (("--keep-leaks",), 0)):
+        out = tmp_path / f"out{excluded}"
+        done = run([*ALONE, *command(pool, out, "--samples", "8", *more)])
+        assert done.returncode == 0, done.stderr
+        assert PreTraining.load(out).summary.excluded == excluded

@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from datasets import Dataset, DatasetInfo, concatenate_datasets
 
 from meddel_hf import schema
 from meddel_hf.benchmark.plan import Plan, PoolPart, ProbeTask, SegmentationTask
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.labels import Labelled, Parts
+from meddel_hf.leaked import leaks
 from meddel_hf.pool import Pool, load_pool
 from meddel_hf.splits import split
 
-_LEAKS = "leaks.parquet"  # beside a built data set: frames that stand in more than one source
 _TEXTS = (schema.SOURCE, schema.CENTER, schema.LABEL, schema.GROUP)
 _COLUMNS = [schema.ID, schema.IMAGE, *_TEXTS]
 
@@ -197,15 +195,12 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
 
 
 def _leaks(plan: Plan) -> Iterator[tuple[str, str]]:
-    """(id, id of the same frame in another source) from the lists that `meddel build` leaves beside its data sets."""
+    """(id, id of the same frame in another source) from all folders that the plan names."""
     specs = [part.pool for part in plan.pool]
     for task in plan.tasks:
         specs += [task.labels] if isinstance(task, ProbeTask) else [task.train, *task.test.values()]
-    for folder in dict.fromkeys(Path(spec.partition(":")[0]) for spec in specs):
-        if (folder / _LEAKS).is_file():
-            table = pq.read_table(folder / _LEAKS, columns=[schema.ID, "in_id"])
-            table = table.filter(pc.is_valid(table["in_id"]))
-            yield from zip(table[schema.ID].to_pylist(), table["in_id"].to_pylist(), strict=True)
+    for folder in dict.fromkeys(spec.partition(":")[0] for spec in specs):
+        yield from leaks(folder)
 
 
 def _ids(dataset: Dataset) -> list[str]:

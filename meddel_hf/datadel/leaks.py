@@ -19,8 +19,8 @@ from meddel_hf.datadel.baking import HASH_BYTES
 from meddel_hf.datadel.registry import SOURCES
 from meddel_hf.datadel.units import Record, hashes_path
 from meddel_hf.files import whole_file
+from meddel_hf.leaked import FILE
 
-FILE = "leaks.parquet"
 # Bits of 256. Measured on real frames: copies (PNG, JPEG of quality 50, half size, 352 x 352, 256 pixels) of 100
 # Kvasir-SEG frames differ from them in 10 at most; frames of different sources here, 8 million pairs, in 34 at least.
 MAX_DISTANCE = 20

@@ -1,0 +1,18 @@
+"""Frames that are known to stand in another source too: the list that `meddel build` leaves beside its data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+FILE = "leaks.parquet"
+
+
+def leaks(spec: str) -> Iterator[tuple[str, str]]:
+    """(id, id of the same frame in another source) of the folder that a POOL names; none where it has no such list."""
+    path = Path(spec.partition(":")[0]) / FILE
+    if path.is_file():
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path, columns=["id", "in_id"]).drop_null()
+        yield from zip(table["id"].to_pylist(), table["in_id"].to_pylist(), strict=True)
