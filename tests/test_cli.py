@@ -45,7 +45,24 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "build", "embed", "select", "sweep", "why", "filter", "push", "normdel", "install-metric"]
+    "command",
+    [
+        "demo",
+        "build",
+        "embed",
+        "select",
+        "sweep",
+        "why",
+        "filter",
+        "pretrain",
+        "segment",
+        "probe",
+        "benchmark",
+        "report",
+        "push",
+        "normdel",
+        "install-metric",
+    ],  # fmt: skip
 )
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:

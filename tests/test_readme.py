@@ -52,10 +52,13 @@ def test_commands_then_python(hub: HubSession, folder: Path):
         "meddel": [sys.executable, "-m", "meddel_hf"],
         "accelerate": [sys.executable, "-m", "accelerate.commands.accelerate_cli"],
     }
+    (plan,) = blocks("yaml")
+    (folder / "plan.yaml").write_text(plan, encoding="utf-8")
     for command in commands:
         program, *arguments = shlex.split(command)
         hub.call([*programs[program], *arguments], folder)
-    made = ["RAW", "datadel", "datadel-embeddings", "embeddings", "embeddings2", "frames", "selection", "subset"]
+    made = ["RAW", "datadel", "datadel-embeddings", "embeddings", "embeddings2", "frames", "half", "kvasir", "mae",
+            "plan.yaml", "selection", "subset"]  # fmt: skip
     assert sorted(path.name for path in folder.iterdir()) == made
     for file in (folder / "embeddings").iterdir():
         assert file.read_bytes() == (folder / "embeddings2" / file.name).read_bytes()
