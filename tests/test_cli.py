@@ -13,6 +13,9 @@ from PIL import Image
 
 from meddel_hf.cli import main
 
+COMMANDS = (
+    "demo build embed select sweep why filter pretrain segment probe benchmark report push normdel install-metric"
+)
 ASSETS = Path(__file__).parents[1] / "meddel_hf" / "assets"
 
 
@@ -44,26 +47,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
     assert not loaded & {"torch", "numpy", "datasets", "transformers", "pyarrow", "matplotlib", "PIL"}
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "demo",
-        "build",
-        "embed",
-        "select",
-        "sweep",
-        "why",
-        "filter",
-        "pretrain",
-        "segment",
-        "probe",
-        "benchmark",
-        "report",
-        "push",
-        "normdel",
-        "install-metric",
-    ],  # fmt: skip
-)
+@pytest.mark.parametrize("command", COMMANDS.split())
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

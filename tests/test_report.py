@@ -367,6 +367,14 @@ def test_one_seed_is_said_to_cover_frames_only(tmp_path):
     assert "One seed only: the intervals cover which frames were tested" in done.text
 
 
+def test_comparisons_of_one_seed_are_told_in_a_matrix_of_more(tmp_path):
+    runs = make_runs(tmp_path / "runs", replace(SMALL, snapshots=0))
+    for cell in runs.glob("cells/better/*/seed*"):
+        if cell.name != "seed0":
+            shutil.rmtree(cell)
+    assert "comparisons rest on one seed so far: their intervals cover which frames" in said(runs).text
+
+
 def test_without_random_arms_are_compared_with_the_full_pool_only(tmp_path):
     done = said(make_runs(tmp_path / "runs", replace(SMALL, arms={"better": "meddel"}, snapshots=0)))
     assert {row["against"] for row in done.table("differences")} == {"full", "untrained"}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from accelerate import PartialState
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from meddel_hf import schema
 from meddel_hf.benchmark import gate
@@ -38,7 +39,9 @@ from meddel_hf.benchmark.plan import Plan
 from meddel_hf.embed import embed
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.files import whole_file
-from meddel_hf.processes import agreed, launched_processes
+from meddel_hf.frames import decode_once
+from meddel_hf.pool import Pool
+from meddel_hf.processes import agreed, decoding_workers, launched_processes
 from meddel_hf.report.reading import Verdict
 from meddel_hf.scores import Scores
 from meddel_hf.store import EmbeddingStore
@@ -134,6 +137,17 @@ class _Matrix:
             )  # fmt: skip
         return store
 
+    @cached_property
+    def decoded(self) -> Path:
+        """Folder of the pool's decoded frames: once for all cells and shards."""
+        pool, side = Pool.of(self.material.pool), self.plan.pretraining.image_size
+        with self._alone("frames"):
+            if self.processes.is_main_process:
+                with tqdm(total=len(self.material.pool), desc="decoding", unit=" frames", disable=None) as bar:
+                    workers = decoding_workers("auto", self.processes)
+                    decode_once(pool, self.frames, side, workers=workers, progress=bar)
+        return self.frames
+
     def prepare(self) -> None:
         """Check the data and the folder before any work, and write down what is run on what."""
         _check_selectors(self.plan)
@@ -166,7 +180,7 @@ class _Matrix:
                 began = time.monotonic()
                 store = self.store if cell.arm else None
                 folder = cell.folder(self.runs)
-                CellRun(cell, folder, self.material, store, self.frames, self.processes, self.device).run()
+                CellRun(cell, folder, self.material, store, self.decoded, self.processes, self.device).run()
                 ran += 1
                 if self.processes.is_main_process:
                     rest = left(self.runs, len(todo) - ran - len(locked))

@@ -94,9 +94,11 @@ def _cautions(f: Findings) -> list[Paragraph]:
             "No arm's selector is random: without one, a score that equals the full pool's may only mean that less "
             "data, however chosen, is enough."
         )
-    if len(runs.seeds) == 1:
+    alone = sum(len(c.seeds) == 1 for c in f.contrasts if f.passed(c.target))
+    if len(runs.seeds) == 1 or alone:
+        which = "One seed only: the" if len(runs.seeds) == 1 else f"{alone} comparisons rest on one seed so far: their"
         found.append(
-            "One seed only: the intervals cover which frames were tested, not the luck of training. "
+            f"{which} intervals cover which frames were tested, not the luck of training. "
             "Differences of this size may be another seed's opposite."
         )
     if any("too few groups" in note for level in f.levels for note in level.score.notes):
