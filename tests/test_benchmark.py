@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -155,6 +156,23 @@ def test_the_report_reads_what_the_matrix_wrote(matrix, tmp_path):
     assert written.findings.runs.missing == []
     assert written.findings.runs.rival == "chance"
     assert written.findings.verdicts["light"].recorded
+
+
+def test_the_evidence_in_one_file_gives_the_same_report(matrix, tmp_path, capsys):
+    file = tmp_path / "evidence.tar.xz"
+    assert main(["benchmark", "pack", str(matrix), "--out", str(file)]) == 0
+    assert f"{file.stat().st_size:,} bytes" in capsys.readouterr().out
+    with tarfile.open(file) as archive:
+        assert not [name for name in archive.getnames() if name.endswith((".safetensors", ".npy", ".png"))]
+        archive.extractall(tmp_path, filter="data")
+    whole, packed = (report(runs, tmp_path / f"report{n}") for n, runs in enumerate((matrix, tmp_path / "evidence")))
+    assert packed.findings.levels == whole.findings.levels
+    for table in sorted(whole.page.parent.glob("tables/*.csv")):
+        assert (packed.page.parent / "tables" / table.name).read_bytes() == table.read_bytes()
+    again = tmp_path / "again" / "evidence.tar.xz"
+    assert main(["benchmark", "pack", str(matrix), "--out", str(again)]) == 0
+    assert again.read_bytes() == file.read_bytes()
+    assert main(["benchmark", "pack", str(matrix), "--out", str(tmp_path / "x.zip")]) == 2
 
 
 def test_shards_together_make_the_same_matrix(matrix, data, tmp_path):

@@ -1,4 +1,4 @@
-"""`meddel benchmark run`: the arguments, and what is printed. Imports nothing heavy before it runs."""
+"""`meddel benchmark run` and `pack`: the arguments, and what is printed. Imports nothing heavy before it runs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     text = "run what is missing of a plan: the gate first, then selectors x retentions x seeds"
     sub = verbs.add_parser("run", help=text, description=text[0].upper() + text[1:] + ".", epilog=_EXITS)
+    sub.set_defaults(benchmark=_run)
     add = sub.add_argument
     add("plan", metavar="PLAN", type=Path, help="YAML file; docs/benchmark.md says what stands in it")
     add("--out", type=Path, metavar="RUNS", help="folder to write; an interrupted one goes on (default: runs/PLAN)")
@@ -31,12 +32,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--frames", type=Path, metavar="DIR", help="folder of decoded frames, shared by cells (default: in RUNS)")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
 
+    text = "put a matrix's evidence into one file: plan, gate, selections and the score of every frame"
+    sub = verbs.add_parser("pack", help=text, description=text[0].upper() + text[1:] + ".")
+    sub.set_defaults(benchmark=_pack)
+    sub.add_argument("runs", metavar="RUNS", type=Path, help="folder that `meddel benchmark run` wrote")
+    sub.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a .tar.xz; meddel report reads it unpacked"
+    )
+
 
 _EXITS = f"Status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER} gate cells of other shards missing."
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what `add_arguments` asked for. Returns the exit status."""
+    return args.benchmark(args)
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from meddel_hf.benchmark.pack import pack
+
+    print(f"wrote {args.out}, {pack(args.runs, args.out):,} bytes")
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
     from meddel_hf.benchmark.matrix import run as run_matrix
     from meddel_hf.benchmark.places import Shard
     from meddel_hf.benchmark.plan import Plan
