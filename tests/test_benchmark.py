@@ -156,6 +156,8 @@ def test_the_report_reads_what_the_matrix_wrote(matrix, tmp_path):
     assert written.findings.runs.missing == []
     assert written.findings.runs.rival == "chance"
     assert written.findings.verdicts["light"].recorded
+    lines = (tmp_path / "report" / "tables" / "origins.csv").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines[1:] if ",frames,30," not in line] == []  # where no centre is told, the source
 
 
 def test_the_evidence_in_one_file_gives_the_same_report(matrix, tmp_path, capsys):

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from meddel_hf import schema
 from meddel_hf.pictures import draw_duplicates
 from meddel_hf.report.answer import answer
@@ -36,7 +38,6 @@ from meddel_hf.report.tables import differences_table, kept_by, removed, scores_
 from meddel_hf.selection import Selection
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 NOT_RANKED = "Did not pass the gate: shown, not ranked."
@@ -66,8 +67,9 @@ def origins(pool: Dataset | pa.Table | None) -> dict[str, str]:
     columns = [name for name in (schema.CENTER, schema.SOURCE) if name in names]
     if pool is None or not columns or schema.ID not in names:
         return {}
-    rows = zip(*([str(value or "") for value in pool[name]] for name in (schema.ID, *columns)), strict=True)
-    return {id: next(filter(None, found), "unknown") for id, *found in rows}
+    table = pool if isinstance(pool, pa.Table) else pool.with_format("arrow").select_columns([schema.ID, *columns])[:]
+    rows = zip(*(table[name].to_pylist() for name in (schema.ID, *columns)), strict=True)
+    return {str(id): next((str(name) for name in found if name), "unknown") for id, *found in rows}
 
 
 def _title(f: Findings) -> str:
