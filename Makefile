@@ -9,7 +9,7 @@ demo: $(VENV)/.demo
 	$(BIN)/meddel demo
 
 test: $(VENV)/.test lint
-	$(BIN)/python -m pytest -m "not slow and not gpu and not real"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu and not real" -n 2 --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
