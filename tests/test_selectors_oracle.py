@@ -18,11 +18,11 @@ from meddel_hf.selectors.quotas import quotas
 
 
 def farthest_first(cosine: np.ndarray, first: int, count: int) -> list[int]:
-    centres = [first]
+    centres, nearest = [first], cosine[first].copy()
     while len(centres) < count:
-        nearest = cosine[:, centres].max(axis=1)
         nearest[centres] = np.inf
         centres.append(int(nearest.argmin()))  # argmin: the first of equals
+        nearest = np.maximum(nearest, cosine[centres[-1]])
     return centres
 
 
