@@ -50,10 +50,10 @@ def make(name: str, retention: float, **options):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("n", [1, 3, 100, 400])
+@pytest.mark.parametrize("n", [1, 3, 250])
 def test_a_retention_is_met_exactly(name, n):
     x = oracle.clumps(n, 8, seed=n)
-    for retention in (0.004, 0.01, 0.02, 0.125, 1 / 3, 0.5, 0.995, 1.0):
+    for retention in (0.004, 0.02, 1 / 3, 0.5, 0.995, 1.0):
         if round(retention * n) == 0:
             with pytest.raises(InvalidArgument, match="is no row at all"):
                 make(name, retention).select(x, pool=pool(n))

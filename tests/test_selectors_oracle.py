@@ -35,7 +35,7 @@ def check_traversal(selection, cosine: np.ndarray, count: int, first: int) -> No
     np.testing.assert_array_equal(selection.table["distance"].to_numpy(), oracle.distances(best).astype(np.float32))
 
 
-@pytest.mark.parametrize("together", [1, 3, 16, 2048])
+@pytest.mark.parametrize("together", [1, 7, 2048])
 @pytest.mark.parametrize("name", oracle.INPUTS)
 def test_k_centre_is_the_farthest_first_traversal(name, together, monkeypatch):
     monkeypatch.setattr(kcentre, "_CANDIDATES", together)
@@ -73,9 +73,9 @@ def test_k_centre_draws_any_row_first():
 
 
 def test_k_centre_of_many_copies_takes_seconds():
-    x = np.repeat(oracle.noise(40, 64), 500, axis=0)  # after 40 centres nobody is farther than anybody
-    kept = KCentre(0.01, first="medoid").select(x).kept
-    assert {int(id) // 500 for id in kept} == set(range(40))
+    x = np.repeat(oracle.noise(40, 16), 250, axis=0)  # after 40 centres nobody is farther than anybody
+    kept = KCentre(0.02, first="medoid").select(x).kept
+    assert {int(id) // 250 for id in kept} == set(range(40))
     assert len(kept) == 200
 
 
