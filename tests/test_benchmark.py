@@ -227,6 +227,20 @@ def test_a_gate_that_fails_stops_before_any_selector(data, tmp_path, capsys):
     assert json.loads((runs / "gate.json").read_text(encoding="utf-8"))["passed"] == []
 
 
+def test_shards_that_begin_at_once_do_not_take_each_other_for_strangers(data, tmp_path):
+    plan = written(tmp_path / "plan.yaml", plan_of(data, arms=[], seeds=1))
+    command = [*ALONE, str(plan), "--out", str(tmp_path / "runs"), "--quiet"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    shards = [subprocess.Popen([*command, "--shard", f"{index}/2"], env=env, **pipes) for index in (1, 2)]
+    ends = [shard.communicate()[1] for shard in shards]
+    assert {shard.returncode for shard in shards} <= {0, 3, 75}, ends
+    assert run(Plan.load(plan), tmp_path / "runs").ran == 0
+    (tmp_path / "begun").mkdir()
+    shutil.copy(tmp_path / "runs" / "pool.parquet", tmp_path / "begun")  # killed before the manifest was written
+    assert run(Plan.load(plan), tmp_path / "begun", shard=Shard(2, 2)).ran == 1
+
+
 def test_another_shards_gate_cells_are_waited_for(data, tmp_path, capsys):
     path = written(tmp_path / "plan.yaml", plan_of(data, arms=[], seeds=1))
     out = ["--out", str(tmp_path / "runs")]

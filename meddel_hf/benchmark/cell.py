@@ -33,7 +33,7 @@ class CellRun:
     """A cell in its folder.
 
     store:  embeddings of the pool; None where the cell selects nothing.
-    frames: folder of decoded frames that all cells share.
+    frames: folder of decoded frames that all cells share. progress: show how far pre-training is.
     """
 
     cell: CellPlan
@@ -43,6 +43,7 @@ class CellRun:
     frames: Path
     processes: PartialState
     device: str = "auto"
+    progress: bool = False
 
     def run(self) -> None:
         """Do what is left of the cell. Errors say which cell they are of."""
@@ -81,7 +82,7 @@ class CellRun:
             recipe = recipe.but(samples=0, snapshots=0)
         return pretrain(
             self.material.pool, self.folder / PRETRAINING, recipe=recipe, selection=selection, frames=self.frames,
-            seed=self.cell.seed, device=self.device, progress=False,
+            seed=self.cell.seed, device=self.device, progress=self.progress,
         )  # fmt: skip
 
     def _test(self, trained: PreTraining) -> None:

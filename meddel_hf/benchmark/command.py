@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shard", default="1/1", metavar="I/N", help="run the I-th of N parts of the cells, for a job array")
     add("--frames", type=Path, metavar="DIR", help="folder of decoded frames, shared by cells (default: in RUNS)")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add("--quiet", action="store_true", help="no progress bars; a line for each cell stays")
 
     text = "put a matrix's evidence into one file: plan, gate, selections and the score of every frame"
     sub = verbs.add_parser("pack", help=text, description=text[0].upper() + text[1:] + ".")
@@ -71,7 +72,7 @@ def _run(args: argparse.Namespace) -> int:
             return 0
         outcome = run_matrix(
             plan, runs, shard=shard, gate_only=args.gate_only, frames=args.frames, device=args.device,
-            say=lambda line: print(line, flush=True),
+            say=lambda line: print(line, flush=True), progress=not args.quiet,
         )  # fmt: skip
         return _told(plan, runs, outcome) if main else 0
     except MedDELError as error:

@@ -78,17 +78,19 @@ def run(
     frames: str | Path | None = None,
     device: str = "auto",
     say: Say | None = None,
+    progress: bool = False,
 ) -> Outcome:
     """Run what is missing of a plan in the folder `runs`.
 
     shard:  only this part of the cells; other parts may be run elsewhere at the same time, in the same folder.
     frames: folder of decoded frames, shared by all cells; None: inside `runs`.
-    say:    takes a line for each finished cell.
+    say:    takes a line for each finished cell. progress: show how far each pre-training is, on stderr.
 
     A plan may grow between two calls (arms, retentions, seeds, tasks); finished cells stay. Raises Mismatch where it
     changed otherwise, and whatever a step raises, with the cell's name in front.
     """
-    matrix = _Matrix(plan, Path(runs), shard, Path(frames or Path(runs) / FRAMES), device, say or (lambda line: None))
+    runs = Path(runs)
+    matrix = _Matrix(plan, runs, shard, Path(frames or runs / FRAMES), device, say or (lambda line: None), progress)
     matrix.prepare()
     first = matrix.run(gate_cells(plan))
     waiting = tuple(cell for cell in gate_cells(plan) if not is_finished(cell, matrix.runs, plan))
@@ -115,6 +117,7 @@ class _Matrix:
     frames: Path
     device: str
     say: Say
+    progress: bool
 
     @cached_property
     def processes(self) -> PartialState:
@@ -143,7 +146,9 @@ class _Matrix:
         pool, side = Pool.of(self.material.pool), self.plan.pretraining.image_size
         with self._alone("frames"):
             if self.processes.is_main_process:
-                with tqdm(total=len(self.material.pool), desc="decoding", unit=" frames", disable=None) as bar:
+                with tqdm(
+                    total=len(self.material.pool), desc="decoding", unit=" frames", disable=not self.progress
+                ) as bar:
                     workers = decoding_workers("auto", self.processes)
                     decode_once(pool, self.frames, side, workers=workers, progress=bar)
         return self.frames
@@ -152,7 +157,7 @@ class _Matrix:
         """Check the data and the folder before any work, and write down what is run on what."""
         _check_selectors(self.plan)
         wanted = self._manifest()
-        if self.runs.is_dir() and any(self.runs.iterdir()) and not (self.runs / schema.MANIFEST).is_file():
+        if self._holds_something_else() and not (self.runs / schema.MANIFEST).is_file():
             raise InvalidArgument(f"{self.runs} is not empty and holds no benchmark: choose another folder")
         if not self.processes.is_main_process:
             return  # the others wait in `run`, before they look at the cells
@@ -167,6 +172,11 @@ class _Matrix:
                 aside.write_text(self.plan.yaml(), encoding="utf-8")
             wanted.write(self.runs)
 
+    def _holds_something_else(self) -> bool:
+        """More than what stands there before the manifest does; another shard may be writing it just now."""
+        names = [path.name for path in self.runs.iterdir()] if self.runs.is_dir() else []
+        return any(name not in (PLAN, POOL, EXCLUDED) and not name.startswith(".") for name in names)
+
     def run(self, cells: Sequence[CellPlan]) -> _Done:
         """Run this shard's cells that are not finished and that no other process is running."""
         todo = [cell for cell in self.shard.part(list(cells)) if not is_finished(cell, self.runs, self.plan)]
@@ -180,7 +190,9 @@ class _Matrix:
                 began = time.monotonic()
                 store = self.store if cell.arm else None
                 folder = cell.folder(self.runs)
-                CellRun(cell, folder, self.material, store, self.decoded, self.processes, self.device).run()
+                CellRun(
+                    cell, folder, self.material, store, self.decoded, self.processes, self.device, self.progress
+                ).run()
                 ran += 1
                 if self.processes.is_main_process:
                     rest = left(self.runs, len(todo) - ran - len(locked))
