@@ -136,7 +136,7 @@ class _Matrix:
         with self._alone("embeddings"):
             store = embed(
                 self.material.pool, self.plan.embedding.encoder, self.runs / EMBEDDINGS,
-                pooling=self.plan.embedding.pooling, device=self.device, progress=False,
+                pooling=self.plan.embedding.pooling, device=self.device, progress=self.progress,
             )  # fmt: skip
         return store
 
