@@ -178,6 +178,14 @@ class Decoded:
     masks: np.ndarray
 
 
+def with_masks(dataset: Dataset) -> Dataset:
+    """Only the rows that have a mask; all of them where there is no such column, so that its absence is told."""
+    if schema.MASK not in dataset.column_names:
+        return dataset
+    masks = dataset.with_format("arrow").select_columns([schema.MASK])[:][schema.MASK]
+    return dataset.select([row for row, mask in enumerate(masks) if mask.is_valid])
+
+
 def check_apart(train: LabelledFrames, tests: Sequence[LabelledFrames]) -> None:
     """Raises InvalidDataset where a frame, or a group of frames, stands both in training and in a test set."""
     ids, origins = set(train.ids), set(train.origins)

@@ -160,6 +160,14 @@ class Vectors:
         return above
 
 
+def cosine_to_mean(vectors: Vectors, rows: Rows) -> NDArray[np.float32]:
+    """(len(rows),): cosine of each row to the mean direction of all; 0 where the rows cancel out and have none."""
+    middle = mean_direction_sum(vectors.base, vectors.norms)
+    if np.linalg.norm(middle) < 1e-6:
+        return np.zeros(len(rows), np.float32)
+    return nearest(vectors, rows, Vectors.prepare(middle[None]), np.zeros(1, np.int64))[1]
+
+
 def nearest(
     queries: Vectors, rows: Rows, reference: Vectors, cols: Rows, floor: NDArray[np.float32] | None = None
 ) -> tuple[Rows, NDArray[np.float32]]:

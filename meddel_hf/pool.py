@@ -106,6 +106,11 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
     return _hub_or_folder(path, config, split or "train", streaming)
 
 
+def name_of(spec: str) -> str:
+    """What a pool is called for short: "kvasir_seg" of "datadel:kvasir_seg@train"."""
+    return spec.rstrip("/").rpartition("/")[2].rpartition(":")[2].partition("@")[0]
+
+
 def _parse(spec: str) -> tuple[str, str | None, str | None]:
     """Read "path:config@split" as (path, config or None, split or None)."""
     rest, split = _cut(spec, "@")

@@ -253,6 +253,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _parts(labelled: Labelled, args: argparse.Namespace) -> Parts:
+    from meddel_hf.splits import OFFICIAL
+
     if args.test_match:
         named = [_name_and_pattern(text) for text in args.test_match]
         if len(dict(named)) < len(named):
@@ -260,7 +262,7 @@ def _parts(labelled: Labelled, args: argparse.Namespace) -> Parts:
         return labelled.matched(args.train_match, dict(named))
     if args.train_match:
         raise InvalidArgument("--train-match alone says nothing of the test: add --test-match PATTERN")
-    return labelled.split(official={"auto": None, "official": True, "seeded": False}[args.split], seed=args.seed)
+    return labelled.split(official=OFFICIAL[args.split], seed=args.seed)
 
 
 def _name_and_pattern(text: str) -> tuple[str, str]:

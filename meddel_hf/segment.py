@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import InvalidArgument, MedDELError, Mismatch
-from meddel_hf.schema import MANIFEST, MASK, Manifest, fingerprint
+from meddel_hf.schema import MANIFEST, Manifest, fingerprint
 from meddel_hf.segmentation_recipe import SegmentationRecipe
 
 if TYPE_CHECKING:
@@ -303,34 +303,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _data(args: argparse.Namespace) -> tuple[Dataset, dict[str, Dataset]]:
     """The training set, and the test sets by name: what is held out of it, and further ones."""
-    from meddel_hf.pool import load_pool
-    from meddel_hf.splits import split
+    from meddel_hf.labelled import with_masks
+    from meddel_hf.pool import load_pool, name_of
+    from meddel_hf.splits import OFFICIAL, split
 
     def load(spec: str) -> Any:
-        dataset = load_pool(spec)
-        if args.masked_only and MASK in (dataset.column_names or ()):
-            masks = dataset.with_format("arrow").select_columns([MASK])
-            present = [row for row, mask in enumerate(masks[:][MASK]) if mask.is_valid]
-            dataset = dataset.select(present)
-        return dataset
+        dataset: Any = load_pool(spec)
+        return with_masks(dataset) if args.masked_only else dataset
 
     train, test = load(args.data), {}
     if args.test_share or args.split == "official":
-        official = {"auto": None, "official": True, "seeded": False}[args.split]
-        train, test[_name(args.data)] = split(train, test_share=args.test_share, official=official, seed=args.seed).of(
-            train
-        )
+        found = split(train, test_share=args.test_share, official=OFFICIAL[args.split], seed=args.seed)
+        train, test[name_of(args.data)] = found.of(train)
     for spec in args.test:
-        name = _name(spec) if _name(spec) not in test else spec
+        name = name_of(spec) if name_of(spec) not in test else spec
         if name in test:
             raise InvalidArgument(f"--test names {spec} twice")
         test[name] = load(spec)
     return train, test
-
-
-def _name(spec: str) -> str:
-    """What a test set is called: "kvasir_seg" of "datadel:kvasir_seg@train"."""
-    return spec.rstrip("/").rpartition("/")[2].rpartition(":")[2].partition("@")[0]
 
 
 def main() -> int:

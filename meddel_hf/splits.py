@@ -15,6 +15,7 @@ from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.schema import GROUP, ID, OFFICIAL_SPLIT
 
 TEST_SHARE = 0.2
+OFFICIAL = {"auto": None, "official": True, "seeded": False}  # as typed -> the argument `official` of a split
 _TRAINING = {"train", "training", "development", "dev", "fold 0", "split 0"}
 _TEST = {"test", "testing", "fold 1", "split 1"}
 _VALIDATION = {"val", "valid", "validate", "validation"}

@@ -20,7 +20,7 @@ from meddel_hf.pretrained import PreTraining
 from meddel_hf.probe import probe
 from meddel_hf.schema import MANIFEST, fingerprint
 from meddel_hf.scores import FILE
-from meddel_hf.segment import segment
+from meddel_hf.segment import MODEL, segment
 from meddel_hf.selection import Selection
 from meddel_hf.selectors.registry import make
 from meddel_hf.store import EmbeddingStore
@@ -110,7 +110,7 @@ class CellRun:
                 progress=False,
             )  # fmt: skip
         if self._main:
-            shutil.rmtree(out / "model", ignore_errors=True)  # the encoder again, with a head that trains in seconds
+            shutil.rmtree(out / MODEL, ignore_errors=True)  # the encoder again, with a head that trains in seconds
 
     def _probe(self, data: ProbeData, encoder: Path, out: Path, suffix: str) -> None:
         if (out / MANIFEST).is_file():

@@ -12,6 +12,7 @@ from meddel_hf.errors import MedDELError
 
 if TYPE_CHECKING:
     from meddel_hf.benchmark.matrix import Outcome
+    from meddel_hf.benchmark.places import Shard
     from meddel_hf.benchmark.plan import Plan
 
 NOT_PASSED, LATER = 3, 75  # exit statuses; 75 is sysexits' EX_TEMPFAIL: try again later
@@ -68,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
         plan, shard = Plan.load(args.plan), Shard.parse(args.shard)
         runs = args.out or Path("runs") / args.plan.stem
         if args.dry_run:
-            _dry_run(plan, runs, args)
+            _dry_run(plan, runs, shard, args)
             return 0
         outcome = run_matrix(
             plan, runs, shard=shard, gate_only=args.gate_only, frames=args.frames, device=args.device,
@@ -108,18 +109,18 @@ def _told(plan: Plan, runs: Path, outcome: Outcome) -> int:
     return 0 if outcome.passed else NOT_PASSED
 
 
-def _dry_run(plan: Plan, runs: Path, args: argparse.Namespace) -> None:
+def _dry_run(plan: Plan, runs: Path, shard: Shard, args: argparse.Namespace) -> None:
     from meddel_hf.benchmark.estimate import in_words, measured, samples_per_second
     from meddel_hf.benchmark.material import Material
-    from meddel_hf.benchmark.places import Shard, arm_cells, gate_cells, is_finished
+    from meddel_hf.benchmark.places import arm_cells, gate_cells, is_finished
 
     material = Material.of(plan)
     n, gone = len(material.pool), len(material.excluded)
     print(f"pool: {n:,} frames, {gone:,} left out since they are tested downstream or excluded")
-    part, cells = Shard.parse(args.shard), [] if args.gate_only else arm_cells(plan)
+    cells = [] if args.gate_only else arm_cells(plan)
     todo = 0
     for title, group in (("gate", gate_cells(plan)), ("matrix", cells)):
-        for cell in part.part(group):
+        for cell in shard.part(group):
             folder = cell.folder(runs)
             finished = is_finished(cell, runs, plan)
             state = "finished" if finished else "begun" if folder.is_dir() else "to run"

@@ -16,10 +16,11 @@ from datasets import Dataset, DatasetInfo, concatenate_datasets
 from meddel_hf import schema
 from meddel_hf.benchmark.plan import Plan, PoolPart, ProbeTask, SegmentationTask
 from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.labelled import with_masks
 from meddel_hf.labels import Labelled, Parts
 from meddel_hf.leaked import leaks
-from meddel_hf.pool import Pool, load_pool
-from meddel_hf.splits import split
+from meddel_hf.pool import Pool, load_pool, name_of
+from meddel_hf.splits import OFFICIAL, split
 
 _TEXTS = (schema.SOURCE, schema.CENTER, schema.LABEL, schema.GROUP)
 _COLUMNS = [schema.ID, schema.IMAGE, *_TEXTS]
@@ -37,7 +38,7 @@ class SegmentationData:
     def tested(self) -> set[str]:
         return {id for dataset in self.tests.values() for id in _ids(dataset)}
 
-    @property
+    @cached_property
     def identity(self) -> str:
         parts = [f"{name} {dataset._fingerprint}" for name, dataset in self.tests.items()]
         return schema.fingerprint(repr(self.task), str(self.train._fingerprint), *parts)
@@ -56,7 +57,7 @@ class ProbeData:
     def tested(self) -> set[str]:
         return {id for ids in self.parts.test.values() for id in ids}
 
-    @property
+    @cached_property
     def identity(self) -> str:
         said = [repr(self.task), str(self.frames._fingerprint), repr(sorted(self.labelled.labels.items()))]
         parts = [self.parts.train, *(self.parts.test[name] for name in sorted(self.parts.test))]
@@ -81,9 +82,8 @@ class Material:
         tasks = {task.name: _task(task) for task in plan.tasks}
         parts = [_part(part, place) for place, part in enumerate(plan.pool)]
         whole = concatenate_datasets(parts)
-        Pool.of(whole)  # raises where an id is repeated
-        why = _excluded(plan, set(_ids(whole)), tasks)
-        ids = _ids(whole)
+        ids = Pool.of(whole).ids or []  # raises where one is repeated
+        why = _excluded(plan, set(ids), tasks)
         left = [row for row, id in enumerate(ids) if id not in why]
         if not left:
             raise InvalidDataset(f"no frame of the pool is left: all {len(ids):,} are tested downstream, or excluded")
@@ -111,7 +111,7 @@ def _part(part: PoolPart, place: int) -> Dataset:
             raise InvalidDataset(f"pool[{place}]: no id of {part.pool} matches {part.match!r}")
         dataset = dataset.select(rows)
     n = len(dataset)
-    source = part.source or part.pool.rstrip("/").rpartition("/")[2].rpartition(":")[2].partition("@")[0]
+    source = part.source or name_of(part.pool)
     columns = dataset.with_format(None).select_columns([name for name in _TEXTS if name in dataset.column_names])
     told: dict[str, list[Any]] = columns[:] if columns.column_names else {}
     frames = Pool.of(dataset).frames
@@ -128,9 +128,8 @@ def _task(task: SegmentationTask | ProbeTask) -> TaskData:
         return _probe(task)
     train, tests = _masked(task, task.train), {}
     if task.test_share:
-        official = {"auto": None, "official": True, "seeded": False}[task.split]
         digest = schema.fingerprint(str(train._fingerprint), repr((task.split, task.test_share)))
-        train, tests[task.name] = split(train, test_share=task.test_share, official=official).of(train)
+        train, tests[task.name] = split(train, test_share=task.test_share, official=OFFICIAL[task.split]).of(train)
         train = _named(train, schema.fingerprint(digest, "train"))
         tests[task.name] = _named(tests[task.name], schema.fingerprint(digest, "test"))
     tests.update({name: _masked(task, spec) for name, spec in task.test.items()})
@@ -143,8 +142,7 @@ def _probe(task: ProbeTask) -> ProbeData:
     if task.test_match is not None:
         parts = labelled.matched(task.train_match, {task.name: task.test_match})
     else:
-        official = {"auto": None, "official": True, "seeded": False}[task.split]
-        found = labelled.split(official=official)
+        found = labelled.split(official=OFFICIAL[task.split])
         parts = Parts(found.train, {task.name: found.test["test"]}, found.left_out, found.by)
     wanted = {*parts.train, *parts.test[task.name]}
     rows = [row for row, id in enumerate(_ids(dataset)) if id in wanted]
@@ -155,11 +153,9 @@ def _probe(task: ProbeTask) -> ProbeData:
 
 def _masked(task: SegmentationTask, spec: str) -> Dataset:
     dataset = opened(spec)
-    if not task.masked_only or schema.MASK not in dataset.column_names:
+    if not task.masked_only:
         return dataset
-    masks = dataset.with_format("arrow").select_columns([schema.MASK])[:][schema.MASK]
-    present = [row for row, mask in enumerate(masks) if mask.is_valid]
-    return _named(dataset.select(present), schema.fingerprint(str(dataset._fingerprint), "masked only"))
+    return _named(with_masks(dataset), schema.fingerprint(str(dataset._fingerprint), "masked only"))
 
 
 def opened(spec: str) -> Dataset:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
+from meddel_hf.benchmark.places import CELL, CELLS, GATE, PLAN, POOL
 from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.report.planned import FULL, UNTRAINED, Place, label, listed, percent, planned
 from meddel_hf.scores import Measure, Scores
@@ -146,7 +147,7 @@ class Runs:
     @cached_property
     def pool(self) -> pa.Table | None:
         """What was selected from: id, source, center, label, group; None where the runs do not tell."""
-        path = self.folder / "pool.parquet"
+        path = self.folder / POOL
         return pq.read_table(path) if path.is_file() else None
 
     @property
@@ -220,8 +221,8 @@ def read(folder: str | Path) -> Runs:
     if not folder.is_dir():
         raise InvalidArgument(f"{folder} is not a folder: name the one that `meddel benchmark run` wrote")
     cells, unfinished = [], []
-    for seed in sorted((folder / "cells").glob("*/*/seed*")):
-        if (seed / "cell.json").is_file():
+    for seed in sorted((folder / CELLS).glob("*/*/seed*")):
+        if (seed / CELL).is_file():
             cells.append(_cell(seed))
         else:
             unfinished.append(Place(seed.parent.parent.name, seed.parent.name, _number(seed.name)))
@@ -231,21 +232,21 @@ def read(folder: str | Path) -> Runs:
             "nothing can be reported yet; go on with `meddel benchmark run`"
         )
     manifest = schema.Manifest.read(folder, "benchmark") if (folder / schema.MANIFEST).is_file() else None
-    plan, text = (manifest.details.get("plan") if manifest else None) or {}, folder / "plan.yaml"
+    plan, text = (manifest.details.get("plan") if manifest else None) or {}, folder / PLAN
     return Runs(
         folder,
         tuple(cells),
         tuple(unfinished),
         planned(plan),
         tuple(label(task) for task in listed(plan.get("tasks"))),
-        _verdicts(folder / "gate.json"),
+        _verdicts(folder / GATE),
         manifest,
         text.read_text(encoding="utf-8") if text.is_file() else None,
     )
 
 
 def _cell(folder: Path) -> Cell:
-    facts = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / CELL).read_text(encoding="utf-8"))
     manifest = folder / "selection" / schema.MANIFEST
     selector = None
     if manifest.is_file():

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from meddel_hf import schema
+from meddel_hf.benchmark.estimate import in_words
 from meddel_hf.report.document import Block, Entry, Listing, Paragraph, Point, Points, Section, Table, listed, plural
 from meddel_hf.report.findings import Findings
 from meddel_hf.report.planned import Place
@@ -44,7 +45,7 @@ def _facts(f: Findings, command: str) -> list[Point]:
     return [
         Point("Cells:", f"{len(runs.cells)}{planned}; {seeds}."),
         Point("Budget:", f"{budget} samples seen in each pre-training, whatever the retention."),
-        Point("Selection and pre-training:", f"{_hours(seconds)} in all, added over cells."),
+        Point("Selection and pre-training:", f"{in_words(seconds)} in all, added over cells."),
         Point("Device:", f"{listed(devices) or 'not recorded'}."),
         Point("Selectors:", f"{listed(_selectors(runs)) or 'none'}; the rival is {runs.rival or 'missing'}."),
         Point("Bootstrap:", draws),
@@ -100,9 +101,3 @@ def _versions(runs: Runs) -> Table:
     names = sorted({*versions, *here})
     rows: list[tuple[Entry | str, ...]] = [(name, versions.get(name, "–"), here.get(name, "–")) for name in names]  # noqa: RUF001
     return Table("Versions", ("package", "of the runs", "of this report"), tuple(rows))
-
-
-def _hours(seconds: float) -> str:
-    if seconds >= 5400:
-        return f"{seconds / 3600:.1f} hours"
-    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from meddel_hf.clustering import distance
-from meddel_hf.neighbors import BLOCK, Rows, Vectors, mean_direction_sum, nearest, product
+from meddel_hf.neighbors import BLOCK, Rows, Vectors, cosine_to_mean, nearest, product
 from meddel_hf.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
@@ -76,11 +76,7 @@ class Traversal:
 
 def medoid(vectors: Vectors) -> int:
     """The row closest to the mean direction, which is the one of greatest mean cosine to all (equals: the earlier)."""
-    middle = mean_direction_sum(vectors.base, vectors.norms)
-    if np.linalg.norm(middle) < 1e-6:  # rows that cancel out have no middle
-        return 0
-    _, cosine = nearest(vectors, np.arange(len(vectors)), Vectors.prepare(middle[None]), np.zeros(1, np.int64))
-    return int(cosine.argmax())
+    return int(cosine_to_mean(vectors, np.arange(len(vectors))).argmax())
 
 
 def farthest_first(vectors: Vectors, first: int, count: int) -> Traversal:

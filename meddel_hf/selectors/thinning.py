@@ -14,7 +14,7 @@ from meddel_hf.decide import Decision, at_count, at_eta
 from meddel_hf.density import CosineSample
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.graph import NearDuplicateGraph, rows_for
-from meddel_hf.neighbors import Rows, Vectors, mean_direction_sum, nearest
+from meddel_hf.neighbors import Rows, Vectors, cosine_to_mean
 from meddel_hf.pairs import Pairs, pairs_within
 from meddel_hf.rules import BlockEngine, Engine, PairEngine
 from meddel_hf.selection import Selection, pool_table
@@ -160,10 +160,7 @@ def _key(
     if settings.keep == "random":
         return np.random.default_rng(settings.seed).permutation(len(vectors))[rows]
     if settings.scope == "pool":
-        middle = mean_direction_sum(vectors.base, vectors.norms)
-        if np.linalg.norm(middle) < 1e-6:  # rows that cancel out have no middle: the pool's order decides
-            return np.zeros(len(rows), np.float32)
-        _, cosine = nearest(vectors, rows, Vectors.prepare(middle[None]), np.zeros(1, np.int64))
+        cosine = cosine_to_mean(vectors, rows)  # without a mean direction the pool's order decides
         return -cosine if settings.keep == "closest" else cosine
     assert distances is not None
     return distances[rows] if settings.keep == "closest" else -distances[rows]
