@@ -1,0 +1,1 @@
+"""What every step stands on: files that appear whole, digests, processes, threads, exit statuses. Knows no frames."""
