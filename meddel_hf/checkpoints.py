@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +9,6 @@ from pathlib import Path
 from transformers.trainer_utils import get_last_checkpoint
 
 from meddel_hf.errors import IncompleteStore, MedDELError
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder of its own."""
-    for path in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -15,6 +15,7 @@ import meddel_hf.probe as probing
 import meddel_hf.report.command as reporting
 import meddel_hf.segment as segmenting
 from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.runtime.exits import exit_status
 from meddel_hf.selectors.registry import make, names, parse_option
 
 if TYPE_CHECKING:
@@ -26,18 +27,12 @@ _TABLE_2 = (0.7, 0.75, 0.8, 0.85, 0.9)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `meddel`. Returns the exit status: 0, 2 after an error that one sentence explains, 130 after Ctrl-C."""
-    args = _parser().parse_args(arguments)
-    try:
-        return args.run(args) or 0
-    except MedDELError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing half-written was left behind", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has seen enough, as with `| head`
-        sys.stderr.close()
-        return 141
+
+    def work() -> int | None:
+        args = _parser().parse_args(arguments)
+        return args.run(args)
+
+    return exit_status(work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -160,14 +155,23 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _select(args: argparse.Namespace) -> None:
+    from meddel_hf.schema import check_target
+
+    check_target(args.out, "selection")  # before the work
     selection = _selection(args)
-    selection.save(args.out)
+    drawn: list[str] = []
+    if args.no_pictures:
+        selection.save(args.out)
+    else:
+        selection.save(
+            args.out, pictures=lambda folder: drawn.extend(_pictures(selection, folder, args.pool, args.out))
+        )
     print(selection.summary)
     for note in selection.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"\nwrote {args.out}/rows.parquet: every frame, its reason, and the frame that stands for it")
-    if not args.no_pictures:
-        _pictures(selection, args.out, args.pool or selection.origin.spec)
+    for line in drawn:
+        print(line)
 
 
 def _selection(args: argparse.Namespace) -> Selection:
@@ -193,25 +197,29 @@ def _selection(args: argparse.Namespace) -> Selection:
     return selector.select(args.embeddings, pool=pool)
 
 
-def _pictures(selection: Selection, out: Path, spec: str | None) -> None:
+def _pictures(selection: Selection, folder: Path, spec: str | None, out: Path) -> list[str]:
+    """Draw what there is to see into `folder`, which becomes `out`; returns a line for each picture."""
     from meddel_hf.pictures import draw_duplicates, draw_outliers, draw_retention
     from meddel_hf.pool import load_pool
 
+    drawn = []
     if selection.density is not None:
-        draw_retention(selection, out / "retention.png")
-        print(f"wrote {out}/retention.png: how much stays over eta")
+        draw_retention(selection, folder / "retention.png")
+        drawn.append(f"wrote {out}/retention.png: how much stays over eta")
+    spec = spec or selection.origin.spec
     if spec is None:
         print("no contact sheets: say where the frames are with --pool", file=sys.stderr)
-        return
+        return drawn
     try:
         pool = load_pool(spec)
     except MedDELError as error:
         print(f"no contact sheets: {error}", file=sys.stderr)
-        return
-    if draw_duplicates(selection, pool, out / "duplicates.png"):
-        print(f"wrote {out}/duplicates.png: the largest groups of near-duplicates, kept frame first")
-    if draw_outliers(selection, pool, out / "outliers.png"):
-        print(f"wrote {out}/outliers.png: the farthest outliers")
+        return drawn
+    if draw_duplicates(selection, pool, folder / "duplicates.png"):
+        drawn.append(f"wrote {out}/duplicates.png: the largest groups of near-duplicates, kept frame first")
+    if draw_outliers(selection, pool, folder / "outliers.png"):
+        drawn.append(f"wrote {out}/outliers.png: the farthest outliers")
+    return drawn
 
 
 def _sweep(args: argparse.Namespace) -> None:

@@ -6,8 +6,6 @@ the same, to the last bit, with and without the folder.
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +20,13 @@ from numpy.typing import NDArray
 from meddel_hf import schema
 from meddel_hf.batches import Batch, TableBatches, read_ahead, spans
 from meddel_hf.errors import InvalidDataset, Mismatch, UnreadableImage
-from meddel_hf.files import whole_folder
+from meddel_hf.files import sweep, whole_folder
 from meddel_hf.images import Preprocessing, prepare
 from meddel_hf.pool import Pool
 
 PIXELS, UNREADABLE = "frames.npy", "unreadable.parquet"
 _BILINEAR = 2  # Pillow's number; what ViT's image processor does
 _BATCH = 64
-_LEFT_FOR_DEAD = 3600  # seconds
 _UNREADABLE_COLUMNS = pa.schema({"row": pa.int64(), schema.ID: pa.string(), schema.REASON: pa.string()})
 
 
@@ -149,7 +146,7 @@ def decode_once(
     side = stored_side(image_size)
     target = cache_folder(Path(folder), pool, side)
     if not (target / schema.MANIFEST).is_file():
-        _sweep(Path(folder))
+        sweep(Path(folder))
         with whole_folder(target) as aside:
             reasons = _write_pixels(pool, aside / PIXELS, side, workers, progress)
             table = {"row": list(reasons), schema.ID: [pool.ids[row] for row in reasons],
@@ -161,13 +158,6 @@ def decode_once(
             parents = {"pool": str(pool.fingerprint)}
             schema.Manifest("frames", digest, arguments, parents, details).write(aside)
     return CachedFrames.load(target)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written an hour ago or more; another process may be writing just now."""
-    for pixels in folder.glob(f".*.part/{PIXELS}"):
-        if time.time() - pixels.stat().st_mtime > _LEFT_FOR_DEAD:
-            shutil.rmtree(pixels.parent, ignore_errors=True)
 
 
 def squeezed(side: int) -> Preprocessing:

@@ -23,10 +23,10 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from meddel_hf import schema
-from meddel_hf.checkpoints import last_checkpoint, step_of, sweep, written
+from meddel_hf.checkpoints import last_checkpoint, step_of, written
 from meddel_hf.choice import Choice
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
-from meddel_hf.files import whole_file, whole_folder
+from meddel_hf.files import sweep, whole_file, whole_folder
 from meddel_hf.frames import CachedFrames, Frames, LiveFrames, cache_folder, decode_once, stored_side
 from meddel_hf.modeling import resolve_precision
 from meddel_hf.objectives import WHOLE, build, fingerprint_of, quiet, save_encoder

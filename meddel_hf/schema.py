@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from meddel_hf.errors import IncompleteStore, Mismatch
-from meddel_hf.files import whole_file
+import xxhash
 
-MANIFEST = "manifest.json"
+from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
+from meddel_hf.files import MANIFEST, check_can_write, checksum, is_vacant, whole_file, whole_folder
 
 ID = "id"
 IMAGE = "image"
@@ -48,16 +50,19 @@ Step = Literal[
     "report",
 ]  # fmt: skip
 
+_CHECKSUM = "checksum"  # of a manifest's other fields
 _RECORDED_PACKAGES = ("meddel-hf", "torch", "transformers", "datasets", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Identity card of a step's folder, stored as `manifest.json`.
+    """Identity card of a step's folder, stored as `manifest.json` together with a checksum of itself.
 
     fingerprint: hex digest of what the step made; a child names it in `parents`, so that a mismatched pair is an error.
     parents:     role -> fingerprint of what the step was made from, such as {"pool": "3f2a…"}.
     details:     facts of the step that a reader wants to see, such as {"rows": 5150, "dim": 768}.
+    files:       name relative to the folder -> {"bytes": size, "xxh3": XXH3-128 in hex}, of the files that `check`
+                 reads again; empty in folders that were written before there was such a record.
     """
 
     step: Step
@@ -66,23 +71,113 @@ class Manifest:
     parents: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, names: Iterable[str] | None = None) -> Manifest:
+        """Write the manifest, after the files that it records. Returns it with them.
+
+        names: the files to record, relative to the folder; None: those that `files` records already.
+        """
+        recorded = self if names is None else replace(self, files=recorded_files(folder, names))
+        content = json.loads(json.dumps(asdict(recorded)))  # as it will be read: lists, keys that are text
         with whole_file(folder / MANIFEST) as aside:
-            aside.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            text = json.dumps({**content, _CHECKSUM: _digest(content)}, indent=1, sort_keys=True)
+            aside.write_text(text + "\n", encoding="utf-8")
+        return recorded
 
     @classmethod
-    def read(cls, folder: Path, step: Step) -> Manifest:
-        """Raises IncompleteStore where there is no manifest, Mismatch where the folder is another step's."""
+    def read(cls, folder: Path, step: Step | None = None) -> Manifest:
+        """Raises IncompleteStore where there is no manifest or a damaged one, Mismatch where it is not the step's."""
         path = folder / MANIFEST
         if not path.is_file():
-            raise IncompleteStore(
-                f"{folder} has no {MANIFEST}: it is not a finished {step} folder; run that step first"
-            )
-        found = cls(**json.loads(path.read_text(encoding="utf-8")))
-        if found.step != step:
+            what = f"a finished {step} folder; run that step first" if step else "the folder of a finished step"
+            raise IncompleteStore(f"{folder} has no {MANIFEST}: it is not {what}")
+        found = cls(**_content(path))
+        if step is not None and found.step != step:
             raise Mismatch(f"{folder} is a folder of step {found.step!r}, expected {step!r}")
         return found
+
+    def check(self, folder: Path, names: Iterable[str] | None = None) -> None:
+        """Read files again and compare them with what was recorded: all, or those named (others are not looked at).
+
+        Raises IncompleteStore that names what is missing or damaged.
+        """
+        wanted = self.files if names is None else {name: self.files[name] for name in names if name in self.files}
+        for name, facts in wanted.items():
+            path = folder / name
+            size = path.stat().st_size if path.is_file() else None
+            if size is None:
+                found = "is missing"
+            elif size != facts["bytes"]:
+                found = f"has {size:,} bytes, expected {facts['bytes']:,}"
+            elif checksum(path) != facts["xxh3"]:
+                found = "changed since it was written (its checksum is another)"
+            else:
+                continue
+            raise IncompleteStore(f"{path} {found}: copy it again, or delete {folder} and run the step again")
+
+
+def recorded_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What a manifest records of files in a folder: name -> size in bytes and checksum."""
+    paths = {name: folder / name for name in sorted(names)}
+    return {name: {"bytes": path.stat().st_size, "xxh3": checksum(path)} for name, path in paths.items()}
+
+
+def check_target(folder: str | Path, step: Step) -> Path:
+    """The folder, if a step may be written there; asked before the work, so that no hour of it is lost.
+
+    Raises InvalidArgument where something else stands there, or where nothing can be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InvalidArgument(f"{folder} is a file: name a folder to write to")
+    if not is_vacant(folder):
+        if not (folder / MANIFEST).is_file():
+            raise InvalidArgument(f"{folder} is not empty and holds no {step}: name another folder")
+        Manifest.read(folder, step)  # never replace what is another step's
+    check_can_write(folder)
+    return folder
+
+
+@contextmanager
+def step_folder(folder: str | Path, step: Step) -> Iterator[Path]:
+    """`whole_folder` for a step's output: an older one of the same step is replaced, other files beside it stay.
+
+    The block writes its manifest as well, last. Raises InvalidArgument or Mismatch as `check_target` does.
+    """
+    folder = check_target(folder, step)
+    before = Manifest.read(folder, step).files if (folder / MANIFEST).is_file() else {}
+    with whole_folder(folder, replaced=list(before) or None) as aside:
+        yield aside
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The fields of a manifest that is sound. Raises IncompleteStore where it is damaged."""
+    cure = f"copy {path.name} again, or delete the folder and run its step again"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise IncompleteStore(f"{path} is damaged (no JSON: {error}): {cure}") from error
+    if not isinstance(found, dict):
+        raise IncompleteStore(f"{path} is damaged (no mapping): {cure}")
+    known = {one.name for one in fields(Manifest)}
+    unknown = sorted(found.keys() - known - {_CHECKSUM})
+    if unknown:
+        raise IncompleteStore(f"{path} has the unknown key {unknown[0]!r}: it is damaged, or a newer version's: {cure}")
+    said = found.pop(_CHECKSUM, None)
+    if said is not None and said != _digest(found):
+        raise IncompleteStore(f"{path} is damaged (its checksum is another): {cure}")
+    kinds = {"step": str, "fingerprint": str} | dict.fromkeys(("arguments", "parents", "details", "versions"), dict)
+    wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
+    wrong += ["files"] * (not isinstance(found.get("files", {}), dict))
+    if wrong or found["step"] not in get_args(Step):
+        raise IncompleteStore(f"{path} is damaged ({wrong[0] if wrong else 'step'} is not what it should be): {cure}")
+    return found
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Checksum of a manifest's fields, whatever their order and layout."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
 
 def installed_versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,6 @@ from meddel_hf import schema
 from meddel_hf.decide import Decision
 from meddel_hf.density import CosineSample
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.files import whole_folder
 from meddel_hf.graph import NearDuplicateGraph
 from meddel_hf.neighbors import rounded
 from meddel_hf.subset import Subset, chosen
@@ -193,19 +192,22 @@ class Selection:
         table = decided(self.table, decision)
         return Selection(table, settings, self.origin, decision.eta, self.graph, self.density)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the selection to a folder, whole or not at all; an older selection there is replaced."""
-        folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()):
-            schema.Manifest.read(folder, "selection")  # never replace what is not a selection
-        with whole_folder(folder) as aside:
+    def save(self, folder: str | Path, *, pictures: Callable[[Path], None] | None = None) -> Path:
+        """Write the selection to a folder, whole or not at all; an older selection there is replaced.
+
+        pictures: draws what belongs to the selection into the folder that it is given, before that counts as there.
+        Raises InvalidArgument or Mismatch where the folder holds something else.
+        """
+        with schema.step_folder(folder, "selection") as aside:
             pq.write_table(self.table, aside / ROWS)
             if self.graph is not None:
                 self.graph.save(aside)
             if self.density is not None:
                 self.density.save(aside / DENSITY)
-            self.manifest.write(aside)
-        return folder
+            if pictures is not None:
+                pictures(aside)
+            self.manifest.write(aside, [path.name for path in aside.iterdir()])
+        return Path(folder)
 
     @property
     def manifest(self) -> schema.Manifest:

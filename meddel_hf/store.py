@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
-from meddel_hf.files import whole_file
+from meddel_hf.files import sweep, whole_file
 from meddel_hf.schema import MANIFEST, Manifest, fingerprint, installed_versions
 
 BEGUN = "begun.json"
@@ -189,8 +189,7 @@ class StoreWriter:
                 with whole_file(folder / BEGUN) as aside:
                     aside.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         if claim:
-            for path in folder.glob(".*.part"):  # what a killed process left half-written
-                path.unlink(missing_ok=True)
+            sweep(folder)
         return cls(folder, found["arguments"], found["parents"])
 
     @property

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -84,6 +82,7 @@ def test_what_is_not_whole_is_not_taken_for_a_cache(tmp_path):
         CachedFrames.load(tmp_path)
     folder = decode_once(pool(), tmp_path / "frames", 24).folder
     manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["checksum"]  # as in folders that were written before there was one
     (folder / "manifest.json").write_text(json.dumps({**manifest, "details": {"shape": [21, 32, 32, 3]}}))
     with pytest.raises(Mismatch, match=r"has shape \(20, 32, 32, 3\), its manifest says"):
         CachedFrames.load(folder)
@@ -111,8 +110,5 @@ def test_a_killed_decoding_leaves_no_cache_and_no_rubbish_for_ever(tmp_path):
     made_of = Pool.of(load_pool(str(source)))
     assert not cache_folder(cache, made_of, 32).exists()
     decode_once(made_of, cache, 24)
-    assert left.exists()  # it might be another process's, at work
-    os.utime(left / "frames.npy", (time.time() - 7200,) * 2)
-    decode_once(made_of, cache, 48)
     assert not left.exists()
-    assert len(list(cache.iterdir())) == 2
+    assert len(list(cache.iterdir())) == 1

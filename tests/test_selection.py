@@ -278,7 +278,7 @@ def test_saving_replaces_a_selection_and_nothing_else(selection, tmp_path):
     assert Selection.load(str(tmp_path / "selection")).kept == other.kept
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    with pytest.raises(IncompleteStore, match=r"has no manifest\.json"):
+    with pytest.raises(InvalidArgument, match="is not empty and holds no selection"):
         selection.save(tmp_path / "mine")
     with pytest.raises(Mismatch, match="step 'embeddings', expected 'selection'"):
         selection.save(tmp_path / "embeddings")

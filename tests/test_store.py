@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +100,9 @@ def test_same_bytes_in_any_order_of_writing_and_after_a_stop(tmp_path):
     write(tmp_path / "a", 9, {2: "truncated"})
     write(tmp_path / "b", 9, {2: "truncated"}, order=[2, 0, 1])
     write(tmp_path / "c", 9, {2: "truncated"}, order=[1], finish=False)
-    (tmp_path / "c" / ".shard-00002.safetensors.77.part").write_bytes(b"half")
+    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+        killed.wait()
+    (tmp_path / "c" / f".shard-00002.safetensors.{killed.pid}.part").write_bytes(b"half")
     (tmp_path / "c" / "shard-00002.parquet").write_bytes(b"of a killed process")
     write(tmp_path / "c", 9, {2: "truncated"}, order=[0, 2])
     assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")

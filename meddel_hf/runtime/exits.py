@@ -1,0 +1,102 @@
+"""How a command ends: what is expected to go wrong becomes one sentence on stderr, and an exit status."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from meddel_hf.errors import MedDELError
+
+# As shells and sysexits have them: 2 an error that the sentence explains, 128 + the signal's number.
+ERROR, INTERRUPTED, NOBODY_READS, TERMINATED = 2, 130, 141, 143
+DEBUG = "MEDDEL_DEBUG"  # environment variable: show the traceback of an error too
+
+_CURES = {
+    errno.ENOSPC: "make room there, and run the same command again",
+    errno.EDQUOT: "make room there, and run the same command again",
+    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "choose a place that this user may read and write",
+    errno.EPERM: "choose a place that this user may read and write",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter path",
+}
+
+
+class Terminated(BaseException):
+    """SIGTERM came: a scheduler wants the place. Not an Exception, so that nothing on the way takes it for an error."""
+
+
+def exit_status(work: Callable[[], int | None], *, interrupted: str = "nothing half-written was left behind") -> int:
+    """Run a command's work. Returns its status: what `work` answers (None: 0), or that of the way in which it ended.
+
+    interrupted: what the user is told of the state of things after Ctrl-C or SIGTERM.
+    Of several processes that a launcher started, the main one alone tells of an error that all of them meet.
+    """
+    try:
+        with _terminable():
+            return work() or 0
+    except KeyboardInterrupt:
+        _tell(f"\ninterrupted: {interrupted}")
+        return INTERRUPTED
+    except Terminated:
+        _tell(f"\nterminated: {interrupted}")
+        return TERMINATED
+    except BrokenPipeError:  # the reader of our output has seen enough, as with `| head`
+        _close_output()
+        return NOBODY_READS
+    except (MedDELError, OSError, MemoryError) as error:
+        if os.environ.get(DEBUG):
+            raise
+        if isinstance(error, OSError) or os.environ.get("RANK", "0") == "0":
+            _tell(f"error: {sentence(error)}")
+        return ERROR
+
+
+def sentence(error: BaseException) -> str:
+    """An expected error in one line."""
+    if isinstance(error, MemoryError):
+        text = f"there is not enough memory ({error})" if str(error) else "there is not enough memory"
+        return f"{text}: use a machine with more, or smaller batches"
+    if isinstance(error, OSError) and not isinstance(error, MedDELError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        cure = _CURES.get(error.errno or 0)
+        return f"{where}{error.strerror}" + (f": {cure}" if cure else "")
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the work like Ctrl-C does, so that what is half-written is taken away."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread: the program that called us decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError, ValueError):  # nobody listens any more; the status still tells
+        print(line, file=sys.stderr, flush=True)
+
+
+def _close_output() -> None:
+    """Keep Python from failing once more when it flushes what nobody reads."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            os.dup2(nothing, stream.fileno())
