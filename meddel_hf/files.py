@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
+import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -31,11 +33,16 @@ _BLOCK = 1 << 20
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the name `path` once the block ends without an error.
 
-    A link stays, and what it leads to is written. What is no regular file, such as /dev/stdout, is written straight.
+    A link stays, and what it leads to is written. What is no regular file, such as /dev/stdout, stays too, and is
+    written to at the end.
     """
     target = Path(os.path.realpath(path))
     if _is_written_straight(path, target):
-        yield path
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch, target.name)
+            sys.stdout.flush()  # what was printed before stands before it
+            with Path(scratch, target.name).open("rb") as file, path.open("ab") as straight:
+                shutil.copyfileobj(file, straight)
         return
     sweep(target.parent, target.name)
     aside = target.with_name(_aside(target.name))

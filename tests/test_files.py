@@ -165,8 +165,8 @@ def test_what_is_no_regular_file_is_written_straight(tmp_path):
     reader.join(timeout=5)
     assert read == ["through"]
     assert pipe.is_fifo()
-    code = "from meddel_hf.files import whole_file; from pathlib import Path\nprint('one', flush=True)\n"
-    code += "with whole_file(Path('/dev/stdout')) as aside, aside.open('a') as file: file.write('two')"
+    code = "from meddel_hf.files import whole_file; from pathlib import Path\nprint('one')\n"
+    code += "with whole_file(Path('/dev/stdout')) as aside: aside.write_text('two')"
     with (tmp_path / "log").open("w") as log:
         subprocess.run([sys.executable, "-c", code], stdout=log, check=True)
     assert (tmp_path / "log").read_text() == "one\ntwo"
