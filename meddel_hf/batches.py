@@ -8,7 +8,7 @@ a worker process they would reach the user as a page of traceback.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from meddel_hf.errors import InvalidDataset, MedDELError, Mismatch, UnreadableImage
 from meddel_hf.images import ImageSource, Preprocessing, prepare
 from meddel_hf.pool import Pool, check_ids
+from meddel_hf.runtime.digests import file_digest
 from meddel_hf.schema import fingerprint
 
 _BATCHES_AHEAD = 4  # per worker
@@ -48,13 +49,14 @@ def decoded(
     preprocessing: Preprocessing,
     ids: list[str] | None = None,
     content: str = "",
+    read: Callable[[Any], ImageSource] = lambda frame: frame,
 ) -> Batch:
-    """Decode consecutive frames into a batch."""
+    """Decode consecutive frames into a batch; `read` brings what a frame is decoded from."""
     pixels = np.zeros((len(frames), *preprocessing.size, 3), np.uint8)
     reasons: list[str | None] = [None] * len(frames)
     for slot, frame in enumerate(frames):
         try:
-            pixels[slot] = prepare(frame, preprocessing)
+            pixels[slot] = prepare(read(frame), preprocessing)
         except UnreadableImage as error:
             reasons[slot] = str(error)
     return Batch(start, pixels, reasons, ids, content)
@@ -71,7 +73,8 @@ class TableBatches:
 
     def __getitem__(self, number: int) -> Batch:
         start, stop = self.spans[number]
-        return decoded(start, self.pool.frames[start:stop][self.pool.image_column], self.preprocessing)
+        frames = self.pool.frames[start:stop][self.pool.image_column]
+        return decoded(start, frames, self.preprocessing, read=self.pool.read)
 
 
 class StreamBatches(IterableDataset):
@@ -172,12 +175,14 @@ def _cut(rows: Iterable[Any], batch_size: int, shard_rows: int) -> Iterator[tupl
 
 
 def _raw(frame: Any) -> bytes:
-    """What tells one undecoded frame from another; paths count by their last part, which survives a move."""
+    """What tells one undecoded frame from another; a file counts by its content, which survives a move."""
     if isinstance(frame, Mapping):
         frame = frame.get("bytes") or frame.get("path")
     if isinstance(frame, (bytes, bytearray)):
         return bytes(frame)
-    return frame.tobytes() if hasattr(frame, "tobytes") else str(frame).rpartition("/")[2].encode("utf-8", "replace")
+    if hasattr(frame, "tobytes"):
+        return frame.tobytes()
+    return str(frame).encode("utf-8", "replace") if "://" in str(frame) else file_digest(str(frame)).encode()
 
 
 def _as_it_is(batch: Any) -> Any:

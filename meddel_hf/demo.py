@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow.compute as pc
-from datasets import Dataset, load_dataset, utils
+from datasets import Dataset, utils
 
+from meddel_hf.data.local import open_folder
 from meddel_hf.embed import embed
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.hub import save_subset
@@ -62,7 +63,7 @@ def demo_pool(folder: Path) -> Dataset:
     shown = utils.logging.is_progress_bar_enabled()
     utils.logging.disable_progress_bar()
     try:
-        return load_dataset(str(folder), split="train")
+        return open_folder(folder)
     finally:
         if shown:
             utils.logging.enable_progress_bar()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
     from meddel_hf.batches import Batch
+    from meddel_hf.data.scan import Scan
     from meddel_hf.modeling import Encoder, Pooling, Precision
     from meddel_hf.pool import Pool
     from meddel_hf.store import EmbeddingStore, Shard, StoreWriter
@@ -69,6 +70,7 @@ def embed(
     several processes, each writes its own shards and all return the finished store.
     Raises InvalidDataset, InvalidArgument or Mismatch before any frame is read.
     """
+    from meddel_hf.data.scan import scan_of
     from meddel_hf.modeling import load_encoder
     from meddel_hf.pool import Pool
     from meddel_hf.processes import computing_device, decoding_workers, launched_processes
@@ -102,10 +104,12 @@ def embed(
             _write_shards(writer, finished, pool, model, workers, processes, report)
             processes.wait_for_everyone()
             if processes.is_main_process:
+                if (scan := scan_of(dataset)) is not None:
+                    scan.save(Path(out))
                 writer.finish(dim=model.dim, row_ids=pool.id_column is None)
             processes.wait_for_everyone()
         store = EmbeddingStore.load(out)
-    report.sum_up(store)
+    report.sum_up(store, scan_of(dataset))
     return store
 
 
@@ -209,10 +213,12 @@ class _Report:
         if self.bar is not None:
             self.bar.update(rows)
 
-    def sum_up(self, store: EmbeddingStore) -> None:
-        """Print the last line."""
+    def sum_up(self, store: EmbeddingStore, scan: Scan | None) -> None:
+        """Print the last line, and what the folder of images holds besides."""
         if not self.shown:
             return
+        from meddel_hf.data.scan import SKIPPED
+
         rows, unreadable = store.manifest.details["rows"], len(store.unreadable)
         new = rows - self.rows_before if self.rows_before is not None else 0
         parts = [f"{len(store):,} of {rows:,} frames embedded" if unreadable else f"all {rows:,} frames embedded"]
@@ -221,7 +227,11 @@ class _Report:
         parts.append(f"{new / (time.monotonic() - self.began):.1f} images/s" if new else "nothing was left to do")
         arguments = store.manifest.arguments
         parts.append(f"{arguments['precision']} on {arguments['device']}")
+        if scan is not None and scan.told:
+            parts.append(f"{scan.told}: listed in {SKIPPED}")
         print(f"{store.folder}: {', '.join(parts)}", file=sys.stderr)
+        for note in scan.notes if scan is not None else ():
+            print(f"note: {note}", file=sys.stderr)
 
 
 def _plain(preprocessing: Any) -> dict[str, Any]:

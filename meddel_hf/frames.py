@@ -68,7 +68,8 @@ class LiveFrames:
 
     def _decoded(self, row: int, source: Any) -> NDArray[np.uint8]:
         try:
-            return np.array(prepare(source, squeezed(self.side)))  # a copy: torch warns of what it must not write to
+            pixels = prepare(self.pool.read(source), squeezed(self.side))
+            return np.array(pixels)  # a copy: torch warns of what it must not write to
         except UnreadableImage as error:
             frame = self.pool.ids[row] if self.pool.ids else row
             raise UnreadableImage(

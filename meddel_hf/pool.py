@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from datasets import (
     Dataset,
     DatasetDict,
@@ -22,17 +21,18 @@ from datasets import (
     get_dataset_config_names,
     load_dataset,
     load_dataset_builder,
-    load_from_disk,
 )
 
-from meddel_hf.errors import InvalidArgument, InvalidDataset
-from meddel_hf.schema import ID, IMAGE, fingerprint
+from meddel_hf.data.identity import fingerprint_of, frames_fingerprint, keeps_fingerprint, named_files
+from meddel_hf.data.local import NoSuchSplit, holds_images, kind_of_data, open_folder, open_saved, stream_folder
+from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Scan, Skipped, scan_of
+from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
+from meddel_hf.images import file_bytes
+from meddel_hf.runtime.digests import file_digests
+from meddel_hf.schema import ID, IMAGE
 
-IMAGE_SUFFIXES = (
-    ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
-    ".tiff", ".webp",
-)  # fmt: skip
-_DATA_SUFFIXES = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
+__all__ = ["IMAGE_SUFFIXES", "Pool", "check_ids", "load_pool", "name_of", "scan_of"]
+
 _SHOWN = 3  # examples in an error message
 
 
@@ -43,7 +43,8 @@ class Pool:
     frames:      the data set with raw images in `image_column` (and, of a stream, the ids).
     ids:         one string for every row, without repeats; None where the data set is a stream.
     id_column:   None where the data set has none, so that ids are row numbers.
-    fingerprint: of the data set; None for a stream, which has none until its end.
+    fingerprint: of the data set (data/identity.py); None for a stream, which has none until its end.
+    held:        file that a row names instead of holding bytes -> digest of what was in it when the pool was opened.
     """
 
     frames: Dataset | IterableDataset
@@ -51,6 +52,7 @@ class Pool:
     id_column: str | None
     ids: list[str] | None
     fingerprint: str | None
+    held: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, dataset: Any, *, image_column: str = IMAGE, id_column: str | None = ID) -> Pool:
@@ -73,7 +75,22 @@ class Pool:
             return cls(_undecoded(needed, image_column), image_column, id_column, None, None)
         ids = _ids(dataset, id_column) if id_column else [str(row) for row in range(len(dataset))]
         frames = _undecoded(plain.select_columns([image_column]), image_column)
-        return cls(frames, image_column, id_column, ids, dataset._fingerprint)
+        named = list(named_files(frames, image_column).values())
+        held = dict(zip(named, file_digests([Path(name) for name in named], "frames"), strict=True))
+        return cls(frames, image_column, id_column, ids, fingerprint_of(dataset, image_column), held)
+
+    def read(self, frame: Any) -> Any:
+        """A frame of `frames` with its bytes, where its row names a file.
+
+        Raises UnreadableImage where that cannot be read, or is no longer what it was when the pool was opened.
+        """
+        name = frame.get("path") if isinstance(frame, Mapping) and frame.get("bytes") is None else frame
+        if not isinstance(name, str) or (known := self.held.get(name)) is None:
+            return frame
+        data = file_bytes(name)
+        if xxhash.xxh3_128_hexdigest(data) != known:
+            raise UnreadableImage("changed since the pool was opened")
+        return data
 
 
 def load_pool(spec: str, *, include: str | None = None, streaming: bool = False) -> Dataset | IterableDataset:
@@ -85,16 +102,24 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
                (`*` matches any characters, slashes too).
     streaming: read rows as they come instead of preparing the data set first.
 
-    Of a folder of images, ids are paths without suffix, in sorted order. Raises InvalidDataset where there is no such
-    pool, configuration or split, and InvalidArgument where an option does not fit the pool.
+    Of a folder of images, ids are paths without suffix, in sorted order; `scan_of` tells what else stands there.
+    A folder is read anew, never from a cache that goes by its name; its fingerprint goes by content (data/identity.py).
+    Raises InvalidDataset where there is no such pool, configuration or split, or where a folder can be read in two
+    ways, and InvalidArgument where an option does not fit the pool.
     """
     path, config, split = _parse(spec)
     folder = Path(path)
-    if folder.is_dir() and not _is_dataset(folder):
-        if config or split:
-            raise InvalidArgument(f"{path} is a folder of images and has no configurations or splits: drop ':' and '@'")
-        dataset = _image_folder(folder.absolute(), include)
-        return dataset.to_iterable_dataset() if streaming else dataset
+    scan = Scan.of(folder.absolute()) if folder.is_dir() and not _is_declared(folder) else None
+    if scan is not None:
+        rows = _read_as_rows(scan, include, chosen=bool(config or split))
+        if rows is None:
+            if config or split:
+                raise InvalidArgument(
+                    f"{path} is a folder of images and has no configurations or splits: drop ':' and '@'"
+                )
+            dataset = _image_folder(scan, include)
+            return _told(dataset.to_iterable_dataset() if streaming else dataset, scan.matching(include))
+        scan = rows
     if include is not None:
         raise InvalidArgument(f"include chooses files of a folder of images, and {path} is a data set: drop it")
     if folder.is_file() or (not folder.is_dir() and _looks_like_a_path(path)):
@@ -103,7 +128,7 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
     if folder.is_dir() and _is_saved_to_disk(folder):
         saved = _saved_to_disk(folder, config, split)
         return saved.to_iterable_dataset() if streaming else saved
-    return _hub_or_folder(path, config, split or "train", streaming)
+    return _told(_hub_or_folder(path, config, split or "train", streaming), scan)
 
 
 def name_of(spec: str) -> str:
@@ -128,83 +153,107 @@ def _looks_like_a_path(path: str) -> bool:
     return path.startswith(("/", ".", "~")) or path.count("/") > 1 or "\\" in path
 
 
-def _files(folder: Path) -> list[str]:
-    """Relative paths of all files below a folder, hidden ones left out, sorted; links to folders are followed."""
-    found: list[str] = []
-    seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        seen.add(real)
-        found += [Path(root, name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
-    return sorted(found)
-
-
 def _is_saved_to_disk(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def _is_dataset(folder: Path) -> bool:
+def _is_declared(folder: Path) -> bool:
+    """Whether a folder says itself that it is a data set."""
     readme = folder / "README.md"
     has_configs = readme.is_file() and "\nconfigs:" in readme.read_text(encoding="utf-8", errors="replace")
-    if has_configs or _is_saved_to_disk(folder):
-        return True
-    files = _files(folder)
-    holds_images = any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
-    return not holds_images and any(name.endswith(_DATA_SUFFIXES) for name in files)
+    return has_configs or _is_saved_to_disk(folder)
 
 
-def _image_folder(folder: Path, include: str | None) -> Dataset:
-    names = [name for name in _files(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    chosen = [name for name in names if include is None or fnmatchcase(name, include)]
+def _read_as_rows(scan: Scan, include: str | None, *, chosen: bool) -> Scan | None:
+    """None of a folder of images; of a data set, its pictures that are not looked at.
+
+    Where tables with images stand beside pictures, `load_dataset` decides: by where its shards stand, or by number.
+    chosen: a configuration or split was named, as only a data set has them.
+    """
+    if not scan.pictures:
+        return replace(scan, skipped=()) if scan.of_kind(DATA_SUFFIXES) else None
+    if include is not None:
+        return None
+    tables = [name for name in scan.of_kind((".parquet", ".arrow")) if holds_images(scan.folder / name)]
+    if not tables:
+        return None
+    if not chosen and kind_of_data(scan.folder) not in ("parquet", "arrow"):
+        raise InvalidDataset(
+            f"{scan.folder} holds {len(scan.pictures):,} pictures and {len(tables):,} tables with images, such as "
+            f"{tables[0]}: name the folder of the tables, or the pictures with include (--include)"
+        )
+    note = (
+        f"{scan.folder} was read as a data set, by tables such as {tables[0]}, as load_dataset does; its pictures, "
+        f"such as {scan.pictures[0]}, were left out: choose them with include (--include)"
+    )
+    left = tuple(Skipped(name, Path(name).suffix.lower()) for name in scan.pictures)
+    return replace(scan, pictures=(), skipped=left, notes=(note,))
+
+
+def _told(dataset: Any, scan: Scan | None) -> Any:
+    if scan is not None:
+        dataset.scan = scan  # see scan_of
+    return dataset
+
+
+def _image_folder(scan: Scan, include: str | None) -> Dataset:
+    folder, chosen = scan.folder, scan.matching(include).pictures
     if not chosen:
-        found = f"none of its {len(names):,} images matches {include!r}" if names else "it holds no images"
-        example = f", such as {names[0]}" if names else f"; looked for {' '.join(sorted(IMAGE_SUFFIXES))}"
-        raise InvalidDataset(f"{folder}: {found}{example}")
+        raise InvalidDataset(f"{folder}: {_why_no_images(scan, include)}")
     ids = [name.removesuffix(Path(name).suffix) for name in chosen]
     _check_unique(ids, f"{folder}: two files of one name differ in suffix only; choose with include (--include)")
     odd = next((name for name in chosen if name.encode("utf-8", "replace").decode() != name), None)
     if odd is not None:
         raise InvalidDataset(f"{folder}: the file name {odd!r} is not UTF-8, so it cannot be an id: rename the file")
     features = Features({ID: Value("string"), IMAGE: Image(decode=False)})
-    sizes = [f"{name}\0{(folder / name).stat().st_size}" for name in chosen]
-    rows = Dataset.from_dict({ID: ids, IMAGE: [str(folder / name) for name in chosen]}, features=features)
-    return Dataset(rows.data, DatasetInfo(features=features), fingerprint=fingerprint("folder of images", *sizes))
+    paths = [folder / name for name in chosen]
+    identity = frames_fingerprint(ids, file_digests(paths, "frames"))
+    rows = Dataset.from_dict({ID: ids, IMAGE: [str(path) for path in paths]}, features=features)
+    return Dataset(rows.data, DatasetInfo(features=features), fingerprint=identity)
+
+
+def _why_no_images(scan: Scan, include: str | None) -> str:
+    if scan.pictures:
+        return f"none of its {len(scan.pictures):,} images matches {include!r}, such as {scan.pictures[0]}"
+    if videos := scan.of_kind(VIDEO_SUFFIXES):
+        return f"it holds no images, but {len(videos):,} videos, such as {videos[0]}: cut them into frames first"
+    return f"it holds no images; {scan.told or 'it is empty'}; looked for {' '.join(IMAGE_SUFFIXES)}"
 
 
 def _saved_to_disk(folder: Path, config: str | None, split: str | None) -> Dataset:
     if config:
         raise InvalidArgument(f"{folder} was written by save_to_disk and has no configurations: drop ':{config}'")
-    dataset = load_from_disk(str(folder))
-    if isinstance(dataset, DatasetDict):
-        if (split or "train") not in dataset:
-            raise InvalidDataset(
-                f"{folder} has no split {split or 'train'!r}; it has {', '.join(dataset)} (add @split)"
-            )
-        dataset = dataset[split or "train"]
+    try:
+        saved = open_saved(folder)
+    except InvalidDataset:
+        raise
+    except Exception as error:  # what reads a damaged file raises nearly anything
+        raise InvalidDataset(_why_not_opened(str(folder), None, error)) from error
+    if isinstance(saved, dict):
+        if (split or "train") not in saved:
+            raise InvalidDataset(f"{folder} has no split {split or 'train'!r}; it has {', '.join(saved)} (add @split)")
+        saved = saved[split or "train"]
     elif split:
         raise InvalidArgument(f"{folder} holds one data set without splits: drop '@{split}'")
-    return _undecoded(dataset, IMAGE)
+    return _undecoded(saved, IMAGE)
 
 
 def _hub_or_folder(path: str, config: str | None, split: str, streaming: bool) -> Dataset | IterableDataset:
+    folder = Path(path)
     try:
+        if folder.is_dir():
+            return _undecoded((stream_folder if streaming else open_folder)(folder, config, split), IMAGE)
         builder = load_dataset_builder(path, config)
         splits = builder.config.data_files or builder.info.splits or {}
         if split not in splits:
-            raise InvalidDataset(_no_such_split(path, split, splits))
-        dataset = load_dataset(path, config, split=split, streaming=streaming)
+            raise NoSuchSplit(splits)
+        return _undecoded(load_dataset(path, config, split=split, streaming=streaming), IMAGE)
+    except NoSuchSplit as error:
+        raise InvalidDataset(_no_such_split(path, split, error.splits)) from error
     except InvalidDataset:
         raise
     except Exception as error:  # the Hub and file readers fail in many ways; the cause stays chained
         raise InvalidDataset(_why_not_opened(path, config, error)) from error
-    if Path(path).is_dir() and isinstance(dataset, Dataset):
-        files = sorted(os.path.relpath(file, path) for file in builder.config.data_files[split])
-        sizes = [f"{name}\0{(Path(path) / name).stat().st_size}" for name in files]
-        digest = fingerprint("data set folder", config or "", split, *sizes)
-        plain = _undecoded(dataset, IMAGE)
-        return Dataset(plain.data, plain.info, plain.split, fingerprint=digest)
-    return _undecoded(dataset, IMAGE)
 
 
 def _no_such_split(path: str, split: str, splits: Iterable[str]) -> str:
@@ -224,8 +273,13 @@ def _why_not_opened(path: str, config: str | None, error: Exception) -> str:
 
 
 def _undecoded(dataset: Any, image_column: str) -> Any:
-    feature = (dataset.features or {}).get(image_column)
-    return dataset.cast_column(image_column, Image(decode=False)) if isinstance(feature, Image) else dataset
+    """The same rows with images as they are stored; a fingerprint that goes by content stays."""
+    if not isinstance((dataset.features or {}).get(image_column), Image):
+        return dataset
+    raw = dataset.cast_column(image_column, Image(decode=False))
+    if isinstance(raw, Dataset) and keeps_fingerprint(dataset):
+        raw = Dataset(raw.data, raw.info, raw.split, raw._indices, dataset._fingerprint)
+    return raw
 
 
 def _check_image_column(columns: list[str], features: Mapping[str, Any], image_column: str) -> None:

@@ -226,6 +226,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what `add_arguments` asked for. Returns the exit status: 0, or 2 after an error."""
+    from meddel_hf.data.identity import same_pool
     from meddel_hf.labels import Labelled
     from meddel_hf.pool import load_pool
     from meddel_hf.store import EmbeddingStore
@@ -234,7 +235,7 @@ def run(args: argparse.Namespace) -> int:
         store = EmbeddingStore.load(args.embeddings)
         dataset = load_pool(args.labels, include=args.include)
         labelled = Labelled.of(dataset, args.target)
-        if store.row_ids and dataset._fingerprint != store.pool_fingerprint:
+        if store.row_ids and not same_pool(dataset, store.pool_fingerprint):
             raise Mismatch(
                 f"{args.embeddings} has row numbers for ids and was made from another data set than {args.labels}: "
                 "embed that one, or give both an id column"

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from meddel_hf.data.identity import is_by_names_and_sizes
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.files import sweep, whole_file
 from meddel_hf.schema import MANIFEST, Manifest, fingerprint, installed_versions
@@ -260,6 +261,12 @@ class StoreWriter:
 def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     cure = "choose another folder, or delete this one"
     for role, value in wanted["parents"].items():
+        known = str(found["parents"].get(role))
+        if role == "pool" and known != value and is_by_names_and_sizes(known):
+            raise Mismatch(
+                f"{folder} was made by an earlier version, which knew frames by their names and sizes and not by what "
+                "they hold, so that it cannot be resumed: embed into another folder"
+            )
         if found["parents"].get(role) != value:
             raise Mismatch(
                 f"{folder} was begun with another {_INPUTS[role]} (fingerprint {found['parents'].get(role)}, now "

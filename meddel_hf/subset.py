@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from meddel_hf import schema
+from meddel_hf.data.identity import frames_changed, same_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
 
 if TYPE_CHECKING:
@@ -65,6 +66,12 @@ def chosen(selection: Selection, dataset: Dataset | IterableDataset, id_column: 
             f"the data set is not the pool that this selection was made from ({len(pool):,} rows): it has {found}; "
             "filter the pool itself"
         )
+    if frames_changed(dataset, selection.origin.fingerprint):
+        raise Mismatch(
+            f"frames of this pool changed since they were embedded: the ids are the same and their content is not "
+            f"(fingerprint {selection.origin.fingerprint}, now {dataset._fingerprint}): embed the pool again, into "
+            "another folder, and select from that"
+        )
     return Subset.of(dataset.select([row for row, i in enumerate(ids) if i in kept]), selection)
 
 
@@ -80,7 +87,7 @@ def _stays(id: str, pool: set[str], kept: set[str]) -> bool:
 def _by_row(selection: Selection, dataset: Dataset | IterableDataset) -> Subset:
     if isinstance(dataset, IterableDataset):
         raise Mismatch("this selection's ids are row numbers, which a stream does not have: filter the Dataset itself")
-    same = selection.origin.embeddings is None or dataset._fingerprint == selection.origin.fingerprint
+    same = selection.origin.embeddings is None or same_pool(dataset, selection.origin.fingerprint)
     if len(dataset) != len(selection) or not same:
         raise Mismatch(
             f"this selection's ids are row numbers of another data set ({len(selection):,} rows, fingerprint "

@@ -265,7 +265,7 @@ UNREADABLE = {
     "lesser bomb": (png_header(12000, 12000), "too large: 12000x12000 pixels"),
     "tiff bomb": (huge_tiff(), "too large: 60000x60000"),
     "missing file": ("/nowhere/at/all.jpg", "file not found"),
-    "folder": ("/", "damaged: IsADirectoryError"),
+    "folder": ("/", "not a file: a folder"),
     "nothing": (None, "no image"),
     "nothing in the cell": ({"bytes": None, "path": None}, "no image"),
     "number": (7, "not an image: int"),

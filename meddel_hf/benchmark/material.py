@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -159,14 +158,10 @@ def _masked(task: SegmentationTask, spec: str) -> Dataset:
 
 
 def opened(spec: str) -> Dataset:
-    """A data set whose fingerprint goes by what it holds, not by where the `datasets` cache keeps it."""
+    """A data set whose fingerprint goes by what it holds, as `load_pool` gives it."""
     dataset = load_pool(spec)
     assert isinstance(dataset, Dataset)  # load_pool does not stream unless told to
-    built = Path(spec.partition(":")[0]) / schema.MANIFEST
-    if not built.is_file():
-        return dataset  # a folder of images: by names and sizes already
-    digest = json.loads(built.read_text(encoding="utf-8"))["fingerprint"]
-    return _named(dataset, schema.fingerprint(digest, spec.partition(":")[2], *_ids(dataset)))
+    return dataset
 
 
 def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict[str, str]:

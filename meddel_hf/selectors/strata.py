@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Value
 
+from meddel_hf.data.identity import same_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.pool import check_ids, load_pool
 from meddel_hf.selectors.protocol import Readable
@@ -57,7 +58,7 @@ def _rows(readable: Readable, dataset: Dataset) -> list[int]:
     """Row of `dataset` for each readable row."""
     origin = readable.origin
     if origin.row_ids:
-        if len(dataset) != len(readable.ids) or (origin.embeddings and dataset._fingerprint != origin.fingerprint):
+        if len(dataset) != len(readable.ids) or (origin.embeddings and not same_pool(dataset, origin.fingerprint)):
             raise Mismatch(
                 f"the embeddings' ids are row numbers of another data set ({len(readable.ids):,} rows, fingerprint "
                 f"{origin.fingerprint}); this one has {len(dataset):,} rows and fingerprint {dataset._fingerprint}: "

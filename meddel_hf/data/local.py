@@ -1,0 +1,164 @@
+"""Data set folders on this machine, opened by what their files hold.
+
+`load_dataset` keeps the rows of a folder in a cache whose key is the folder's name and its card: two folders of one
+name, or one that was written again, give the older rows. Here each content of a folder has a cache of its own, below
+`$HF_DATASETS_CACHE/meddel_hf`; one that was not used for a month is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict, IterableDataset, load_dataset, load_dataset_builder, load_from_disk
+from filelock import FileLock, Timeout
+
+from meddel_hf.data.identity import data_set_fingerprint
+from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.digests import UNREAD, file_digests
+from meddel_hf.runtime.regular import open_regular
+from meddel_hf.schema import fingerprint
+
+_UNUSED = 30 * 86_400  # seconds
+
+
+class NoSuchSplit(Exception):
+    """A data set has no split of that name; `splits` are those that it has."""
+
+    def __init__(self, splits: Iterable[str]) -> None:
+        super().__init__(", ".join(splits))
+        self.splits = list(splits)
+
+
+def open_folder(folder: Path, config: str | None = None, split: str = "train") -> Dataset:
+    """What `load_dataset(folder, config, split=split)` answers when it was never asked before.
+
+    Its fingerprint goes by content (identity.py). Raises NoSuchSplit, InvalidDataset where a file cannot be read or
+    changes meanwhile, and whatever `load_dataset` raises.
+    """
+    files = _data_files(folder, config, split)
+    paths = [Path(file) for names in files.values() for file in names if "://" not in file]
+    before = file_digests(paths)
+    _check_read(paths, before)
+    told = dict(zip(map(str, paths), before, strict=True))
+    parts = [f"{part}\0{file}\0{told.get(file, '')}" for part, names in files.items() for file in names]
+    cache = _caches() / fingerprint(os.path.realpath(folder), config or "", *parts)
+    with _in_use(cache):
+        dataset = load_dataset(str(folder.absolute()), config, split=split, cache_dir=str(cache))
+        if file_digests(paths) != before:
+            shutil.rmtree(cache, ignore_errors=True)
+            raise InvalidDataset(f"files of {folder} changed while they were being read: run the same command again")
+    _sweep()
+    identity = data_set_fingerprint(dataset, [told.get(file, file) for file in files[split]])
+    return Dataset(dataset.data, dataset.info, dataset.split, dataset._indices, identity)
+
+
+def stream_folder(folder: Path, config: str | None = None, split: str = "train") -> IterableDataset:
+    """The same, row by row. Raises NoSuchSplit, and whatever `load_dataset` raises."""
+    _data_files(folder, config, split)
+    with tempfile.TemporaryDirectory() as nothing:  # the cache would know the features of an older folder
+        return load_dataset(str(folder.absolute()), config, split=split, streaming=True, cache_dir=nothing)
+
+
+def open_saved(folder: Path) -> Dataset | dict[str, Dataset]:
+    """What `save_to_disk` wrote, or its splits by name; fingerprints go by content."""
+    found = load_from_disk(str(folder))
+    if isinstance(found, DatasetDict):
+        return {name: _identified(part, folder / name) for name, part in found.items()}
+    return _identified(found, folder)
+
+
+def kind_of_data(folder: Path) -> str:
+    """What `load_dataset` reads a folder as: "parquet", "imagefolder", "csv" and so on; "" where it does not."""
+    try:
+        with tempfile.TemporaryDirectory() as nothing:
+            return str(load_dataset_builder(str(folder.absolute()), cache_dir=nothing).name)
+    except Exception:  # it says no in many ways
+        return ""
+
+
+def holds_images(table: Path) -> bool:
+    """Whether a Parquet or Arrow file has a column of images: bytes, or `bytes` and `path` as `datasets` has it."""
+    try:
+        with open_regular(table) as file:
+            schema = pq.read_schema(file) if table.suffix.lower() == ".parquet" else pa.ipc.open_stream(file).schema
+    except (OSError, pa.ArrowException):
+        return False
+    images = [kind for kind in schema.types if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
+    structs = [kind for kind in schema.types if pa.types.is_struct(kind) and "bytes" in {part.name for part in kind}]
+    return bool(images or structs)
+
+
+def _identified(dataset: Dataset, folder: Path) -> Dataset:
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    paths = [folder / entry["filename"] for entry in state["_data_files"]]
+    digests = file_digests(paths)
+    _check_read(paths, digests)
+    identity = data_set_fingerprint(dataset, digests)
+    return Dataset(dataset.data, dataset.info, dataset.split, dataset._indices, identity)
+
+
+def _data_files(folder: Path, config: str | None, split: str) -> Mapping[str, list[str]]:
+    """split -> its files, as `load_dataset` finds them now."""
+    with tempfile.TemporaryDirectory() as nothing:  # a builder reads what the cache knows of an older folder
+        builder: Any = load_dataset_builder(str(folder.absolute()), config, cache_dir=nothing)
+    files = {str(name): [str(file) for file in names] for name, names in (builder.config.data_files or {}).items()}
+    if split not in files:
+        raise NoSuchSplit(files)
+    _check_links(files[split])
+    return files
+
+
+def _check_links(files: list[str]) -> None:
+    """Raise InvalidDataset where a shard beside these is a link to nothing, which `datasets` leaves out in silence."""
+    series: dict[Path, set[str]] = {}
+    for file in files:
+        series.setdefault(Path(file).parent, set()).add(re.sub(r"\d+", "#", Path(file).name))
+    for folder, names in series.items():
+        if not folder.is_dir():
+            continue
+        for path in sorted(folder.iterdir()):
+            if path.is_symlink() and not path.exists() and re.sub(r"\d+", "#", path.name) in names:
+                raise InvalidDataset(f"{path} is a link to nothing: fetch its content first (git annex get)")
+
+
+def _check_read(paths: list[Path], digests: list[str]) -> None:
+    for path, digest in zip(paths, digests, strict=True):
+        if digest.startswith(UNREAD):
+            raise InvalidDataset(f"{path} cannot be read: {digest.removeprefix(UNREAD)}")
+
+
+def _caches() -> Path:
+    return Path(datasets.config.HF_DATASETS_CACHE).expanduser() / "meddel_hf"
+
+
+@contextlib.contextmanager
+def _in_use(cache: Path) -> Any:
+    """Hold a cache, so that no other process sweeps it just now."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{cache}.lock"):
+        cache.mkdir(exist_ok=True)  # it may have been swept while this process waited
+        os.utime(cache)
+        yield
+
+
+def _sweep() -> None:
+    """Remove the caches that were not used for a month."""
+    for cache in _caches().iterdir():
+        with contextlib.suppress(OSError, Timeout):
+            if cache.is_dir() and time.time() - cache.stat().st_mtime > _UNUSED:
+                with FileLock(f"{cache}.lock", timeout=0):
+                    if time.time() - cache.stat().st_mtime > _UNUSED:
+                        shutil.rmtree(cache, ignore_errors=True)
+                Path(f"{cache}.lock").unlink(missing_ok=True)

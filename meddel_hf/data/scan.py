@@ -1,0 +1,170 @@
+"""What stands in a folder of images: the pictures, and every other file, so that none is left out without a word."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from meddel_hf.files import whole_file
+from meddel_hf.runtime.regular import why_not_read
+
+IMAGE_SUFFIXES = (
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg",
+    ".jpx", ".mpo", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+DATA_SUFFIXES = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+SKIPPED = "skipped.parquet"
+_NAMES_OF_MASKS = ("mask", "masks", "annotation", "annotations", "ground truth", "groundtruth", "gt", "segmentation")
+_NO_SUFFIX = "no suffix"
+_KINDS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was not looked at. path: relative to the folder. kind: its suffix in small letters, or what it is."""
+
+    path: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found below a folder; hidden files, hidden folders and __MACOSX are not.
+
+    pictures: relative paths of the files whose suffix is a picture's, sorted; some of them may not be readable.
+    skipped:  every other file, sorted by path.
+    notes:    what a user should know besides, one sentence each.
+    """
+
+    folder: Path
+    pictures: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, folder: Path) -> Scan:
+        pictures, skipped = [], []
+        for name, why in _files(folder):
+            kind = why or _kind(name)
+            if kind in IMAGE_SUFFIXES:
+                pictures.append(name)
+            else:
+                skipped.append(Skipped(name, kind))
+        return cls(folder, tuple(sorted(pictures)), tuple(sorted(skipped, key=lambda one: one.path)))._noted()
+
+    def matching(self, include: str | None) -> Scan:
+        """Only the files whose path inside the folder matches a pattern; `*` matches any characters, slashes too."""
+        if include is None:
+            return self
+        pictures = tuple(name for name in self.pictures if fnmatchcase(name, include))
+        skipped = tuple(one for one in self.skipped if fnmatchcase(one.path, include))
+        return Scan(self.folder, pictures, skipped)._noted()
+
+    def __deepcopy__(self, memo: Any) -> Scan:
+        return self  # frozen: a data set that is copied keeps the same one
+
+    def _noted(self) -> Scan:
+        """With a note where pictures stand in folders that are called masks."""
+        masks = [name for name in self.pictures if _is_mask(f"{self.folder.name}/{name}")]
+        if not masks:
+            return self
+        if len(masks) == len(self.pictures):
+            note = f"all pictures stand in folders of masks, such as {masks[0]}: is this the folder of the frames?"
+        else:
+            count = f"{len(masks):,} of {len(self.pictures):,}"
+            note = f"{count} pictures stand in folders of masks, such as {masks[0]}: choose with include (--include)"
+        return replace(self, notes=(*self.notes, note))
+
+    def of_kind(self, suffixes: tuple[str, ...]) -> list[str]:
+        """Paths of the files that were not looked at and have one of these suffixes."""
+        return [one.path for one in self.skipped if one.kind in suffixes]
+
+    @property
+    def told(self) -> str:
+        """What was not looked at, in a few words: "3 files were not looked at (.dcm 2, no suffix 1)"; "" if nothing."""
+        if not self.skipped:
+            return ""
+        counts = Counter(one.kind for one in self.skipped)
+        shown = sorted(counts, key=lambda kind: (-counts[kind], kind))
+        parts = [f"{_plain(kind)} {counts[kind]:,}" for kind in shown[:_KINDS_SHOWN]]
+        if len(shown) > _KINDS_SHOWN:
+            parts.append(f"{len(shown) - _KINDS_SHOWN:,} more kinds")
+        were = "1 file was" if len(self.skipped) == 1 else f"{len(self.skipped):,} files were"
+        return f"{were} not looked at ({', '.join(parts)})"
+
+    def save(self, folder: Path) -> None:
+        """Write skipped.parquet, columns path and kind, where a file was not looked at; remove an older one if not."""
+        if not self.skipped:
+            (folder / SKIPPED).unlink(missing_ok=True)
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {name: [_plain(getattr(one, name)) for one in self.skipped] for name in ("path", "kind")}
+        with whole_file(folder / SKIPPED) as aside:
+            pq.write_table(pa.table(columns), aside)
+
+
+def scan_of(dataset: Any) -> Scan | None:
+    """What was found in the folder that `load_pool` made a data set of; None of any other data set."""
+    found = vars(dataset).get("scan")
+    return found if isinstance(found, Scan) else None
+
+
+def _files(folder: Path) -> Iterator[tuple[str, str | None]]:
+    """(relative path, why it cannot be a picture or None) of the files below a folder, each folder visited once.
+
+    Links to folders are followed; a folder that stands below `folder` itself goes by its own name, not by a link's.
+    """
+    visited: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        links: list[Path] = []
+        for start in waiting:
+            broken: list[OSError] = []
+            for root, folders, names in os.walk(start, onerror=broken.append):
+                if (real := os.path.realpath(root)) in visited:
+                    folders.clear()
+                    yield _relative(Path(root), folder), "a folder that was read already, through a link"
+                    continue
+                folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+                visited.add(real)
+                links += [Path(root, name) for name in folders if os.path.islink(Path(root, name))]
+                for name in names:
+                    if not name.startswith("."):
+                        yield _relative(Path(root, name), folder), _no_picture(Path(root, name))
+            for error in broken:
+                yield _relative(Path(error.filename), folder), f"a folder that cannot be read ({why_not_read(error)})"
+        waiting = sorted(links)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _no_picture(path: Path) -> str | None:
+    """A link to nothing that has no picture's suffix may be one to a folder of pictures: say so."""
+    if path.suffix.lower() in IMAGE_SUFFIXES or not path.is_symlink() or path.exists():
+        return None
+    return "a link to nothing"
+
+
+def _kind(name: str) -> str:
+    """Suffix in small letters; the last number of a DICOM file's name, such as 1.2.840.10008, is none."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return _NO_SUFFIX if suffix[1:].isdigit() or len(suffix) < 2 else suffix
+
+
+def _is_mask(name: str) -> bool:
+    return any(part.lower() in _NAMES_OF_MASKS for part in PurePosixPath(name).parts[:-1])
+
+
+def _plain(text: str) -> str:
+    """A name that is no UTF-8, as text that can be printed and stored."""
+    return text.encode("utf-8", "backslashreplace").decode()
