@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,24 @@ import xxhash
 from datasets import (
     Dataset,
     DatasetDict,
-    DatasetInfo,
-    Features,
     Image,
     IterableDataset,
-    Value,
     get_dataset_config_names,
     load_dataset,
     load_dataset_builder,
 )
 
-from meddel_hf.data.identity import fingerprint_of, frames_fingerprint, keeps_fingerprint, named_files
-from meddel_hf.data.local import NoSuchSplit, holds_images, kind_of_data, open_folder, open_saved, stream_folder
-from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Scan, Skipped, scan_of
+from meddel_hf.data.folders import image_folder, is_declared, is_saved_to_disk, read_as_rows
+from meddel_hf.data.identity import fingerprint_of, keeps_fingerprint, named_files
+from meddel_hf.data.ids import check_ids
+from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, open_saved, stream_folder
+from meddel_hf.data.scan import IMAGE_SUFFIXES, Scan, scan_of
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
 from meddel_hf.images import file_bytes
 from meddel_hf.runtime.digests import file_digests
 from meddel_hf.schema import ID, IMAGE
 
 __all__ = ["IMAGE_SUFFIXES", "Pool", "check_ids", "load_pool", "name_of", "scan_of"]
-
-_SHOWN = 3  # examples in an error message
 
 
 @dataclass(frozen=True)
@@ -109,15 +105,15 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
     """
     path, config, split = _parse(spec)
     folder = Path(path)
-    scan = Scan.of(folder.absolute()) if folder.is_dir() and not _is_declared(folder) else None
+    scan = Scan.of(folder.absolute()) if folder.is_dir() and not is_declared(folder) else None
     if scan is not None:
-        rows = _read_as_rows(scan, include, chosen=bool(config or split))
+        rows = read_as_rows(scan, include, chosen=bool(config or split))
         if rows is None:
             if config or split:
                 raise InvalidArgument(
                     f"{path} is a folder of images and has no configurations or splits: drop ':' and '@'"
                 )
-            dataset = _image_folder(scan, include)
+            dataset = image_folder(scan, include)
             return _told(dataset.to_iterable_dataset() if streaming else dataset, scan.matching(include))
         scan = rows
     if include is not None:
@@ -125,7 +121,7 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
     if folder.is_file() or (not folder.is_dir() and _looks_like_a_path(path)):
         found = "is a file" if folder.is_file() else "does not exist"
         raise InvalidDataset(f"{path} {found}: expected a folder of images, a data set folder, or a Hub id")
-    if folder.is_dir() and _is_saved_to_disk(folder):
+    if folder.is_dir() and is_saved_to_disk(folder):
         saved = _saved_to_disk(folder, config, split)
         return saved.to_iterable_dataset() if streaming else saved
     return _told(_hub_or_folder(path, config, split or "train", streaming), scan)
@@ -153,71 +149,10 @@ def _looks_like_a_path(path: str) -> bool:
     return path.startswith(("/", ".", "~")) or path.count("/") > 1 or "\\" in path
 
 
-def _is_saved_to_disk(folder: Path) -> bool:
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-
-
-def _is_declared(folder: Path) -> bool:
-    """Whether a folder says itself that it is a data set."""
-    readme = folder / "README.md"
-    has_configs = readme.is_file() and "\nconfigs:" in readme.read_text(encoding="utf-8", errors="replace")
-    return has_configs or _is_saved_to_disk(folder)
-
-
-def _read_as_rows(scan: Scan, include: str | None, *, chosen: bool) -> Scan | None:
-    """None of a folder of images; of a data set, its pictures that are not looked at.
-
-    Where tables with images stand beside pictures, `load_dataset` decides: by where its shards stand, or by number.
-    chosen: a configuration or split was named, as only a data set has them.
-    """
-    if not scan.pictures:
-        return replace(scan, skipped=()) if scan.of_kind(DATA_SUFFIXES) else None
-    if include is not None:
-        return None
-    tables = [name for name in scan.of_kind((".parquet", ".arrow")) if holds_images(scan.folder / name)]
-    if not tables:
-        return None
-    if not chosen and kind_of_data(scan.folder) not in ("parquet", "arrow"):
-        raise InvalidDataset(
-            f"{scan.folder} holds {len(scan.pictures):,} pictures and {len(tables):,} tables with images, such as "
-            f"{tables[0]}: name the folder of the tables, or the pictures with include (--include)"
-        )
-    note = (
-        f"{scan.folder} was read as a data set, by tables such as {tables[0]}, as load_dataset does; its pictures, "
-        f"such as {scan.pictures[0]}, were left out: choose them with include (--include)"
-    )
-    left = tuple(Skipped(name, Path(name).suffix.lower()) for name in scan.pictures)
-    return replace(scan, pictures=(), skipped=left, notes=(note,))
-
-
 def _told(dataset: Any, scan: Scan | None) -> Any:
     if scan is not None:
         dataset.scan = scan  # see scan_of
     return dataset
-
-
-def _image_folder(scan: Scan, include: str | None) -> Dataset:
-    folder, chosen = scan.folder, scan.matching(include).pictures
-    if not chosen:
-        raise InvalidDataset(f"{folder}: {_why_no_images(scan, include)}")
-    ids = [name.removesuffix(Path(name).suffix) for name in chosen]
-    _check_unique(ids, f"{folder}: two files of one name differ in suffix only; choose with include (--include)")
-    odd = next((name for name in chosen if name.encode("utf-8", "replace").decode() != name), None)
-    if odd is not None:
-        raise InvalidDataset(f"{folder}: the file name {odd!r} is not UTF-8, so it cannot be an id: rename the file")
-    features = Features({ID: Value("string"), IMAGE: Image(decode=False)})
-    paths = [folder / name for name in chosen]
-    identity = frames_fingerprint(ids, file_digests(paths, "frames"))
-    rows = Dataset.from_dict({ID: ids, IMAGE: [str(path) for path in paths]}, features=features)
-    return Dataset(rows.data, DatasetInfo(features=features), fingerprint=identity)
-
-
-def _why_no_images(scan: Scan, include: str | None) -> str:
-    if scan.pictures:
-        return f"none of its {len(scan.pictures):,} images matches {include!r}, such as {scan.pictures[0]}"
-    if videos := scan.of_kind(VIDEO_SUFFIXES):
-        return f"it holds no images, but {len(videos):,} videos, such as {videos[0]}: cut them into frames first"
-    return f"it holds no images; {scan.told or 'it is empty'}; looked for {' '.join(IMAGE_SUFFIXES)}"
 
 
 def _saved_to_disk(folder: Path, config: str | None, split: str | None) -> Dataset:
@@ -244,6 +179,10 @@ def _hub_or_folder(path: str, config: str | None, split: str, streaming: bool) -
         if folder.is_dir():
             return _undecoded((stream_folder if streaming else open_folder)(folder, config, split), IMAGE)
         builder = load_dataset_builder(path, config)
+        if not comes_from_the_hub(builder):
+            raise InvalidDataset(
+                f"{path} is no folder here, and no data set on the Hub: check the path, or the network"
+            )
         splits = builder.config.data_files or builder.info.splits or {}
         if split not in splits:
             raise NoSuchSplit(splits)
@@ -296,24 +235,3 @@ def _check_image_column(columns: list[str], features: Mapping[str, Any], image_c
 def _ids(dataset: Dataset, column: str) -> list[str]:
     ids = dataset.with_format(None).select_columns([column])[:][column]
     return check_ids(ids, first_row=0)
-
-
-def check_ids(ids: Iterable[Any], *, first_row: int) -> list[str]:
-    """Ids as strings. Raises InvalidDataset where one is missing, repeated, or neither a string nor an integer."""
-    ids = list(ids)
-    missing = [str(first_row + row) for row, value in enumerate(ids) if value is None or value == ""]
-    if missing:
-        raise InvalidDataset(f"{len(missing)} rows have no id, such as row {', '.join(missing[:_SHOWN])}")
-    odd = next((value for value in ids if not isinstance(value, (str, int)) or isinstance(value, bool)), None)
-    if odd is not None:
-        raise InvalidDataset(f"ids must be strings or integers, got {odd!r}")
-    texts = [str(value) for value in ids]
-    _check_unique(texts, "ids must be unique")
-    return texts
-
-
-def _check_unique(ids: list[str], message: str) -> None:
-    repeated = [text for text, count in Counter(ids).items() if count > 1]
-    if repeated:
-        shown = ", ".join(repr(text) for text in repeated[:_SHOWN])
-        raise InvalidDataset(f"{message}: {len(repeated)} stand more than once, such as {shown}")

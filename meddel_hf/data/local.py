@@ -31,6 +31,7 @@ from meddel_hf.runtime.regular import open_regular
 from meddel_hf.schema import fingerprint
 
 _UNUSED = 30 * 86_400  # seconds
+_COMMIT = 40  # hex digits
 
 
 class NoSuchSplit(Exception):
@@ -86,6 +87,15 @@ def kind_of_data(folder: Path) -> str:
             return str(load_dataset_builder(str(folder.absolute()), cache_dir=nothing).name)
     except Exception:  # it says no in many ways
         return ""
+
+
+def comes_from_the_hub(builder: Any) -> bool:
+    """False for two things that `load_dataset` answers to a mistyped folder.
+
+    "csv" or "imagefolder" reads whatever lies in the current directory; without a network, a bare name opens the rows
+    that the cache holds of some folder of that name (the Hub's are kept under a commit, 40 hex digits).
+    """
+    return builder.repo_id is not None and (builder.name != "cache" or len(builder.hash or "") == _COMMIT)
 
 
 def holds_images(table: Path) -> bool:

@@ -1,0 +1,33 @@
+"""Ids of frames: strings without repeats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from meddel_hf.errors import InvalidDataset
+
+_SHOWN = 3  # examples in an error message
+
+
+def check_ids(ids: Iterable[Any], *, first_row: int) -> list[str]:
+    """Ids as strings. Raises InvalidDataset where one is missing, repeated, or neither a string nor an integer."""
+    ids = list(ids)
+    missing = [str(first_row + row) for row, value in enumerate(ids) if value is None or value == ""]
+    if missing:
+        raise InvalidDataset(f"{len(missing)} rows have no id, such as row {', '.join(missing[:_SHOWN])}")
+    odd = next((value for value in ids if not isinstance(value, (str, int)) or isinstance(value, bool)), None)
+    if odd is not None:
+        raise InvalidDataset(f"ids must be strings or integers, got {odd!r}")
+    texts = [str(value) for value in ids]
+    check_unique(texts, "ids must be unique")
+    return texts
+
+
+def check_unique(ids: list[str], message: str) -> None:
+    """Raise InvalidDataset, with a message, where a string stands twice."""
+    repeated = [text for text, count in Counter(ids).items() if count > 1]
+    if repeated:
+        shown = ", ".join(repr(text) for text in repeated[:_SHOWN])
+        raise InvalidDataset(f"{message}: {len(repeated)} stand more than once, such as {shown}")
