@@ -181,7 +181,7 @@ def _hub_or_folder(path: str, config: str | None, split: str, streaming: bool) -
         builder = load_dataset_builder(path, config)
         if not comes_from_the_hub(builder):
             raise InvalidDataset(
-                f"{path} is no folder here, and no data set on the Hub: check the path, or the network"
+                f"{path} is no folder here and was not found on the Hub: check the path, or the network"
             )
         splits = builder.config.data_files or builder.info.splits or {}
         if split not in splits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,12 @@ from typing import Any
 
 import pytest
 from loopback_hub import TOKEN, LoopbackHub
+
+# What tests read is remembered in a folder of their own: not in the user's, and not from one run to the next. Read by
+# `datasets` when it is imported.
+_REMEMBERED = tempfile.TemporaryDirectory(prefix="meddel-tests-")
+os.environ["MEDDEL_HF_DIGESTS"] = str(Path(_REMEMBERED.name, "digests.sqlite"))
+os.environ["HF_DATASETS_CACHE"] = str(Path(_REMEMBERED.name, "datasets"))
 
 METRIC = Path(__file__).parents[1] / "metrics" / "normdel"
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 LOCATION = "MEDDEL_HF_DIGESTS"  # environment variable; see digests.py
 _VERSION = 1  # of the tables below; a file of another version is begun anew
 _TABLES = """
 CREATE TABLE IF NOT EXISTS folders (number INTEGER PRIMARY KEY, folder BLOB UNIQUE, used INTEGER);
-CREATE TABLE IF NOT EXISTS files (number INTEGER, name BLOB, digest TEXT, state TEXT, PRIMARY KEY (number, name))
-    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (
+    number INTEGER, name BLOB, digest TEXT, state TEXT, "check" TEXT, PRIMARY KEY (number, name)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS derived (key TEXT PRIMARY KEY, value TEXT, used INTEGER) WITHOUT ROWID;
 """
 _MOST_FILES = 1_000_000  # about 200 MB; then the folders that were not asked for in the longest time are forgotten
@@ -35,6 +38,11 @@ class Known:
 
     digest: str
     state: str
+
+    @property
+    def check(self) -> str:
+        """Tells a row that was written from one that a bad disk changed."""
+        return xxhash.xxh3_64_hexdigest(f"{self.digest} {self.state}".encode())
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,10 @@ class Memory:
         """name -> what is known of each file in a folder."""
 
         def read(connection: sqlite3.Connection) -> dict[str, Known]:
-            query = "SELECT name, digest, state FROM files JOIN folders USING (number) WHERE folder = ?"
+            query = 'SELECT name, digest, state, "check" FROM files JOIN folders USING (number) WHERE folder = ?'
             rows = connection.execute(query, (os.fsencode(folder),)).fetchall()
-            return {os.fsdecode(name): Known(digest, state) for name, digest, state in rows}
+            found = [(os.fsdecode(name), Known(digest, state), check) for name, digest, state, check in rows]
+            return {name: known for name, known, check in found if known.check == check}
 
         return self._within(read) or {}
 
@@ -72,8 +81,10 @@ class Memory:
             key, now = os.fsencode(folder), int(time.time())
             connection.execute("INSERT OR IGNORE INTO folders (folder, used) VALUES (?, ?)", (key, now))
             number = connection.execute("SELECT number FROM folders WHERE folder = ?", (key,)).fetchone()[0]
-            rows = [(number, os.fsencode(name), known.digest, known.state) for name, known in files.items()]
-            connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+            rows = [
+                (number, os.fsencode(name), known.digest, known.state, known.check) for name, known in files.items()
+            ]
+            connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
 
         self._within(write, changes=True)
 
