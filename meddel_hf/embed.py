@@ -227,9 +227,8 @@ class _Report:
         parts.append(f"{new / (time.monotonic() - self.began):.1f} images/s" if new else "nothing was left to do")
         arguments = store.manifest.arguments
         parts.append(f"{arguments['precision']} on {arguments['device']}")
-        if scan is not None and scan.told:
-            parts.append(f"{scan.told}: listed in {SKIPPED}")
-        print(f"{store.folder}: {', '.join(parts)}", file=sys.stderr)
+        told = f"; {scan.told}, see {SKIPPED}" if scan is not None and scan.told else ""
+        print(f"{store.folder}: {', '.join(parts)}{told}", file=sys.stderr)
         for note in scan.notes if scan is not None else ():
             print(f"note: {note}", file=sys.stderr)
 

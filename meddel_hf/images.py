@@ -29,7 +29,7 @@ ImageSource = bytes | str | Path | Image.Image | Mapping[str, Any] | None
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _REASON_LENGTH = 120
-_MOST_BYTES = 2**31  # of one file, all of which is held in memory while it is decoded
+MOST_BYTES = 2**31  # of one file, all of which is held in memory while it is decoded
 
 _HALF = [0.5, 0.5, 0.5]
 _CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
@@ -275,7 +275,7 @@ def _bytes(source: ImageSource) -> bytes:
 def file_bytes(path: str | Path) -> bytes:
     """What is in a file. Raises UnreadableImage where it is not there, is no regular file, or is larger than 2 GiB."""
     try:
-        return read_regular(path, _MOST_BYTES)
+        return read_regular(path, MOST_BYTES)
     except OSError as error:
         raise UnreadableImage(why_not_read(error)) from None
 

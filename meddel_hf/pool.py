@@ -20,13 +20,12 @@ from datasets import (
 )
 
 from meddel_hf.data.folders import image_folder, is_declared, is_saved_to_disk, read_as_rows
-from meddel_hf.data.identity import fingerprint_of, keeps_fingerprint, named_files
+from meddel_hf.data.identity import fingerprint_of, frame_digests, keeps_fingerprint, named_files
 from meddel_hf.data.ids import check_ids
 from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, open_saved, stream_folder
 from meddel_hf.data.scan import IMAGE_SUFFIXES, Scan, scan_of
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
 from meddel_hf.images import file_bytes
-from meddel_hf.runtime.digests import file_digests
 from meddel_hf.schema import ID, IMAGE
 
 __all__ = ["IMAGE_SUFFIXES", "Pool", "check_ids", "load_pool", "name_of", "scan_of"]
@@ -72,7 +71,7 @@ class Pool:
         ids = _ids(dataset, id_column) if id_column else [str(row) for row in range(len(dataset))]
         frames = _undecoded(plain.select_columns([image_column]), image_column)
         named = list(named_files(frames, image_column).values())
-        held = dict(zip(named, file_digests([Path(name) for name in named], "frames"), strict=True))
+        held = dict(zip(named, frame_digests(named), strict=True))
         return cls(frames, image_column, id_column, ids, fingerprint_of(dataset, image_column), held)
 
     def read(self, frame: Any) -> Any:

@@ -65,6 +65,7 @@ def pretrain(
     a finite number.
     """
     from meddel_hf.choice import Choice
+    from meddel_hf.data.scan import tell
     from meddel_hf.pool import Pool
     from meddel_hf.pretrain_run import Run
     from meddel_hf.processes import computing_device, decoding_workers, launched_processes
@@ -72,6 +73,8 @@ def pretrain(
     if seed < 0:
         raise InvalidArgument(f"seed must be 0 or more, got {seed}")
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
+    if progress:
+        tell(dataset)
     if pool.ids is None:
         raise InvalidDataset("a stream cannot be read in random order: pass a datasets.Dataset (no streaming)")
     choice = Choice.of(pool, dataset, selection, exclude)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetInfo, Features, Image, Value
 
-from meddel_hf.data.identity import frames_fingerprint
+from meddel_hf.data.identity import frame_digests, frames_fingerprint
 from meddel_hf.data.ids import check_unique
 from meddel_hf.data.local import holds_images, kind_of_data
 from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Scan, Skipped
 from meddel_hf.errors import InvalidDataset
-from meddel_hf.runtime.digests import file_digests
 from meddel_hf.schema import ID, IMAGE
 
 
@@ -65,9 +64,9 @@ def image_folder(scan: Scan, include: str | None) -> Dataset:
     if odd is not None:
         raise InvalidDataset(f"{folder}: the file name {odd!r} is not UTF-8, so it cannot be an id: rename the file")
     features = Features({ID: Value("string"), IMAGE: Image(decode=False)})
-    paths = [folder / name for name in chosen]
-    identity = frames_fingerprint(ids, file_digests(paths, "frames"))
-    rows = Dataset.from_dict({ID: ids, IMAGE: [str(path) for path in paths]}, features=features)
+    paths = [str(folder / name) for name in chosen]
+    identity = frames_fingerprint(ids, frame_digests(paths))
+    rows = Dataset.from_dict({ID: ids, IMAGE: paths}, features=features)
     return Dataset(rows.data, DatasetInfo(features=features), fingerprint=identity)
 
 

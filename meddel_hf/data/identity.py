@@ -17,6 +17,7 @@ import xxhash
 from datasets import Dataset, Image
 from tqdm import tqdm
 
+from meddel_hf.images import MOST_BYTES
 from meddel_hf.runtime.digests import UNREAD, file_digests
 from meddel_hf.runtime.memory import Memory
 from meddel_hf.schema import ID, IMAGE, fingerprint
@@ -25,6 +26,11 @@ _FRAMES, _ROWS = "frames-", "-rows-"
 _KNOWN_FRAMES = re.compile(f"{_FRAMES}[0-9a-f]{{32}}")
 _BY_NAMES_AND_SIZES = re.compile("[0-9a-f]{32}")  # what this package wrote before it looked at content
 _BATCH = 256  # rows
+
+
+def frame_digests(files: Iterable[str]) -> list[str]:
+    """Digests of image files, as `file_digests` gives them; one that is too large to be a frame is not read."""
+    return file_digests([Path(file) for file in files], "frames", MOST_BYTES)
 
 
 def frames_fingerprint(ids: Iterable[Any], contents: Iterable[str]) -> str:
@@ -62,8 +68,8 @@ def fingerprint_of(dataset: Dataset, image_column: str = IMAGE) -> str:
         return frames
     if image_column not in dataset.column_names:
         return own
-    named = [Path(name) for name in named_files(dataset, image_column).values()]
-    return f"files-{fingerprint(own, *file_digests(named, 'frames'))}" if named else own
+    named = named_files(dataset, image_column).values()
+    return f"files-{fingerprint(own, *frame_digests(named))}" if named else own
 
 
 def keeps_fingerprint(dataset: Dataset) -> bool:
@@ -103,7 +109,7 @@ def row_contents(dataset: Dataset, column: str) -> list[str]:
                     named[len(contents)] = name
                 contents.append(name or f"{UNREAD}no image")
             bar.update(len(stored))
-    for row, digest in zip(named, file_digests(list(map(Path, named.values())), "frames"), strict=True):
+    for row, digest in zip(named, frame_digests(named.values()), strict=True):
         contents[row] = digest
     return contents
 

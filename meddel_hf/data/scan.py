@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -115,6 +116,15 @@ def scan_of(dataset: Any) -> Scan | None:
     """What was found in the folder that `load_pool` made a data set of; None of any other data set."""
     found = vars(dataset).get("scan")
     return found if isinstance(found, Scan) else None
+
+
+def tell(dataset: Any) -> None:
+    """Print on stderr what was not looked at in the folder of a data set; one process of several does."""
+    if (scan := scan_of(dataset)) is None or os.environ.get("RANK", "0") != "0":
+        return
+    for line in (scan.told, *scan.notes):
+        if line:
+            print(f"note: {line}", file=sys.stderr)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str | None]]:

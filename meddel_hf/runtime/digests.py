@@ -45,18 +45,19 @@ def file_digest(path: str | Path) -> str:
         return UNREAD + why_not_read(error)
 
 
-def file_digests(paths: Sequence[Path], what: str = "files") -> list[str]:
+def file_digests(paths: Sequence[Path], what: str = "files", most: int | None = None) -> list[str]:
     """Content digests in the order of `paths`, 32 hex digits each; `!` and the reason for a file that cannot be read.
 
     Files that are remembered cost one `stat` each. A bar is shown where the rest takes long; `what` is its noun.
+    most: bytes beyond which a file is not read, and has that reason for a digest.
     Raises InvalidDataset where a file changes while it is being read.
     """
     memory, places = Memory.usual(), _places(paths)
-    found, missing = _recalled(memory, paths, places)
+    found, missing = _recalled(memory, paths, places, most)
     if missing:
         with _alone(memory, paths):  # several processes of one run ask the same: one reads, the others recall
             if memory.path is not None:
-                found, missing = _recalled(memory, paths, places)
+                found, missing = _recalled(memory, paths, places, most)
             _read_all(memory, paths, places, missing, found, what)
             memory.asked_for({folder for folder, _ in places})
     return [found[index] for index in range(len(paths))]
@@ -75,7 +76,7 @@ def _places(paths: Sequence[Path]) -> list[tuple[str, str]]:
 
 
 def _recalled(
-    memory: Memory, paths: Sequence[Path], places: Sequence[tuple[str, str]]
+    memory: Memory, paths: Sequence[Path], places: Sequence[tuple[str, str]], most: int | None
 ) -> tuple[dict[int, str], list[int]]:
     """(index -> digest of what is known or cannot be read, indices of what is to be read)."""
     known = {folder: memory.of(folder) for folder in {folder for folder, _ in places}}
@@ -83,7 +84,7 @@ def _recalled(
     for index, (path, (folder, name)) in enumerate(zip(paths, places, strict=True)):
         before = known[folder].get(name)
         try:
-            state = _state(stat_regular(path))
+            state = _state(stat_regular(path, most))
         except OSError as error:
             found[index] = UNREAD + why_not_read(error)
             continue

@@ -19,10 +19,22 @@ class NotRegular(OSError):
     """What stands under a path is no regular file; `strerror` says what it is."""
 
 
-def stat_regular(path: str | Path) -> os.stat_result:
-    """What `os.stat` says, links followed. Raises NotRegular, or the OSError of a path that leads nowhere."""
+class TooLarge(OSError):
+    """A file is larger than what is read of one; `strerror` says both sizes."""
+
+    def __init__(self, size: int, most: int, path: str | Path) -> None:
+        super().__init__(errno.EFBIG, f"too large: {size:,} bytes, at most {most:,} are read", str(path))
+
+
+def stat_regular(path: str | Path, most: int | None = None) -> os.stat_result:
+    """What `os.stat` says, links followed.
+
+    Raises NotRegular, TooLarge where there are more than `most` bytes, or the OSError of a path that leads nowhere.
+    """
     found = os.stat(path)
     _check(found, path)
+    if most is not None and found.st_size > most:
+        raise TooLarge(found.st_size, most, path)
     return found
 
 
@@ -39,12 +51,12 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_regular(path: str | Path, most: int) -> bytes:
-    """All bytes of a file of at most `most` bytes. Raises OSError (EFBIG) where it is larger, and as `open_regular`."""
+    """All bytes of a file of at most `most` bytes. Raises TooLarge, and as `open_regular`."""
     with open_regular(path) as file:
         data = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else b""
         size = len(data) or os.fstat(file.fileno()).st_size
     if size > most:
-        raise OSError(errno.EFBIG, f"too large: {size:,} bytes, at most {most:,} are read", str(path))
+        raise TooLarge(size, most, path)
     return data
 
 
