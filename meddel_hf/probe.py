@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Mismatch
-from meddel_hf.schema import LABEL, MANIFEST, Manifest, fingerprint
+from meddel_hf.schema import LABEL, MANIFEST, Manifest, check_target, fingerprint, step_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ def probe(
     or of one class, or train and test share an id or a group.
     """
     from meddel_hf.labels import check_parts
-    from meddel_hf.scores import Scores
+    from meddel_hf.scores import FILE, Scores
     from meddel_hf.store import EmbeddingStore
 
     if method not in get_args(Method):
@@ -78,12 +78,13 @@ def probe(
             if {**found.arguments, **found.parents}.get(key) != value:
                 raise Mismatch(f"{out} was made with another {key}: choose another folder, or delete this one")
         return Scores.load(out)
+    check_target(out, "probe")
     features = _Features.of(store, labels, groups, [set(train), *parts.values()])
     scores, facts = _score(features, set(train), parts, method, neighbours, seed)
-    out.mkdir(parents=True, exist_ok=True)
-    scores.write(out)
     identity = fingerprint(repr(sorted(arguments.items())), store.fingerprint)
-    Manifest("probe", identity, arguments, parents, facts).write(out)
+    with step_folder(out, "probe") as aside:
+        scores.write(aside)
+        Manifest("probe", identity, arguments, parents, facts).write(aside, [FILE])
     return scores
 
 

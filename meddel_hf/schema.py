@@ -48,6 +48,9 @@ Step = Literal[
     "report",
 ]  # fmt: skip
 
+# Folders of weights inside a run's: the whole model beside an encoder, encoders exported on the way, a segmentation's.
+WHOLE, SNAPSHOTS, MODEL = "objective", "snapshots", "model"
+
 _RECORDED_PACKAGES = ("meddel-hf", "torch", "transformers", "datasets", "numpy", "pillow")
 
 
@@ -102,6 +105,12 @@ class Manifest:
         wanted = self.files if names is None else {name: self.files[name] for name in names if name in self.files}
         cure = cure or f"copy it again, or delete {folder} and run the step again"
         check_files(folder, wanted, cure, trust=trust)
+
+
+def check_recorded(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Where a folder carries a manifest, its files are as that records them; without one there is nothing to check."""
+    if (folder / MANIFEST).is_file():
+        Manifest.read(folder).check(folder, names)
 
 
 def check_target(folder: str | Path, step: Step) -> Path:

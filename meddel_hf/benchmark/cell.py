@@ -18,9 +18,9 @@ from meddel_hf.errors import MedDELError
 from meddel_hf.pretrain import pretrain
 from meddel_hf.pretrained import PreTraining
 from meddel_hf.probe import probe
-from meddel_hf.schema import MANIFEST, fingerprint
+from meddel_hf.schema import MANIFEST, MODEL, fingerprint
 from meddel_hf.scores import FILE
-from meddel_hf.segment import MODEL, segment
+from meddel_hf.segment import segment
 from meddel_hf.selection import Selection
 from meddel_hf.selectors.registry import make
 from meddel_hf.store import EmbeddingStore
