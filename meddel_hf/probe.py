@@ -72,10 +72,12 @@ def probe(
         "test": {name: _digest(ids, labels, groups) for name, ids in parts.items()},
     }  # fmt: skip
     parents = {"embeddings": store.fingerprint}
+    parents |= {"encoder": store.manifest.parents["encoder"]} if "encoder" in store.manifest.parents else {}
     if (out / MANIFEST).is_file():
         found = Manifest.read(out, "probe")
+        before = {**parents, **found.arguments, **found.parents}  # older folders name no encoder
         for key, value in {**arguments, **parents}.items():
-            if {**found.arguments, **found.parents}.get(key) != value:
+            if before.get(key) != value:
                 raise Mismatch(f"{out} was made with another {key}: choose another folder, or delete this one")
         return Scores.load(out)
     check_target(out, "probe")
