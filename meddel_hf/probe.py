@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Mismatch
-from meddel_hf.schema import LABEL, MANIFEST, Manifest, check_target, fingerprint, step_folder
+from meddel_hf.schema import LABEL, MANIFEST, TRUST, Manifest, check_target, fingerprint, step_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -224,6 +224,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and again for more test sets (default: the official split, else a seeded fifth of each class)")  # fmt: skip
     add("--split", choices=("auto", "official", "seeded"), default="auto", help="where nothing is matched (default: "
         "auto, the official one where there is one)")  # fmt: skip
+    add("--trust", action="store_true", help=TRUST)
     add("--seed", type=int, default=0, help="of a seeded split, and of the folds that choose the penalty")
 
 
@@ -234,7 +235,7 @@ def run(args: argparse.Namespace) -> int:
     from meddel_hf.store import EmbeddingStore
 
     try:
-        store = EmbeddingStore.load(args.embeddings)
+        store = EmbeddingStore.load(args.embeddings, trust=args.trust)
         dataset = load_pool(args.labels, include=args.include)
         labelled = Labelled.of(dataset, args.target)
         if store.row_ids and dataset._fingerprint != store.pool_fingerprint:

@@ -51,6 +51,8 @@ Step = Literal[
 # Folders of weights inside a run's: the whole model beside an encoder, encoders exported on the way, a segmentation's.
 WHOLE, SNAPSHOTS, MODEL = "objective", "snapshots", "model"
 
+TRUST = "compare the sizes of files that are read, and not their checksums"  # what --trust does, everywhere
+
 _RECORDED_PACKAGES = ("meddel-hf", "torch", "transformers", "datasets", "numpy", "pillow")
 
 
