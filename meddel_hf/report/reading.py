@@ -249,6 +249,11 @@ def read(folder: str | Path, *, trust: bool = False) -> Runs:
     if manifest is not None:
         again = "copy it again, or run the same `meddel benchmark run` again, which writes it anew"
         manifest.check(folder, [PLAN, POOL], trust=trust, cure=again)
+    elif any(GROUND in cell.facts for cell in cells):
+        raise IncompleteStore(
+            f"{folder} has lost its {schema.MANIFEST}, without which its cells cannot be told from those of another "
+            "benchmark: copy it again"
+        )
     for cell in cells:
         check_cell(cell.folder, cell.facts, manifest)
     check_together({cell.folder: cell.facts for cell in cells})
