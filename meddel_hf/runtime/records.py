@@ -15,15 +15,15 @@ from meddel_hf.files import checksum, whole_file
 
 Records = dict[str, dict[str, Any]]  # name relative to a folder -> {"bytes": size, "xxh3": XXH3-128 in hex}
 
-_CHECKSUM = "checksum"  # of a JSON file's other keys
+_CHECKSUM, _DIGITS = "checksum", 32  # of a JSON file's other keys
 
 
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     """Write a JSON file that carries a checksum of its content."""
-    content = json.loads(json.dumps(facts))  # as it will be read: lists, keys that are text
+    content = json.loads(json.dumps(facts, sort_keys=True))  # as it will be read: lists, keys that are text
     with whole_file(path) as aside:
-        text = json.dumps({**content, _CHECKSUM: _digest(content)}, indent=1, sort_keys=True)
-        aside.write_text(text + "\n", encoding="utf-8")
+        # Last, so that a damaged name of it is not taken for a file of before there were checksums.
+        aside.write_text(json.dumps({**content, _CHECKSUM: _digest(content)}, indent=1) + "\n", encoding="utf-8")
 
 
 def read_facts(path: Path, cure: str) -> dict[str, Any]:
@@ -37,8 +37,10 @@ def read_facts(path: Path, cure: str) -> dict[str, Any]:
         raise IncompleteStore(f"{path} is damaged (no JSON: {error}): {cure}") from error
     if not isinstance(found, dict):
         raise IncompleteStore(f"{path} is damaged (no mapping): {cure}")
+    last = next(reversed(found.values()), None)
+    unnamed = _CHECKSUM not in found and isinstance(last, str) and len(last) == _DIGITS
     said = found.pop(_CHECKSUM, None)
-    if said is not None and said != _digest(found):
+    if unnamed or (said is not None and said != _digest(found)):
         raise IncompleteStore(f"{path} is damaged (its checksum is another): {cure}")
     return found
 
@@ -63,7 +65,7 @@ def check_files(folder: Path, records: Mapping[str, Mapping[str, Any]], cure: st
         if size is None:
             found = "is missing"
         elif size != facts.get("bytes"):
-            found = f"has {size:,} bytes, expected {facts.get('bytes'):,}"
+            found = f"has {size:,} bytes, expected {_count(facts.get('bytes'))}"
         elif not trust and not _is_as_recorded(path, facts):
             found = "changed since it was written (its checksum is another)"
         else:
@@ -81,3 +83,7 @@ def _is_as_recorded(path: Path, facts: Mapping[str, Any]) -> bool:
 def _digest(content: Mapping[str, Any]) -> str:
     """Checksum of a mapping, whatever its order and layout."""
     return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _count(size: Any) -> str:
+    return f"{size:,}" if isinstance(size, int) else repr(size)
