@@ -8,7 +8,10 @@ from pathlib import Path
 
 from transformers.trainer_utils import get_last_checkpoint
 
-from meddel_hf.errors import IncompleteStore, MedDELError
+from meddel_hf.errors import IncompleteStore, MedDELError, Mismatch
+from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
+
+_RECORD = "record.json"
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -24,6 +27,26 @@ def checkpoint_at(folder: Path, step: int) -> Path:
 def step_of(checkpoint: Path | None) -> int:
     """Steps that a checkpoint holds; 0 of none."""
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint is not None else 0
+
+
+def record(checkpoint: Path, made_from: str) -> None:
+    """Write down what a checkpoint holds, once all of it is there, and of which run it is."""
+    names = [path.relative_to(checkpoint).as_posix() for path in checkpoint.rglob("*") if path.is_file()]
+    write_facts(checkpoint / _RECORD, {"made_from": made_from, "files": recorded_files(checkpoint, names)})
+
+
+def check(checkpoint: Path, made_from: str) -> None:
+    """Compare a checkpoint with its record, before a training goes on from it; an older one has none.
+
+    Raises IncompleteStore where it is damaged, Mismatch where it is of another run.
+    """
+    if not (checkpoint / _RECORD).is_file():
+        return
+    cure = f"delete {checkpoint}, and the same command goes on without it"
+    facts = read_facts(checkpoint / _RECORD, cure)
+    if facts["made_from"] != made_from:
+        raise Mismatch(f"{checkpoint} is of another run ({facts['made_from']}, expected {made_from}): {cure}")
+    check_files(checkpoint, facts["files"], cure)
 
 
 @contextmanager

@@ -30,14 +30,23 @@ class Choice:
 
     @classmethod
     def of(
-        cls, pool: Pool, dataset: Dataset, selection: Selection | str | Path | None, exclude: Collection[str]
+        cls,
+        pool: Pool,
+        dataset: Dataset,
+        selection: Selection | str | Path | None,
+        exclude: Collection[str],
+        *,
+        trust: bool = False,
     ) -> Choice:
-        """Raises Mismatch where the selection is of another pool, InvalidArgument where no frame is left."""
+        """trust: as of `Selection.load`.
+
+        Raises Mismatch where the selection is of another pool, InvalidArgument where no frame is left.
+        """
         ids: list[str] = pool.ids or []
         parents = {"pool": str(pool.fingerprint)}
         selected = range(len(ids))
         if selection is not None:
-            selection = selection if isinstance(selection, Selection) else Selection.load(selection)
+            selection = selection if isinstance(selection, Selection) else Selection.load(selection, trust=trust)
             selection.filter(dataset, id_column=pool.id_column or schema.ID)  # raises where the pool is another
             parents["selection"] = selection.fingerprint
             kept = set(selection.kept)

@@ -16,11 +16,13 @@ import meddel_hf.report.command as reporting
 import meddel_hf.segment as segmenting
 from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.runtime.exits import exit_status
+from meddel_hf.schema import TRUST
 from meddel_hf.selectors.registry import make, names, parse_option
 
 if TYPE_CHECKING:
     from meddel_hf.selection import Selection
     from meddel_hf.selectors import MedDEL
+    from meddel_hf.store import EmbeddingStore
 
 _TABLE_2 = (0.7, 0.75, 0.8, 0.85, 0.9)
 
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder to write")
     add("--pool", metavar="POOL", help="where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures")
+    add("--trust", action="store_true", help=TRUST)
     _selector_arguments(select)
 
     sweep = command("sweep", _sweep, "show how much stays at each of several etas (the paper's Table 2)")
@@ -72,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add("embeddings", metavar="DIR", help="folder that `meddel embed` wrote")
     add("--eta", type=float, nargs="+", default=list(_TABLE_2), help="default: 0.7 0.75 0.8 0.85 0.9")
     add("--csv", type=Path, metavar="FILE", help="write the table as CSV too")
+    add("--trust", action="store_true", help=TRUST)
     _selector_arguments(sweep)
 
     add = command("why", _why, "say what became of a frame").add_argument
@@ -84,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder to write")
     add("--include", metavar="PATTERN", help="as in `meddel embed`")
     add("--license", metavar="ID", help="licence to name in the card, such as cc-by-4.0")
+    add("--trust", action="store_true", help=TRUST)
 
     text = "pre-train an encoder on a pool, or on what a selection keeps of it"
     pretraining.add_arguments(command("pretrain", pretraining.run, text))
@@ -176,7 +181,7 @@ def _select(args: argparse.Namespace) -> None:
 
 def _selection(args: argparse.Namespace) -> Selection:
     if args.selector == "meddel" and not args.option:
-        return _selector(args, retention=args.retention, eta=args.eta).select(args.embeddings)
+        return _selector(args, retention=args.retention, eta=args.eta).select(_store(args))
     if args.retention is None:
         raise InvalidArgument(f"--eta goes with MedDEL: give --selector {args.selector} a --retention")
     standard = argparse.ArgumentParser()
@@ -194,7 +199,13 @@ def _selection(args: argparse.Namespace) -> Selection:
         from meddel_hf.pool import load_pool
 
         pool = load_pool(args.pool)
-    return selector.select(args.embeddings, pool=pool)
+    return selector.select(_store(args), pool=pool)
+
+
+def _store(args: argparse.Namespace) -> EmbeddingStore:
+    from meddel_hf.store import EmbeddingStore
+
+    return EmbeddingStore.load(args.embeddings, trust=args.trust)
 
 
 def _pictures(selection: Selection, folder: Path, spec: str | None, out: Path) -> list[str]:
@@ -223,7 +234,7 @@ def _pictures(selection: Selection, folder: Path, spec: str | None, out: Path) -
 
 
 def _sweep(args: argparse.Namespace) -> None:
-    curve = _selector(args).sweep(args.embeddings, args.eta)
+    curve = _selector(args).sweep(_store(args), args.eta)
     print(curve)
     notes = [note for selection in curve for note in selection.notes]
     if notes:  # the lowest eta's says it best
@@ -251,7 +262,7 @@ def _filter(args: argparse.Namespace) -> None:
     from meddel_hf.selection import Selection
     from meddel_hf.subset import Subset
 
-    subset = Selection.load(args.selection).filter(load_pool(args.pool, include=args.include))
+    subset = Selection.load(args.selection, trust=args.trust).filter(load_pool(args.pool, include=args.include))
     assert isinstance(subset, Subset)  # load_pool does not stream unless told to
     facts = {"license": args.license} if args.license else {}
     save_subset(subset, args.out, **facts)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from meddel_hf import schema
 from meddel_hf.batches import Batch, TableBatches, read_ahead, spans
 from meddel_hf.errors import InvalidDataset, Mismatch, UnreadableImage
-from meddel_hf.files import sweep, whole_folder
+from meddel_hf.files import sweep
 from meddel_hf.images import Preprocessing, prepare
 from meddel_hf.pool import Pool
 
@@ -95,12 +95,14 @@ class CachedFrames:
 
     pixels:  (n, side, side, 3) uint8; zeros where a frame is unreadable.
     reasons: row -> why it is.
+    pool:    fingerprint of the pool that they are of.
     """
 
     folder: Path
     pixels: NDArray[np.uint8]
     reasons: Mapping[int, str]
     fingerprint: str
+    pool: str
 
     @property
     def side(self) -> int:
@@ -110,23 +112,32 @@ class CachedFrames:
         return len(self.pixels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CachedFrames.load, (self.folder,)  # another process maps the file; it is not sent there
+        return _mapped_again, (self.folder,)  # another process maps the file; it is not sent there
 
     def read(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
         return [self.pixels[row] for row in rows]
 
     @classmethod
-    def load(cls, folder: str | Path) -> CachedFrames:
-        """Raises IncompleteStore or Mismatch where the folder is no such cache, or not a whole one."""
+    def load(cls, folder: str | Path, *, trust: bool = False) -> CachedFrames:
+        """Open a folder, once its files were compared with their checksums; with `trust`, their sizes alone are.
+
+        Raises IncompleteStore or Mismatch where the folder is no such cache, or not a whole one.
+        """
         folder = Path(folder)
         manifest = schema.Manifest.read(folder, "frames")
+        manifest.check(folder, trust=trust)
         # "c": a change stays in memory. None is made, but torch warns of arrays that do not allow it.
         pixels = np.load(folder / PIXELS, mmap_mode="c")
         table = pq.read_table(folder / UNREADABLE)
         if pixels.shape != tuple(manifest.details["shape"]):
             raise Mismatch(f"{folder / PIXELS} has shape {pixels.shape}, its manifest says {manifest.details['shape']}")
         reasons = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
-        return cls(folder, pixels, reasons, manifest.fingerprint)
+        return cls(folder, pixels, reasons, manifest.fingerprint, manifest.parents["pool"])
+
+
+def _mapped_again(folder: Path) -> CachedFrames:
+    """In a process that is sent what another one has checked."""
+    return CachedFrames.load(folder, trust=True)
 
 
 def cache_folder(folder: Path, pool: Pool, side: int) -> Path:
@@ -135,11 +146,18 @@ def cache_folder(folder: Path, pool: Pool, side: int) -> Path:
 
 
 def decode_once(
-    pool: Pool, folder: str | Path, image_size: int, *, workers: int = 0, progress: Progress | None = None
+    pool: Pool,
+    folder: str | Path,
+    image_size: int,
+    *,
+    workers: int = 0,
+    progress: Progress | None = None,
+    trust: bool = False,
 ) -> CachedFrames:
     """The frames of a whole pool, decoded into `folder` unless they are there; whole or not at all.
 
     image_size: side of the views that will be cropped from them. workers: processes that decode; 0: this one.
+    trust:      of frames that are there, compare sizes and not checksums.
     Takes 3 * stored_side² bytes a frame. Raises InvalidDataset for a stream, OSError where the disk is full.
     """
     if not isinstance(pool.frames, Dataset) or pool.ids is None:
@@ -148,7 +166,7 @@ def decode_once(
     target = cache_folder(Path(folder), pool, side)
     if not (target / schema.MANIFEST).is_file():
         sweep(Path(folder))
-        with whole_folder(target) as aside:
+        with schema.step_folder(target, "frames") as aside:
             reasons = _write_pixels(pool, aside / PIXELS, side, workers, progress)
             table = {"row": list(reasons), schema.ID: [pool.ids[row] for row in reasons],
                      schema.REASON: list(reasons.values())}  # fmt: skip
@@ -157,8 +175,15 @@ def decode_once(
             arguments = {"side": side, "resample": _BILINEAR, "draft": True}
             details = {"shape": [len(pool.ids), side, side, 3], "unreadable": len(reasons)}
             parents = {"pool": str(pool.fingerprint)}
-            schema.Manifest("frames", digest, arguments, parents, details).write(aside)
-    return CachedFrames.load(target)
+            schema.Manifest("frames", digest, arguments, parents, details).write(aside, [PIXELS, UNREADABLE])
+        trust = True  # the frames were written just now
+    found = CachedFrames.load(target, trust=trust)
+    if found.pool != pool.fingerprint or found.pixels.shape != (len(pool.ids), side, side, 3):
+        raise Mismatch(
+            f"{target} holds {len(found):,} frames of {found.side} px of another pool ({found.pool}, expected "
+            f"{pool.fingerprint}): delete it, and they are decoded again"
+        )
+    return found
 
 
 def squeezed(side: int) -> Preprocessing:

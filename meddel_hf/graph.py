@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +50,32 @@ class NearDuplicateGraph:
         with whole_file(folder / _ORDER) as aside:
             pq.write_table(pa.table({"group": group, "row": np.concatenate(self.groups)}), aside)
 
-    @classmethod
-    def load(cls, folder: Path) -> NearDuplicateGraph | None:
-        """None where the folder holds no graph."""
-        if not (folder / _PAIRS).is_file():
-            return None
-        order = pq.read_table(folder / _ORDER)
+
+class StoredGraph(NearDuplicateGraph):
+    """The graph in a selection's folder, read when it is first asked: `why` and `filter` do without it.
+
+    sound: gives the path of a file in the folder, once that was found to be as it was written.
+    """
+
+    def __init__(self, sound: Callable[[str], Path]) -> None:
+        self.__dict__["_sound"] = sound
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        return Pairs.load(self._path(_PAIRS))
+
+    @cached_property
+    def groups(self) -> Sequence[Rows]:
+        order = pq.read_table(self._path(_ORDER))
         group, row = order["group"].to_numpy(), order["row"].to_numpy()
-        groups = np.split(row, np.flatnonzero(np.diff(group)) + 1)
-        return cls(Pairs.load(folder / _PAIRS), groups)
+        return np.split(row, np.flatnonzero(np.diff(group)) + 1)
+
+    def _path(self, name: str) -> Path:
+        return self.__dict__["_sound"](name)
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        return (folder / _PAIRS).is_file()
 
 
 def rows_for(retention: float, pool: int, most: int) -> int:

@@ -21,7 +21,7 @@ from torch import nn
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.images import Preprocessing
-from meddel_hf.schema import fingerprint
+from meddel_hf.schema import MANIFEST, MODEL, SNAPSHOTS, WHOLE, Manifest, fingerprint
 
 Pooling = Literal["cls", "mean"]
 Precision = Literal["auto", "bf16", "float32"]
@@ -77,7 +77,8 @@ def load_encoder(
     """Load the vision model of a Hub id or folder, from safetensors weights only.
 
     precision: "auto" is bf16 where the processor or GPU multiplies it natively, else float32.
-    Raises InvalidArgument where the model cannot be loaded, lacks weights, or has no token per patch or no CLS token.
+    Raises InvalidArgument where the model cannot be loaded, lacks weights, or has no token per patch or no CLS token;
+    IncompleteStore where a run of ours wrote it and its files were damaged since.
     """
     if pooling not in get_args(Pooling):
         raise InvalidArgument(f"pooling must be one of {', '.join(get_args(Pooling))}, got {pooling!r}")
@@ -85,6 +86,7 @@ def load_encoder(
     resolved = resolve_precision(precision, device)
     if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).is_dir():
         raise InvalidArgument(f"encoder {name_or_path!r} is not a folder: expected one with config.json, or a Hub id")
+    check_weights(Path(name_or_path))
     with _quiet_transformers(), _explained(name_or_path):
         model, config = _load_model(name_or_path, revision, trust_remote_code)
         preprocessing = Preprocessing.from_pretrained(name_or_path, model_type=config.model_type, revision=revision)
@@ -94,6 +96,22 @@ def load_encoder(
     if pooling == "cls" and prefix == 0:
         raise InvalidArgument(f'{name_or_path} ({config.model_type}) has no CLS token: use pooling="mean"')
     return Encoder(name_or_path, model, preprocessing, pooling, resolved, device, dim, prefix, digest)
+
+
+def check_weights(folder: Path) -> None:
+    """Where a folder was written by a run of ours, its files are as its run's manifest records them.
+
+    Raises IncompleteStore that names a damaged one. Hub ids, and folders of others, have no record: they pass.
+    """
+    folder = folder.absolute()
+    above = folder
+    if folder.name in (WHOLE, MODEL):
+        above = folder.parent
+    elif folder.parent.name == SNAPSHOTS:
+        above = folder.parents[1]
+    if (above / MANIFEST).is_file():
+        manifest, here = Manifest.read(above), folder.relative_to(above)
+        manifest.check(above, [name for name in manifest.files if Path(name).parent == here])
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["bf16", "float32"]:

@@ -275,7 +275,8 @@ def _listed(tile: torch.Tensor, limit: torch.Tensor, r: torch.Tensor, k: torch.T
 
 def rounded(cosine: NDArray[np.float64] | float) -> NDArray[np.float32]:
     """Cosines, or a threshold for them, rounded to the nearest multiple of 2^-24."""
-    return (np.rint(np.asarray(cosine) * 2.0**24) * 2.0**-24).astype(np.float32)
+    nearest = np.rint(np.asarray(cosine) * 2.0**24) * 2.0**-24
+    return (nearest + 0.0).astype(np.float32)  # -0.0 + 0.0 is 0.0: one number, one pattern of bits
 
 
 def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

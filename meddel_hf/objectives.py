@@ -24,11 +24,11 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from transformers.utils import logging
 
 from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.modeling import check_weights
 from meddel_hf.recipe import Recipe
-from meddel_hf.schema import fingerprint
+from meddel_hf.schema import WHOLE, fingerprint
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as MAE has them
-WHOLE = "objective"  # folder, beside an encoder, of the model that it was trained in
 
 _ENCODERS = {  # width, heads; 12 layers, the MLP four times as wide (arXiv 2010.11929, 2012.12877)
     "tiny": (192, 3),
@@ -244,6 +244,7 @@ def _start(objective: Objective, recipe: Recipe) -> PreTrainedModel:
     """The model that a recipe continues from. No dropout: a run must not depend on what was drawn before."""
     start = str(recipe.start)
     folder = str(Path(start) / WHOLE) if (Path(start) / WHOLE).is_dir() else start
+    check_weights(Path(folder))
     with quiet(), _explained(start):
         config = AutoConfig.from_pretrained(folder)
     if config.model_type != objective.model_type:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError
 from meddel_hf.recipe import Recipe
-from meddel_hf.schema import ID, IMAGE
+from meddel_hf.schema import ID, IMAGE, TRUST
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,6 +46,7 @@ def pretrain(
     id_column: str | None = ID,
     progress: bool = True,
     pool_spec: str | None = None,
+    trust: bool = False,
 ) -> PreTraining:
     """Pre-train an encoder; called again after an interruption, it goes on from the last checkpoint to the same end.
 
@@ -58,6 +59,7 @@ def pretrain(
     device:    "auto", "cpu" or "cuda". num_workers: processes that decode ahead of the model; "auto" goes by the
                processors that are free for it.
     progress:  show a bar and a last line on stderr. pool_spec: what the data set was called on the command line.
+    trust:     compare sizes of the selection's and the decoded frames' files, and not their checksums.
 
     Frames that cannot be decoded are left out, and listed with their reasons. Where Accelerate launched several
     processes, they share each batch, and all return the finished run.
@@ -77,7 +79,7 @@ def pretrain(
         tell(dataset)
     if pool.ids is None:
         raise InvalidDataset("a stream cannot be read in random order: pass a datasets.Dataset (no streaming)")
-    choice = Choice.of(pool, dataset, selection, exclude)
+    choice = Choice.of(pool, dataset, selection, exclude, trust=trust)
     processes = launched_processes(device)
     place = computing_device(device, processes)
     if place.index not in (None, processes.device.index, 0):
@@ -89,7 +91,7 @@ def pretrain(
             f"processes, accumulation {recipe.accumulation}): choose a multiple of {parts}"
         )
     workers = decoding_workers(num_workers, processes)
-    run = Run(Path(out), choice, recipe, seed, place, processes, workers, num_workers == "auto", progress)
+    run = Run(Path(out), choice, recipe, seed, place, processes, workers, num_workers == "auto", progress, trust)
     return run.finished() or run.train(Path(frames) if frames is not None else None, pool_spec)
 
 
@@ -124,6 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--id-column", default=ID, metavar="NAME", help="default: id, or row numbers where there is none")
     add("--num-workers", type=_number_or_auto, default="auto", metavar="N", help="decoding processes (default: auto)")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add("--trust", action="store_true", help=TRUST)
     add("--quiet", action="store_true", help="no progress bar")
 
 
@@ -159,6 +162,7 @@ def run(args: argparse.Namespace) -> int:
             load_pool(args.pool, include=args.include), args.out, recipe=recipe, selection=args.selection,
             exclude=exclude, frames=args.frames, seed=args.seed, device=args.device, num_workers=args.num_workers,
             image_column=args.image_column, id_column=args.id_column, progress=not args.quiet, pool_spec=args.pool,
+            trust=args.trust,
         )  # fmt: skip
     except (MedDELError, OSError) as error:
         if os.environ.get("RANK", "0") == "0":

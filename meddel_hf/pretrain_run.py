@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,13 +25,15 @@ from transformers import PreTrainedModel
 from meddel_hf import schema
 from meddel_hf.checkpoints import last_checkpoint, step_of, written
 from meddel_hf.choice import Choice
-from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.files import sweep, whole_file, whole_folder
 from meddel_hf.frames import CachedFrames, Frames, LiveFrames, cache_folder, decode_once, stored_side
 from meddel_hf.modeling import resolve_precision
-from meddel_hf.objectives import WHOLE, build, fingerprint_of, quiet, save_encoder
-from meddel_hf.pretrained import LOG, SNAPSHOTS, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
+from meddel_hf.objectives import build, fingerprint_of, quiet, save_encoder
+from meddel_hf.pretrained import LOG, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
 from meddel_hf.recipe import Recipe
+from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
+from meddel_hf.schema import SNAPSHOTS, WHOLE
 from meddel_hf.trainer import PretrainingTrainer
 from meddel_hf.views import Views
 
@@ -53,6 +55,7 @@ class Run:
     workers: int
     workers_are_free: bool
     progress: bool
+    trust: bool = False
 
     @cached_property
     def model(self) -> PreTrainedModel:
@@ -61,18 +64,19 @@ class Run:
 
     def finished(self) -> PreTraining | None:
         """The run, if it is there. Raises Mismatch where the folder holds another one, finished or begun."""
-        if self.out.exists() and not self.out.is_dir():
-            raise InvalidArgument(f"{self.out} is a file: expected a folder to write to")
         if (self.out / schema.MANIFEST).is_file():
             found = PreTraining.load(self.out)
             self._compare(asdict(found.manifest))
+            found.verify()
+            if self.processes.is_main_process:
+                self._tidy()  # where the run was killed between its manifest and this
             if self.progress and self.processes.is_main_process:
                 print(f"{self.out}: {found.summary}; nothing was left to do", file=sys.stderr)
             return found
         if (self.out / BEGUN).is_file():
-            self._compare(json.loads((self.out / BEGUN).read_text(encoding="utf-8")))
-        elif self.out.is_dir() and any(not path.name.startswith(".") for path in self.out.iterdir()):
-            raise InvalidArgument(f"{self.out} is not empty and holds no pre-training: choose another folder")
+            self._compare(self._begun())
+        else:
+            schema.check_target(self.out, "pretraining")
         return None
 
     def train(self, frames: Path | None, spec: str | None) -> PreTraining:
@@ -94,6 +98,7 @@ class Run:
                     model, Views(source, rows, self.recipe, self.seed), self.out / CHECKPOINTS, recipe=self.recipe,
                     precision=precision, device=self.device, processes=self.processes.num_processes,
                     workers=self._view_workers(source), seed=self.seed, snapshot=self._snapshot, watcher=bar,
+                    made_from=schema.fingerprint(json.dumps(self._identity, sort_keys=True)),
                 )  # fmt: skip
                 trainer.go_on()
                 history, seconds = trainer.state.log_history, trainer.seconds
@@ -129,8 +134,14 @@ class Run:
         for folder in (self.out, self.out / CHECKPOINTS, self.out / SNAPSHOTS):
             sweep(folder)
         if not (self.out / BEGUN).is_file():
-            with whole_file(self.out / BEGUN) as aside:
-                aside.write_text(json.dumps(self._identity, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            write_facts(self.out / BEGUN, self._identity)
+
+    def _begun(self) -> dict[str, Any]:
+        return read_facts(self.out / BEGUN, f"delete {self.out} and run the same command again")
+
+    def _tidy(self) -> None:
+        shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
+        (self.out / BEGUN).unlink(missing_ok=True)
 
     def _source(self, folder: Path | None) -> Frames:
         if folder is None or not self.recipe.steps:
@@ -141,7 +152,10 @@ class Run:
                 bar.begin("decoding", len(self.choice.pool.ids or ()), " frames", 0)
                 decode_once(self.choice.pool, folder, self.recipe.image_size, workers=self._decoders, progress=bar)
         self.processes.wait_for_everyone()
-        return decode_once(self.choice.pool, folder, self.recipe.image_size)
+        trust = self.trust or not self.processes.is_main_process  # one of them reads all pixels
+        found = decode_once(self.choice.pool, folder, self.recipe.image_size, trust=trust)
+        self.processes.wait_for_everyone()
+        return found
 
     def _readable(self, source: Frames) -> tuple[list[int], dict[int, str]]:
         """Rows to train on, and why the others cannot be: row -> reason."""
@@ -161,7 +175,9 @@ class Run:
             kinds = pa.schema({"row": pa.int64(), schema.ID: pa.string(), schema.REASON: pa.string()})
             with whole_file(path) as aside:
                 pq.write_table(pa.table(columns, schema=kinds), aside)
+            write_facts(self.out / BEGUN, {**self._begun(), "files": recorded_files(self.out, [UNREADABLE])})
         self.processes.wait_for_everyone()
+        check_files(self.out, self._begun().get("files", {}), "delete it and run the same command again")
         table = pq.read_table(path)
         bad = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
         rows = [row for row in self.choice.rows if row not in bad]
@@ -204,21 +220,23 @@ class Run:
         self, model: PreTrainedModel, history: list[dict[str, Any]], summary: Summary, spec: str | None
     ) -> None:
         """Write the result; it counts as there once its manifest is."""
-        with written("the result", self.out, self.out / CHECKPOINTS):
-            with quiet(), whole_folder(self.out / WHOLE) as aside:
-                model.save_pretrained(aside)
-            with whole_folder(self.out / ".encoder") as aside:
-                save_encoder(model, aside)
-            for path in (self.out / ".encoder").iterdir():
-                os.replace(path, self.out / path.name)
-            (self.out / ".encoder").rmdir()
-            with whole_file(self.out / LOG) as aside:
-                pq.write_table(log_table(history, self.recipe.batch_size, summary.frames), aside)
-            digest = schema.fingerprint((self.out / "model.safetensors").read_bytes())
+        what = written("the result", self.out, self.out / CHECKPOINTS)
+        with what, quiet(), whole_folder(self.out, replaced=()) as aside:
+            model.save_pretrained(aside / WHOLE)
+            save_encoder(model, aside)
+            pq.write_table(log_table(history, self.recipe.batch_size, summary.frames), aside / LOG)
+            digest = schema.fingerprint((aside / "model.safetensors").read_bytes())
+            before = [self.out / UNREADABLE, *(self.out / SNAPSHOTS).rglob("*")]
+            files = recorded_files(aside, _files(aside, aside.rglob("*")))
+            files |= recorded_files(self.out, _files(self.out, before))
             details = {"summary": asdict(summary), "pool": spec}
-            schema.Manifest("pretraining", digest, **self._identity, details=details).write(self.out)
-        shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
-        (self.out / BEGUN).unlink(missing_ok=True)
+            schema.Manifest("pretraining", digest, **self._identity, details=details, files=files).write(aside)
+        self._tidy()
+
+
+def _files(folder: Path, paths: Iterable[Path]) -> list[str]:
+    """Names of those that are files, relative to the folder."""
+    return [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
 
 
 class _Bar:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
-from meddel_hf.objectives import WHOLE
+from meddel_hf.schema import SNAPSHOTS, WHOLE
 
-LOG, UNREADABLE, SNAPSHOTS = "log.parquet", "unreadable.parquet", "snapshots"
+LOG, UNREADABLE = "log.parquet", "unreadable.parquet"
 _LOG_COLUMNS = pa.schema(
     {
         "step": pa.int64(),
@@ -95,12 +95,24 @@ class PreTraining:
     @cached_property
     def log(self) -> pa.Table:
         """step, samples, epoch, loss, learning_rate, seconds; at most about 1,000 rows."""
-        return pq.read_table(self.folder / LOG)
+        return pq.read_table(self._sound(LOG))
 
     @cached_property
     def unreadable(self) -> pa.Table:
         """row, id, reason of the chosen frames that could not be trained on."""
-        return pq.read_table(self.folder / UNREADABLE)
+        return pq.read_table(self._sound(UNREADABLE))
+
+    def verify(self) -> None:
+        """Compare the encoder, the log and the list of unreadable frames with their checksums.
+
+        The whole model and the encoders exported on the way are looked at when they are loaded; they may be gone.
+        Raises IncompleteStore that names a damaged file.
+        """
+        self.manifest.check(self.folder, [name for name in self.manifest.files if "/" not in name])
+
+    def _sound(self, name: str) -> Path:
+        self.manifest.check(self.folder, [name])
+        return self.folder / name
 
     @property
     def snapshots(self) -> dict[int, Path]:

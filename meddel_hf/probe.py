@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Mismatch
-from meddel_hf.schema import LABEL, MANIFEST, Manifest, fingerprint
+from meddel_hf.schema import LABEL, MANIFEST, TRUST, Manifest, check_target, fingerprint, step_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ def probe(
     or of one class, or train and test share an id or a group.
     """
     from meddel_hf.labels import check_parts
-    from meddel_hf.scores import Scores
+    from meddel_hf.scores import FILE, Scores
     from meddel_hf.store import EmbeddingStore
 
     if method not in get_args(Method):
@@ -72,18 +72,21 @@ def probe(
         "test": {name: _digest(ids, labels, groups) for name, ids in parts.items()},
     }  # fmt: skip
     parents = {"embeddings": store.fingerprint}
+    parents |= {"encoder": store.manifest.parents["encoder"]} if "encoder" in store.manifest.parents else {}
     if (out / MANIFEST).is_file():
         found = Manifest.read(out, "probe")
+        before = {**parents, **found.arguments, **found.parents}  # older folders name no encoder
         for key, value in {**arguments, **parents}.items():
-            if {**found.arguments, **found.parents}.get(key) != value:
+            if before.get(key) != value:
                 raise Mismatch(f"{out} was made with another {key}: choose another folder, or delete this one")
         return Scores.load(out)
+    check_target(out, "probe")
     features = _Features.of(store, labels, groups, [set(train), *parts.values()])
     scores, facts = _score(features, set(train), parts, method, neighbours, seed)
-    out.mkdir(parents=True, exist_ok=True)
-    scores.write(out)
     identity = fingerprint(repr(sorted(arguments.items())), store.fingerprint)
-    Manifest("probe", identity, arguments, parents, facts).write(out)
+    with step_folder(out, "probe") as aside:
+        scores.write(aside)
+        Manifest("probe", identity, arguments, parents, facts).write(aside, [FILE])
     return scores
 
 
@@ -221,6 +224,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and again for more test sets (default: the official split, else a seeded fifth of each class)")  # fmt: skip
     add("--split", choices=("auto", "official", "seeded"), default="auto", help="where nothing is matched (default: "
         "auto, the official one where there is one)")  # fmt: skip
+    add("--trust", action="store_true", help=TRUST)
     add("--seed", type=int, default=0, help="of a seeded split, and of the folds that choose the penalty")
 
 
@@ -232,7 +236,7 @@ def run(args: argparse.Namespace) -> int:
     from meddel_hf.store import EmbeddingStore
 
     try:
-        store = EmbeddingStore.load(args.embeddings)
+        store = EmbeddingStore.load(args.embeddings, trust=args.trust)
         dataset = load_pool(args.labels, include=args.include)
         labelled = Labelled.of(dataset, args.target)
         if store.row_ids and not same_pool(dataset, store.pool_fingerprint):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import xxhash
-
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
-from meddel_hf.files import MANIFEST, check_can_write, checksum, is_vacant, whole_file, whole_folder
+from meddel_hf.files import MANIFEST, check_can_write, is_vacant, whole_folder
+from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
 
 ID = "id"
 IMAGE = "image"
@@ -50,7 +48,11 @@ Step = Literal[
     "report",
 ]  # fmt: skip
 
-_CHECKSUM = "checksum"  # of a manifest's other fields
+# Folders of weights inside a run's: the whole model beside an encoder, encoders exported on the way, a segmentation's.
+WHOLE, SNAPSHOTS, MODEL = "objective", "snapshots", "model"
+
+TRUST = "compare the sizes of files that are read, and not their checksums"  # what --trust does, everywhere
+
 _RECORDED_PACKAGES = ("meddel-hf", "torch", "transformers", "datasets", "numpy", "pillow")
 
 
@@ -79,10 +81,7 @@ class Manifest:
         names: the files to record, relative to the folder; None: those that `files` records already.
         """
         recorded = self if names is None else replace(self, files=recorded_files(folder, names))
-        content = json.loads(json.dumps(asdict(recorded)))  # as it will be read: lists, keys that are text
-        with whole_file(folder / MANIFEST) as aside:
-            text = json.dumps({**content, _CHECKSUM: _digest(content)}, indent=1, sort_keys=True)
-            aside.write_text(text + "\n", encoding="utf-8")
+        write_facts(folder / MANIFEST, asdict(recorded))
         return recorded
 
     @classmethod
@@ -97,30 +96,23 @@ class Manifest:
             raise Mismatch(f"{folder} is a folder of step {found.step!r}, expected {step!r}")
         return found
 
-    def check(self, folder: Path, names: Iterable[str] | None = None) -> None:
+    def check(
+        self, folder: Path, names: Iterable[str] | None = None, *, trust: bool = False, cure: str | None = None
+    ) -> None:
         """Read files again and compare them with what was recorded: all, or those named (others are not looked at).
 
+        trust: compare their sizes alone. cure: what to do, where it is not to copy the file or to run the step again.
         Raises IncompleteStore that names what is missing or damaged.
         """
         wanted = self.files if names is None else {name: self.files[name] for name in names if name in self.files}
-        for name, facts in wanted.items():
-            path = folder / name
-            size = path.stat().st_size if path.is_file() else None
-            if size is None:
-                found = "is missing"
-            elif size != facts["bytes"]:
-                found = f"has {size:,} bytes, expected {facts['bytes']:,}"
-            elif checksum(path) != facts["xxh3"]:
-                found = "changed since it was written (its checksum is another)"
-            else:
-                continue
-            raise IncompleteStore(f"{path} {found}: copy it again, or delete {folder} and run the step again")
+        cure = cure or f"copy it again, or delete {folder} and run the step again"
+        check_files(folder, wanted, cure, trust=trust)
 
 
-def recorded_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What a manifest records of files in a folder: name -> size in bytes and checksum."""
-    paths = {name: folder / name for name in sorted(names)}
-    return {name: {"bytes": path.stat().st_size, "xxh3": checksum(path)} for name, path in paths.items()}
+def check_recorded(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Where a folder carries a manifest, its files are as that records them; without one there is nothing to check."""
+    if (folder / MANIFEST).is_file():
+        Manifest.read(folder).check(folder, names)
 
 
 def check_target(folder: str | Path, step: Step) -> Path:
@@ -154,30 +146,16 @@ def step_folder(folder: str | Path, step: Step) -> Iterator[Path]:
 def _content(path: Path) -> dict[str, Any]:
     """The fields of a manifest that is sound. Raises IncompleteStore where it is damaged."""
     cure = f"copy {path.name} again, or delete the folder and run its step again"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise IncompleteStore(f"{path} is damaged (no JSON: {error}): {cure}") from error
-    if not isinstance(found, dict):
-        raise IncompleteStore(f"{path} is damaged (no mapping): {cure}")
-    known = {one.name for one in fields(Manifest)}
-    unknown = sorted(found.keys() - known - {_CHECKSUM})
+    found = read_facts(path, cure)
+    unknown = sorted(found.keys() - {one.name for one in fields(Manifest)})
     if unknown:
         raise IncompleteStore(f"{path} has the unknown key {unknown[0]!r}: it is damaged, or a newer version's: {cure}")
-    said = found.pop(_CHECKSUM, None)
-    if said is not None and said != _digest(found):
-        raise IncompleteStore(f"{path} is damaged (its checksum is another): {cure}")
     kinds = {"step": str, "fingerprint": str} | dict.fromkeys(("arguments", "parents", "details", "versions"), dict)
     wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
     wrong += ["files"] * (not isinstance(found.get("files", {}), dict))
     if wrong or found["step"] not in get_args(Step):
         raise IncompleteStore(f"{path} is damaged ({wrong[0] if wrong else 'step'} is not what it should be): {cure}")
     return found
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    """Checksum of a manifest's fields, whatever their order and layout."""
-    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
 
 def installed_versions() -> dict[str, str]:

@@ -137,10 +137,11 @@ class Scores:
 
     @classmethod
     def load(cls, folder: str | Path) -> Scores:
-        """Raises IncompleteStore where the folder holds no scores."""
+        """Raises IncompleteStore where the folder holds no scores, or damaged ones."""
         path = Path(folder) / FILE
         if not path.is_file():
             raise IncompleteStore(f"{folder} holds no {FILE}: the downstream run that writes it is not finished")
+        schema.check_recorded(Path(folder), [FILE])
         table = pq.read_table(path)
         measure = (table.schema.metadata or {}).get(b"measure")
         if measure is None or table.schema.names != COLUMNS.names:

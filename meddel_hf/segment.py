@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import InvalidArgument, MedDELError, Mismatch
-from meddel_hf.schema import MANIFEST, Manifest, fingerprint
+from meddel_hf.schema import MANIFEST, MODEL, Manifest, check_target, fingerprint
 from meddel_hf.segmentation_recipe import SegmentationRecipe
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from meddel_hf.scores import Measure, Scores
     from meddel_hf.segmentation_model import ViTForSegmentation
 
-MODEL, OVERLAYS = "model", "overlays.png"
+OVERLAYS = "overlays.png"
 _CHECKPOINTS = "checkpoints"
 _LABELS_A_PATCH = 4  # a side, where the head alone is trained: finer ones change no score and take twice as long
 _MEASURES: tuple[Measure, ...] = ("miou", "miou-set", "dice")
@@ -86,6 +86,8 @@ def segment(
     manifest = _manifest(train, test, digest, recipe, seed)
     if _is_finished(out, manifest):
         return Scores.load(out)
+    if not (out / _CHECKPOINTS).is_dir():  # of an interrupted run
+        check_target(out, "segmentation")
     learned = LabelledFrames.of(train, "the training set", recipe.num_labels)
     tested = {name: LabelledFrames.of(dataset, name, recipe.num_labels) for name, dataset in test.items()}
     check_apart(learned, list(tested.values()))
@@ -189,15 +191,14 @@ class _Run:
         )  # fmt: skip
 
     def test(self, tests: Mapping[str, LabelledFrames], details: Mapping[str, Any]) -> None:
-        """Score the model, and write everything; the manifest last."""
+        """Score the model, and write everything at once; the manifest comes last."""
         from meddel_hf.files import whole_folder
         from meddel_hf.overlays import draw_overlays
+        from meddel_hf.scores import FILE
         from meddel_hf.segmentation_model import save
         from meddel_hf.segmentation_scoring import score
         from meddel_hf.segmentation_training import logits_of
 
-        with whole_folder(self.out / MODEL) as aside:
-            save(self.model, self.preprocessing, aside)
         precision = self.manifest.details["precision"]
         with self._timed("scoring"):
             logits = {
@@ -207,13 +208,16 @@ class _Run:
                 for name, frames in tests.items()
             }
             scores = score(logits, tests)
-        scores.write(self.out)
-        draw_overlays(scores, logits, tests, self.out / OVERLAYS)
         self.manifest.details.update(details)
         self.manifest.details["tested"] = {
             name: {measure: scores.of(name).value(measure) for measure in _MEASURES} for name in tests
         }
-        self.manifest.write(self.out)
+        with whole_folder(self.out, replaced=(MODEL, OVERLAYS, FILE)) as aside:
+            save(self.model, self.preprocessing, aside / MODEL)
+            scores.write(aside)
+            draw_overlays(scores, logits, tests, aside / OVERLAYS)
+            files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
+            self.manifest.write(aside, files)
         shutil.rmtree(self.out / _CHECKPOINTS, ignore_errors=True)
 
     @property

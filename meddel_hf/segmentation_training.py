@@ -20,6 +20,7 @@ from PIL import Image
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from meddel_hf.checkpoints import check, record
 from meddel_hf.errors import Diverged, InvalidArgument
 from meddel_hf.images import Preprocessing
 from meddel_hf.labelled import Decoded
@@ -188,8 +189,9 @@ def fit(
 ) -> list[float]:
     """Train the model in place, from the last checkpoint where there is one. Returns the loss of each step done here.
 
-    checkpoints: folder of this run alone; written with whole fine-tuning only, a head is trained in seconds.
-    Raises Diverged where the loss is not finite; the last checkpoint stays.
+    checkpoints: folder of this run alone, named by its digest; written with whole fine-tuning only, a head is trained
+    in seconds. Raises Diverged where the loss is not finite, the last checkpoint stays; IncompleteStore where that is
+    damaged.
     """
     if recipe.batch_size % processes.num_processes:
         raise InvalidArgument(
@@ -209,7 +211,10 @@ def fit(
     )  # fmt: skip
     arguments._n_gpu = min(arguments.n_gpu, 1)  # Trainer would spread a batch over all GPUs that one process sees
     trainer = _Trainer(model, arguments, samples, recipe, _Progress(shown=shown))
-    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+    last = _last_checkpoint(checkpoints)
+    if last is not None:
+        check(Path(last), checkpoints.name)
+    trainer.train(resume_from_checkpoint=last)
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # forward as it was before
     return trainer.losses
 
@@ -235,6 +240,12 @@ class _Trainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return super()._prepare_inputs(self.samples.inputs(inputs))
+
+    def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(str(self.args.output_dir))
+            record(folder / f"checkpoint-{self.state.global_step}", folder.name)
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # counting them walks through all weights at every step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from meddel_hf import schema
 from meddel_hf.decide import Decision
 from meddel_hf.density import CosineSample
-from meddel_hf.errors import InvalidArgument
-from meddel_hf.graph import NearDuplicateGraph
+from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.graph import NearDuplicateGraph, StoredGraph
 from meddel_hf.neighbors import rounded
 from meddel_hf.subset import Subset, chosen
 
@@ -126,7 +127,8 @@ class Selection:
     @cached_property
     def fingerprint(self) -> str:
         kept = np.packbits(self.table[schema.KEPT].to_numpy()).tobytes()
-        return schema.fingerprint(self.origin.fingerprint, str(len(self)), kept, repr(sorted(self.settings.items())))
+        settings = json.loads(json.dumps(self.settings))  # as they will be read
+        return schema.fingerprint(self.origin.fingerprint, str(len(self)), kept, repr(sorted(settings.items())))
 
     @cached_property
     def summary(self) -> Summary:
@@ -220,21 +222,37 @@ class Selection:
         )
 
     @classmethod
-    def load(cls, folder: str | Path) -> Selection:
-        """Raises IncompleteStore or Mismatch where the folder is not a selection."""
+    def load(cls, folder: str | Path, *, trust: bool = False) -> Selection:
+        """Open a folder; what is read is compared with its checksum first, the graph when `at` asks for it.
+
+        trust: compare sizes alone. Raises IncompleteStore where the folder is not a finished selection, or damaged;
+        Mismatch where it is another step's, or where its rows are not those that its manifest is about.
+        """
         folder = Path(folder)
         manifest = schema.Manifest.read(folder, "selection")
+        manifest.check(folder, [name for name in manifest.files if name.endswith(".parquet")], trust=True)
+
+        def sound(name: str) -> Path:
+            manifest.check(folder, [name], trust=trust)
+            return folder / name
+
         settings = dict(manifest.arguments)
         eta = settings.pop("found_eta")
-        return cls(
-            pq.read_table(folder / ROWS),
+        selection = cls(
+            pq.read_table(sound(ROWS)),
             settings,
             Origin(**manifest.details["origin"]),
             eta,
-            NearDuplicateGraph.load(folder),
-            CosineSample.load(folder / DENSITY) if (folder / DENSITY).is_file() else None,
+            StoredGraph(sound) if StoredGraph.is_in(folder) else None,
+            CosineSample.load(sound(DENSITY)) if (folder / DENSITY).is_file() else None,
             tuple(manifest.details["notes"]),
         )
+        if selection.fingerprint != manifest.fingerprint:
+            raise Mismatch(
+                f"{folder / ROWS} holds {len(selection):,} rows of another selection than {folder / schema.MANIFEST} "
+                f"is about: copy the folder again, or delete {folder} and select again"
+            )
+        return selection
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
         """Publish the selection (which rows, and why) as a data set of its own; returns its address."""

@@ -3,17 +3,17 @@
     shard-00000.safetensors   embeddings (m, d) float32, unit length; rows (m,) int64, ascending: the readable rows
     shard-00000.parquet       row, id, reason (null where readable) of every row in the shard's range
     unreadable.parquet        row, id, reason of every frame without an embedding
-    manifest.json             written last; until then begun.json says what the shards are being made from
+    manifest.json             written last; until then begun.json says what the shards are being made from, and a
+                              shard-00000.json beside each shard what it was made from and the checksums of its files
 
 Shard k covers the rows k · shard_rows and on, so its bytes do not depend on who writes it, or when.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meddel_hf.data.identity import is_by_names_and_sizes
-from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.errors import IncompleteStore, InvalidDataset, Mismatch
 from meddel_hf.files import sweep, whole_file
-from meddel_hf.schema import MANIFEST, Manifest, fingerprint, installed_versions
+from meddel_hf.runtime.records import Records, check_files, read_facts, recorded_files, write_facts
+from meddel_hf.schema import MANIFEST, Manifest, check_target, fingerprint, installed_versions
+from meddel_hf.shards import ShardFiles, mapped
 
 BEGUN = "begun.json"
 UNREADABLE = "unreadable.parquet"
@@ -49,30 +51,43 @@ class EmbeddingStore:
 
     folder: Path
     manifest: Manifest
+    trust: bool = False
+    _checked: set[str] = field(default_factory=set, init=False)
 
     @classmethod
-    def load(cls, path: str | Path) -> EmbeddingStore:
-        """Open a folder; every file is there and has its recorded size (`verify` reads them too).
+    def load(cls, path: str | Path, *, trust: bool = False) -> EmbeddingStore:
+        """Open a folder: every file is there and has its recorded size; what is read is compared with its checksum.
 
-        Raises IncompleteStore where the folder is not finished or damaged, Mismatch where it is another step's.
+        trust: do without the checksums, where something else (a file system, a copy that was verified) answers for
+        the files. Raises IncompleteStore where the folder is not finished or damaged, Mismatch where it is another
+        step's; so does every property that reads a file.
         """
         folder = Path(path)
         if (folder / BEGUN).is_file() and not (folder / MANIFEST).is_file():
             raise IncompleteStore(f"{folder} was begun but not finished: run the same `meddel embed` again to resume")
-        manifest = Manifest.read(folder, "embeddings")
-        for name, facts in manifest.details["files"].items():
-            size = (folder / name).stat().st_size if (folder / name).is_file() else None
-            if size != facts["bytes"]:
-                found = "is missing" if size is None else f"has {size} bytes, expected {facts['bytes']}"
-                raise IncompleteStore(f"{folder / name} {found}: copy it again, or delete {MANIFEST} and embed again")
-        return cls(folder, manifest)
+        store = cls(folder, Manifest.read(folder, "embeddings"), trust)
+        check_files(folder, store.records, store._cure, trust=True)
+        return store
+
+    @property
+    def records(self) -> Records:
+        """Size and checksum of every file, by its name; stores of before the common record have their own."""
+        return self.manifest.files or self.manifest.details.get("files", {})
 
     def verify(self) -> None:
-        """Read every file and compare its checksum. Raises IncompleteStore and names the damaged ones."""
-        files = self.manifest.details["files"]
-        damaged = [name for name, facts in files.items() if _sha256(self.folder / name) != facts["sha256"]]
-        if damaged:
-            raise IncompleteStore(f"{self.folder} is damaged: {', '.join(damaged)} changed since they were written")
+        """Read every file and compare its checksum, at once. Raises IncompleteStore that names a damaged one."""
+        check_files(self.folder, self.records, self._cure)
+
+    @property
+    def _cure(self) -> str:
+        return f"copy it again, or delete {self.folder} and embed again"
+
+    def _sound(self, name: str) -> Path:
+        """Path of a file whose checksum is as recorded; looked at once, just before the file is read."""
+        if not self.trust and name not in self._checked:
+            check_files(self.folder, {name: self.records[name]} if name in self.records else {}, self._cure)
+            self._checked.add(name)
+        return self.folder / name
 
     def __len__(self) -> int:
         return self.manifest.details["readable"]
@@ -117,25 +132,25 @@ class EmbeddingStore:
     @cached_property
     def pool_ids(self) -> list[str]:
         """The id of every pool row, in pool order, unreadable ones included."""
-        tables = [pq.read_table(self.folder / f"{name}.parquet", columns=["id"]) for name in self._shards]
+        tables = [pq.read_table(self._sound(f"{name}.parquet"), columns=["id"]) for name in self._shards]
         return pa.concat_tables(tables)["id"].to_pylist()
 
     @cached_property
     def unreadable(self) -> pa.Table:
         """row int64, id string, reason string of every pool row without an embedding."""
-        return pq.read_table(self.folder / UNREADABLE)
+        return pq.read_table(self._sound(UNREADABLE))
 
     @property
     def _shards(self) -> list[str]:
-        return [Path(name).stem for name in self.manifest.details["files"] if name.endswith(".safetensors")]
+        return [Path(name).stem for name in sorted(self.records) if name.endswith(".safetensors")]
 
     def _joined(self, tensor: str, whole: np.ndarray) -> np.ndarray:
         """One tensor of all shards: the mapped file itself where there is one, else read into `whole`."""
         if len(self._shards) == 1:
-            return _mapped(self.folder / f"{self._shards[0]}.safetensors", tensor)
+            return mapped(self._sound(f"{self._shards[0]}.safetensors"), tensor)
         at = 0
         for name in self._shards:
-            part = _mapped(self.folder / f"{name}.safetensors", tensor)
+            part = mapped(self._sound(f"{name}.safetensors"), tensor)
             whole[at : at + len(part)] = part
             at += len(part)
         whole.flags.writeable = False
@@ -180,55 +195,62 @@ class StoreWriter:
             found = asdict(Manifest.read(folder, "embeddings"))
             _compare(folder, found, {**wanted, "versions": {}})
         elif (folder / BEGUN).is_file():
-            found = json.loads((folder / BEGUN).read_text(encoding="utf-8"))
+            found = read_facts(folder / BEGUN, f"delete {folder} and embed again")
             _compare(folder, found, wanted)
-        elif any(not path.name.startswith(".") for path in folder.iterdir()):
-            raise InvalidArgument(f"{folder} is not empty and holds no embeddings: choose another folder")
         else:
+            check_target(folder, "embeddings")
             found = wanted
             if claim:
-                with whole_file(folder / BEGUN) as aside:
-                    aside.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+                write_facts(folder / BEGUN, found)
+        writer = cls(folder, found["arguments"], dict(parents))
         if claim:
             sweep(folder)
-        return cls(folder, found["arguments"], found["parents"])
+            writer._tidy()
+        return writer
 
     @property
     def finished(self) -> bool:
         return (self.folder / MANIFEST).is_file()
 
     def shards(self) -> dict[int, int]:
-        """Shards that are there: number -> rows, ascending."""
-        found = sorted(
-            int(path.stem.removeprefix("shard-"))
-            for path in self.folder.glob("shard-*.safetensors")
-            if _is_whole(path) and path.with_suffix(".parquet").is_file()
-        )
-        return {index: pq.read_metadata(self._path(index, "parquet")).num_rows for index in found}
+        """Shards that are there, whole and made from the same inputs and options: number -> rows, ascending.
+
+        Raises IncompleteStore where a file of a finished store is damaged; of an unfinished one, it is written anew.
+        """
+        found: dict[int, int | None] = {}
+        if self.finished:
+            store = EmbeddingStore.load(self.folder)
+            store.verify()
+            of_it = [ShardFiles.of(self.folder, name) for name in store._shards]
+            found = {shard.index: pq.read_metadata(shard.table).num_rows for shard in of_it}
+        for shard in ShardFiles.recorded(self.folder):
+            found.setdefault(shard.index, shard.rows(self._made_from))
+        return {index: rows for index, rows in sorted(found.items()) if rows is not None}
+
+    @property
+    def _made_from(self) -> str:
+        """Digest of inputs and options, but not of how inputs were called: what binds a shard to its store."""
+        options = {key: value for key, value in self.arguments.items() if key not in _NAMES}
+        return fingerprint(json.dumps([options, dict(self.parents)], sort_keys=True))
 
     def content(self, index: int) -> str:
         """What `write` was given as the content of a shard that is there."""
-        metadata = pq.read_schema(self._path(index, "parquet")).metadata or {}
+        metadata = pq.read_schema(ShardFiles(self.folder, index).table).metadata or {}
         return metadata.get(_CONTENT, b"").decode()
 
     def write(self, shard: Shard) -> None:
-        """Write one shard; it counts as there once its safetensors file has its name."""
-        from safetensors.numpy import save
-
+        """Write one shard; it counts as there once what is recorded of it is."""
         rows = np.arange(shard.start, shard.start + len(shard.ids), dtype=np.int64)
         readable = np.array([reason is None for reason in shard.reasons], dtype=bool)
         schema = _TABLE.with_metadata({_CONTENT: shard.content.encode()}) if shard.content else _TABLE
         table = pa.table({"row": rows, "id": shard.ids, "reason": pa.array(shard.reasons, pa.string())}, schema=schema)
-        with whole_file(self._path(shard.index, "parquet")) as aside:
-            pq.write_table(table, aside)
-        with whole_file(self._path(shard.index, "safetensors")) as aside:
-            # Not save_file, which makes a file that its owner alone can read.
-            aside.write_bytes(save({"embeddings": np.ascontiguousarray(shard.embeddings), "rows": rows[readable]}))
+        tensors = {"embeddings": np.ascontiguousarray(shard.embeddings), "rows": rows[readable]}
+        ShardFiles(self.folder, shard.index).write(table, tensors, self._made_from)
 
     def finish(self, *, dim: int, row_ids: bool) -> EmbeddingStore:
         """Write unreadable.parquet and the manifest from the shards; the same bytes whoever wrote those, and when."""
-        indices = list(self.shards())
-        tables = [pq.read_table(self._path(index, "parquet")).replace_schema_metadata() for index in indices]
+        shards = [ShardFiles(self.folder, index) for index in self.shards()]
+        tables = [pq.read_table(shard.table).replace_schema_metadata() for shard in shards]
         table = pa.concat_tables(tables) if tables else _TABLE.empty_table()
         if not np.array_equal(table["row"].to_numpy(), np.arange(len(table))):
             raise IncompleteStore(f"{self.folder} lacks shards: run the same command again")
@@ -237,25 +259,30 @@ class StoreWriter:
         unreadable = table.filter(pc.is_valid(table["reason"]))
         with whole_file(self.folder / UNREADABLE) as aside:
             pq.write_table(unreadable, aside)
-        paths = [self._path(index, kind) for index in indices for kind in ("safetensors", "parquet")]
-        files = {
-            path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-            for path in [*paths, self.folder / UNREADABLE]
-        }
+        files: Records = {name: facts for shard in shards for name, facts in shard.records().items()}
+        files |= recorded_files(self.folder, [UNREADABLE])
         parents = dict(self.parents)
         if "pool" not in parents:
-            parents["pool"] = fingerprint("stream", *[self.content(index) for index in indices])
+            parents["pool"] = fingerprint("stream", *[self.content(shard.index) for shard in shards])
         options = {key: value for key, value in self.arguments.items() if key not in _NAMES}
-        identity = json.dumps([options, parents, [facts["sha256"] for facts in files.values()]], sort_keys=True)
+        sums = [files[name]["xxh3"] for name in sorted(files)]
+        identity = json.dumps([options, parents, sums], sort_keys=True)
         readable = len(table) - len(unreadable)
-        details = {"rows": len(table), "readable": readable, "dim": dim, "row_ids": row_ids, "files": files}
-        manifest = Manifest("embeddings", fingerprint(identity), dict(self.arguments), parents, details)
-        manifest.write(self.folder)
-        (self.folder / BEGUN).unlink(missing_ok=True)
-        return EmbeddingStore.load(self.folder)
+        details = {"rows": len(table), "readable": readable, "dim": dim, "row_ids": row_ids}
+        manifest = Manifest(
+            "embeddings", fingerprint(identity), dict(self.arguments), parents, details, files=files
+        ).write(self.folder)
+        self._tidy()
+        return EmbeddingStore(self.folder, manifest)
 
-    def _path(self, index: int, kind: str) -> Path:
-        return self.folder / f"shard-{index:05d}.{kind}"
+    def _tidy(self) -> None:
+        """Remove what a finished store does not need any more, of this run or of one that was killed at its end."""
+        if self.finished:
+            there = EmbeddingStore.load(self.folder).records
+            for shard in ShardFiles.recorded(self.folder):
+                if shard.tensors.name in there:
+                    shard.record.unlink()
+            (self.folder / BEGUN).unlink(missing_ok=True)
 
 
 def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -281,33 +308,3 @@ def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) 
                 f"{folder} was begun with {package} {found['versions'].get(package)}, this is {version}: finish it "
                 f"with that version, {cure}"
             )
-
-
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """(tensors by name, byte where their data begin) of a safetensors file."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(length)), 8 + length
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        header, start = _header(path)
-        end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError):
-        return False
-    return path.stat().st_size == start + end
-
-
-def _mapped(path: Path, tensor: str) -> np.ndarray:
-    header, start = _header(path)
-    shape = tuple(header[tensor]["shape"])
-    dtype = np.dtype({"F32": "<f4", "I64": "<i8"}[header[tensor]["dtype"]])
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "r", start + header[tensor]["data_offsets"][0], shape)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from meddel_hf.checkpoints import checkpoint_at, last_checkpoint, step_of, written
+from meddel_hf.checkpoints import check, checkpoint_at, last_checkpoint, record, step_of, written
 from meddel_hf.errors import Diverged
 from meddel_hf.files import whole_folder
 from meddel_hf.objectives import OBJECTIVES, masked, quiet, suit
@@ -48,6 +48,7 @@ class PretrainingTrainer(Trainer):
     precision: "bf16" or "float32". workers: processes that make views ahead of the model; 0: this one makes them.
     snapshot:  called on the main process after the steps that the recipe names, with the model and the samples seen.
     watcher:   is told of every step, on every process.
+    made_from: digest of what the run is of; a checkpoint of another is not gone on from.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class PretrainingTrainer(Trainer):
         seed: int,
         snapshot: Callable[[PreTrainedModel, int], None],
         watcher: Watcher,
+        made_from: str = "",
     ) -> None:
         self.views, self.folder, self.network = views, folder, model
         self.recipe, self.precision, self.workers = recipe, precision, workers
-        self.snapshot, self.watcher = snapshot, watcher
+        self.snapshot, self.watcher, self.made_from = snapshot, watcher, made_from
         suit(model, device, precision, recipe)
         self.seconds_before = 0.0  # of the run before it was interrupted
         super().__init__(
@@ -84,6 +86,8 @@ class PretrainingTrainer(Trainer):
     def go_on(self) -> None:
         """Train to the end of the budget, from the last checkpoint where there is one."""
         checkpoint = last_checkpoint(self.folder)
+        if checkpoint is not None:
+            check(checkpoint, self.made_from)
         self.began = time.monotonic()
         with quiet():
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
@@ -167,6 +171,7 @@ class PretrainingTrainer(Trainer):
             self.network.save_pretrained(aside)
             self._save_optimizer_and_scheduler(str(aside))
             self.state.save_to_json(str(aside / "trainer_state.json"))
+            record(aside, self.made_from)
         if before is not None and before != target:
             shutil.rmtree(before, ignore_errors=True)
 

@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from meddel_hf import schema
+from meddel_hf.benchmark.evidence import ground, of_scores
+from meddel_hf.runtime.records import recorded_files, write_facts
 from meddel_hf.scores import COLUMNS, Scores
 from meddel_hf.selection import Origin, Selection
 
@@ -79,12 +81,20 @@ def make_runs(folder: Path, truth: Truth = SHOWN, *, gate: bool = True) -> Path:
         "tasks": [{"name": name, "kind": task.kind, "test": list(task.sets)} for name, task in truth.tasks.items()],
     }
     (folder / "plan.yaml").write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")  # JSON is YAML
-    schema.Manifest("benchmark", schema.fingerprint("made"), {}, {}, {"plan": plan}).write(folder)
+    _benchmark(plan).write(folder, ["plan.yaml"])
     if gate:
         passed = [name for name, task in truth.tasks.items() if task.untrained < -0.01]
         verdicts = {name: _gate(task, name in passed) for name, task in truth.tasks.items()}
-        (folder / "gate.json").write_text(json.dumps({"tasks": verdicts, "passed": passed}), encoding="utf-8")
+        paths = [path for arm in ("full", "untrained") for path in folder.glob(f"cells/{arm}/*/*/tasks/*/*.parquet")]
+        names = [path.relative_to(folder).as_posix() for path in paths if "@" not in path.parent.name]
+        facts = {"tasks": verdicts, "passed": passed, "files": recorded_files(folder, names)}
+        write_facts(folder / "gate.json", {**facts, "ground": ground(_benchmark(plan))})
     return folder
+
+
+def _benchmark(plan: Mapping[str, object]) -> schema.Manifest:
+    arguments = {"pretraining": {"samples": 800_000}}
+    return schema.Manifest("benchmark", schema.fingerprint("made"), arguments, {"pool": "0" * 32}, {"plan": plan})
 
 
 def _gate(task: Task, passed: bool) -> dict[str, object]:
@@ -104,8 +114,11 @@ def _write_cell(folder: Path, truth: Truth, arm: str, retention: float, seed: in
     cell = folder / "cells" / arm.replace("/", "_") / f"{100 * retention:g}" / f"seed{seed}"
     cell.mkdir(parents=True)
     kept = round(retention * len(POOL))
+    parents = {"pretraining": "1" * 32}
     if arm in truth.arms:
-        _selection(truth.arms[arm], retention, seed).save(cell / "selection")
+        selection = _selection(truth.arms[arm], retention, seed)
+        selection.save(cell / "selection")
+        parents["selection"] = selection.fingerprint
     for name, task in truth.tasks.items():
         _scores(truth, name, task, arm, retention, seed).write(_made(cell / "tasks" / name))
         for k in range(1, truth.snapshots + 1):
@@ -122,8 +135,11 @@ def _write_cell(folder: Path, truth: Truth, arm: str, retention: float, seed: in
         "seconds_selection": 1.5 if arm in truth.arms else 0.0,
         "seconds_pretraining": seconds,
         "device": "cpu",
+        "ground": ground(_benchmark({})),
+        "parents": parents,
+        "files": of_scores(cell),
     }
-    (cell / "cell.json").write_text(json.dumps(facts), encoding="utf-8")
+    write_facts(cell / "cell.json", facts)
 
 
 def _made(folder: Path) -> Path:

@@ -11,7 +11,7 @@ import meddel_hf
 PACKAGE = Path(meddel_hf.__file__).parent
 LAYERS = [
     "errors schema files runtime",
-    "data images store modeling processes pool batches sheets scores bootstrap "
+    "data images shards store modeling processes pool batches sheets scores bootstrap "
     "neighbors pairs density rules decide graph clustering subset selection sweep cards "
     "leaked recipe frames views objectives checkpoints trainer choice pretrained pretrain_run "
     "labels splits classifiers labelled overlays "

@@ -23,6 +23,7 @@ from make_runs import POOL, PROBE, SEG, SOURCES, Task, Truth, make_runs
 from normdel import normdel
 from PIL import Image
 
+from meddel_hf.benchmark.evidence import of_scores
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.report import command
 from meddel_hf.report.answer import headline
@@ -34,6 +35,7 @@ from meddel_hf.report.findings import Draws, findings
 from meddel_hf.report.limits import break_even, crossing
 from meddel_hf.report.markdown import markdown
 from meddel_hf.report.reading import read
+from meddel_hf.runtime.records import read_facts, write_facts
 
 HOSTILE = '<script>alert(1)</script>&"$x_1$|`*'
 DRAWS = Draws(draws=200)
@@ -338,7 +340,10 @@ def test_an_unfinished_matrix_is_reported_and_says_what_is_missing(tmp_path):
     folder = make_runs(tmp_path / "runs", replace(SMALL, snapshots=0))
     shutil.rmtree(folder / "cells" / "better" / "20")
     (folder / "cells" / "same" / "5" / "seed1" / "cell.json").unlink()
-    shutil.rmtree(folder / "cells" / "random" / "5" / "seed2" / "tasks" / "classes")
+    lacking = folder / "cells" / "random" / "5" / "seed2"
+    shutil.rmtree(lacking / "tasks" / "classes")
+    facts = read_facts(lacking / "cell.json", "")
+    write_facts(lacking / "cell.json", {**facts, "files": of_scores(lacking)})  # as before the plan had the task
     done = said(folder)
     assert "4 of 24 cells are missing" in done.text
     assert "better, 20 %, seed 0" in done.text

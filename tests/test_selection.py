@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import oracle
 import pyarrow as pa
 import pytest
+import torch
 from datasets import Dataset, IterableDataset
 
 from meddel_hf import MedDEL, Selection
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
-from meddel_hf.neighbors import Vectors
+from meddel_hf.neighbors import Vectors, rounded
 from meddel_hf.pairs import pairs_within
+from meddel_hf.schema import Manifest
 from meddel_hf.store import EmbeddingStore, Shard, StoreWriter
 from meddel_hf.subset import Subset
 
@@ -298,3 +301,55 @@ def test_the_fingerprint_tells_selections_apart(embeddings, selection):
 def test_ids_are_strings_whatever_they_look_like(selection):
     assert isinstance(selection.table["id"].type, type(pa.string()))
     assert all(isinstance(i, str) for i in selection.kept)
+
+
+def test_the_graph_is_read_and_checked_when_it_is_asked_for(selection, tmp_path):
+    folder = selection.save(tmp_path / "selection", pictures=lambda out: (out / "picture.png").touch())
+    (folder / "picture.png").unlink()  # to look at: nothing is read from it
+    data = bytearray((folder / "pairs.parquet").read_bytes())
+    data[len(data) // 3] ^= 4
+    (folder / "pairs.parquet").write_bytes(data)
+    loaded = Selection.load(folder)
+    assert loaded.why(selection.kept[0]) == selection.why(selection.kept[0])
+    with pytest.raises(IncompleteStore, match=r"pairs\.parquet changed since it was written"):
+        loaded.at(retention=0.2)
+    (folder / "pairs.parquet").unlink()
+    with pytest.raises(IncompleteStore, match=r"pairs\.parquet is missing"):
+        Selection.load(folder)
+
+
+def test_rows_of_another_selection_are_not_filtered_under_this_ones_name(selection, tmp_path):
+    """Not even by one who trusts the folder: the rows do not make the fingerprint."""
+    folder, other = selection.save(tmp_path / "a"), selection.at(retention=0.2).save(tmp_path / "b")
+    shutil.copy(other / "rows.parquet", folder)
+    with pytest.raises(IncompleteStore, match=r"a/rows\.parquet"):
+        Selection.load(folder)
+    manifest = Manifest.read(folder)
+    manifest.write(folder, ["rows.parquet"])
+    for trust in (False, True):
+        with pytest.raises(Mismatch, match=r"rows\.parquet holds 30 rows of another selection"):
+            Selection.load(folder, trust=trust)
+
+
+@pytest.mark.parametrize("scope", ["cluster", "pool"])
+def test_engines_and_threads_write_the_same_bytes(scope, tmp_path):
+    """Orthogonal axes, among them pairs whose cosine is a little less than zero: -1e-9 is 0.0, and not -0.0."""
+    x = np.repeat(np.eye(6, 8), 3, axis=0).astype(np.float32)
+    x += np.linspace(-2e-9, 0, x.size).reshape(x.shape).astype(np.float32) * (x == 0)
+    written, threads = set(), torch.get_num_threads()
+    for engine in ("pairs", "blocks"):
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            try:
+                chosen = MedDEL(eta=-0.1, epsilon=None, scope=scope, engine=engine, n_clusters=1).select(x)
+            finally:
+                torch.set_num_threads(threads)
+            assert not np.signbit(chosen.table["similarity"].drop_null().to_numpy()).any()
+            folder = chosen.save(tmp_path / f"{engine}{count}")
+            written.add((folder / "rows.parquet").read_bytes())
+    assert len(written) == 1
+
+
+def test_a_cosine_has_one_zero():
+    assert not np.signbit(rounded(np.array([-0.0, 0.0, -1e-9, 1e-9]))).any()
+    assert rounded(-(2.0**-24)) == np.float32(-(2.0**-24))

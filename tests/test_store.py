@@ -15,6 +15,7 @@ import pytest
 from safetensors import safe_open
 
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.runtime.records import write_facts
 from meddel_hf.schema import Manifest
 from meddel_hf.store import EmbeddingStore, Shard, StoreWriter
 
@@ -32,9 +33,11 @@ def pool(rows: int, unreadable: dict[int, str]) -> tuple[np.ndarray, list[str], 
     return unit(rows), [f"é/{row}" for row in range(rows)], [unreadable.get(row) for row in range(rows)]
 
 
-def write(folder: Path, rows: int, unreadable: dict[int, str], *, order=None, finish=True) -> StoreWriter:
+def write(
+    folder: Path, rows: int, unreadable: dict[int, str], *, order=None, finish=True, arguments=ARGUMENTS
+) -> StoreWriter:
     vectors, ids, reasons = pool(rows, unreadable)
-    writer = StoreWriter.begin(folder, ARGUMENTS, PARENTS)
+    writer = StoreWriter.begin(folder, arguments, PARENTS)
     count = -(-rows // 4)
     for index in order if order is not None else range(count):
         part = range(index * 4, min(index * 4 + 4, rows))
@@ -114,11 +117,8 @@ def test_fingerprint_is_of_content_and_options_not_of_names(tmp_path):
     write(tmp_path / "b", 5, {1: "truncated"})
     prints = {EmbeddingStore.load(tmp_path / name).fingerprint for name in "ab"}
     assert len(prints) == 2
-    writer = StoreWriter.begin(tmp_path / "c", {**ARGUMENTS, "encoder": "/elsewhere/a-vit", "pool": None}, PARENTS)
-    for name in ("shard-00000", "shard-00001"):
-        for suffix in ("parquet", "safetensors"):
-            shutil.copy(tmp_path / "a" / f"{name}.{suffix}", tmp_path / "c")
-    assert writer.finish(dim=3, row_ids=False).fingerprint == EmbeddingStore.load(tmp_path / "a").fingerprint
+    write(tmp_path / "c", 5, {}, arguments={**ARGUMENTS, "encoder": "/elsewhere/a-vit", "pool": None})
+    assert EmbeddingStore.load(tmp_path / "c").fingerprint == EmbeddingStore.load(tmp_path / "a").fingerprint
 
 
 def test_a_damaged_shard_is_written_again(tmp_path):
@@ -148,7 +148,7 @@ def test_an_unfinished_or_damaged_folder_is_not_opened(tmp_path):
         EmbeddingStore.load(tmp_path / "a")
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(IncompleteStore, match=r"damaged: shard-00001\.safetensors changed"):
+    with pytest.raises(IncompleteStore, match=r"shard-00001\.safetensors changed since"):
         EmbeddingStore.load(tmp_path / "a").verify()
     path.unlink()
     with pytest.raises(IncompleteStore, match="is missing"):
@@ -178,7 +178,7 @@ def test_another_library_version_is_refused_midway_only(tmp_path):
     write(tmp_path, 9, {}, finish=False)
     begun = json.loads((tmp_path / "begun.json").read_text())
     begun["versions"]["torch"] = "1.0"
-    (tmp_path / "begun.json").write_text(json.dumps(begun))
+    write_facts(tmp_path / "begun.json", {name: begun[name] for name in ("arguments", "parents", "versions")})
     with pytest.raises(Mismatch, match=r"torch 1\.0, this is"):
         StoreWriter.begin(tmp_path, ARGUMENTS, PARENTS)
 
@@ -206,3 +206,52 @@ def test_of_a_stream_the_content_makes_the_fingerprint(tmp_path):
     assert pq.read_table(tmp_path / "a" / "shard-00000.parquet").column_names == ["row", "id", "reason"]
     with pytest.raises(InvalidDataset, match="no rows"):
         StoreWriter.begin(tmp_path / "empty", ARGUMENTS, {"encoder": "e"}).finish(dim=3, row_ids=True)
+
+
+OTHER = {**PARENTS, "pool": "q" * 32}
+
+
+def begun_with_a_strangers_shard(folder: Path, stranger: Path, *, record: bool) -> None:
+    """Shards 0 and 1 of three; of number 1 the files are those of another data set's store, of the same size."""
+    write(folder, 9, {}, order=[0, 1], finish=False)
+    writer = StoreWriter.begin(stranger, ARGUMENTS, OTHER)
+    writer.write(Shard(1, 4, [f"ü/{row}" for row in range(4, 8)], [None] * 4, unit(8)[4:]))
+    for suffix in ("parquet", "safetensors", "json") if record else ("parquet", "safetensors"):
+        name = f"shard-00001.{suffix}"
+        assert (folder / name).stat().st_size == (stranger / name).stat().st_size
+        shutil.copy(stranger / name, folder / name)
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_a_shard_of_another_store_is_written_anew(record, tmp_path):
+    begun_with_a_strangers_shard(tmp_path / "a", tmp_path / "stranger", record=record)
+    assert StoreWriter.begin(tmp_path / "a", ARGUMENTS, PARENTS).shards() == {0: 4}
+    write(tmp_path / "a", 9, {}, order=[1, 2])
+    write(tmp_path / "b", 9, {})
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_shard_of_another_store_is_told_in_a_finished_one(tmp_path):
+    begun_with_a_strangers_shard(tmp_path / "x", tmp_path / "stranger", record=False)
+    write(tmp_path / "a", 9, {})
+    shutil.copy(tmp_path / "stranger" / "shard-00001.safetensors", tmp_path / "a")
+    with pytest.raises(IncompleteStore, match=r"shard-00001\.safetensors changed since it was written"):
+        _ = EmbeddingStore.load(tmp_path / "a").embeddings
+    with pytest.raises(IncompleteStore, match=r"shard-00001\.safetensors changed since it was written"):
+        StoreWriter.begin(tmp_path / "a", ARGUMENTS, PARENTS).shards()  # embed does not say that nothing is left to do
+    assert EmbeddingStore.load(tmp_path / "a").pool_ids[4] == "é/4"  # of a file that is sound
+    assert EmbeddingStore.load(tmp_path / "a", trust=True).embeddings.shape == (9, 3)
+
+
+def test_what_a_run_left_that_was_killed_at_its_end_is_removed(tmp_path):
+    write(tmp_path, 9, {}, finish=False)
+    leftovers = {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
+    assert len(leftovers) == 4
+    write(tmp_path, 9, {}, order=[])
+    whole = contents(tmp_path)
+    for name, data in leftovers.items():
+        (tmp_path / name).write_bytes(data)
+    StoreWriter.begin(tmp_path, ARGUMENTS, PARENTS, claim=False)
+    assert contents(tmp_path) == {**whole, **leftovers}
+    StoreWriter.begin(tmp_path, ARGUMENTS, PARENTS)
+    assert contents(tmp_path) == whole

@@ -11,16 +11,19 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from meddel_hf.benchmark.evidence import FILES, GROUND, PARENTS, of_scores
 from meddel_hf.benchmark.material import Material, ProbeData, SegmentationData
-from meddel_hf.benchmark.places import CELL, PRETRAINING, SELECTION, TASKS, CellPlan, read_json, write_json
+from meddel_hf.benchmark.places import CELL, PRETRAINING, SELECTION, TASKS, CellPlan, read_json
 from meddel_hf.embed import embed
-from meddel_hf.errors import MedDELError
+from meddel_hf.errors import MedDELError, Mismatch
+from meddel_hf.modeling import load_encoder
 from meddel_hf.pretrain import pretrain
 from meddel_hf.pretrained import PreTraining
 from meddel_hf.probe import probe
-from meddel_hf.schema import MANIFEST, fingerprint
-from meddel_hf.scores import FILE
-from meddel_hf.segment import MODEL, segment
+from meddel_hf.runtime.records import write_facts
+from meddel_hf.schema import MANIFEST, MODEL, Manifest, fingerprint
+from meddel_hf.scores import FILE, Scores
+from meddel_hf.segment import segment
 from meddel_hf.selection import Selection
 from meddel_hf.selectors.registry import make
 from meddel_hf.store import EmbeddingStore
@@ -34,6 +37,7 @@ class CellRun:
 
     store:  embeddings of the pool; None where the cell selects nothing.
     frames: folder of decoded frames that all cells share. progress: show how far pre-training is.
+    ground: digest of the benchmark, see `evidence.ground`.
     """
 
     cell: CellPlan
@@ -44,6 +48,7 @@ class CellRun:
     processes: PartialState
     device: str = "auto"
     progress: bool = False
+    ground: str | None = None
 
     def run(self) -> None:
         """Do what is left of the cell. Errors say which cell they are of."""
@@ -55,7 +60,7 @@ class CellRun:
             raise type(error)(f"{self.cell.place.words}: {error}") from error
         if self._main:
             shutil.rmtree(self.folder / _WORK, ignore_errors=True)
-            write_json(self.folder / CELL, self._facts(encoder))
+            write_facts(self.folder / CELL, self._facts(encoder, selection))
         self.processes.wait_for_everyone()
 
     @property
@@ -74,7 +79,25 @@ class CellRun:
                 selection = selector.select(self.store, pool=self.material.pool)
             selection.save(folder)
         self.processes.wait_for_everyone()
-        return Selection.load(folder)
+        selection = Selection.load(folder)
+        self._check_selection(selection, folder)
+        return selection
+
+    def _check_selection(self, selection: Selection, folder: Path) -> None:
+        """Raises Mismatch where what stands in the cell was selected for another one, or from other embeddings."""
+        assert self.store is not None
+        found = {
+            "retention": selection.settings.get("retention", self.cell.retention),
+            "seed": selection.settings.get("seed", self.cell.seed),
+            "embeddings": selection.origin.embeddings,
+        }
+        wanted = {"retention": self.cell.retention, "seed": self.cell.seed, "embeddings": self.store.fingerprint}
+        for name, value in wanted.items():
+            if found[name] != value:
+                raise Mismatch(
+                    f"{folder} holds a selection with another {name} ({found[name]}, expected {value}): delete "
+                    f"{self.folder}, and the same command runs the cell again"
+                )
 
     def _pretrain(self, selection: Selection | None) -> PreTraining:
         recipe = self.material.plan.pretraining
@@ -113,9 +136,13 @@ class CellRun:
             shutil.rmtree(out / MODEL, ignore_errors=True)  # the encoder again, with a head that trains in seconds
 
     def _probe(self, data: ProbeData, encoder: Path, out: Path, suffix: str) -> None:
-        if (out / MANIFEST).is_file():
-            return
         task = data.task
+        if (out / MANIFEST).is_file():
+            Scores.load(out)
+            made_with = Manifest.read(out, "probe").parents.get("encoder")
+            if made_with not in (None, load_encoder(str(encoder), pooling=task.pooling).fingerprint):
+                raise Mismatch(f"{out} was scored with another encoder than {encoder}: delete it, and run again")
+            return
         shared = fingerprint(str(data.frames._fingerprint), task.pooling)[:12]  # tasks of the same frames share it
         with self._timed(out.name):
             store = embed(
@@ -129,7 +156,11 @@ class CellRun:
                 )  # fmt: skip
         self.processes.wait_for_everyone()
 
-    def _facts(self, trained: PreTraining) -> dict[str, object]:
+    def _facts(self, trained: PreTraining, selection: Selection | None) -> dict[str, object]:
+        parents = {"pretraining": trained.manifest.fingerprint}
+        if selection is not None:
+            parents["selection"] = selection.fingerprint
+            parents["embeddings"] = str(selection.origin.embeddings)
         seconds, summary = read_json(self.folder / _SECONDS), trained.summary
         return {
             "arm": self.cell.label, "retention": self.cell.retention, "seed": self.cell.seed,
@@ -138,6 +169,7 @@ class CellRun:
             "seconds_tasks": {name: seconds[name] for name in seconds if name != "selection"},
             "device": summary.device, "precision": summary.precision, "processes": summary.processes,
             "tasks": {name: data.identity for name, data in self.material.tasks.items()},
+            GROUND: self.ground, PARENTS: parents, FILES: of_scores(self.folder),
         }  # fmt: skip
 
     @contextmanager
@@ -149,4 +181,4 @@ class CellRun:
             self.folder.mkdir(parents=True, exist_ok=True)
             noted = read_json(self.folder / _SECONDS)
             noted.setdefault(what, round(time.monotonic() - began, 3))
-            write_json(self.folder / _SECONDS, noted)
+            write_facts(self.folder / _SECONDS, noted)

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from meddel_hf.benchmark.places import CELL, GATE, TASKS, CellPlan, gate_cells, read_json, write_json
+from meddel_hf.benchmark.evidence import FILES, GROUND, scores_of
+from meddel_hf.benchmark.places import CELL, GATE, TASKS, CellPlan, gate_cells, read_json
 from meddel_hf.benchmark.plan import Plan
 from meddel_hf.bootstrap import compare
 from meddel_hf.report.reading import Verdict, in_words
-from meddel_hf.scores import Scores
+from meddel_hf.runtime.records import recorded_files, write_facts
+from meddel_hf.scores import FILE, Scores
 
 
 def verdict(
@@ -31,20 +33,31 @@ def verdicts(plan: Plan, runs: Path) -> dict[str, Verdict]:
     found = {}
     for task in plan.tasks:
         full, untrained = (
-            [Scores.load(CellPlan(None, share, seed).folder(runs) / TASKS / task.name) for seed in plan.seeds]
+            [_scores(CellPlan(None, share, seed).folder(runs), task.name) for seed in plan.seeds]
             for share in (1.0, 0.0)
         )
         found[task.name] = verdict(full, untrained, level=plan.gate_level)
     return found
 
 
-def record(plan: Plan, runs: Path, found: Mapping[str, Verdict]) -> None:
-    """Write gate.json, which `meddel report` reads."""
+def _scores(cell: Path, task: str) -> Scores:
+    return scores_of(cell, read_json(cell / CELL), task)
+
+
+def record(plan: Plan, runs: Path, found: Mapping[str, Verdict], ground: str | None) -> None:
+    """Write gate.json, which `meddel report` reads: with checksums of the scores that it was decided by.
+
+    ground: digest of the benchmark, see `evidence.ground`.
+    """
     tasks = {name: {key: value for key, value in asdict(v).items() if key != "recorded"} for name, v in found.items()}
     passed = [name for name, v in found.items() if v.passed]
     samples = read_json(gate_cells(plan)[0].folder(runs) / CELL).get("samples")
-    told = {"tasks": tasks, "passed": passed, "seeds": list(plan.seeds), "samples": samples, "level": plan.gate_level}
-    write_json(runs / GATE, told)
+    paths = [cell.folder(runs) / TASKS / task / FILE for cell in gate_cells(plan) for task in found]
+    told = {
+        "tasks": tasks, "passed": passed, "seeds": list(plan.seeds), "samples": samples, "level": plan.gate_level,
+        GROUND: ground, FILES: recorded_files(runs, [path.relative_to(runs).as_posix() for path in paths]),
+    }  # fmt: skip
+    write_facts(runs / GATE, told)
 
 
 def table(found: Mapping[str, Verdict]) -> str:

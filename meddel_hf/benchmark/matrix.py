@@ -21,6 +21,7 @@ from meddel_hf import schema
 from meddel_hf.benchmark import gate
 from meddel_hf.benchmark.cell import CellRun
 from meddel_hf.benchmark.estimate import left
+from meddel_hf.benchmark.evidence import ground
 from meddel_hf.benchmark.material import Material
 from meddel_hf.benchmark.places import (
     CELL,
@@ -37,8 +38,8 @@ from meddel_hf.benchmark.places import (
 )  # fmt: skip
 from meddel_hf.benchmark.plan import Plan
 from meddel_hf.embed import embed
-from meddel_hf.errors import InvalidArgument, Mismatch
-from meddel_hf.files import whole_file
+from meddel_hf.errors import Mismatch
+from meddel_hf.files import check_can_write, whole_file
 from meddel_hf.frames import decode_once
 from meddel_hf.pool import Pool
 from meddel_hf.processes import agreed, decoding_workers, launched_processes
@@ -157,8 +158,9 @@ class _Matrix:
         """Check the data and the folder before any work, and write down what is run on what."""
         _check_selectors(self.plan)
         wanted = self._manifest()
-        if self._holds_something_else() and not (self.runs / schema.MANIFEST).is_file():
-            raise InvalidArgument(f"{self.runs} is not empty and holds no benchmark: choose another folder")
+        if self._holds_something_else() or not self.runs.is_dir():
+            schema.check_target(self.runs, "benchmark")
+        check_can_write(self.runs)
         if not self.processes.is_main_process:
             return  # the others wait in `run`, before they look at the cells
         self.runs.mkdir(parents=True, exist_ok=True)
@@ -170,7 +172,7 @@ class _Matrix:
                     pq.write_table(table, aside, compression="zstd")
             with whole_file(self.runs / PLAN) as aside:
                 aside.write_text(self.plan.yaml(), encoding="utf-8")
-            wanted.write(self.runs)
+            wanted.write(self.runs, [POOL, EXCLUDED, PLAN])
 
     def _holds_something_else(self) -> bool:
         """More than what stands there before the manifest does; another shard may be writing it just now."""
@@ -191,8 +193,9 @@ class _Matrix:
                 store = self.store if cell.arm else None
                 folder = cell.folder(self.runs)
                 CellRun(
-                    cell, folder, self.material, store, self.decoded, self.processes, self.device, self.progress
-                ).run()
+                    cell, folder, self.material, store, self.decoded, self.processes, self.device, self.progress,
+                    ground(self._manifest()),
+                ).run()  # fmt: skip
                 ran += 1
                 if self.processes.is_main_process:
                     rest = left(self.runs, len(todo) - ran - len(locked))
@@ -203,7 +206,7 @@ class _Matrix:
     def decide(self) -> dict[str, Verdict]:
         found = gate.verdicts(self.plan, self.runs)
         if self.processes.is_main_process:
-            gate.record(self.plan, self.runs, found)
+            gate.record(self.plan, self.runs, found, ground(self._manifest()))
         self.processes.wait_for_everyone()
         return found
 

@@ -4,49 +4,64 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
+from meddel_hf.benchmark.evidence import cure
 from meddel_hf.benchmark.places import CELL, CELLS, EXCLUDED, GATE, PLAN, POOL, SELECTION, TASKS
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.files import whole_file
+from meddel_hf.files import check_can_write, whole_file
+from meddel_hf.report.reading import read
 from meddel_hf.scores import FILE
 from meddel_hf.selection import ROWS
 
-_WHOLE = (
+_AS_THEY_ARE = (
     PLAN, schema.MANIFEST, GATE, POOL, EXCLUDED, f"{CELLS}/*/*/*/{CELL}", f"{CELLS}/*/*/*/{TASKS}/*/{FILE}",
-    f"{CELLS}/*/*/*/{SELECTION}/{schema.MANIFEST}",
 )  # fmt: skip
-_KEPT = f"{CELLS}/*/*/*/{SELECTION}/{ROWS}"
+_SELECTIONS = f"{CELLS}/*/*/*/{SELECTION}"
 
 
 def pack(runs: str | Path, out: str | Path) -> int:
     """Write a .tar.xz that `meddel report` reads once it is unpacked; the same runs give the same bytes.
 
-    Returns its size in bytes. Of selections it holds id, kept and reason. Raises IncompleteStore or Mismatch where the
-    folder is not one of benchmark runs, InvalidArgument where the file is not called .tar.xz.
+    Returns its size in bytes. Of selections it holds id, kept and reason. Raises IncompleteStore where the folder is
+    not one of benchmark runs or holds a damaged file, Mismatch where it is another step's or its cells do not belong
+    together, InvalidArgument where the file is not called .tar.xz.
     """
     runs, out = Path(runs), Path(out)
     schema.Manifest.read(runs, "benchmark")
     if not out.name.endswith(".tar.xz"):
         raise InvalidArgument(f"{out} would be a .tar.xz file: call it so")
+    check_can_write(out)
+    for cell in read(runs).cells:  # raises where something is damaged
+        _ = cell.scores, cell.snapshots
+    found = {path: path.read_bytes() for pattern in _AS_THEY_ARE for path in runs.glob(pattern)}
+    for folder in runs.glob(_SELECTIONS):
+        if (folder / schema.MANIFEST).is_file():
+            found.update(_selection(folder))
     out.parent.mkdir(parents=True, exist_ok=True)
-    kept = set(runs.glob(_KEPT))
-    found = sorted({path for pattern in _WHOLE for path in runs.glob(pattern)} | kept)
     with whole_file(out) as aside, tarfile.open(aside, "w:xz") as archive:
-        for path in found:
-            data = _rows(path) if path in kept else path.read_bytes()
+        for path, data in sorted(found.items()):
             member = tarfile.TarInfo(f"{out.name.removesuffix('.tar.xz')}/{path.relative_to(runs).as_posix()}")
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     return out.stat().st_size
 
 
-def _rows(path: Path) -> bytes:
-    """Uncompressed: the ids are the same in every cell, and xz sees that."""
-    table = pq.read_table(path, columns=[schema.ID, schema.KEPT, schema.REASON])
-    file = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(), file, compression="none", use_dictionary=[schema.REASON])
-    return file.getvalue()
+def _selection(folder: Path) -> dict[Path, bytes]:
+    """Its rows with three columns, and a manifest that records them so.
+
+    The rows are not compressed: the ids are the same in every cell, and xz sees that.
+    """
+    manifest = schema.Manifest.read(folder, "selection")
+    manifest.check(folder, [ROWS], cure=cure(folder.parent))
+    table = pq.read_table(folder / ROWS, columns=[schema.ID, schema.KEPT, schema.REASON])
+    with tempfile.TemporaryDirectory() as scratch:
+        pq.write_table(
+            table.replace_schema_metadata(), Path(scratch) / ROWS, compression="none", use_dictionary=[schema.REASON]
+        )
+        manifest.write(Path(scratch), [ROWS])
+        return {folder / path.name: path.read_bytes() for path in Path(scratch).iterdir()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from meddel_hf.benchmark.plan import Arm, Plan
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.files import whole_file
 from meddel_hf.report.planned import FULL, UNTRAINED, Place, percent
+from meddel_hf.runtime.records import read_facts
 
 CELLS, CELL, GATE, PLAN = "cells", "cell.json", "gate.json", "plan.yaml"
 POOL, EXCLUDED = "pool.parquet", "excluded.parquet"
@@ -68,12 +67,9 @@ class Shard:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def write_json(path: Path, facts: dict[str, Any]) -> None:
-    with whole_file(path) as aside:
-        aside.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    """Facts of a benchmark; none where there is no file. Raises IncompleteStore where it is damaged."""
+    cure = "copy it again, or delete it and run the same `meddel benchmark run` again"
+    return read_facts(path, cure) if path.is_file() else {}
 
 
 def is_finished(cell: CellPlan, runs: Path, plan: Plan) -> bool:

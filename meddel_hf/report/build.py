@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf import schema
-from meddel_hf.files import whole_file, whole_folder
+from meddel_hf.files import whole_file
 from meddel_hf.report.answer import headline
 from meddel_hf.report.contents import contents
 from meddel_hf.report.document import Document
@@ -36,25 +37,30 @@ class Written:
 
 
 def report(
-    runs: str | Path, out: str | Path, *, pool: Dataset | None = None, draws: Draws | None = None, command: str = ""
+    runs: str | Path,
+    out: str | Path,
+    *,
+    pool: Dataset | None = None,
+    draws: Draws | None = None,
+    command: str = "",
+    trust: bool = False,
 ) -> Written:
     """Write `out/`: report.html, report.md, figures/*.png, tables/*.csv and manifest.json. An older report is replaced.
 
     runs:    folder that `meddel benchmark run` writes; a matrix that is not finished is reported as far as it goes.
     pool:    the pool that was selected from, with the columns id and image, for contact sheets and, with the columns
              center or source, for who was kept.
-    command: what was typed, for the record.
-    Raises InvalidArgument and IncompleteStore as `read` does, Mismatch where `out` is a folder of something else.
+    command: what was typed, for the record. trust: compare sizes of the runs' files, and not their checksums.
+    Raises InvalidArgument, IncompleteStore and Mismatch as `read` does, and where `out` is a folder of something else.
     """
-    out = Path(out)
-    if out.exists() and any(out.iterdir()):
-        schema.Manifest.read(out, "report")  # never replace what is not a report
-    read_runs = read(runs)
+    out = schema.check_target(out, "report")
+    read_runs = read(runs, trust=trust)
     found = findings(read_runs, draws)
-    with whole_folder(out) as aside:
+    with schema.step_folder(out, "report") as aside:
         document = contents(found, pool, aside / FIGURES, command)
         _write(document, aside)
-        _manifest(read_runs, found, document, command).write(aside)
+        files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
+        _manifest(read_runs, found, document, command).write(aside, files)
     return Written(out / PAGE, headline(found), found, len(document.pictures), len(document.data))
 
 
@@ -83,5 +89,6 @@ def _manifest(runs: Runs, found: Findings, document: Document, command: str) -> 
         "pictures": [picture.name for picture in document.pictures],
         "command": command,
     }
-    made = schema.fingerprint(*parents.values(), *sorted(cells), repr(found.draws))
+    facts = [json.dumps(dict(cell.facts), sort_keys=True) for cell in runs.cells]
+    made = schema.fingerprint(*parents.values(), *sorted(cells), *sorted(facts), repr(found.draws))
     return schema.Manifest("report", made, asdict(found.draws), parents, details)

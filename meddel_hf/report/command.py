@@ -7,6 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from meddel_hf.schema import TRUST
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -16,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "'plan': as the plan names it")  # fmt: skip
     add("--draws", type=int, default=2000, help="draws of the bootstrap (default: 2000)")
     add("--level", type=float, default=0.95, help="share of the draws that an interval holds (default: 0.95)")
+    add("--trust", action="store_true", help=TRUST)
     add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
 
 
@@ -34,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     elif args.pool:
         pool = load_pool(args.pool)
     command = shlex.join(["meddel", *sys.argv[1:]])
-    written = report(args.runs, out, pool=pool, draws=Draws(args.draws, args.level, args.seed), command=command)
+    draws = Draws(args.draws, args.level, args.seed)
+    written = report(args.runs, out, pool=pool, draws=draws, command=command, trust=args.trust)
     print(written.headline)
     print(f"\nwrote {written.page}; beside it report.md, {written.pictures} figures and {written.tables} tables")

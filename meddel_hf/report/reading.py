@@ -5,9 +5,8 @@ An unfinished matrix is read as far as it goes: a cell counts once its `cell.jso
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
-from meddel_hf.benchmark.places import CELL, CELLS, GATE, PLAN, POOL
-from meddel_hf.errors import IncompleteStore, InvalidArgument
+from meddel_hf.benchmark.evidence import FILES, GROUND, check_cell, check_together, cure, ground, scores_of, tasks_of
+from meddel_hf.benchmark.places import CELL, CELLS, GATE, PLAN, POOL, SELECTION, read_json
+from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.report.planned import FULL, UNTRAINED, Place, label, listed, percent, planned
+from meddel_hf.runtime.records import check_files
 from meddel_hf.scores import Measure, Scores
 from meddel_hf.selection import ROWS
 
@@ -60,6 +61,8 @@ class Cell:
     retention: share of the pool, in [0, 1]; 1 of the full pool, 0 without pre-training.
     facts:     cell.json as it stands.
     selector:  name in the selection's manifest; None where nothing was selected.
+    tasks:     names of tasks with scores. on_the_way: "TASK@SAMPLES", of encoders that were exported on the way.
+    trust:     compare sizes of files, and not their checksums.
     """
 
     folder: Path
@@ -69,6 +72,8 @@ class Cell:
     facts: Mapping[str, Any]
     selector: str | None
     tasks: tuple[str, ...]
+    on_the_way: tuple[str, ...] = ()
+    trust: bool = False
 
     @property
     def place(self) -> Place:
@@ -90,25 +95,30 @@ class Cell:
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
-        """Final scores by task, of the tasks that are there."""
-        found = {task: self.folder / "tasks" / task for task in self.tasks}
-        return {task: Scores.load(folder) for task, folder in found.items() if (folder / "scores.parquet").is_file()}
+        """Final scores by task."""
+        return {task: self._scores(task) for task in self.tasks}
 
     @cached_property
     def snapshots(self) -> dict[tuple[str, int], Scores]:
         """Scores by task and samples seen, of encoders that were exported on the way."""
         found = {}
-        for folder in sorted((self.folder / "tasks").glob("*@*")):
-            task, _, samples = folder.name.rpartition("@")
-            if samples.isdecimal() and (folder / "scores.parquet").is_file():
-                found[task, int(samples)] = Scores.load(folder)
+        for name in self.on_the_way:
+            task, _, samples = name.rpartition("@")
+            if samples.isdecimal():
+                found[task, int(samples)] = self._scores(name)
         return found
+
+    def _scores(self, task: str) -> Scores:
+        return scores_of(self.folder, self.facts, task, trust=self.trust)
 
     @cached_property
     def rows(self) -> pa.Table | None:
         """Columns id, kept and reason of the selection, a row for every frame of the pool; None without one."""
-        path = self.folder / "selection" / ROWS
-        return pq.read_table(path, columns=[schema.ID, schema.KEPT, schema.REASON]) if path.is_file() else None
+        folder = self.folder / SELECTION
+        if not (folder / schema.MANIFEST).is_file():
+            return None
+        schema.Manifest.read(folder).check(folder, [ROWS], trust=self.trust, cure=cure(self.folder))
+        return pq.read_table(folder / ROWS, columns=[schema.ID, schema.KEPT, schema.REASON])
 
 
 @dataclass(frozen=True)
@@ -215,15 +225,19 @@ def in_words(measure: str) -> str:
     return _WORDS.get(measure, measure)
 
 
-def read(folder: str | Path) -> Runs:
-    """Raises InvalidArgument where there is no such folder, IncompleteStore where no cell of it is finished."""
+def read(folder: str | Path, *, trust: bool = False) -> Runs:
+    """Read what is finished; each file is compared with what was recorded of it, or with `trust` its size alone.
+
+    Raises InvalidArgument where there is no such folder, IncompleteStore where no cell of it is finished or a file is
+    damaged, Mismatch where a cell is of another benchmark or stands in the place of another.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise InvalidArgument(f"{folder} is not a folder: name the one that `meddel benchmark run` wrote")
     cells, unfinished = [], []
     for seed in sorted((folder / CELLS).glob("*/*/seed*")):
         if (seed / CELL).is_file():
-            cells.append(_cell(seed))
+            cells.append(_cell(seed, trust))
         else:
             unfinished.append(Place(seed.parent.parent.name, seed.parent.name, _number(seed.name)))
     if not any(cell.scores for cell in cells):
@@ -232,6 +246,17 @@ def read(folder: str | Path) -> Runs:
             "nothing can be reported yet; go on with `meddel benchmark run`"
         )
     manifest = schema.Manifest.read(folder, "benchmark") if (folder / schema.MANIFEST).is_file() else None
+    if manifest is not None:
+        again = "copy it again, or run the same `meddel benchmark run` again, which writes it anew"
+        manifest.check(folder, [PLAN, POOL], trust=trust, cure=again)
+    elif any(GROUND in cell.facts for cell in cells):
+        raise IncompleteStore(
+            f"{folder} has lost its {schema.MANIFEST}, without which its cells cannot be told from those of another "
+            "benchmark: copy it again"
+        )
+    for cell in cells:
+        check_cell(cell.folder, cell.facts, manifest)
+    check_together({cell.folder: cell.facts for cell in cells})
     plan, text = (manifest.details.get("plan") if manifest else None) or {}, folder / PLAN
     return Runs(
         folder,
@@ -239,20 +264,26 @@ def read(folder: str | Path) -> Runs:
         tuple(unfinished),
         planned(plan),
         tuple(label(task) for task in listed(plan.get("tasks"))),
-        _verdicts(folder / GATE),
+        _verdicts(folder / GATE, manifest, trust),
         manifest,
         text.read_text(encoding="utf-8") if text.is_file() else None,
     )
 
 
-def _cell(folder: Path) -> Cell:
-    facts = json.loads((folder / CELL).read_text(encoding="utf-8"))
-    manifest = folder / "selection" / schema.MANIFEST
+def _cell(folder: Path, trust: bool) -> Cell:
+    facts = read_json(folder / CELL)
+    manifest = folder / SELECTION / schema.MANIFEST
     selector = None
     if manifest.is_file():
         selector = schema.Manifest.read(manifest.parent, "selection").arguments.get("selector")
-    tasks = sorted(path.name for path in (folder / "tasks").glob("*") if path.is_dir() and "@" not in path.name)
-    return Cell(folder, str(facts["arm"]), float(facts["retention"]), int(facts["seed"]), facts, selector, tuple(tasks))
+    names = tasks_of(folder, facts)
+    tasks, on_the_way = (tuple(name for name in names if ("@" in name) is partly) for partly in (False, True))
+    arm, retention, seed = str(facts["arm"]), float(facts["retention"]), int(facts["seed"])
+    cell = Cell(folder, arm, retention, seed, facts, selector, tasks, on_the_way, trust)
+    here = Place(folder.parents[1].name, folder.parent.name, _number(folder.name))
+    if here != replace(cell.place, arm=cell.arm.replace("/", "_")):
+        raise Mismatch(f"{folder / CELL} is that of {cell.place.words}: {cure(folder)}")
+    return cell
 
 
 def _number(name: str) -> int:
@@ -260,9 +291,13 @@ def _number(name: str) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
-def _verdicts(path: Path) -> dict[str, Verdict] | None:
-    if not path.is_file():
+def _verdicts(path: Path, manifest: schema.Manifest | None, trust: bool) -> dict[str, Verdict] | None:
+    found = read_json(path)
+    if not found:
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+    again = "run the same `meddel benchmark run` again, which decides the gate anew"
+    if manifest is not None and found.get(GROUND) not in (None, ground(manifest)):
+        raise Mismatch(f"{path} is of another benchmark than {path.parent / schema.MANIFEST}: {again}")
+    check_files(path.parent, found.get(FILES, {}), f"it is not what {path} was decided by: {again}", trust=trust)
     names = ("passed", "measure", "full", "untrained", "difference", "low", "high")
     return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in found["tasks"].items()}

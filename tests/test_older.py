@@ -1,0 +1,86 @@
+"""What older versions wrote is still read: it has fewer records, and so less to check; see data/written-by-1ba22a8."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meddel_hf import EmbeddingStore, MedDEL, Selection
+from meddel_hf.errors import IncompleteStore, Mismatch
+from meddel_hf.pretrained import PreTraining
+from meddel_hf.report.reading import read
+from meddel_hf.store import StoreWriter
+
+OLD = Path(__file__).parent / "data" / "written-by-1ba22a8"
+ROWS, DIM, UNREADABLE = 9, 4, 1
+
+
+def vectors() -> np.ndarray:
+    """As its write.py makes them."""
+    x = np.random.default_rng(9).normal(size=(ROWS, DIM)).astype(np.float32)
+    x[5] = x[3] + 0.01
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def old(tmp_path) -> Path:
+    return Path(shutil.copytree(OLD, tmp_path / "old"))
+
+
+def test_a_store_is_read_and_verified(old):
+    store = EmbeddingStore.load(old / "embeddings")
+    store.verify()
+    readable = [row for row in range(ROWS) if row != UNREADABLE]
+    np.testing.assert_array_equal(store.embeddings, vectors()[readable])
+    assert store.rows.tolist() == readable
+    assert store.pool_ids == [f"frame/{row}" for row in range(ROWS)]
+    assert store.unreadable["reason"].to_pylist() == ["truncated"]
+
+
+def test_its_checksums_are_compared_too(old):
+    path = old / "embeddings" / "shard-00001.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IncompleteStore, match=r"shard-00001\.safetensors changed since it was written"):
+        _ = EmbeddingStore.load(old / "embeddings").embeddings
+    assert EmbeddingStore.load(old / "embeddings", trust=True).embeddings.shape == (ROWS - 1, DIM)
+
+
+def test_a_finished_store_is_not_begun_again(old):
+    found = EmbeddingStore.load(old / "embeddings").manifest
+    writer = StoreWriter.begin(old / "embeddings", found.arguments, found.parents)
+    assert writer.finished
+    assert writer.shards() == {0: 4, 1: 4, 2: 1}
+    assert writer.finish(dim=DIM, row_ids=False).embeddings.shape == (ROWS - 1, DIM)
+
+
+def test_a_selection_is_what_is_selected_today(old):
+    before = Selection.load(old / "selection")
+    now = MedDEL(retention=0.5, epsilon=None, scope="pool").select(EmbeddingStore.load(old / "embeddings"))
+    assert before.table.equals(now.table)
+    assert before.at(eta=0.5).table.equals(now.at(eta=0.5).table)
+    assert before.fingerprint == now.fingerprint
+
+
+def test_rows_of_another_selection_are_told_without_records(old):
+    other = MedDEL(retention=0.8, epsilon=None, scope="pool").select(vectors())
+    other.save(old / "other")
+    shutil.copy(old / "other" / "rows.parquet", old / "selection")
+    with pytest.raises(Mismatch, match=r"rows\.parquet holds 9 rows of another selection"):
+        Selection.load(old / "selection")
+
+
+def test_a_pretraining_and_a_benchmark_are_read(old):
+    done = PreTraining.load(old / "pretraining")
+    assert (done.summary.frames, done.summary.samples, len(done.unreadable)) == (4, 8, 0)
+    assert done.log["step"].to_pylist()[-1] == 2
+    runs = read(old / "runs")
+    assert sorted({cell.arm for cell in runs.cells}) == ["full", "random", "untrained"]
+    assert all(len(cell.scores["polyps"]) == 8 for cell in runs.cells)
+    assert runs.verdicts is not None
+    (random,) = (cell for cell in runs.cells if cell.arm == "random")
+    assert sum(random.rows["kept"].to_pylist()) == 20
