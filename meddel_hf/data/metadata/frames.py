@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image
+import xxhash
+from PIL import ExifTags, Image, ImageOps, ImageSequence
 
 from meddel_hf.data.metadata import jpeg, others, png, tiff, webp
 from meddel_hf.data.metadata.pieces import Damaged, Piece, Tag
@@ -44,7 +45,9 @@ def stripped(data: bytes) -> bytes:
     """
     with _Reading():
         if data.startswith(_TIFF):
-            return tiff.stripped(data, _orientation(data))
+            clean = tiff.stripped(data, _orientation(data))
+            _check_pixels(data, clean)
+            return clean
         parts = list(_format(data).pieces(data))
         joined = _format(data).joined
         plain = joined(list(parts), 1) if joined else b"".join(part.stays for part in parts)
@@ -83,6 +86,25 @@ def _orientation(data: bytes) -> int:
         except Exception:  # its EXIF block is damaged, or Pillow cannot read the frame at all: nobody turns it
             return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _check_pixels(before: bytes, after: bytes) -> None:
+    """Raises Damaged where readers go by something else than the tags that stay, as with strips of a wrong length."""
+    seen = _tiff_pixels(before)
+    if seen is not None and seen != _tiff_pixels(after):
+        raise Damaged("a TIFF whose pixels lie elsewhere than its tags say")
+
+
+def _tiff_pixels(data: bytes) -> list[tuple[str, tuple[int, int], bytes]] | None:
+    """Mode, size and digest of every page, upright; None where Pillow cannot read the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                pages = [ImageOps.exif_transpose(page.copy()) for page in ImageSequence.Iterator(image)]
+            return [(page.mode, page.size, xxhash.xxh3_128_digest(page.tobytes())) for page in pages]
+        except Exception:  # a damaged file makes decoders raise nearly anything
+            return None
 
 
 class _Reading:
