@@ -88,7 +88,7 @@ def test_a_subset_replaces_an_older_one_but_no_other_folder(tmp_path):
     save_subset(subset, tmp_path / "out")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
-    with pytest.raises(Exception, match="manifest"):
+    with pytest.raises(InvalidArgument, match="holds no subset"):
         save_subset(subset, tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
     selection_of(pool).save(tmp_path / "selection")
