@@ -237,10 +237,11 @@ def _sweep(args: argparse.Namespace) -> None:
     if args.csv:
         from pyarrow import csv
 
+        from meddel_hf.data.spreadsheets import text_columns_safe
         from meddel_hf.files import whole_file
 
         with whole_file(args.csv) as aside:
-            csv.write_csv(curve.table, aside)
+            csv.write_csv(text_columns_safe(curve.table), aside)
 
 
 def _why(args: argparse.Namespace) -> None:

@@ -61,7 +61,9 @@ def jpeg(orientation: int | None = None, mode: str = "RGB", **options: object) -
 def with_segments(data: bytes, *segments: tuple[int, bytes]) -> bytes:
     """A JPEG with more segments before its first table."""
     at = data.index(b"\xff\xdb")
-    made = b"".join(bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content for marker, content in segments)
+    made = b"".join(
+        bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content for marker, content in segments
+    )
     return data[:at] + made + data[at:]
 
 

@@ -27,14 +27,15 @@ def write_parts(
     weigh: Callable[[Row], int],
     table: Callable[[list[Row]], pa.Table],
     words: Collection[str] = (),
-    part_bytes: float = PART_BYTES,
+    part_bytes: float | None = None,
     group_rows: int = GROUP_ROWS,
 ) -> Iterator[tuple[Path, int]]:
-    """Write rows as they come into files of `part_bytes` at most (one row more, where a row is larger than that).
+    """Write rows as they come into files of `part_bytes` at most, and the row that fills it (default: PART_BYTES).
 
     weigh: a row's size in bytes; table: rows to a table of `columns`; words: columns whose values repeat, as labels do.
     Yields each file with its number of rows. Memory holds one row group, of GROUP_BYTES and a row.
     """
+    part_bytes = PART_BYTES if part_bytes is None else part_bytes
     for part in itertools.count():
         first = next(rows, None)
         if first is None:
