@@ -299,39 +299,34 @@ def test_pushes_of_both_kinds_follow_one_another(hub: HubSession, tmp_path):
     for name, rows in (("one", range(9)), ("two", (3, 5))):
         kept_only(pool, *rows).save(tmp_path / name)
         save_subset(kept_only(pool, *rows).filter(pool), tmp_path / f"{name}-subset")
-    push_in_python = """
+    code = f"""
         from datasets import load_dataset, load_from_disk
         from meddel_hf import Selection
-        pool = load_from_disk({pool!r})
-        Selection.load({selection!r}).filter(pool).push_to_hub("me/both", num_shards={shards})
+        from meddel_hf.hub import push
+
+        def on_the_hub():
+            return load_dataset("me/both", split="train")
+
+        one, two = ({str(tmp_path)!r} + name for name in ("/one", "/two"))
+        selections, pool = [Selection.load(name) for name in (one, two)], load_from_disk({str(tmp_path / "pool")!r})
+        push(one + "-subset", "me/both")
+        assert on_the_hub()["id"][:] == selections[0].kept
+        for selection, shards in zip((selections[1], selections[0], selections[1]), (2, 1, None)):
+            selection.filter(pool).push_to_hub("me/both", num_shards=shards)
+            assert on_the_hub()["id"][:] == selection.kept
+            assert on_the_hub()[0]["image"].size == (20, 16)
+        push(one + "-subset", "me/both")
+        assert on_the_hub()["id"][:] == selections[0].kept
+        push(two, "me/both")
+        assert on_the_hub()["id"][:] == pool["id"][:]
+        selections[1].filter(pool).push_to_hub("me/other")
+        push(one + "-subset", "me/other")
+        selections[1].filter(pool).push_to_hub("me/other")
     """
-    read = """
-        from datasets import load_dataset
-        rows = load_dataset("me/both", split="train")
-        assert "kept" in rows.column_names or rows[0]["image"].size == (20, 16)
-        print("|".join(rows["id"][:]))
-    """
-
-    def in_python(name: str, shards: int) -> None:
-        places = {"pool": str(tmp_path / "pool"), "selection": str(tmp_path / name), "shards": shards}
-        hub.run(textwrap.dedent(push_in_python.format(**places)))
-
-    def on_the_hub() -> list[str]:
-        return hub.run(textwrap.dedent(read)).strip().splitlines()[-1].split("|")
-
-    ids = pool["id"][:]
-    hub.call([*MEDDEL, "push", str(tmp_path / "one-subset"), "me/both"])
-    assert on_the_hub() == ids[:9]
-    in_python("two", 2)
-    assert on_the_hub() == [ids[3], ids[5]]
-    assert "manifest.json" not in hub.files("me/both", "dataset")
-    in_python("one", 1)
-    assert on_the_hub() == ids[:9]
-    hub.call([*MEDDEL, "push", str(tmp_path / "two-subset"), "me/both"])
-    assert on_the_hub() == [ids[3], ids[5]]
-    hub.call([*MEDDEL, "push", str(tmp_path / "one"), "me/both"])
-    assert on_the_hub() == ids
+    hub.run(textwrap.dedent(code))
     assert [name for name in hub.files("me/both", "dataset") if name.startswith("data/")] == []
+    kinds = [name.partition("-")[0] for name in hub.files("me/other", "dataset")]
+    assert kinds == [".gitattributes", "README.md", "data/train"]  # no manifest of other rows
 
 
 def test_a_folder_that_is_not_what_was_written_is_not_pushed(tmp_path):
