@@ -28,7 +28,7 @@ _BEGIN, _END = "<!-- meddel: how it was chosen -->", "<!-- /meddel -->"
 def how_chosen(selection: Selection) -> str:
     """Markdown: the selector and its arguments, what it kept and dropped, of which pool, by which versions."""
     s, origin = selection.summary, selection.origin
-    chosen = {k: v for k, v in selection.settings.items() if v is not None and k != "selector"}
+    chosen = {k: v for k, v in public(selection.settings).items() if v is not None and k != "selector"}
     facts = [
         ("selector", selection.settings.get("selector")),
         ("encoder", origin.encoder and public_name(origin.encoder)),

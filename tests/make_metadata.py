@@ -94,7 +94,7 @@ def tiff(orientation: int | None = None, mode: str = "RGB", **options: object) -
     block[ExifTags.Base.HostComputer] = _NAME
     block[40001] = _NAME  # a private tag
     block[700] = xmp()
-    picture(mode).save(saved, "TIFF", exif=block, **options)
+    picture(mode).save(saved, "TIFF", exif=block if options else block.tobytes(), **options)
     return saved.getvalue()
 
 

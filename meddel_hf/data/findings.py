@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,7 @@ class Findings:
         """What a user should know, a sentence each; none where nothing was found."""
         lines = []
         if self.carrying:
-            lines.append(f"{self.carrying:,} of {self.images:,} images carry {_named(self.tags)}")
+            lines.append(f"{self.carrying:,} of {self.images:,} images carry {_named(self.tags, self.telling)}")
         if self.unread:
             lines.append(
                 f"metadata of {self.unread:,} of {self.images:,} images could not be looked at ({self.reason})"
@@ -72,8 +72,9 @@ class Findings:
         return {"images": self.images, "carrying": self.carrying, "tags": dict(sorted(self.tags.items()))}
 
 
-def _named(counts: Counter[str]) -> str:
-    most: Iterable[tuple[str, int]] = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+def _named(counts: Counter[str], first: Collection[str] = ()) -> str:
+    """Tags with their counts, those of `first` before the others, then by count."""
+    most = sorted(counts.items(), key=lambda each: (each[0] not in first, -each[1], each[0]))
     named = [f"{name} ({count:,})" for name, count in most]
     rest = len(named) - _SHOWN
     return ", ".join(named[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
