@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import json
+import re
 import stat
 import textwrap
 from dataclasses import replace
@@ -225,3 +227,24 @@ def test_ids_of_a_folder_are_hashed_where_it_is_written(tmp_path):
     folder = save_subset(selection(frames).filter(frames), tmp_path / "subset")
     with pytest.raises(InvalidArgument, match="meddel filter --hash-ids"):
         push(folder, "me/frames", hash_ids=tmp_path / "key")
+
+
+def test_the_page_does_what_it_says(hub: HubSession):
+    page = (Path(__file__).parents[1] / "docs" / "privacy.md").read_text(encoding="utf-8")
+    (hub.home / "frames").mkdir()
+    for i in range(ROWS):
+        (hub.home / "frames" / f"{i:02}.jpg").write_bytes(make.jpeg())
+    from meddel_hf.pool import load_pool
+
+    kept_only(load_pool(str(hub.home / "frames")), *KEPT).save(hub.home / "selection")
+    blocks = re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    commands = [line.removeprefix("$ meddel ").split() for block in blocks for line in block.splitlines()]
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    hub.run(f"from meddel_hf.cli import main\nfor command in {commands}:\n    assert main(command) == 0\n{code}")
+    for repo, clean in (("subset", True), ("subset-as-it-is", False), ("clean", True)):
+        (name,) = [name for name in hub.files(f"me/{repo}", "dataset") if name.endswith(".parquet")]
+        assert (make.SECRET in hub.read(f"me/{repo}", name, "dataset")) is not clean
+    rows = pq.read_table(io.BytesIO(hub.read("me/clean-why", "rows.parquet", "dataset")))
+    name = next(name for name in hub.files("me/clean", "dataset") if name.endswith(".parquet"))
+    kept = rows.filter(rows["kept"])["id"].to_pylist()
+    assert pq.read_table(io.BytesIO(hub.read("me/clean", name, "dataset")))["id"].to_pylist() == kept

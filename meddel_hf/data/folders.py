@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from datasets import Features, Image
 from meddel_hf.data.cells import Cell, change_images, holds_images
 from meddel_hf.data.findings import Findings
 from meddel_hf.data.metadata.frames import stripped
-from meddel_hf.data.parquet import write_parts
+from meddel_hf.data.parquet import read_rows, write_parts
 from meddel_hf.errors import IncompleteStore, UnreadableImage
 
 _IMAGES = frozenset((".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
@@ -28,8 +29,9 @@ def look(folder: Path) -> Findings:
     found = Findings()
     for path in _files(folder):
         if path.suffix == ".parquet":
-            for table, features in _rows(path):
-                change_images(table, features, lambda cell: _looked_at(cell, found))
+            names = _image_columns(path)
+            for row in read_rows(path, names) if names else ():
+                change_images(row, _features(row.schema), partial(_looked_at, found=found))
         elif path.suffix.lower() in _IMAGES:
             found.look(path.read_bytes())
     return found
@@ -66,15 +68,6 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in there if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
-def _rows(path: Path) -> Iterator[tuple[pa.Table, Features]]:
-    """The columns with images, one row at a time."""
-    names = _image_columns(path)
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1, columns=names) if names else ():
-            table = pa.Table.from_batches([batch])
-            yield table, _features(table.schema)
-
-
 def _image_columns(path: Path) -> list[str]:
     try:
         columns = pq.read_schema(path)
@@ -94,22 +87,18 @@ def _is_cell(feature: object) -> bool:
 
 
 def _strip_table(path: Path, target: Path) -> None:
-    with pq.ParquetFile(path) as file:
-        columns, features = file.schema_arrow, _features(file.schema_arrow)
-        rows = (
-            change_images(pa.Table.from_batches([batch]), features, _without_metadata)
-            for batch in file.iter_batches(batch_size=1)
-        )
-        parts = write_parts(
-            rows,
-            columns,
-            lambda part: target,
-            weigh=lambda row: row.nbytes,
-            table=pa.concat_tables,
-            part_bytes=float("inf"),
-        )
-        if not list(parts):
-            pq.write_table(columns.empty_table(), target)
+    columns = pq.read_schema(path)
+    features = _features(columns)
+    parts = write_parts(
+        (change_images(row, features, _without_metadata) for row in read_rows(path)),
+        columns,
+        lambda part: target,
+        weigh=lambda row: row.nbytes,
+        table=pa.concat_tables,
+        part_bytes=float("inf"),
+    )
+    if not list(parts):
+        pq.write_table(columns.empty_table(), target)
 
 
 def _looked_at(cell: Cell, found: Findings) -> Cell:

@@ -47,6 +47,14 @@ def write_parts(
         yield path, count
 
 
+def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Rows of a file as tables of one row; memory holds one row group, where `iter_batches` comes to hold the file."""
+    with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=columns):
+                yield pa.Table.from_batches([batch])
+
+
 def _fill(
     writer: pq.ParquetWriter,
     rows: Iterable[Row],
