@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder to write")
     add("--include", metavar="PATTERN", help="as in `meddel embed`")
     add("--license", metavar="ID", help="licence to name in the card, such as cc-by-4.0")
+    add("--strip-metadata", action="store_true", help="leave metadata out of the images; no pixel changes")
+    text = "hash ids and groups with the key in KEYFILE (default: OUT.key; a new one is made where there is none)"
+    add("--hash-ids", metavar="KEYFILE", nargs="?", type=Path, const=True, default=False, help=text)
     add("--trust", action="store_true", help=TRUST)
 
     text = "pre-train an encoder on a pool, or on what a selection keeps of it"
@@ -106,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("repo", metavar="USER/NAME", help="repository to create or update")
     add("--private", action="store_true", default=None, help="create it private")
+    add("--strip-metadata", action="store_true", help="leave metadata out of the images; no pixel changes")
+    add("--yes-with-metadata", action="store_true", help="publish names and positions that stand in the images")
+    add("--hash-ids", metavar="KEYFILE", type=Path, help="of a selection: hash its ids with this key")
 
     add = command("normdel", _normdel, "weigh a downstream score against the share of data kept").add_argument
     add("performance", type=float, nargs="+", help="score as a fraction in [0, 1], such as mIoU")
@@ -242,10 +248,11 @@ def _sweep(args: argparse.Namespace) -> None:
     if args.csv:
         from pyarrow import csv
 
+        from meddel_hf.data.spreadsheets import text_columns_safe
         from meddel_hf.files import whole_file
 
         with whole_file(args.csv) as aside:
-            csv.write_csv(curve.table, aside)
+            csv.write_csv(text_columns_safe(curve.table), aside)
 
 
 def _why(args: argparse.Namespace) -> None:
@@ -257,7 +264,7 @@ def _why(args: argparse.Namespace) -> None:
 
 
 def _filter(args: argparse.Namespace) -> None:
-    from meddel_hf.hub import save_subset
+    from meddel_hf.hub import write_subset
     from meddel_hf.pool import load_pool
     from meddel_hf.selection import Selection
     from meddel_hf.subset import Subset
@@ -265,8 +272,12 @@ def _filter(args: argparse.Namespace) -> None:
     subset = Selection.load(args.selection, trust=args.trust).filter(load_pool(args.pool, include=args.include))
     assert isinstance(subset, Subset)  # load_pool does not stream unless told to
     facts = {"license": args.license} if args.license else {}
-    save_subset(subset, args.out, **facts)
+    written = write_subset(subset, args.out, args.strip_metadata, args.hash_ids, facts)
+    written.found.tell(stripped=args.strip_metadata)
     print(f'wrote {len(subset):,} frames; open them with load_dataset("{args.out}", split="train")')
+    if written.key is not None:
+        print(f"ids are hashed with the key {written.key}: keep it, it is not published")
+        print(f"columns as they came: {', '.join(written.as_they_came)}")
 
 
 def _push(args: argparse.Namespace) -> None:
@@ -277,7 +288,16 @@ def _push(args: argparse.Namespace) -> None:
         return
     from meddel_hf.hub import push
 
-    print(push(args.path, args.repo, private=args.private))
+    print(
+        push(
+            args.path,
+            args.repo,
+            private=args.private,
+            strip_metadata=args.strip_metadata,
+            hash_ids=args.hash_ids,
+            yes_with_metadata=args.yes_with_metadata,
+        )
+    )
 
 
 def _normdel(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ MedDELError
 ├── Mismatch            two things that do not belong together: a store and another encoder      (ValueError)
 ├── UnreadableArchive   an archive, or a file inside it, cannot be read or is not safe to read
 ├── IncompleteStore     a folder that an earlier step has not finished, or that is damaged
+├── HubFailed           the Hub refused what was asked, or cannot be reached
 ├── Diverged            the loss of a training run is no longer a finite number
 └── UnreadableImage     one frame cannot be decoded; its message is the reason that is recorded for the frame
 """
@@ -40,6 +41,10 @@ class UnreadableArchive(MedDELError):
 
 class IncompleteStore(MedDELError):
     """A folder that an earlier step has not finished, or whose files are damaged."""
+
+
+class HubFailed(MedDELError):
+    """The Hub refused what was asked, or cannot be reached; says which, and what to do."""
 
 
 class Diverged(MedDELError):

@@ -2,54 +2,113 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from datasets.table import embed_table_storage
+from datasets import Dataset
 from tqdm import tqdm
 
 from meddel_hf import schema
-from meddel_hf.cards import subset_card
-from meddel_hf.errors import InvalidArgument, MedDELError
-from meddel_hf.files import whole_folder
+from meddel_hf.cards import OURS, subset_card
+from meddel_hf.data.cells import with_images_opened
+from meddel_hf.data.findings import Findings
+from meddel_hf.data.outgoing import clean_copy, look
+from meddel_hf.data.parquet import write_parts
+from meddel_hf.data.privacy import Cleaner, id_key
+from meddel_hf.errors import IncompleteStore, InvalidArgument, MedDELError
+from meddel_hf.files import checksum
+from meddel_hf.runtime.network import hub_errors, public
 from meddel_hf.selection import ROWS, Selection
 from meddel_hf.subset import Subset
 
-_SHARD_BYTES = 500_000_000
-_BATCH = 100  # rows of a row group: small enough to stream and page well
+_DIGITS = 16  # of the content's fingerprint in a file's name
 
 
-def save_subset(subset: Subset, folder: str | Path, **card_facts: Any) -> Path:
+@dataclass(frozen=True)
+class Written:
+    """A subset's folder; what its images carried as they came; columns that stand in it as they came; the ids' key."""
+
+    folder: Path
+    found: Findings
+    as_they_came: tuple[str, ...]
+    key: Path | None
+
+
+def save_subset(
+    subset: Subset,
+    folder: str | Path,
+    *,
+    strip_metadata: bool = False,
+    hash_ids: bool | str | Path = False,
+    **card_facts: Any,
+) -> Path:
     """Write a subset as a Hub-ready folder: README.md with `configs:`, data/train-*.parquet, manifest.json.
 
-    Image bytes go in untouched. An older subset there is replaced; any other folder is refused.
-    card_facts: more front matter of the card, such as license="cc-by-4.0".
+    Image bytes go in untouched unless metadata is to be left out. The names of the files carry a fingerprint of their
+    content: `load_dataset` keeps what it has read by names, and so never takes an older subset's rows for this one's.
+    An older subset there is replaced; any other folder is refused.
+
+    strip_metadata: leave out of the images' files what is no matter of decoding; no pixel changes.
+    hash_ids:       hash ids and groups, and leave out the names of images; True: with the key FOLDER.key, which is made
+                    where there is none, or a file with the key.
+    card_facts:     more front matter of the card, such as license="cc-by-4.0".
     """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        schema.Manifest.read(folder, "subset")
+    return write_subset(subset, folder, strip_metadata, hash_ids, card_facts).folder
+
+
+def write_subset(
+    subset: Subset,
+    folder: str | Path,
+    strip_metadata: bool = False,
+    hash_ids: bool | str | Path = False,
+    card_facts: dict[str, Any] | None = None,
+) -> Written:
+    """`save_subset`, with what there is to tell about it."""
+    folder = schema.check_target(folder, "subset")
+    key_file = _key_file(folder, hash_ids)
+    cleaner = subset.cleaner(strip_metadata, None if key_file is None else id_key(key_file, published=folder))
     selection = subset.selection
-    with whole_folder(folder) as aside:
-        (aside / "data").mkdir()
-        _write_shards(subset, aside / "data")
-        card = subset_card(selection, f"{folder.name}: {selection.retention:.4g} of a pool", card_facts)
-        (aside / "README.md").write_text(card, encoding="utf-8")
+    with schema.step_folder(folder, "subset") as aside:
+        names = _write_shards(with_images_opened(subset), cleaner, aside)
+        pattern = names[0].rpartition("-00000-")[0] + "-*.parquet"
+        title = f"{Path(os.path.abspath(folder)).name}: {selection.retention:.4g} of a pool"
+        (aside / "README.md").write_text(subset_card(selection, title, pattern, card_facts or {}), encoding="utf-8")
         parents = {"selection": selection.fingerprint, "pool": selection.origin.fingerprint}
-        details = {"rows": len(subset), "selection": asdict(selection.summary)}
+        details: dict[str, Any] = {"rows": len(subset), "selection": asdict(selection.summary)}
         if schema.SOURCE in subset.column_names:  # then `push` knows whose licence to heed
             details["sources"] = sorted(filter(None, subset.unique(schema.SOURCE)))
-        identity = schema.fingerprint(selection.fingerprint, subset._fingerprint)
-        schema.Manifest("subset", identity, selection.settings, parents, details).write(aside)
-    return folder
+        details["metadata"] = {"left_out": strip_metadata, **cleaner.found.facts()}
+        details["hashed"] = cleaner.hashed_columns
+        identity = schema.fingerprint("subset", selection.fingerprint, pattern)
+        arguments = public(selection.settings)
+        schema.Manifest("subset", identity, arguments, parents, details).write(aside, names)
+    columns = tuple(name for name in subset.column_names if name not in cleaner.hashed_columns)
+    return Written(folder, cleaner.found, columns, key_file)
 
 
-def push(path: str | Path, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+def push(
+    path: str | Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    strip_metadata: bool = False,
+    hash_ids: str | Path | None = None,
+    yes_with_metadata: bool = False,
+) -> str:
     """Publish a folder made by `meddel select`, `filter` or `build` as a data set; returns its address.
 
-    Raises InvalidArgument where it holds a source of DataDEL whose licence forbids that, unless it is to be private.
+    What an earlier push left there, and this one does not bring along, goes in the same commit.
+
+    strip_metadata:    leave metadata out of the images' files on the way; no pixel changes.
+    hash_ids:          of a selection: file of the key by which ids are hashed, such as that of the subset.
+    yes_with_metadata: publish names, positions and serial numbers that stand in images; else they are an error.
+
+    Raises InvalidArgument where it holds a source of DataDEL whose licence forbids that, unless it is to be private;
+    IncompleteStore where its files are not those that its manifest records; HubFailed where the Hub refuses.
     """
     from huggingface_hub import HfApi
 
@@ -57,41 +116,90 @@ def push(path: str | Path, repo_id: str, *, private: bool | None = None, token: 
 
     path = Path(path)
     if (path / ROWS).is_file():
-        return Selection.load(path).push_to_hub(repo_id, private=private, token=token)
+        schema.Manifest.read(path, "selection").check(path)
+        return Selection.load(path).push_to_hub(repo_id, private=private, token=token, hash_ids=hash_ids)
     if not (path / "README.md").is_file():
         raise InvalidArgument(f"{path} is neither a selection nor a data set folder (it has no {ROWS}, no README.md)")
+    if hash_ids is not None:
+        raise InvalidArgument(f"ids of {path} are written already: hash them with `meddel filter --hash-ids`")
+    manifest = _checked(path)
     publishing.check(path, private)
+    if not strip_metadata:
+        found = look(path)
+        found.check(path, yes_with_metadata)
+        found.tell()
     api = HfApi(token=token)
-    address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    publishing.check_repository(path, repo_id, api.dataset_info(repo_id).private)
-    api.upload_folder(
-        repo_id=repo_id,
-        repo_type="dataset",
-        folder_path=path,
-        commit_message=f"Upload {path.name}",
-        ignore_patterns=publishing.NOT_PUBLISHED,
-    )
+    with hub_errors(repo_id):
+        address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        publishing.check_repository(path, repo_id, api.dataset_info(repo_id).private)
+    with clean_copy(path, strip_metadata) as copy:
+        if manifest is not None:
+            _for_others(manifest, copy)
+        with hub_errors(repo_id):
+            api.upload_folder(
+                repo_id=repo_id,
+                repo_type="dataset",
+                folder_path=copy,
+                commit_message=f"Upload {path.name}",
+                ignore_patterns=publishing.NOT_PUBLISHED,
+                delete_patterns=None if manifest is None else list(OURS),
+            )
     return str(address)
 
 
-def _write_shards(subset: Subset, folder: Path) -> None:
-    names: list[Path] = []
-    writer: pq.ParquetWriter | None = None
-    size = 0
-    schema_with_features = subset.features.arrow_schema
-    with tqdm(total=len(subset), desc="writing", unit="frame", delay=5, leave=False) as bar:
-        for batch in subset.with_format("arrow").iter(_BATCH):
-            table = embed_table_storage(pa.table(batch).cast(schema_with_features))
-            if writer is None or size > _SHARD_BYTES:
-                if writer is not None:
-                    writer.close()
-                names.append(folder / f"train-{len(names):05d}.parquet")
-                writer, size = pq.ParquetWriter(names[-1], table.schema), 0
-            writer.write_table(table)
-            size += table.nbytes
-            bar.update(len(table))
-    if writer is None:
+def _key_file(folder: Path, hash_ids: bool | str | Path) -> Path | None:
+    if hash_ids is False:
+        return None
+    whole = Path(os.path.abspath(folder))
+    return whole.with_name(f"{whole.name}.key") if hash_ids is True else Path(hash_ids)
+
+
+def _write_shards(opened: Dataset, cleaner: Cleaner, folder: Path) -> list[str]:
+    """Write the rows; returns the names of the files, relative to the folder."""
+    columns = cleaner.published.arrow_schema
+    with tqdm(total=len(opened), desc="writing", unit="frame", delay=5, leave=False) as bar:
+        parts = write_parts(
+            cleaner.rows(opened),
+            columns,
+            lambda part: folder / "data" / f"{part}.parquet",
+            weigh=lambda row: row.nbytes,
+            table=pa.concat_tables,
+            words=[name for name in columns.names if name not in (schema.ID, schema.IMAGE)],
+        )
+        paths = []
+        for path, rows in parts:
+            paths.append(path)
+            bar.update(rows)
+    if not paths:
         raise MedDELError("the subset has no rows: nothing to write")
-    writer.close()
-    for number, name in enumerate(names):
-        name.rename(folder / f"train-{number:05d}-of-{len(names):05d}.parquet")
+    content = schema.fingerprint(*map(checksum, paths))[:_DIGITS]
+    names = [f"data/train-{content}-{number:05d}-of-{len(paths):05d}.parquet" for number in range(len(paths))]
+    for path, name in zip(paths, names, strict=True):
+        path.rename(folder / name)
+    return names
+
+
+def _checked(folder: Path) -> schema.Manifest | None:
+    """The folder's manifest, None where it has none.
+
+    Raises IncompleteStore where a file that it records is damaged, or where a subset has rows that it does not record.
+    """
+    if not (folder / schema.MANIFEST).is_file():
+        return None
+    manifest = schema.Manifest.read(folder)
+    manifest.check(folder)
+    there = [file.relative_to(folder).as_posix() for file in sorted(folder.glob("data/**/*.parquet"))]
+    strangers = [name for name in there if name not in manifest.files]
+    if manifest.step == "subset" and manifest.files and strangers:
+        raise IncompleteStore(
+            f"{folder} holds {strangers[0]}, which its {schema.MANIFEST} does not record: take it away, or run "
+            "`meddel filter` again"
+        )
+    return manifest
+
+
+def _for_others(manifest: schema.Manifest, copy: Path) -> None:
+    """Write the manifest of what is published: of the files as they are there, with names in place of local paths."""
+    (copy / schema.MANIFEST).unlink()
+    arguments, details = public(manifest.arguments), public(manifest.details)
+    replace(manifest, arguments=arguments, details=details).write(copy, manifest.files)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.files import whole_folder
+from meddel_hf.runtime.network import hub_errors
 
 # What evaluate.load reads: the metric and the sibling files that it imports.
 _MODULE_FILES = ("normdel.py", "formula.py", "miou.py")
@@ -56,14 +57,15 @@ def push_metric(repo_id: str, token: str | None = None) -> str:
             f"the Space is called {repo_id!r}, expected '<user>/normdel': evaluate.load looks for a file of its name"
         )
     api = HfApi(token=token)
-    address = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", exist_ok=True)
-    api.upload_folder(
-        repo_id=repo_id,
-        repo_type="space",
-        folder_path=_metric_folder(),
-        allow_patterns=list(_SPACE_FILES),
-        commit_message="NormDEL metric",
-    )
+    with hub_errors(repo_id):
+        address = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id,
+            repo_type="space",
+            folder_path=_metric_folder(),
+            allow_patterns=list(_SPACE_FILES),
+            commit_message="NormDEL metric",
+        )
     return str(address)
 
 

@@ -254,11 +254,21 @@ class Selection:
             )
         return selection
 
-    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
-        """Publish the selection (which rows, and why) as a data set of its own; returns its address."""
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        hash_ids: str | Path | None = None,
+    ) -> str:
+        """Publish the selection (which rows, and why) as a data set of its own; returns its address.
+
+        hash_ids: file of the key by which ids are hashed, made where there is none.
+        """
         from meddel_hf.cards import push_selection
 
-        return push_selection(self, repo_id, private=private, token=token)
+        return push_selection(self, repo_id, private=private, token=token, hash_ids=hash_ids)
 
 
 def pool_table(

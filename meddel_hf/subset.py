@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset, IterableDataset
+from datasets.arrow_writer import ArrowWriter
 
 from meddel_hf import schema
+from meddel_hf.data.cells import with_images_opened
 from meddel_hf.data.identity import frames_changed, same_pool
+from meddel_hf.data.parquet import PART_BYTES
+from meddel_hf.data.privacy import Cleaner, id_key
 from meddel_hf.errors import InvalidDataset, Mismatch
+from meddel_hf.runtime.network import hub_errors
 
 if TYPE_CHECKING:
     from meddel_hf.selection import Selection
@@ -18,26 +25,83 @@ if TYPE_CHECKING:
 class Subset(Dataset):
     """What `Selection.filter` returns. `push_to_hub` adds how the rows were chosen to the data set's card.
 
+    id_column: the column of the pool's ids, None where ids are row numbers.
     Transformations (`map`, `select`, ...) return a plain Dataset, which no longer is what the selection says.
     """
 
     selection: Selection
+    id_column: str | None
 
     @classmethod
-    def of(cls, dataset: Dataset, selection: Selection) -> Subset:
+    def of(cls, dataset: Dataset, selection: Selection, id_column: str | None) -> Subset:
         subset = cls(dataset.data, dataset.info, dataset.split, dataset._indices, dataset._fingerprint)
         if dataset._format_type is not None:
             subset.set_format(**dataset.format)
-        subset.selection = selection
+        subset.selection, subset.id_column = selection, id_column
         return subset
 
-    def push_to_hub(self, repo_id: str, *args: Any, **kwargs: Any) -> Any:  # the signature is datasets' own
-        """As `Dataset.push_to_hub`; then the card says how the subset was chosen."""
-        commit = super().push_to_hub(repo_id, *args, **kwargs)
-        from meddel_hf.cards import describe_subset
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *args: Any,  # as in datasets' own
+        strip_metadata: bool = False,
+        hash_ids: str | Path | None = None,
+        yes_with_metadata: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """As `Dataset.push_to_hub`, with images that open as pictures; then the card says how the subset was chosen.
 
-        describe_subset(self.selection, repo_id, token=kwargs.get("token"), revision=kwargs.get("revision"))
+        strip_metadata:    leave metadata out of the images' files; no pixel changes.
+        hash_ids:          file of the key by which ids and groups are hashed, made where there is none.
+        yes_with_metadata: publish names, positions and serial numbers that stand in images; else they are an error.
+        """
+        from meddel_hf.cards import describe_subset, for_others
+
+        cleaner = self.cleaner(strip_metadata, None if hash_ids is None else id_key(hash_ids))
+        with tempfile.TemporaryDirectory() as scratch, hub_errors(repo_id):
+            ready, sizes = self._made_ready(cleaner, Path(scratch))
+            if not strip_metadata:
+                cleaner.found.check(repo_id, yes_with_metadata)
+            cleaner.found.tell(stripped=strip_metadata)
+            if not {"num_shards", "max_shard_size"} & kwargs.keys():
+                kwargs["num_shards"] = shards_for(sizes)
+            commit = ready.push_to_hub(repo_id, *args, **kwargs)
+            revision = getattr(commit, "pr_revision", None) or kwargs.get("revision")
+            described = for_others(self.selection, None)
+            describe_subset(described, repo_id, token=kwargs.get("token"), revision=revision)
         return commit
+
+    def cleaner(self, strip_metadata: bool, key: bytes | None) -> Cleaner:
+        """What makes the rows of `with_images_opened(subset)` ready for others."""
+        return Cleaner(with_images_opened(self).features, strip_metadata, key, self.id_column)
+
+    def _made_ready(self, cleaner: Cleaner, scratch: Path) -> tuple[Dataset, list[int]]:
+        """The data set to push, and the size of each row in bytes. Where rows change they are written to `scratch`."""
+        opened = with_images_opened(self)
+        sizes: list[int] = []
+        if not cleaner.strip and cleaner.key is None:
+            sizes += [row.nbytes for row in cleaner.rows(opened)]
+            return opened, sizes
+        path = str(scratch / "rows.arrow")
+        with ArrowWriter(path=path, features=cleaner.published, writer_batch_size=1) as writer:
+            for row in cleaner.rows(opened):
+                sizes.append(row.nbytes)
+                writer.write_table(row)
+            writer.finalize()
+        return Dataset.from_file(path, split=self.split), sizes
+
+
+def shards_for(sizes: list[int], most: int = PART_BYTES) -> int:
+    """The smallest number of shards of equally many rows of which none is larger than `most` bytes, or has one row."""
+    ends = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))])
+    number = max(1, int(-(-ends[-1] // most)))
+    while number < len(sizes):
+        least, more = divmod(len(sizes), number)  # as Dataset.shard cuts them
+        cuts = np.concatenate([[0], np.cumsum([least + 1] * more + [least] * (number - more))])
+        if np.diff(ends[cuts]).max() <= most:
+            break
+        number += 1
+    return min(number, max(1, len(sizes)))
 
 
 def chosen(selection: Selection, dataset: Dataset | IterableDataset, id_column: str) -> Subset | IterableDataset:
@@ -72,7 +136,7 @@ def chosen(selection: Selection, dataset: Dataset | IterableDataset, id_column: 
             f"(fingerprint {selection.origin.fingerprint}, now {dataset._fingerprint}): embed the pool again, into "
             "another folder, and select from that"
         )
-    return Subset.of(dataset.select([row for row, i in enumerate(ids) if i in kept]), selection)
+    return Subset.of(dataset.select([row for row, i in enumerate(ids) if i in kept]), selection, id_column)
 
 
 def _stays(id: str, pool: set[str], kept: set[str]) -> bool:
@@ -95,4 +159,4 @@ def _by_row(selection: Selection, dataset: Dataset | IterableDataset) -> Subset:
             f"{dataset._fingerprint}: filter the very data set that was embedded, or embed one that has an id column"
         )
     kept = np.flatnonzero(selection.table[schema.KEPT].to_numpy())
-    return Subset.of(dataset.select(kept), selection)
+    return Subset.of(dataset.select(kept), selection, None)

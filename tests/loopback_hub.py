@@ -35,6 +35,7 @@ class LoopbackHub:
         self.root = root
         self.storage = Storage(root)
         self.requests: list[str] = []  # "GET /path", with " [bytes=0-7]" where a range was asked for
+        self.refusals: dict[str, int] = {}  # "POST /path" as a pattern -> status to answer; 0 ends the connection
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self, "storage": self.storage})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -76,6 +77,12 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         self.hub.requests.append(f"{self.command} {unquote(self.path)}" + (f" [{asked}]" if asked else ""))
         try:
+            for pattern, status in self.hub.refusals.items():
+                if re.match(pattern, f"{self.command} {url.path}"):
+                    if status == 0:
+                        self.close_connection = True
+                        return
+                    raise HubError(status, "", f"refused with {status}")
             answer, names = self._route(url.path)
             if self.command in ("POST", "PUT") and answer not in _OPEN:
                 self._require_token()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from meddel_hf import schema
@@ -19,11 +18,12 @@ def forbidden(folder: Path) -> list[Source]:
 
     Known of what `meddel build` made, and of what `meddel filter` took from that; none elsewhere.
     """
-    path = folder / schema.MANIFEST
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if manifest.get("step") not in ("datadel", "subset"):
+    if not (folder / schema.MANIFEST).is_file():
         return []
-    named = [SOURCES[name] for name in manifest["details"].get("sources", ()) if name in SOURCES]
+    manifest = schema.Manifest.read(folder)
+    if manifest.step not in ("datadel", "subset"):
+        return []
+    named = [SOURCES[name] for name in manifest.details.get("sources", ()) if name in SOURCES]
     return [source for source in named if not source.licence.redistribution]
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
+from meddel_hf.data import parquet
 from meddel_hf.datadel.baking import HASH_BYTES, Baked, bake
 from meddel_hf.datadel.entries import Container, Problem
 from meddel_hf.datadel.members import Members
@@ -21,8 +21,8 @@ from meddel_hf.datadel.registry import SOURCES
 from meddel_hf.datadel.units import Count, Record, Shard, Unit, hashes_path
 from meddel_hf.files import whole_file
 
-SHARD_BYTES = 450_000_000  # of images and masks: a shard stays below 500 MB
-GROUP_ROWS, GROUP_BYTES = 100, 30_000_000  # a row group: small enough to stream and page well
+SHARD_BYTES = parquet.PART_BYTES  # of images and masks
+GROUP_ROWS = parquet.GROUP_ROWS
 HASHES = pa.schema({schema.ID: pa.string(), "hash": pa.binary(HASH_BYTES)})
 _WORDS = [schema.LABEL, schema.SOURCE, schema.CENTER, schema.GROUP, schema.OFFICIAL_SPLIT]
 
@@ -111,57 +111,20 @@ def write_parts(
     rows: Iterator[dict[str, Any]], columns: pa.Schema, name: Callable[[int], Path]
 ) -> Iterator[tuple[Path, int]]:
     """Write rows as they come into files of SHARD_BYTES at most; yields each file with its number of rows."""
-    for part in itertools.count():
-        first = next(rows, None)
-        if first is None:
-            return
-        path = name(part)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as aside, pq.ParquetWriter(aside, columns, **_options(columns)) as writer:
-            count = _fill(writer, itertools.chain([first], rows), columns)
-        yield path, count
-
-
-def _fill(writer: pq.ParquetWriter, rows: Iterable[dict[str, Any]], columns: pa.Schema) -> int:
-    """Write rows until the file is full; returns how many."""
-    group: list[dict[str, Any]] = []
-    total = in_group = count = 0
-    for row in rows:
-        group.append(row)
-        in_group += _weight(row)
-        count += 1
-        full = total + in_group > SHARD_BYTES
-        if full or len(group) == GROUP_ROWS or in_group > GROUP_BYTES:
-            writer.write_table(pa.Table.from_pylist(group, columns))
-            total, in_group, group = total + in_group, 0, []
-        if full:
-            break
-    if group:
-        writer.write_table(pa.Table.from_pylist(group, columns))
-    return count
+    return parquet.write_parts(
+        rows,
+        columns,
+        name,
+        weigh=_weight,
+        table=lambda group: pa.Table.from_pylist(group, columns),
+        words=_WORDS,
+        part_bytes=SHARD_BYTES,
+        group_rows=GROUP_ROWS,
+    )
 
 
 def _weight(row: dict[str, Any]) -> int:
     return sum(len(row[name]["bytes"]) for name in (schema.IMAGE, schema.MASK) if row.get(name))
-
-
-def _options(columns: pa.Schema) -> dict[str, Any]:
-    """Images are compressed already, and nobody looks for a range of their bytes."""
-    leaves = [leaf.path for leaf in _leaves(columns)]
-    pixels = [path for path in leaves if path.endswith(".bytes")]
-    return {
-        "compression": {path: "NONE" if path in pixels else "SNAPPY" for path in leaves},
-        "use_dictionary": [name for name in _WORDS if name in columns.names],
-        "write_statistics": [path for path in leaves if path not in pixels],
-        "write_page_index": True,
-    }
-
-
-def _leaves(columns: pa.Schema) -> list[Any]:
-    sink = pa.BufferOutputStream()
-    pq.ParquetWriter(sink, columns).close()
-    found = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
-    return [found.column(i) for i in range(len(found))]
 
 
 def digest(path: Path) -> str:

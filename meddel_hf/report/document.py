@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from meddel_hf.data.spreadsheets import as_text
 from meddel_hf.files import whole_file
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Data:
         with whole_file(folder / f"{self.name}.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self.columns)
-            writer.writerows([["" if value is None else value for value in row] for row in self.rows])
+            writer.writerows([["" if value is None else as_text(value) for value in row] for row in self.rows])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,111 @@
+"""A data set's folder on its way to others: what its images carry, and a copy in which they carry nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features, Image
+
+from meddel_hf.data.cells import Cell, change_images, holds_images
+from meddel_hf.data.findings import Findings
+from meddel_hf.data.metadata.frames import stripped
+from meddel_hf.data.parquet import read_rows, write_parts
+from meddel_hf.errors import IncompleteStore, UnreadableImage
+
+_IMAGES = frozenset((".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
+                     ".ppm", ".tif", ".tiff", ".webp"))  # fmt: skip
+_CELL = {"bytes", "path"}  # of an image in a table that does not say that it is one
+
+
+def look(folder: Path) -> Findings:
+    """Look at every image in a folder: in the columns of its Parquet files, and in files of its own."""
+    found = Findings()
+    for path in _files(folder):
+        if path.suffix == ".parquet":
+            names = _image_columns(path)
+            for row in read_rows(path, names) if names else ():
+                change_images(row, _features(row.schema), partial(_looked_at, found=found))
+        elif path.suffix.lower() in _IMAGES:
+            found.look(path.read_bytes())
+    return found
+
+
+@contextmanager
+def clean_copy(folder: Path, strip: bool) -> Iterator[Path]:
+    """Yield a folder of links to the files of `folder`, hidden ones left out; it is gone after the block.
+
+    strip: in place of links, copies of what holds images, without metadata; the room for them is taken beside `folder`.
+    Raises UnreadableImage, naming the file, where that cannot be done to an image.
+    """
+    parent = folder.resolve().parent if strip and os.access(folder.resolve().parent, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix=f".{folder.resolve().name}.", suffix=".part", dir=parent) as scratch:
+        copy = Path(scratch)
+        for path in _files(folder):
+            target = copy / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                if strip and path.suffix == ".parquet" and _image_columns(path):
+                    _strip_table(path, target)
+                elif strip and path.suffix.lower() in _IMAGES:
+                    target.write_bytes(stripped(path.read_bytes()))
+                else:
+                    target.symlink_to(path.resolve())
+            except UnreadableImage as error:
+                raise UnreadableImage(f"the metadata in {path} cannot be left out: {error}") from error
+        yield copy
+
+
+def _files(folder: Path) -> list[Path]:
+    """Regular files, those of hidden folders and hidden files left out."""
+    there = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in there if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def _image_columns(path: Path) -> list[str]:
+    try:
+        columns = pq.read_schema(path)
+    except pa.ArrowInvalid as error:
+        raise IncompleteStore(f"{path} is damaged ({str(error).splitlines()[0]}): make the folder again") from error
+    return [name for name, feature in _features(columns).items() if holds_images(feature)]
+
+
+def _features(columns: pa.Schema) -> Features:
+    """Features of a table; a struct of bytes and path is an image, whether or not the table says so."""
+    found = Features.from_arrow_schema(columns)
+    return Features({name: Image() if _is_cell(feature) else feature for name, feature in found.items()})
+
+
+def _is_cell(feature: object) -> bool:
+    return isinstance(feature, dict) and set(feature) == _CELL
+
+
+def _strip_table(path: Path, target: Path) -> None:
+    columns = pq.read_schema(path)
+    features = _features(columns)
+    parts = write_parts(
+        (change_images(row, features, _without_metadata) for row in read_rows(path)),
+        columns,
+        lambda part: target,
+        weigh=lambda row: row.nbytes,
+        table=pa.concat_tables,
+        part_bytes=float("inf"),
+    )
+    if not list(parts):
+        pq.write_table(columns.empty_table(), target)
+
+
+def _looked_at(cell: Cell, found: Findings) -> Cell:
+    if cell["bytes"] is not None:
+        found.look(cell["bytes"])
+    return cell
+
+
+def _without_metadata(cell: Cell) -> Cell:
+    return cell if cell["bytes"] is None else {**cell, "bytes": stripped(cell["bytes"])}

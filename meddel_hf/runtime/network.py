@@ -1,0 +1,95 @@
+"""What can go wrong between here and the Hub, each in one sentence with its cure; and names fit to go there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from meddel_hf.errors import HubFailed, InvalidArgument
+
+_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
+_BY_STATUS = {
+    400: "it refused the upload",
+    401: f"you are not logged in, or the token is not valid: {_LOG_IN}",
+    403: f"your token may not write there: check the owner's name, or {_LOG_IN}",
+    404: f"there is no such repository, or you may not see it: check the name, or {_LOG_IN}",
+    409: "another commit came in between: run the same command again",
+    412: "another commit came in between: run the same command again",
+    413: "a file is too large for it: write smaller shards",
+    429: "it asks for fewer requests: wait some minutes, and run the same command again",
+}
+_CLIENTS = ("httpx", "httpx2", "httpcore", "requests", "urllib3")  # that huggingface_hub has used
+
+
+@contextmanager
+def hub_errors(repo_id: str) -> Iterator[None]:
+    """Turn what the Hub's clients raise into HubFailed, or InvalidArgument for a name that no repository can have."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise InvalidArgument(f"{repo_id!r} is no name of a repository: expected USER/NAME, as in me/frames") from error
+    except errors.LocalTokenNotFoundError as error:
+        raise HubFailed(f"{repo_id} was not published: {_BY_STATUS[401]}") from error
+    except errors.GatedRepoError as error:
+        raise HubFailed(
+            f"{repo_id} is gated: ask its owner for access on its page, then run the command again"
+        ) from error
+    except errors.OfflineModeIsEnabled as error:
+        raise HubFailed(f"{repo_id} cannot be reached: HF_HUB_OFFLINE is set; unset it to publish") from error
+    except errors.HfHubHTTPError as error:
+        raise HubFailed(f"{repo_id}: the Hub says no ({_said(error)}): {_cure(error)}") from error
+    except Exception as error:
+        if not _is_network(error):
+            raise
+        raise HubFailed(
+            f"{repo_id}: the Hub cannot be reached ({_first_line(error) or type(error).__name__}): check the network "
+            "and HF_ENDPOINT, and run the same command again"
+        ) from error
+
+
+def public_name(name: str) -> str:
+    """A Hub id as it is; of a local path only its last part, since the rest is nobody's business."""
+    path = name.partition("@")[0].rpartition(":")[0] or name
+    is_local = name.startswith(("/", "~", ".")) or "\\" in name or path.count("/") > 1 or re.match(r"[A-Za-z]:/", name)
+    if is_local or Path(name).exists() or Path(path).exists():
+        return re.split(r"[\\/]", name.rstrip("/\\"))[-1]
+    return name
+
+
+def public(value: Any) -> Any:
+    """What a manifest says, with names in place of local paths, however deep they stand."""
+    if isinstance(value, dict):
+        return {key: public(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [public(inner) for inner in value]
+    if isinstance(value, str) and (value.startswith(("/", "~")) or not re.search(r"\s", value)):  # no sentence
+        return public_name(value)
+    return value
+
+
+def _said(error: Any) -> str:
+    status = getattr(error.response, "status_code", "")
+    said = getattr(error, "server_message", None) or _first_line(error)
+    return f"{status}: {' '.join(said.split())[:200]}"
+
+
+def _cure(error: Any) -> str:
+    status = getattr(error.response, "status_code", 0)
+    return _BY_STATUS.get(status) or (
+        "it has trouble of its own: run the same command again later" if status >= 500 else "see what it says"
+    )
+
+
+def _is_network(error: BaseException) -> bool:
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    return any(kind.__module__.partition(".")[0] in _CLIENTS for kind in type(error).__mro__)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
