@@ -214,6 +214,25 @@ def test_two_processes_run_the_same_matrix(matrix, data, tmp_path):
         assert loss[0] == pytest.approx(loss[1], rel=1e-4)
 
 
+def test_a_cell_goes_on_with_nothing_of_another_cell(matrix, data, tmp_path):
+    runs = Path(shutil.copytree(matrix, tmp_path / "runs"))
+    here, there = (runs / "cells" / "MedDEL" / "20" / f"seed{seed}" for seed in (0, 1))
+    for what, message in (
+        ("selection", "MedDEL, 20 %, seed 0: .*selection holds a selection with another seed \\(1, expected 0\\)"),
+        ("pretraining", "MedDEL, 20 %, seed 0: .*pretraining was begun with another"),
+        ("tasks", "MedDEL, 20 %, seed 0: .*tasks/light was scored with another encoder than"),
+    ):
+        (here / CELL).unlink(missing_ok=True)
+        (here / what).rename(tmp_path / "aside")
+        shutil.copytree(there / what, here / what)
+        with pytest.raises(Mismatch, match=message):
+            run(Plan.of(plan_of(data)), runs)
+        shutil.rmtree(here / what)
+        (tmp_path / "aside").rename(here / what)
+    assert run(Plan.of(plan_of(data)), runs).ran == 1
+    assert scores(runs) == scores(matrix)
+
+
 def test_a_gate_that_fails_stops_before_any_selector(data, tmp_path, capsys):
     runs, plan = with_the_gate_passed(tmp_path / "runs", plan_of(data)), plan_of(data)
     shutil.rmtree(runs / "cells")

@@ -24,6 +24,7 @@ from transformers import AutoImageProcessor, AutoModel, ViTForMaskedImageModelin
 
 import meddel_hf.objectives
 import meddel_hf.pretrain
+import meddel_hf.pretrain_run
 from meddel_hf.embed import embed
 from meddel_hf.errors import Diverged, IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.pretrain import pretrain
@@ -178,7 +179,7 @@ def test_a_finished_run_is_answered_from_at_once_and_another_is_refused(whole, t
     with pytest.raises(Mismatch, match="another pool"):
         pretrain(frames(ROWS, {**BROKEN, 0: jpeg(99)}), whole, recipe=TINY)
     (tmp_path / "x.txt").write_text("here")
-    with pytest.raises(InvalidArgument, match="not empty and holds no pre-training"):
+    with pytest.raises(InvalidArgument, match="not empty and holds no pretraining"):
         pretrain(frames(), tmp_path, recipe=TINY)
 
 
@@ -522,3 +523,77 @@ def test_frames_that_leaked_are_left_out_unless_told_otherwise(tmp_path):
         done = run([*ALONE, *command(pool, out, "--samples", "8", *more)])
         assert done.returncode == 0, done.stderr
         assert PreTraining.load(out).summary.excluded == excluded
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> Path:
+    """A run that was interrupted after the checkpoint of step 6 of 8."""
+    folder = tmp_path_factory.mktemp("stopped") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meddel_hf.pretrain_run.Run, "_finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(frames(), folder, recipe=TINY, progress=False)
+    return folder
+
+
+def interrupt(*args: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json", "record.json"])
+def test_a_damaged_checkpoint_is_not_gone_on_from(name, stopped, whole, tmp_path):
+    out = Path(shutil.copytree(stopped, tmp_path / "out"))
+    path = out / "checkpoints" / "checkpoint-6" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IncompleteStore, match=rf"{name} .*: delete .*checkpoint-6, and the same command goes on"):
+        pretrain(frames(), out, recipe=TINY, progress=False)
+    if name == "optimizer.pt":  # the cure is one
+        shutil.rmtree(path.parent)
+        pretrain(frames(), out, recipe=TINY, progress=False)
+        assert weights(out) == weights(whole)
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_from(stopped, tmp_path, monkeypatch):
+    monkeypatch.setattr(meddel_hf.pretrain_run.Run, "_finish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(frames(), tmp_path / "other", recipe=TINY, seed=1, progress=False)
+    shutil.rmtree(tmp_path / "other" / "checkpoints")
+    shutil.copytree(stopped / "checkpoints", tmp_path / "other" / "checkpoints")
+    with pytest.raises(Mismatch, match="checkpoint-6 is of another run"):
+        pretrain(frames(), tmp_path / "other", recipe=TINY, seed=1, progress=False)
+
+
+def test_the_list_of_unreadable_frames_is_checked_before_a_run_goes_on(stopped, tmp_path):
+    out = Path(shutil.copytree(stopped, tmp_path / "out"))
+    data = bytearray((out / "unreadable.parquet").read_bytes())
+    data[12] ^= 1
+    (out / "unreadable.parquet").write_bytes(data)
+    with pytest.raises(IncompleteStore, match=r"unreadable\.parquet changed .*: delete it and run the same command"):
+        pretrain(frames(), out, recipe=TINY, progress=False)
+
+
+def test_what_a_run_left_that_was_killed_at_its_end_is_removed(whole, stopped, tmp_path):
+    """Killed between its manifest and the removal of what it went on from."""
+    out = Path(shutil.copytree(whole, tmp_path / "out"))
+    shutil.copy(stopped / "begun.json", out)
+    shutil.copytree(stopped / "checkpoints", out / "checkpoints")
+    pretrain(frames(), out, recipe=TINY, progress=False)
+    names = {path.name for path in out.iterdir()}
+    assert names == {path.name for path in whole.iterdir()}
+    assert not names & {"begun.json", "checkpoints"}
+
+
+def test_a_finished_run_that_was_damaged_is_not_answered_from(whole, tmp_path):
+    out = Path(shutil.copytree(whole, tmp_path / "out"))
+    data = bytearray((out / "model.safetensors").read_bytes())
+    data[-5] ^= 1
+    (out / "model.safetensors").write_bytes(data)
+    for work in (
+        lambda: pretrain(frames(), out, recipe=TINY, progress=False),
+        lambda: embed(frames(), out, tmp_path / "store", progress=False),
+    ):
+        with pytest.raises(IncompleteStore, match=r"model\.safetensors changed since it was written"):
+            work()
+    assert not (tmp_path / "store").exists()

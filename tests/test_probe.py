@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +19,7 @@ from PIL import Image as Picture
 import meddel_hf.classifiers
 import meddel_hf.probe
 from meddel_hf.classifiers import PENALTIES, Ridge, nearest_neighbours
-from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Mismatch
+from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, MedDELError, Mismatch
 from meddel_hf.labels import Labelled
 from meddel_hf.probe import probe, table
 from meddel_hf.scores import Scores
@@ -241,9 +242,24 @@ def test_a_finished_folder_is_read_and_no_other_work_done(made, tmp_path):
 
 def test_an_interrupted_probe_starts_again(made, tmp_path):
     store, labels, train, test = made
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "scores.parquet").write_bytes(b"half")
+    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+        killed.wait()
+    half = tmp_path / f".out.{platform.node()}-{killed.pid}.part"
+    half.mkdir()
+    (half / "scores.parquet").write_bytes(b"half")
     assert probe(store, labels, tmp_path / "out", train=train, test={"test": test}).value() == 1
+    assert not half.exists()
+
+
+def test_a_damaged_probe_is_not_answered_from(made, tmp_path):
+    store, labels, train, test = made
+    ask = {"train": train, "test": {"test": test}}
+    probe(store, labels, tmp_path / "out", **ask)
+    data = bytearray((tmp_path / "out" / "scores.parquet").read_bytes())
+    data[20] ^= 1
+    (tmp_path / "out" / "scores.parquet").write_bytes(data)
+    with pytest.raises(IncompleteStore, match=r"scores\.parquet changed since it was written"):
+        probe(store, labels, tmp_path / "out", **ask)
 
 
 def test_the_folder_of_another_step_is_left_alone(made):

@@ -23,6 +23,7 @@ from transformers import AutoModelForSemanticSegmentation, ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import meddel_hf.segmentation_model  # noqa: F401  # makes the Auto classes know the model
+from meddel_hf.checkpoints import record
 from meddel_hf.errors import Diverged, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.images import Preprocessing
 from meddel_hf.labelled import Decoded
@@ -341,7 +342,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return AutoModelForSemanticSegmentation.from_pretrained(out / "model").state_dict()
 
 
-def test_a_killed_run_ends_where_an_unkilled_one_does(encoder, tmp_path):
+def test_a_killed_run_ends_where_an_unkilled_one_does(encoder, tmp_path, capsys):
     sets = saved_sets(tmp_path)
     parts = [sys.executable, "-m", *command(sets, encoder, tmp_path / "killed", "--epochs", "60", "--quiet")]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -354,6 +355,16 @@ def test_a_killed_run_ends_where_an_unkilled_one_does(encoder, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
     assert not (tmp_path / "killed/manifest.json").exists()
     assert not (tmp_path / "killed/scores.parquet").exists()
+    found = (tmp_path / "killed/checkpoints").glob("*/checkpoint-*/trainer_state.json")
+    last = max((path.parent for path in found), key=lambda path: int(path.name.rpartition("-")[2]))
+    if not (last / "record.json").is_file():  # killed between the two
+        record(last, last.parent.name)
+    path = last / "optimizer.pt"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-100] + b"damaged" + sound[-93:])
+    assert main(command(sets, encoder, tmp_path / "killed", "--epochs", "60", "--quiet")[1:]) == 2
+    assert "optimizer.pt changed since it was written" in capsys.readouterr().err
+    path.write_bytes(sound)
     for out in ("killed", "straight"):
         assert main(command(sets, encoder, tmp_path / out, "--epochs", "60", "--quiet")[1:]) == 0
     manifests = [json.loads((tmp_path / out / "manifest.json").read_text()) for out in ("killed", "straight")]
