@@ -23,8 +23,8 @@ from meddel_hf.data.decoding import (
     loaded,
     opened,
     size_before_loading,
-    too_many,
 )
+from meddel_hf.data.limits import too_many
 from meddel_hf.errors import InvalidArgument, UnreadableImage
 
 _HALF = [0.5, 0.5, 0.5]

@@ -1,13 +1,12 @@
 """From bytes to pixels, for frames and masks alike: here damage becomes an error, and nowhere is it swallowed.
 
-The order is what makes that true: pixels are loaded first, and EXIF is read after them. Pillow loads a PNG, a TIFF or an
-animation when it is asked for EXIF; an error that is met there is not met again by the load that follows.
+The order is what makes that true: pixels are loaded first, and EXIF is read after them. Pillow loads a PNG, or an
+animation, when it is asked for EXIF; an error that is met there is not met again by the load that follows.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from meddel_hf.data import tiff
+from meddel_hf.data.limits import check_size
 from meddel_hf.errors import UnreadableImage
 
 # What a data set with Image(decode=False) holds, or what a user has in hand.
 ImageSource = bytes | str | Path | Image.Image | Mapping[str, Any] | None
 
-TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _EXIF_IN_HEADER = ("JPEG", "MPO")  # formats whose EXIF is read without loading pixels, and that can be drafted
 _REASON_LENGTH = 120
 _TURNS = {
@@ -84,8 +84,7 @@ def loaded(image: Image.Image) -> Image.Image:
         if pending:
             image.tile = pending  # type: ignore[attr-defined]  # else the next load of it would find nothing left to do
         raise
-    turn = _TURNS.get(_orientation(image) or 0)
-    return image if turn is None else image.transpose(turn)
+    return _turned(image, _orientation(image))
 
 
 def drafted(image: Image.Image, mode: str | None, width: int, height: int) -> None:
@@ -138,51 +137,24 @@ def bytes_of(source: ImageSource) -> bytes:
 
 def _opened(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data))
+        if image.format == "PNG":  # its load checks no checksums of chunks: damage near the end of the data would pass
+            Image.open(io.BytesIO(data)).verify()
+        return image
     except UnidentifiedImageError:
-        if not data.startswith(TIFF_MAGIC):
+        if not data.startswith(tiff.MAGIC):
             raise UnreadableImage("not an image") from None
         return _opened_by_tifffile(data)
 
 
 def _opened_by_tifffile(data: bytes) -> Image.Image:
-    """First page of a TIFF that Pillow refuses, such as CVC-ClinicDB's RGB marked as grey."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page: Any = file.pages[0]
-            check_size(page.imagewidth, page.imagelength)
-            if too_many(math.prod(page.shape) // 4):
-                raise UnreadableImage(f"too large: an array of shape {page.shape}")
-            pixels = page.asarray()
-            planar = page.axes.startswith("S")
-            orientation = int(page.tags["Orientation"].value) if "Orientation" in page.tags else 1
-    except tifffile.TiffFileError:
-        raise UnreadableImage("not an image") from None
-    pixels = np.moveaxis(pixels, 0, -1) if planar else pixels
-    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] < 3 else pixels[..., :3]
-    if pixels.ndim not in (2, 3):
-        raise UnreadableImage(f"not an image: a TIFF of shape {page.shape}")
-    image = Image.fromarray(pixels if pixels.dtype == np.uint8 else as_bytes(pixels))
-    return turned(image, orientation)
+    pixels, orientation = tiff.first_page(data)
+    return _turned(Image.fromarray(pixels if pixels.dtype == np.uint8 else as_bytes(pixels)), orientation)
 
 
-def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """A picture stored with an EXIF orientation from 1 to 8, upright."""
-    turn = _TURNS.get(orientation)
+def _turned(image: Image.Image, orientation: int | None) -> Image.Image:
+    turn = _TURNS.get(orientation or 1)
     return image if turn is None else image.transpose(turn)
-
-
-def too_many(pixels: int) -> bool:
-    """Whether so many pixels are a decompression bomb: the limit is Pillow's, `PIL.Image.MAX_IMAGE_PIXELS`."""
-    return Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS
-
-
-def check_size(width: int, height: int) -> None:
-    """Refuse a decompression bomb by its header."""
-    if too_many(width * height):
-        raise UnreadableImage(f"too large: {width}x{height} pixels, at most {Image.MAX_IMAGE_PIXELS} are decoded")
 
 
 def as_bytes(pixels: np.ndarray) -> np.ndarray:
