@@ -214,6 +214,14 @@ def test_a_damaged_header_is_not_read_by_another_library_instead():
         decode(sound[:-100])
 
 
+def test_a_grey_tiff_that_pillow_refuses_keeps_its_width():
+    grey = np.linspace(0, 1, 40 * 30).reshape(30, 40)
+    file = io.BytesIO()
+    tifffile.imwrite(file, grey, photometric="minisblack")
+    assert not plain(file.getvalue())
+    np.testing.assert_array_equal(np.asarray(decode(file.getvalue()).convert("L")), np.rint(grey * 255))
+
+
 def test_truncated_images_stay_an_error_for_the_whole_process():
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 

@@ -84,7 +84,7 @@ def loaded(image: Image.Image) -> Image.Image:
         if pending:
             image.tile = pending  # type: ignore[attr-defined]  # else the next load of it would find nothing left to do
         raise
-    return _turned(image, _orientation(image))
+    return turned(image, _orientation(image))
 
 
 def drafted(image: Image.Image, mode: str | None, width: int, height: int) -> None:
@@ -149,10 +149,11 @@ def _opened(data: bytes) -> Image.Image:
 
 def _opened_by_tifffile(data: bytes) -> Image.Image:
     pixels, orientation = tiff.first_page(data)
-    return _turned(Image.fromarray(pixels if pixels.dtype == np.uint8 else as_bytes(pixels)), orientation)
+    return turned(Image.fromarray(pixels if pixels.dtype == np.uint8 else as_bytes(pixels)), orientation)
 
 
-def _turned(image: Image.Image, orientation: int | None) -> Image.Image:
+def turned(image: Image.Image, orientation: int | None) -> Image.Image:
+    """A picture stored with an EXIF orientation from 1 to 8, upright."""
     turn = _TURNS.get(orientation or 1)
     return image if turn is None else image.transpose(turn)
 

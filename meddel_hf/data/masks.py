@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from meddel_hf.data import tiff
-from meddel_hf.data.decoding import ImageSource, bytes_of, decoding, loaded, opened
+from meddel_hf.data.decoding import ImageSource, bytes_of, decoding, loaded, opened, turned
 from meddel_hf.data.limits import check_size, too_many
 from meddel_hf.errors import UnreadableImage
 
@@ -109,6 +109,8 @@ def _pages(source: ImageSource) -> list[_Page]:
     with decoding():
         data = source if isinstance(source, Image.Image) else bytes_of(source)
         image = opened(data)
+        if image.format is None and isinstance(data, bytes):  # read by tifffile, and brought to 8 bits
+            return [_page(_unscaled(*tiff.first_page(data)))]
         count = getattr(image, "n_frames", 1)
         if image.format != "TIFF":
             if count > 1 and image.format != "MPO":
@@ -128,6 +130,17 @@ def _pages(source: ImageSource) -> list[_Page]:
                 raise UnreadableImage(f"too large: {count} pages")
             found.append(_page(image))
         return found
+
+
+def _unscaled(pixels: np.ndarray, orientation: int) -> Image.Image:
+    """With the values that the file holds: a frame's 1 of 65535 is black, a mask's is the object."""
+    if pixels.dtype in (np.uint8, np.bool_):
+        return turned(Image.fromarray(pixels), orientation)
+    if pixels.ndim == 3:
+        raise UnreadableImage(f"colours of type {pixels.dtype}: save the mask with 8 bits")
+    if pixels.dtype.kind in "ui" and not (pixels.min() >= 0 and pixels.max() <= 65535):
+        raise UnreadableImage(f"holds values from {pixels.min()} to {pixels.max()}: expected {EXPECTED}")
+    return turned(Image.fromarray(pixels.astype(np.float32 if pixels.dtype.kind == "f" else np.int32)), orientation)
 
 
 def _page(image: Image.Image) -> _Page:

@@ -39,9 +39,10 @@ def first_page(data: bytes) -> tuple[np.ndarray, int]:
     except tifffile.TiffFileError:
         raise UnreadableImage("not an image") from None
     pixels = np.moveaxis(pixels, 0, -1) if planar else pixels
-    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] < 3 else pixels[..., :3]
     if pixels.ndim not in (2, 3):
         raise UnreadableImage(f"not an image: a TIFF of shape {page.shape}")
+    if pixels.ndim == 3:
+        pixels = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
     return pixels, orientation
 
 
