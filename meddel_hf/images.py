@@ -7,29 +7,25 @@ still no smaller than what the resize asks for: twice as fast, and the manifest 
 
 from __future__ import annotations
 
-import io
-import math
 import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from meddel_hf.data.decoding import (
+    ImageSource,
+    as_bytes,
+    decoding,
+    drafted,
+    loaded,
+    opened,
+    size_before_loading,
+)
+from meddel_hf.data.limits import too_many
 from meddel_hf.errors import InvalidArgument, UnreadableImage
-from meddel_hf.runtime.regular import read_regular, why_not_read
-
-# What a data set with Image(decode=False) holds, or what a user has in hand.
-ImageSource = bytes | str | Path | Image.Image | Mapping[str, Any] | None
-
-_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-_REASON_LENGTH = 120
-MOST_BYTES = 2**31  # of one file, all of which is held in memory while it is decoded
 
 _HALF = [0.5, 0.5, 0.5]
 _CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
@@ -161,18 +157,29 @@ def prepare(source: ImageSource, preprocessing: Preprocessing) -> np.ndarray:
 
     Returns (height, width, 3) uint8, RGB. Raises UnreadableImage, whose message is the reason.
     """
-    with _decoding():
-        image = _opened(source)
-        _check_size(*image.size)
-        width, height = preprocessing.resized(*_upright_size(image))
-        if _too_many(width * height):
-            raise UnreadableImage(f"too elongated to be resized: {image.width}x{image.height} pixels")
-        if preprocessing.draft and image is not source:  # draft would change the caller's image
-            image.draft(None, (height, width) if _is_sideways(image) else (width, height))
-        upright = _rgb(_upright(image)).resize((width, height), preprocessing.resample)
+    return prepare_sized(source, preprocessing)[0]
+
+
+def prepare_sized(source: ImageSource, preprocessing: Preprocessing) -> tuple[np.ndarray, tuple[int, int]]:
+    """The same, with the upright (width, height) in pixels that the frame had."""
+    with decoding():
+        image = opened(source)
+        size = size_before_loading(image)
+        if size is not None and preprocessing.draft and image is not source:  # draft would change the caller's image
+            drafted(image, None, *_resized(size, preprocessing))
+        upright = loaded(image)
+        size = upright.size if size is None else size
+        frame = _rgb(upright).resize(_resized(size, preprocessing), preprocessing.resample)
     if preprocessing.crop is not None:
-        upright = _centre(upright, *preprocessing.crop)
-    return np.asarray(upright)
+        frame = _centre(frame, *preprocessing.crop)
+    return np.asarray(frame), size
+
+
+def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    width, height = preprocessing.resized(*size)
+    if too_many(width * height):
+        raise UnreadableImage(f"too elongated to be resized: {size[0]}x{size[1]} pixels")
+    return width, height
 
 
 def decode(source: ImageSource) -> Image.Image:
@@ -180,10 +187,8 @@ def decode(source: ImageSource) -> Image.Image:
 
     Raises UnreadableImage, whose message is the reason.
     """
-    with _decoding():
-        image = _opened(source)
-        _check_size(*image.size)
-        return _rgb(_upright(image))
+    with decoding():
+        return _rgb(loaded(opened(source)))
 
 
 @dataclass(frozen=True)
@@ -205,131 +210,14 @@ def look(source: ImageSource, side: int) -> Look:
 
     Raises UnreadableImage, whose message is the reason.
     """
-    with _decoding():
-        image = _opened(source)
-        _check_size(*image.size)
-        native = image.format is not None
-        width, height = _upright_size(image)
+    with decoding():
+        image = opened(source)
+        native, size = image.format is not None, size_before_loading(image)
         if image is not source:
-            image.draft("L", (side, side))
-        upright = _upright(image)
+            drafted(image, "L", side, side)
+        upright = loaded(image)
+        width, height = upright.size if size is None else size
         return Look(width, height, upright if upright.mode == "L" else _rgb(upright).convert("L"), native)
-
-
-@contextmanager
-def _decoding() -> Iterator[None]:
-    """Turn whatever a decoder raises into UnreadableImage, with a reason that is the same on every run and machine."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a frame's odd metadata is no news to the user of 100,000 frames
-        try:
-            yield
-        except UnreadableImage:
-            raise
-        except FileNotFoundError:
-            raise UnreadableImage("file not found") from None
-        except (MemoryError, Image.DecompressionBombError) as error:
-            raise UnreadableImage("too large to be decoded") from error
-        except Exception as error:  # a damaged file makes decoders raise nearly anything, and must not stop a run
-            raise UnreadableImage(_reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    message = " ".join(re.sub(r"<[^>]*>", "", str(error)).split())  # "<_io.BytesIO object at 0x7f…>" differs each run
-    if "truncated" in message.lower():
-        return "truncated"
-    return f"damaged: {type(error).__name__}: {message}"[:_REASON_LENGTH].rstrip(": ")
-
-
-def _opened(source: ImageSource) -> Image.Image:
-    """Read the header, and all of the frame only where Pillow cannot read it and tifffile can."""
-    if isinstance(source, Image.Image):
-        return source
-    data = _bytes(source)
-    if not data:
-        raise UnreadableImage("empty file")
-    try:
-        return Image.open(io.BytesIO(data))
-    except UnidentifiedImageError:
-        if not data.startswith(_TIFF_MAGIC):
-            raise UnreadableImage("not an image") from None
-        return _opened_by_tifffile(data)
-
-
-def _bytes(source: ImageSource) -> bytes:
-    if isinstance(source, Mapping):
-        source = source.get("bytes") if source.get("bytes") is not None else source.get("path")
-    if source is None:
-        raise UnreadableImage("no image")
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
-    if isinstance(source, str) and "://" in source:
-        from datasets.utils.file_utils import xopen
-
-        with xopen(source, "rb") as file:
-            return file.read()
-    if not isinstance(source, (str, Path)):
-        raise UnreadableImage(f"not an image: {type(source).__name__}")
-    return file_bytes(source)
-
-
-def file_bytes(path: str | Path) -> bytes:
-    """What is in a file. Raises UnreadableImage where it is not there, is no regular file, or is larger than 2 GiB."""
-    try:
-        return read_regular(path, MOST_BYTES)
-    except OSError as error:
-        raise UnreadableImage(why_not_read(error)) from None
-
-
-def _opened_by_tifffile(data: bytes) -> Image.Image:
-    """First page of a TIFF that Pillow refuses, such as CVC-ClinicDB's RGB marked as grey."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page = file.pages[0]
-            _check_size(page.imagewidth, page.imagelength)  # type: ignore[union-attr]
-            if _too_many(math.prod(page.shape) // 4):
-                raise UnreadableImage(f"too large: an array of shape {page.shape}")
-            pixels = page.asarray()
-            planar = page.axes.startswith("S")
-    except tifffile.TiffFileError:
-        raise UnreadableImage("not an image") from None
-    pixels = np.moveaxis(pixels, 0, -1) if planar else pixels
-    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] < 3 else pixels[..., :3]
-    if pixels.ndim not in (2, 3):
-        raise UnreadableImage(f"not an image: a TIFF of shape {page.shape}")
-    return Image.fromarray(pixels if pixels.dtype == np.uint8 else _as_bytes(pixels))
-
-
-def _too_many(pixels: int) -> bool:
-    return Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS
-
-
-def _check_size(width: int, height: int) -> None:
-    """Refuse a decompression bomb by its header; the limit is Pillow's, `PIL.Image.MAX_IMAGE_PIXELS`."""
-    if _too_many(width * height):
-        raise UnreadableImage(f"too large: {width}x{height} pixels, at most {Image.MAX_IMAGE_PIXELS} are decoded")
-
-
-def _orientation(image: Image.Image) -> int | None:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # the frame may be sound where its EXIF block is not
-        return None
-
-
-def _is_sideways(image: Image.Image) -> bool:
-    return _orientation(image) in _SIDEWAYS
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    return (image.height, image.width) if _is_sideways(image) else image.size
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Load the pixels and turn the frame as its EXIF orientation asks, like the Image feature of `datasets`."""
-    image.load()
-    return image if _orientation(image) is None else ImageOps.exif_transpose(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -337,26 +225,11 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_as_bytes(np.asarray(image))).convert("RGB")
+        return Image.fromarray(as_bytes(np.asarray(image))).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def _as_bytes(pixels: np.ndarray) -> np.ndarray:
-    """Bring 16-bit or wider integers, or floats, to uint8; 65535, or 1.0, becomes 255.
-
-    A frame's own range is not stretched: two neighbours of a video would then be scaled differently.
-    """
-    low, high = float(pixels.min()), float(pixels.max())
-    is_float = np.issubdtype(pixels.dtype, np.floating)
-    full = 1.0 if is_float and high <= 1 else 255.0 if is_float else 65535.0
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * np.uint8(255)
-    if not (low >= 0 and high <= full):  # so that NaN fails too
-        raise UnreadableImage(f"pixel values from {low:g} to {high:g}: expected 0 to {full:g}")
-    return np.rint(pixels.astype(np.float32) * np.float32(255 / full)).astype(np.uint8)
 
 
 def _centre(image: Image.Image, height: int, width: int) -> Image.Image:

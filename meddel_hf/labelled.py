@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,8 +13,9 @@ from datasets import Dataset, Image
 from PIL import Image as Pillow
 
 from meddel_hf import schema
+from meddel_hf.data.masks import EXPECTED, UnclearMask, binary, classes
 from meddel_hf.errors import InvalidDataset, UnreadableImage
-from meddel_hf.images import Preprocessing, decode, prepare
+from meddel_hf.images import Preprocessing, decode, prepare_sized
 from meddel_hf.pool import Pool
 
 IGNORED = 255  # label of pixels that count for nothing, where there are more than two classes
@@ -82,16 +82,16 @@ class LabelledFrames:
         pixels = np.empty((len(self), *preprocessing.size, 3), np.uint8)
         masks = np.empty((len(self), height, width), np.uint8)
         for row, (frame, mask) in enumerate(self.pairs()):
-            pixels[row] = self._frame(row, frame, preprocessing)
-            small = Pillow.fromarray(self.mask(row, mask)).resize((width, height), Pillow.Resampling.NEAREST)
+            pixels[row], found = self._pair(row, frame, mask, preprocessing)
+            small = Pillow.fromarray(found).resize((width, height), Pillow.Resampling.NEAREST)
             masks[row] = np.asarray(small)
         return Decoded(pixels, masks)
 
     def frames(self, preprocessing: Preprocessing) -> np.ndarray:
-        """(n, H, W, 3) uint8, without the masks."""
+        """(n, H, W, 3) uint8; the masks are read too, and checked against the frames, but not kept."""
         pixels = np.empty((len(self), *preprocessing.size, 3), np.uint8)
-        for row, frame in enumerate(_column(self.dataset, schema.IMAGE)):
-            pixels[row] = self._frame(row, frame, preprocessing)
+        for row, (frame, mask) in enumerate(self.pairs()):
+            pixels[row], _ = self._pair(row, frame, mask, preprocessing)
         return pixels
 
     def masks(self) -> Iterator[np.ndarray]:
@@ -109,51 +109,51 @@ class LabelledFrames:
         return zip(_column(self.dataset, schema.IMAGE), _column(self.dataset, schema.MASK), strict=True)
 
     def mask(self, row: int, source: Any) -> np.ndarray:
-        """Decode a mask: (height, width) uint8 of classes below num_labels, or 255 where a pixel does not count."""
-        classes = self._classes(row, source)
-        if self.num_labels == 2:
-            present = np.flatnonzero(np.bincount(classes.ravel(), minlength=256))
-            if len(present) <= 2 and present[-1] in (0, 1, 255) and present[0] in (0, present[-1]):
-                return (classes != 0).astype(np.uint8)
-            outside = next(int(value) for value in present if value not in (0, 255))
-            expected = "0 and 255, or 0 and 1"
-        else:
-            wrong = (classes >= self.num_labels) & (classes != IGNORED)
-            if not wrong.any():
-                return classes
-            outside, expected = (
-                int(classes[wrong].max()),
-                f"0 to {self.num_labels - 1}, or {IGNORED} for ignored pixels",
-            )
-        raise InvalidDataset(
-            f"the mask of {self.ids[row]} in {self.name} holds class {outside}, and the head has {self.num_labels} "
+        """Decode a mask: (height, width) uint8 of classes below num_labels, or 255 where a pixel does not count.
+
+        Upright by its own EXIF orientation. Of two classes it is read by what its values mean (`data.masks`).
+        """
+        try:
+            if self.num_labels > 2:
+                return self._below_num_labels(row, classes(source))
+            pages = binary(source, merge=False)
+        except UnclearMask as error:
+            raise self._refused(row, error.values, EXPECTED) from error
+        except UnreadableImage as error:
+            raise InvalidDataset(f"the mask of {self.ids[row]} in {self.name} cannot be read: {error}") from error
+        if len(pages) > 1:
+            raise InvalidDataset(f"the mask of {self.ids[row]} in {self.name} has {len(pages)} pages: expected one")
+        return pages[0].astype(np.uint8)
+
+    def _below_num_labels(self, row: int, found: np.ndarray) -> np.ndarray:
+        wrong = (found >= self.num_labels) & (found != IGNORED)
+        if wrong.any():
+            expected = f"0 to {self.num_labels - 1}, or {IGNORED} for ignored pixels"
+            raise self._refused(row, str(found[wrong].max()), expected)
+        return found
+
+    def _refused(self, row: int, values: str, expected: str) -> InvalidDataset:
+        return InvalidDataset(
+            f"the mask of {self.ids[row]} in {self.name} holds class {values}, and the head has {self.num_labels} "
             f"classes: expected {expected}; give the right num_labels (--num-labels)"
         )
 
-    def _classes(self, row: int, source: Any) -> np.ndarray:
+    def _pair(self, row: int, frame: Any, mask: Any, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
+        """Frame at the size that the model sees, and mask at its own, which must be the frame's."""
         try:
-            data = source.get("bytes") or source["path"] if isinstance(source, Mapping) else source
-            with Pillow.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-                mode = "L" if image.mode == "1" else image.mode
-                array = np.asarray(image.convert("L") if mode == "L" else image)
-        except (OSError, ValueError, SyntaxError, TypeError, Pillow.DecompressionBombError) as error:
-            raise InvalidDataset(f"the mask of {self.ids[row]} in {self.name} cannot be decoded: {error}") from error
-        if array.ndim == 3 and (array[..., :1] == array[..., :3]).all():
-            array = array[..., 0]  # grey stored as RGB
-        if array.ndim != 2 or array.dtype.kind not in "bui" or array.max(initial=0) > 255 or array.min(initial=0) < 0:
-            raise InvalidDataset(
-                f"the mask of {self.ids[row]} in {self.name} is not one channel of classes below 256, but {mode} of "
-                f"shape {array.shape}"
-            )
-        return array.astype(np.uint8)
-
-    def _frame(self, row: int, source: Any, preprocessing: Preprocessing) -> np.ndarray:
-        try:
-            return prepare(source, preprocessing)
+            pixels, size = prepare_sized(frame, preprocessing)
         except UnreadableImage as error:
             raise InvalidDataset(
                 f"the frame {self.ids[row]} of {self.name} cannot be decoded ({error}): leave it out of the data set"
             ) from error
+        found = self.mask(row, mask)
+        if found.shape != size[::-1]:
+            raise InvalidDataset(
+                f"the mask of {self.ids[row]} in {self.name} is {found.shape[1]} x {found.shape[0]} pixels, its frame "
+                f"{size[0]} x {size[1]}, each turned by its own EXIF orientation: they must be of one size, so turn or "
+                "resize the mask"
+            )
+        return pixels, found
 
     def _check_masks(self) -> None:
         validity = self.dataset.data.column(schema.MASK)

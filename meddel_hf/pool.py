@@ -19,13 +19,13 @@ from datasets import (
     load_dataset_builder,
 )
 
+from meddel_hf.data.decoding import file_bytes
 from meddel_hf.data.folders import image_folder, is_declared, is_saved_to_disk, read_as_rows
 from meddel_hf.data.identity import fingerprint_of, frame_digests, keeps_fingerprint, named_files
 from meddel_hf.data.ids import check_ids
 from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, open_saved, stream_folder
 from meddel_hf.data.scan import IMAGE_SUFFIXES, Scan, scan_of
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
-from meddel_hf.images import file_bytes
 from meddel_hf.schema import ID, IMAGE
 
 __all__ = ["IMAGE_SUFFIXES", "Pool", "check_ids", "load_pool", "name_of", "scan_of"]

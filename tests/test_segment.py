@@ -233,10 +233,11 @@ def test_classes_and_pixels_that_do_not_count(encoder, tmp_path):
 
 
 def test_an_empty_mask_that_is_met_by_an_empty_prediction_scores_one(encoder, tmp_path):
-    empty = [png(np.zeros((40, 50), np.uint8))] * 8
-    scores = segment(
-        frames(0, 8, mask=empty), {"t": frames(50, 8, mask=empty)}, encoder, tmp_path, recipe=FROZEN, progress=False
+    train, test = (
+        frames(first, 8, mask=[png(np.zeros_like(disc(first + row)[1], np.uint8)) for row in range(8)])
+        for first in (0, 50)
     )
+    scores = segment(train, {"t": test}, encoder, tmp_path, recipe=FROZEN, progress=False)
     assert scores.table["union"].to_pylist() == [[0]] * 8
     assert scores.value() == scores.value("dice") == 1
 

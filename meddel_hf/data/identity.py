@@ -17,7 +17,7 @@ import xxhash
 from datasets import Dataset, Image
 from tqdm import tqdm
 
-from meddel_hf.images import MOST_BYTES
+from meddel_hf.data.decoding import MOST_BYTES
 from meddel_hf.runtime.digests import UNREAD, file_digests
 from meddel_hf.runtime.memory import Memory
 from meddel_hf.schema import ID, IMAGE, fingerprint
