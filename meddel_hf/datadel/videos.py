@@ -107,8 +107,10 @@ class _Reading:
         promised = self._promised()
         clock, due = Clock(1 / rate), 0
         for number, frame in enumerate(self._decoded()):
-            time = clock.tick(None if frame is None else frame.time)
-            if frame is None or not self._is_sound(frame):
+            if frame is None:
+                continue
+            time = clock.tick(frame.time)
+            if not self._is_sound(frame):
                 continue
             if time * fps >= due - 1e-6:
                 yield number, self._upright(frame)
@@ -140,18 +142,21 @@ class _Reading:
         for packet in self._demuxed():
             self.packets += 1
             if packet.is_corrupt:  # the file ends, or is damaged, within it
-                yield self._lost()
+                self._lost()
+                yield None
                 continue
             try:
                 frames = packet.decode()
             except (av.FFmpegError, UnicodeDecodeError):
-                yield self._lost()
+                self._lost()
+                yield None
                 continue
             yield from frames
         try:
             yield from self.stream.decode(None)
         except av.FFmpegError:
-            yield self._lost()
+            self._lost()
+            yield None
 
     def _demuxed(self) -> Iterator[Any]:
         """Packets of the pictures' stream. All streams are read, to see how far the file goes."""
