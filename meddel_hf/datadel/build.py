@@ -85,7 +85,7 @@ def _build(
         listing.write(problems, out)
         kept_out = len(facts.of_kind("kept out"))
         raise InvalidDataset(f"no frame passed the checks: {out / REJECTED} lists {kept_out:,} files with reasons")
-    output.finish(out, [shard.path for shard in facts.shards], facts.identity)
+    output.finish(out, facts.names)
     listing.write(problems, out)
     leaks.write(facts.leaks, out)
     shutil.rmtree(out / preview.FOLDER, ignore_errors=True)
@@ -222,9 +222,7 @@ def _finish(facts: Facts, out: Path) -> None:
     """Card and manifest, last: they make the folder a data set."""
     with whole_file(out / "README.md") as aside:
         aside.write_text(card(facts), encoding="utf-8")
-    files = {
-        output.named(shard.path, facts.identity): {"bytes": shard.size, "xxh3": shard.xxh3} for shard in facts.shards
-    }
+    files = {facts.names[shard.path]: {"bytes": shard.size, "xxh3": shard.xxh3} for shard in facts.shards}
     details = {
         "rows": facts.rows(),
         "sources": {source.name: facts.rows(source.name) for source in facts.sources},

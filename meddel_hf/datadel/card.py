@@ -46,6 +46,24 @@ class Facts:
         """Fingerprint of all rows."""
         return schema.fingerprint("datadel", *(f"{shard.path} {shard.xxh3}" for shard in self.shards))
 
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """Fingerprint of the rows of each source."""
+        parts: dict[str, list[str]] = {}
+        for record in self.records:
+            for shard in (*record.shards, *record.class_masks):
+                parts.setdefault(record.source, []).append(f"{shard.path} {shard.xxh3}")
+        return {source: schema.fingerprint("datadel", *mine) for source, mine in parts.items()}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Path of each shard in the finished folder, by its plain one."""
+        return {
+            shard.path: named(shard.path, self.identities[record.source])
+            for record in self.records
+            for shard in (*record.shards, *record.class_masks)
+        }
+
     def of_kind(self, kind: Kind) -> list[Problem]:
         """Problems of a kind; only "kept out" is of frames that are not there."""
         return [problem for problem in self.problems if problem.kind == kind]
@@ -70,19 +88,19 @@ def configs(facts: Facts) -> dict[str, list[str]]:
     """Patterns of files by configuration: a source, its centres where the files tell them, and the groups."""
     found: dict[str, list[str]] = {}
 
-    def below(folders: str) -> str:
-        return named(f"{DATA}/{folders}/train-*.parquet", facts.identity)
+    def below(source: str, folder: str = "*") -> str:
+        return named(f"{DATA}/{source}/{folder}/train-*.parquet", facts.identities[source])
 
     for source in facts.sources:
-        found[source.name] = [below(f"{source.name}/*")]
+        found[source.name] = [below(source.name)]
         for folder in sorted({record.unit.split("/")[1] for record in facts.records if record.source == source.name}):
             if folder != UNSPECIFIED and facts.rows(source.name, folder):
-                found[f"{source.name}_{folder}"] = [below(f"{source.name}/{folder}")]
+                found[f"{source.name}_{folder}"] = [below(source.name, folder)]
     for role in ("pretraining", "downstream"):
         members = [source.name for source in facts.sources if source.role == role]
         if members:
-            found[role] = [below(f"{name}/*") for name in members]
-    found["all"] = [below("*/*")]
+            found[role] = [below(name) for name in members]
+    found["all"] = [below(name) for name in sorted((source.name for source in facts.sources), key="{}/".format)]
     return found
 
 

@@ -1,18 +1,18 @@
-"""Where a build's shards lie: in `.build` while they are written, and under names with their content's fingerprint then.
+"""Where a build's shards lie: in `.build` while they are written; then under names with their source's fingerprint.
 
     README.md manifest.json rejected.parquet leaks.parquet
     data/<source>/<centre>/train-<unit>-<part>-<8 hex digits>.parquet     class_masks/<source>/<centre>-*.parquet
 
 `datasets` keeps what it has opened under a folder's name and its card: the digits, which stand in the card's patterns
-too, are what tells it one build from another. The card goes before the shards do, and comes after them, so that no card
-names files that are not there, or not its own.
+too, are what tells it one build from another. They are of the source's rows: one that is added renames no other.
+The card goes before the shards do, and comes after them, so that no card names files that are not there, or not its own.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from meddel_hf.datadel import preview
@@ -44,7 +44,7 @@ def placed(out: Path, path: str) -> Path:
 
 
 def named(path: str, identity: str) -> str:
-    """Path of a shard, or a pattern of some, in a finished build, relative to its folder."""
+    """Path of a shard, or a pattern of some, in a finished build, relative to its folder. identity: of its source."""
     if not path.startswith(f"{DATA}/"):
         return path
     return f"{path.removesuffix('.parquet')}-{identity[:_DIGITS]}.parquet"
@@ -70,12 +70,12 @@ def open_again(out: Path) -> None:
         path.rename(path.with_name(_NAMED.sub("", path.name)))
 
 
-def finish(out: Path, paths: Iterable[str], identity: str) -> None:
-    """Show the shards under the fingerprint of what was built; the card may be written then."""
-    if is_open(out) or not all((out / named(path, identity)).is_file() for path in paths):
+def finish(out: Path, names: Mapping[str, str]) -> None:
+    """Show the shards under their names in a finished build, by their plain paths; the card may be written then."""
+    if is_open(out) or not all((out / name).is_file() for name in names.values()):
         open_again(out)
-        for path in (out / STATE / DATA).rglob("*.parquet"):
-            path.rename(path.with_name(named(f"{DATA}/{path.name}", identity).removeprefix(f"{DATA}/")))
+        for path, name in names.items():
+            (out / STATE / path).rename(out / STATE / name)
         for kind in KINDS:
             if (out / STATE / kind).is_dir():
                 (out / STATE / kind).rename(out / kind)
