@@ -28,7 +28,7 @@ from meddel_hf.datadel.source import Item
 from meddel_hf.datadel.summary import Build
 from meddel_hf.datadel.units import Record, Unit, hashes_path, plan, record_path
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableArchive
-from meddel_hf.files import whole_file
+from meddel_hf.files import check_can_write, is_vacant, whole_file
 
 _SHOWN = 5
 
@@ -85,6 +85,7 @@ def _build(
         listing.write(problems, out)
         kept_out = len(facts.of_kind("kept out"))
         raise InvalidDataset(f"no frame passed the checks: {out / REJECTED} lists {kept_out:,} files with reasons")
+    (out / schema.MANIFEST).unlink(missing_ok=True)  # it records the files that are written now
     output.finish(out, facts.names)
     listing.write(problems, out)
     leaks.write(facts.leaks, out)
@@ -117,8 +118,9 @@ def _check(out: Path, sources: Sequence[str] | None, fps: float | None, workers:
         raise InvalidArgument(f"workers must be at least 1, got {workers}")
     if out.exists() and not out.is_dir():
         raise InvalidArgument(f"{out} is a file: name a folder to write to")
-    if out.is_dir() and any(out.iterdir()) and not (out / STATE).is_dir():
+    if not is_vacant(out) and not (out / STATE).is_dir():
         raise InvalidArgument(f"{out} is not empty and was not made by meddel build: name another folder")
+    check_can_write(out)
 
 
 def _plan(tree: Tree, names: Sequence[str]) -> tuple[list[Unit], list[Problem]]:
@@ -183,11 +185,15 @@ def _written(
         output.open_again(out)
     _drop(_strangers(out, list(found.values())), out)
     arguments = (tree.containers, out, fps, FEATURES.arrow_schema, CLASS_MASKS.arrow_schema)
-    with tqdm(total=sum(len(u.items) for u in todo), unit="file", disable=quiet, leave=False) as bar:
-        sizes = {unit.name: len(unit.items) for unit in todo}
-        for record in run(todo, workers, arguments):
-            found[record.unit] = record
-            bar.update(sizes[record.unit])
+    sizes = {unit.name: len(unit.items) for unit in todo}
+    try:
+        with tqdm(total=sum(sizes.values()), unit="file", disable=quiet, leave=False) as bar:
+            for record in run(todo, workers, arguments):
+                found[record.unit] = record
+                bar.update(sizes[record.unit])
+    except BaseException:
+        _clean(out)
+        raise
     return [found[unit.name] for unit in units], reused
 
 

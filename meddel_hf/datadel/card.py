@@ -186,7 +186,7 @@ def _sections(facts: Facts) -> Iterator[str]:
     skipped = facts.of_kind("not read")
     if skipped:
         counts = f"{len(skipped):,} ({suffixes(skipped)})"
-        yield f"## Files not read\n\n{counts} files that no source knows as its own, listed in `rejected.parquet`."
+        yield f"## Files not read\n\n{counts}: no source knows them as its own. `rejected.parquet` lists them."
     yield "## Frames that stand in two sources\n\n" + _leaks(facts)
     yield "## Licences\n\n" + _licences(facts)
     yield "## Centres\n\n" + _table(

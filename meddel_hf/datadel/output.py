@@ -5,7 +5,7 @@
 
 `datasets` keeps what it has opened under a folder's name and its card: the digits, which stand in the card's patterns
 too, are what tells it one build from another. They are of the source's rows: one that is added renames no other.
-The card goes before the shards do, and comes after them, so that no card names files that are not there, or not its own.
+The card goes before the shards do, and comes after them: no card names files that are not there, or not its own.
 """
 
 from __future__ import annotations

@@ -50,20 +50,20 @@ def frames_of(file: IO[bytes], fps: float) -> Iterator[tuple[int, Image.Image] |
 
     try:
         with av.open(file, mode="r", metadata_errors="ignore") as container:
-            yield from _Reading(container, _pictures_of(container)).frames(fps)
+            streams = _moving(container)
+            if not streams:
+                raise UnreadableImage("a video without pictures")
+            yield from _Reading(container, streams[0]).frames(fps)
     except av.FFmpegError as error:
         raise UnreadableImage(f"damaged video: {error.strerror}") from error
 
 
-def _pictures_of(container: Any) -> Any:
-    """The first stream of moving pictures: covers and thumbnails are none."""
+def _moving(container: Any) -> list[Any]:
+    """Streams of moving pictures: covers and thumbnails are none."""
     from av.stream import Disposition
 
     still = Disposition.attached_pic | Disposition.timed_thumbnails
-    moving = [stream for stream in container.streams.video if not stream.disposition & still]
-    if not moving:
-        raise UnreadableImage("a video without pictures")
-    return moving[0]
+    return [stream for stream in container.streams.video if not stream.disposition & still]
 
 
 @dataclass
@@ -230,14 +230,14 @@ class _Reading:
     def _remarks(self, promised: int) -> Iterator[str]:
         if self._missed():
             yield f"left out of the video: {self._missed()}"
-        stated, came = ((value or 0) / 1e6 for value in (self.container.duration, self.container.start_time))
-        came = self.end - came
+        stated, start = ((value or 0) / 1e6 for value in (self.container.duration, self.container.start_time))
+        came = self.end - min(0.0, start)  # Matroska states the time of the end, others that between start and end
         if self.packets < promised:
             yield f"the video ends before its time, or has gaps: {self.packets:,} of {promised:,} pictures are there"
         elif self.container.format.name.startswith(_WITH_DURATION) and came < stated * 0.98 - _SLACK:
             yield f"the video ends before its time: {came:.1f} of {stated:.1f} seconds are there"
-        if len(self.container.streams.video) > 1:
-            yield f"frames are of the first of {len(self.container.streams.video)} streams of pictures"
+        if len(moving := _moving(self.container)) > 1:
+            yield f"frames are of the first of {len(moving)} streams of pictures"
         shape = self.stream.sample_aspect_ratio
         if shape and shape != 1:
             yield f"its pixels are {shape.numerator}:{shape.denominator}, not square: frames are as coded, unstretched"
