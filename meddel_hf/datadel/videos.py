@@ -236,6 +236,8 @@ class _Reading:
             yield f"the video ends before its time, or has gaps: {self.packets:,} of {promised:,} pictures are there"
         elif self.container.format.name.startswith(_WITH_DURATION) and came < stated * 0.98 - _SLACK:
             yield f"the video ends before its time: {came:.1f} of {stated:.1f} seconds are there"
+        elif self.container.format.name == "asf" and self.stream.duration is None:  # FFmpeg compares it with the file
+            yield "the video ends before its time: its head tells of a larger file"
         if len(moving := _moving(self.container)) > 1:
             yield f"frames are of the first of {len(moving)} streams of pictures"
         shape = self.stream.sample_aspect_ratio
