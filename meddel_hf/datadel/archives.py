@@ -32,11 +32,11 @@ def scan(roots: Sequence[Path], *, leave_out: Path | None = None) -> Tree:
     files become problems of the tree. Raises InvalidDataset where a root is not there, or is no folder and no archive.
     """
     tree = Tree()
-    for root in roots:
+    for root in dict.fromkeys(root.resolve() for root in roots):
         try:
             facts = root.stat()
             if stat.S_ISDIR(facts.st_mode):
-                _scan_folder(tree, root.resolve(), leave_out)
+                _scan_folder(tree, root, leave_out)
             elif stat.S_ISREG(facts.st_mode):
                 _scan_file(tree, root, root.name, 0)
             else:

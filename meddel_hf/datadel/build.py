@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -134,7 +134,7 @@ def _plan(tree: Tree, names: Sequence[str]) -> tuple[list[Unit], list[Problem]]:
             source = SOURCES[name]
             reader = _Tables(name, tree, members, problems, claimed)
             try:
-                found = list(source.read(tree, reader))
+                found = [each for each in source.read(tree, reader) if not reader.has_told(each)]
             except (csv.Error, RecursionError) as error:
                 problems.append(Problem(name, reader.last, f"no frame of {name} was built: a damaged table: {error}"))
                 continue
@@ -158,6 +158,11 @@ class _Tables:
     problems: list[Problem]
     claimed: set[tuple[int, ...]]
     last: str = ""
+    failed: set[str] = field(default_factory=set)
+
+    def has_told(self, each: Item | Problem) -> bool:
+        """Whether it is about a table that could not be read."""
+        return isinstance(each, Problem) and each.path in self.failed
 
     def __call__(self, entry: Entry) -> bytes:
         self.last = entry.path
@@ -165,6 +170,7 @@ class _Tables:
         try:
             return self.members.read(entry)
         except UnreadableArchive as error:
+            self.failed.add(entry.path)
             self.problems.append(Problem(self.source, entry.path, f"frames were built without this table: {error}"))
             return b""
 

@@ -63,7 +63,7 @@ def kind_of(reason: str) -> str:
     """A reason without the numbers and names of the single case; nothing else of it is lost."""
     short = re.sub(r"(?<!\w)(['\"]).*?\1(?!\w)", "...", reason)
     short = re.sub(r"\S+\.[A-Za-z][A-Za-z0-9]{1,4}\b", "...", short)
-    short = re.sub(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", "N", short)
+    short = re.sub(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?", "N", short)
     return _cut(short)
 
 

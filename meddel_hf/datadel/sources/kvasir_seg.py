@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from meddel_hf.datadel.boxes import kvasir_tables
 from meddel_hf.datadel.entries import Problem, Tree
-from meddel_hf.datadel.layouts import AT, Pair, absent, by_stem, pairs, pranet
+from meddel_hf.datadel.layouts import AT, ByStem, Pair, absent, pairs, pranet
 from meddel_hf.datadel.source import Boxes, BoxFile, Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 
 _ROOT = rf"{AT}kvasir-?seg"
@@ -16,7 +16,7 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     """The owner's zip (kavsir_bboxes.json: the misspelling is theirs), the repack with bbox/*.csv, PraNet's zips."""
     boxes, odd = kvasir_tables("kvasir_seg", tree.files(rf"{_ROOT}$", r"k(av|va)sir_bboxes\.json"), read)
     yield from odd
-    texts = by_stem(tree.files(rf"{_ROOT}/bbox$", ".*", (".csv",)))
+    texts = ByStem(tree.files(rf"{_ROOT}/bbox$", ".*", (".csv",)))
     splits = {}
     for table in tree.files(r"kvasir[-_]?seg", r"(train|val)\.txt"):
         for line in read(table).decode("utf-8", "replace").split():
@@ -26,7 +26,7 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     for pair in (*frames, *(pair for pair, _ in pranet(tree, "Kvasir", r"cj[a-z0-9]+|ck[a-z0-9]+"))):
         stem = pair.image.stem
         built.add(stem)
-        text = texts.get(stem)
+        text = texts.get(stem, pair.image)
         yield _item(pair, boxes.get(stem) or (BoxFile(text, "csv") if text else ()), splits.get(stem))
     yield from absent("kvasir_seg", "kavsir_bboxes.json", boxes, built)
 
