@@ -1,4 +1,4 @@
-"""A data set folder that is built again: `load_dataset` gives the rows that are there, whenever the build was stopped."""
+"""A data set folder that is built again: loading gives the rows that are there, whenever a build was stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import make_archives as make
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from datasets import load_dataset
 from test_datadel_build import MEDDEL, children, content, outliving
 
@@ -38,6 +40,14 @@ def loaded(folder: Path, config: str, cache: Path, **options: object) -> dict[st
 
     rows = load_dataset(str(folder), config, split="train", cache_dir=str(cache), **options)
     return {row["id"]: row["image"]["bytes"] for row in rows.cast_column("image", Image(decode=False))}
+
+
+def named_in_card(folder: Path, config: str) -> dict[str, bytes]:
+    """Bytes by id of the files that the patterns of a card lead to."""
+    configs = yaml.safe_load((folder / "README.md").read_text().split("---")[1])["configs"]
+    pattern = next(c["data_files"][0]["path"] for c in configs if c["config_name"] == config)
+    rows = [row for path in folder.glob(pattern) for row in pq.read_table(path).to_pylist()]
+    return {row["id"]: row["image"]["bytes"] for row in rows}
 
 
 def wanted(seeds: dict[str, int]) -> dict[str, bytes]:
@@ -113,28 +123,27 @@ class Axe:
 
 def test_killed_at_any_moment_the_card_names_the_files_that_are_there(tmp_path):
     """At every rename and removal of a build that replaces another one; then it is built again to the end."""
-    axe, cache = Axe(), tmp_path / "cache"
+    axe = Axe()
     old, new = {"x": 1, "y": 2}, {"x": 5, "z": 6}
-    build(archives(tmp_path / "old", old), tmp_path / "before", workers=1)
+    before = build(archives(tmp_path / "old", old), tmp_path / "before", workers=1).out
     raw = archives(tmp_path / "new", new)
     fresh = content(build(raw, tmp_path / "fresh", workers=1).out)
     moments = 0
     for moment in range(200):
         out = tmp_path / f"{moment}" / "datadel"
-        shutil.copytree(tmp_path / "before", out)
+        shutil.copytree(before, out)
         killed = axe.falls(moment, lambda out=out: build(raw, out, workers=1))
         if (out / "README.md").exists():
-            assert loaded(out, "kvasir_seg", cache) in (wanted(old), wanted(new))
+            assert named_in_card(out, "kvasir_seg") in (wanted(old), wanted(new))
         elif (out / "data").exists():
             names = sorted(path.name for path in out.glob("data/kvasir_seg/*/*"))
-            assert names in (
-                [p.name for p in (tmp_path / place).glob("data/kvasir_seg/*/*")] for place in ("before", "fresh")
-            )
+            finished = [each.glob("data/kvasir_seg/*/*") for each in (before, tmp_path / "fresh")]
+            assert names in [[path.name for path in paths] for paths in finished]
         if (out / schema.MANIFEST).exists():
             schema.Manifest.read(out, "datadel").check(out)
         build(raw, out, workers=1)
         assert content(out) == fresh
-        assert not [path for path in out.rglob("*.part")]
+        assert not list(out.rglob("*.part"))
         if not killed:
             break
         moments += 1
@@ -167,12 +176,9 @@ def test_a_finished_shard_that_was_damaged_is_built_again(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_build_that_is_told_to_stop_stops_with_all_its_processes(number, tmp_path):
-    """Each worker is in the middle of a video of half a minute."""
-    raw = make.write_folder(
-        tmp_path / "raw", {f"labelled_videos/{n}.mp4": make.video(60, size=(960, 720)) for n in "ab"}
-    )
-    for path in sorted((raw / "labelled_videos").iterdir()):
-        path.write_bytes(make.video(40, size=(1600, 1200)))
+    """Each worker is in the middle of a video."""
+    video = make.video(40, size=(1600, 1200))
+    raw = make.write_folder(tmp_path / "raw", {f"labelled_videos/{name}.mp4": video for name in "ab"})
     out = tmp_path / "out"
     command = [*MEDDEL, "build", str(raw), "--out", str(out), "--fps", "10", "--workers", "2", "--quiet"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

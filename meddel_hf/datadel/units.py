@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,12 @@ class Unit:
 
     def fingerprint(self, fps: float | None) -> str:
         """Changes with the files, how they are read, and the packages that turn them into bytes."""
-        versions = (f"{name} {metadata.version(name)}" for name in _PACKAGES)
-        return schema.fingerprint(self.name, str(_READING), str(fps), *versions, *map(repr, self.items))
+        return schema.fingerprint(self.name, str(_READING), str(fps), *_versions(), *map(repr, self.items))
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(f"{name} {metadata.version(name)}" for name in _PACKAGES)
 
 
 @dataclass(frozen=True)
