@@ -25,14 +25,20 @@ A = "kvasir_seg/images/cju0a"
 
 
 def reasons(raw: Path, out: Path) -> tuple[list[str], dict[str, str]]:
-    """Ids that were built, and reasons by path of what was not; nothing but `out` changes."""
+    """Ids that were built, and reasons by path of what was kept out; nothing but `out` changes."""
     outside = listing(raw.parent, out)
     done = build(raw, out, workers=1)
     assert listing(raw.parent, out) == outside
     assert not list(out.rglob("*.part"))
     ids = [row["id"] for f in sorted((out / "data").rglob("*.parquet")) for row in pq.read_table(f).to_pylist()]
     assert len(ids) == done.facts.rows()
-    return ids, {row["path"]: row["reason"] for row in pq.read_table(out / "rejected.parquet").to_pylist()}
+    return ids, listed(out, "kept out")
+
+
+def listed(out: Path, kind: str) -> dict[str, str]:
+    """Reasons by path of what a build lists as of a kind."""
+    rows = pq.read_table(out / "rejected.parquet").to_pylist()
+    return {row["path"]: row["reason"] for row in rows if row["kind"] == kind}
 
 
 def listing(folder: Path, but: Path) -> list[tuple[str, int]]:
@@ -165,19 +171,23 @@ def test_frames_and_masks_that_do_not_pass(tmp_path):
 @pytest.mark.parametrize(
     ("box", "reason"),
     [
-        ("polyp 10 8 200 70", "box of 'polyp' from (10, 8) to (200, 70) is not inside its frame of 96 x 80 pixels"),
-        ("polyp 10 8 10 70", "box of 'polyp' from (10, 8) to (10, 70) is empty"),
+        ("polyp 10 8 200 70", "a box of 'polyp' from (10, 8) to (200, 70) is not inside its frame of 96 x 80 pixels"),
+        ("polyp 10 8 10 70", "a box of 'polyp' from (10, 8) to (10, 70) is empty"),
         ("wart 10 8 60 70", "unknown class 'wart' of a box: expected one of polyp"),
-        ("polyp 10 8 nan 70", "box of 'polyp' from (10, 8) to (nan, 70) is empty"),
+        ("polyp 10 8 nan 70", "a box of 'polyp' from (10, 8) to (nan, 70) is empty"),
         ("polyp 10 8", "C1x_mask.txt: the line 'polyp 10 8' is not a box"),
     ],
 )
-def test_boxes_that_do_not_fit(box, reason, tmp_path):
+def test_a_box_that_does_not_fit_costs_neither_its_frame_nor_the_box_beside_it(box, reason, tmp_path):
     files = {**GOOD, "data_C1/images_C1/C1x.jpg": make.jpeg(1), "data_C1/masks_C1/C1x_mask.jpg": make.mask("JPEG"),
-             "data_C1/bbox_C1/C1x_mask.txt": box}  # fmt: skip
+             "data_C1/bbox_C1/C1x_mask.txt": f"polyp 1 2 30 40\n{box}\n"}  # fmt: skip
     ids, found = reasons(make.write_folder(tmp_path / "raw", files), tmp_path / "out")
-    assert ids == [A]
-    assert found == {"raw/data_C1/images_C1/C1x.jpg": reason}
+    assert ids == [A, "polypgen2021/data_C1/images_C1/C1x"]
+    assert found == {}
+    told = listed(tmp_path / "out", "remark")
+    assert told == {"raw/data_C1/images_C1/C1x.jpg": f"built with a box left out: {reason}"}
+    rows = pq.read_table(next((tmp_path / "out/data/polypgen2021").rglob("*.parquet"))).to_pylist()
+    assert rows[0]["boxes"] == [{"label": "polyp", "bbox": [1, 2, 29, 38]}]
 
 
 def test_a_damaged_file_inside_a_whole_archive(tmp_path):
@@ -227,6 +237,16 @@ def test_a_compressed_tar_is_read_in_any_order(tmp_path):
 def test_a_file_that_changed_after_the_scan(tmp_path):
     raw = make.write_folder(tmp_path / "raw", GOOD)
     tree = scan([raw])
-    (raw / "Kvasir-SEG/images/cju0a.jpg").write_bytes(b"short")
+    path, entry = raw / "Kvasir-SEG/images/cju0a.jpg", tree.folders["raw/Kvasir-SEG/images"][0]
+    before = path.stat()
+    path.write_bytes(b"short")
+    with pytest.raises(UnreadableArchive, match=r"cju0a\.jpg was changed while the build ran: build again"):
+        Members(tree.containers).read(entry)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(UnreadableArchive, match="unfinished: 5 bytes of"):
-        Members(tree.containers).read(tree.folders["raw/Kvasir-SEG/images"][0])
+        Members(tree.containers).read(entry)
+    path.unlink()
+    os.mkfifo(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UnreadableArchive, match=r"cju0a\.jpg is no longer a plain file"):
+        Members(tree.containers).read(entry)

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from meddel_hf.datadel.entries import Compression, Container, Entry, Problem, Tree
+from meddel_hf.datadel.entries import Compression, Container, Entry, Tree
+from meddel_hf.datadel.folders import HIDDEN, Odd, is_hidden, walk
 from meddel_hf.datadel.members import DAMAGE, open_stream, open_zip, said
 from meddel_hf.errors import InvalidDataset, UnreadableArchive
 
@@ -19,24 +20,29 @@ _UNSUPPORTED = re.compile(r"\.(rar|7z)$", re.IGNORECASE)
 _COMPRESSIONS: dict[str, Compression] = {
     "tar": "", "tar.gz": "gz", "tgz": "gz", "tar.bz2": "bz2", "tbz2": "bz2", "tar.xz": "xz", "txz": "xz",
 }  # fmt: skip
-_IGNORED = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini)$")
 _MAX_DEPTH = 3  # an archive in an archive in an archive
+_MAX_MEMBERS = 5_000_000  # of one archive: a few megabytes can claim more than fits into memory
 _BOMB_RATIO, _BOMB_SIZE = 1000, 1_000_000_000  # a tar member larger than both allow cannot be honest
 
 
 def scan(roots: Sequence[Path], *, leave_out: Path | None = None) -> Tree:
     """List every file below the roots (folders or archives), archives included, `leave_out` not.
 
-    Raises InvalidDataset where a root does not exist. A damaged or unsafe archive becomes a problem of the tree.
+    Only plain files are listed. What is no such file, or cannot be reached, a damaged or unsafe archive, and hidden
+    files become problems of the tree. Raises InvalidDataset where a root is not there, or is no folder and no archive.
     """
     tree = Tree()
-    for root in roots:
-        if not root.exists():
-            raise InvalidDataset(f"{root} does not exist: name the folder that holds the owners' archives")
-        if root.is_file():
-            _scan_file(tree, root, root.name, 0)
-        else:
-            _scan_folder(tree, root.resolve(), leave_out and leave_out.resolve())
+    for root in dict.fromkeys(root.resolve() for root in roots):
+        try:
+            facts = root.stat()
+            if stat.S_ISDIR(facts.st_mode):
+                _scan_folder(tree, root, leave_out)
+            elif stat.S_ISREG(facts.st_mode):
+                _scan_file(tree, root, root.name, 0)
+            else:
+                raise InvalidDataset(f"{root} is neither a folder nor an archive (.zip, .tar, .tar.gz)")
+        except FileNotFoundError:
+            raise InvalidDataset(f"{root} does not exist: name the folder that holds the owners' archives") from None
     tree.folders = {
         name: sorted(tree.folders[name], key=lambda e: (e.name, e.container)) for name in sorted(tree.folders)
     }
@@ -45,25 +51,18 @@ def scan(roots: Sequence[Path], *, leave_out: Path | None = None) -> Tree:
 
 def _scan_folder(tree: Tree, root: Path, leave_out: Path | None) -> None:
     tree.containers.append(Container("folder", root.name, root))
-    number, seen = len(tree.containers) - 1, set()
-    for here, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(here)
-        kept = sorted(name for name in folders if not _IGNORED.match(name) and Path(here, name) != leave_out)
-        folders[:] = [] if real in seen else kept
-        if real in seen:
-            continue
-        seen.add(real)
-        below = Path(here).relative_to(root).as_posix()
-        virtual = root.name if below == "." else f"{root.name}/{below}"
-        for name in sorted(files):
-            path = Path(here, name)
-            if _IGNORED.match(name) or not path.is_file():
-                continue
-            if _is_archive(name):
-                _scan_file(tree, path, f"{virtual}/{name}", 0)
-            else:
-                facts = path.stat()
-                _add(tree, f"{virtual}/{name}", Entry(virtual, name, facts.st_size, facts.st_mtime_ns, number))
+    number = len(tree.containers) - 1
+    for found in walk(root, leave_out):
+        virtual = f"{root.name}/{found.name}"
+        if isinstance(found, Odd):
+            tree.note(virtual, found.reason, found.kind)
+        elif _is_archive(found.name):
+            _scan_file(tree, found.path, virtual, 0)
+        else:
+            folder, _, name = virtual.rpartition("/")
+            facts = found.facts
+            inode = facts.st_dev, facts.st_ino
+            _add(tree, Entry(folder, name, facts.st_size, facts.st_mtime_ns, number, inode=inode))
 
 
 def _scan_file(tree: Tree, place: Path | Entry, virtual: str, depth: int) -> None:
@@ -72,19 +71,19 @@ def _scan_file(tree: Tree, place: Path | Entry, virtual: str, depth: int) -> Non
     if unsupported:
         name = virtual.rpartition("/")[2]
         cure = f"unpack it first (unrar x '{name}', or 7z x '{name}') and build again"
-        tree.problems.append(
-            Problem(None, virtual, f"a {unsupported[1].upper()} archive, which cannot be read here: {cure}")
-        )
+        tree.note(virtual, f"a {unsupported[1].upper()} archive, which cannot be read here: {cure}")
         return
     suffix = _ARCHIVES.search(virtual)
     if suffix is None:
         raise InvalidDataset(f"{place} is neither a folder nor an archive (.zip, .tar, .tar.gz)")
     if depth >= _MAX_DEPTH:
-        tree.problems.append(Problem(None, virtual, f"an archive {_MAX_DEPTH} archives deep: unpack it first"))
+        tree.note(virtual, f"an archive {_MAX_DEPTH} archives deep: unpack it first")
         return
     kind: Literal["zip", "tar"] = "zip" if suffix[1].lower() == "zip" else "tar"
     compression = _COMPRESSIONS.get(suffix[1].lower(), "")
-    container = Container(kind, virtual[: suffix.start()], place, compression)
+    facts = place.stat() if isinstance(place, Path) else None
+    inode, stamp = ((facts.st_dev, facts.st_ino), facts.st_mtime_ns) if facts else (None, None)
+    container = Container(kind, virtual[: suffix.start()], place, compression, inode, stamp)
     before = len(tree.problems)
     tree.containers.append(container)
     number = len(tree.containers) - 1
@@ -92,27 +91,31 @@ def _scan_file(tree: Tree, place: Path | Entry, virtual: str, depth: int) -> Non
         listed = list(_members(tree, container, number))
     except (*DAMAGE, UnreadableArchive) as error:
         del tree.problems[before:]
-        tree.problems.append(
-            Problem(None, virtual, f"damaged or unfinished archive ({said(error)}): download it again")
-        )
+        if isinstance(error, PermissionError):
+            tree.note(virtual, f"cannot be read: {said(error)}")
+            return
+        tree.note(virtual, f"damaged or unfinished archive ({said(error)}): download it again")
         return
     for entry in listed:
         if _is_archive(entry.name):
             _scan_file(tree, entry, entry.path, depth + 1)
         else:
-            _add(tree, entry.path, entry)
+            _add(tree, entry)
 
 
 def _members(tree: Tree, container: Container, number: int) -> Iterator[Entry]:
     """Entries of an archive; links, and names that lead out of it, become problems."""
     found = _zip_members(tree, container) if container.kind == "zip" else _tar_members(tree, container)
-    for name, size, stamp, position, odd in found:
+    for count, (name, size, stamp, position, odd) in enumerate(found):
+        if count == _MAX_MEMBERS:
+            raise UnreadableArchive(f"more than {_MAX_MEMBERS:,} files")
         path = f"{container.prefix}/{name}"
         reason = odd or _unsafe(name)
         if reason:
-            shown = path.encode("utf-8", "backslashreplace").decode()
-            tree.problems.append(Problem(None, shown, reason))
-        elif not any(_IGNORED.match(part) for part in name.split("/")):
+            tree.note(path, reason)
+        elif any(map(is_hidden, name.split("/"))):
+            tree.note(path, HIDDEN, "not read")
+        else:
             folder, _, last = path.rpartition("/")
             yield Entry(folder, last, size, stamp, number, position)
 
@@ -159,11 +162,11 @@ def _unsafe(name: str) -> str | None:
     return None
 
 
-def _add(tree: Tree, path: str, entry: Entry) -> None:
+def _add(tree: Tree, entry: Entry) -> None:
     try:
-        path.encode("utf-8")
+        entry.path.encode("utf-8")
     except UnicodeEncodeError:
-        tree.problems.append(Problem(None, path.encode("utf-8", "backslashreplace").decode(), "its name is not UTF-8"))
+        tree.note(entry.path, "its name is not UTF-8")
         return
     tree.folders.setdefault(entry.folder, []).append(entry)
 

@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image, ImageStat
 
 from meddel_hf import schema
-from meddel_hf.datadel import boxes, masks
+from meddel_hf.datadel import boxes, copies, masks
 from meddel_hf.datadel.entries import Problem
 from meddel_hf.datadel.members import Members
-from meddel_hf.datadel.source import Box, BoxFile, Item, Mask, Source
-from meddel_hf.datadel.videos import frames_of
+from meddel_hf.datadel.source import Item, Mask, Source
+from meddel_hf.datadel.videos import Remark, frames_of
 from meddel_hf.errors import UnreadableArchive, UnreadableImage
 from meddel_hf.images import decode, look
 
@@ -43,18 +43,25 @@ class Baked:
 
 
 def bake(item: Item, source: Source, members: Members, fps: float | None) -> Iterator[Baked | Problem]:
-    """Rows of an item: one, or as many as a video has frames at `fps` frames per second; or the problems found."""
-    path = item.image.path
-    try:
-        if item.video:
-            yield from _video(item, source, members, fps)
-        else:
-            yield _frame(item, source, members)
-    except (UnreadableArchive, UnreadableImage, boxes.BadBox) as error:
-        yield Problem(source.name, path, str(error))
+    """Rows of an item: one, or as many as a video has frames at `fps` frames per second; and the problems found.
+
+    Where it is damaged, the first of its copies that is not gives the rows.
+    """
+    for number, each in enumerate((item, *item.copies)):
+        rows = 0
+        try:
+            for baked in _video(each, source, members, fps) if each.video else _frame(each, source, members):
+                rows += isinstance(baked, Baked)
+                yield baked
+        except (UnreadableArchive, UnreadableImage) as error:
+            yield Problem(source.name, each.image.path, str(error))
+            if not rows:
+                continue
+        yield from copies.differing(each, item.copies[number:], source.name, members)
+        return
 
 
-def _frame(item: Item, source: Source, members: Members) -> Baked:
+def _frame(item: Item, source: Source, members: Members) -> Iterator[Baked | Problem]:
     if item.label is not None and item.label not in source.labels:
         known = ", ".join(source.labels)
         raise UnreadableImage(f"unknown class {item.label!r}: expected one of {known}")
@@ -63,21 +70,26 @@ def _frame(item: Item, source: Source, members: Members) -> Baked:
     name = item.image.name
     if not seen.native:
         data, name = _as_png(data), f"{item.image.stem}.png"
-    found = _boxes(item, source, members, seen.width, seen.height)
+    found, remarks = boxes.of_frame(item.boxes, members.read, source.box_labels, seen.width, seen.height)
     mask, by_class = _mask(item, members, seen.width, seen.height)
     row = _row(item, source, item.path, data, name, (seen.width, seen.height))
     row[schema.BOXES] = [{"label": b.label, "bbox": [b.x, b.y, b.width, b.height]} for b in found]
     if mask is not None:
         row[schema.MASK] = {"bytes": masks.encoded(mask), "path": f"{PurePosixPath(item.path).name}_mask.png"}
     encoded = tuple((label, masks.encoded(page)) for label, page in by_class)
-    return Baked(row, perceptual_hash(seen.small), encoded, mask is not None and not mask.any())
+    yield Baked(row, perceptual_hash(seen.small), encoded, mask is not None and not mask.any())
+    yield from (Problem(source.name, item.image.path, reason, "remark") for reason in remarks)
 
 
-def _video(item: Item, source: Source, members: Members, fps: float | None) -> Iterator[Baked]:
+def _video(item: Item, source: Source, members: Members, fps: float | None) -> Iterator[Baked | Problem]:
     if fps is None:
         raise UnreadableArchive("a video, and no rate of frames was chosen: name one with fps (--fps)")
-    with members.stream(item.image) as file:
-        for number, picture in frames_of(file, fps):
+    with members.reading(item.image) as file:
+        for found in frames_of(file, fps):
+            if isinstance(found, Remark):
+                yield Problem(source.name, item.image.path, found.reason, "remark")
+                continue
+            number, picture = found
             encoded = io.BytesIO()
             picture.save(encoded, "JPEG", quality=95, subsampling=0)
             name = f"{item.image.stem}_{number:06d}"
@@ -113,14 +125,6 @@ def _as_png(data: bytes) -> bytes:
     file = io.BytesIO()
     decode(data).save(file, "PNG")
     return file.getvalue()
-
-
-def _boxes(item: Item, source: Source, members: Members, width: int, height: int) -> list[Box]:
-    found = item.boxes
-    if isinstance(found, BoxFile):
-        text = members.read(found.entry).decode("utf-8", "replace")
-        found = tuple(boxes.parse(found, text, width, height))
-    return [boxes.fitted(box, source.box_labels, width, height) for box in found]
 
 
 def _mask(

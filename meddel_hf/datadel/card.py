@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
+from meddel_hf import schema
 from meddel_hf.datadel import leaks
-from meddel_hf.datadel.entries import Problem
+from meddel_hf.datadel.entries import Kind, Problem
+from meddel_hf.datadel.output import DATA, named
+from meddel_hf.datadel.problems import grouped, suffixes
 from meddel_hf.datadel.registry import SOURCES
 from meddel_hf.datadel.source import Published, Source
-from meddel_hf.datadel.units import UNSPECIFIED, Count, Record
+from meddel_hf.datadel.units import UNSPECIFIED, Count, Record, Shard
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _LEAKS_LIMIT = 40
@@ -33,6 +37,42 @@ class Facts:
         built = {record.source for record in self.records if record.rows}
         return [source for source in SOURCES.values() if source.name in built]
 
+    @property
+    def shards(self) -> list[Shard]:
+        return [shard for record in self.records for shard in (*record.shards, *record.class_masks)]
+
+    @cached_property
+    def identity(self) -> str:
+        """Fingerprint of all rows."""
+        return schema.fingerprint("datadel", *(f"{shard.path} {shard.xxh3}" for shard in self.shards))
+
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """Fingerprint of the rows of each source."""
+        parts: dict[str, list[str]] = {}
+        for record in self.records:
+            for shard in (*record.shards, *record.class_masks):
+                parts.setdefault(record.source, []).append(f"{shard.path} {shard.xxh3}")
+        return {source: schema.fingerprint("datadel", *mine) for source, mine in parts.items()}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Path of each shard in the finished folder, by its plain one."""
+        return {
+            shard.path: named(shard.path, self.identities[record.source])
+            for record in self.records
+            for shard in (*record.shards, *record.class_masks)
+        }
+
+    def of_kind(self, kind: Kind) -> list[Problem]:
+        """Problems of a kind; only "kept out" is of frames that are not there."""
+        return [problem for problem in self.problems if problem.kind == kind]
+
+    def annotated(self, source: str) -> tuple[int, int, int]:
+        """Frames of a source that have a mask, those of them whose mask is empty, and its boxes."""
+        mine = [record for record in self.records if record.source == source]
+        return sum(r.masks for r in mine), sum(r.empty_masks for r in mine), sum(r.boxes for r in mine)
+
     def rows(self, source: str | None = None, folder: str | None = None) -> int:
         return sum(
             record.rows
@@ -47,16 +87,20 @@ class Facts:
 def configs(facts: Facts) -> dict[str, list[str]]:
     """Patterns of files by configuration: a source, its centres where the files tell them, and the groups."""
     found: dict[str, list[str]] = {}
+
+    def below(source: str, folder: str = "*") -> str:
+        return named(f"{DATA}/{source}/{folder}/train-*.parquet", facts.identities[source])
+
     for source in facts.sources:
-        found[source.name] = [f"data/{source.name}/*/train-*.parquet"]
+        found[source.name] = [below(source.name)]
         for folder in sorted({record.unit.split("/")[1] for record in facts.records if record.source == source.name}):
             if folder != UNSPECIFIED and facts.rows(source.name, folder):
-                found[f"{source.name}_{folder}"] = [f"data/{source.name}/{folder}/train-*.parquet"]
+                found[f"{source.name}_{folder}"] = [below(source.name, folder)]
     for role in ("pretraining", "downstream"):
         members = [source.name for source in facts.sources if source.role == role]
         if members:
-            found[role] = [f"data/{name}/*/train-*.parquet" for name in members]
-    found["all"] = ["data/*/*/train-*.parquet"]
+            found[role] = [below(name) for name in members]
+    found["all"] = [below(name) for name in sorted((source.name for source in facts.sources), key="{}/".format)]
     return found
 
 
@@ -135,7 +179,14 @@ def _sections(facts: Facts) -> Iterator[str]:
     yield "## Configurations\n\n" + _table(("configuration", "frames"), rows)
     yield "## Columns\n\n" + _COLUMNS.strip()
     yield "## Counts found and counts published\n\n" + _counts(facts)
-    yield "## Rows kept out\n\n" + _rejected(facts)
+    yield "## Masks and boxes\n\n" + _annotations(facts)
+    yield "## Rows kept out\n\n" + _listed(facts, "kept out", "None.")
+    if facts.of_kind("remark"):
+        yield "## Rows kept, but for something\n\n" + _listed(facts, "remark", "")
+    skipped = facts.of_kind("not read")
+    if skipped:
+        counts = f"{len(skipped):,} ({suffixes(skipped)})"
+        yield f"## Files not read\n\n{counts}: no source knows them as its own. `rejected.parquet` lists them."
     yield "## Frames that stand in two sources\n\n" + _leaks(facts)
     yield "## Licences\n\n" + _licences(facts)
     yield "## Centres\n\n" + _table(
@@ -175,24 +226,22 @@ def _counts(facts: Facts) -> str:
     return _table(("source", "of what", "found", "published", "how sure", ""), rows)
 
 
-def _rejected(facts: Facts) -> str:
-    if not facts.problems:
-        return "None."
-    reasons: dict[tuple[str, str], int] = {}
-    for problem in facts.problems:
-        key = (problem.source or "(no source)", kind_of(problem.reason))
-        reasons[key] = reasons.get(key, 0) + 1
-    rows = ((source, reason, f"{count:,}") for (source, reason), count in sorted(reasons.items()))
-    return "Each with its reason in `rejected.parquet`.\n\n" + _table(("source", "why, in short", "files"), rows)
+def _annotations(facts: Facts) -> str:
+    """Of sources that have any; a mask that is empty says that nothing is to be seen, which may be true or a fault."""
+    rows = []
+    for source in facts.sources:
+        masks, empty, boxes = facts.annotated(source.name)
+        if masks or boxes:
+            rows.append((source.title, f"{facts.rows(source.name):,}", f"{masks:,}", f"{empty:,}", f"{boxes:,}"))
+    return _table(("source", "frames", "with a mask", "whose mask is empty", "boxes"), rows) if rows else "None."
 
 
-def kind_of(reason: str) -> str:
-    """A reason without the numbers and names of the single case."""
-    import re
-
-    short = re.split(r"[:(]|, (?:at most|its frame|but no such)", reason)[0]
-    short = re.sub(r"'[^']*'|\S+\.(?:jpe?g|png|tiff?|bmp|txt|csv|json)\b", "...", short, flags=re.IGNORECASE)
-    return re.sub(r"\d[\d,.]*", "N", short).strip()
+def _listed(facts: Facts, kind: Kind, none: str) -> str:
+    rows = [(source or "(no source)", why, f"{count:,}") for source, why, count in grouped(facts.of_kind(kind))]
+    if not rows:
+        return none
+    where = f"Each with its reason in `rejected.parquet`, where `kind` is `{kind}`.\n\n"
+    return where + _table(("source", "why, in short", "files"), rows)
 
 
 def _leaks(facts: Facts) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 Compression = Literal["", "gz", "bz2", "xz"]
+Kind = Literal["kept out", "remark", "not read"]
+Inode = tuple[int, int]  # device, and number of the file there
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +20,15 @@ class Container:
 
     prefix: path of its content as sources see it, such as "raw/kvasir-seg" for raw/kvasir-seg.zip.
     place:  where it lies: a path on disk, or the entry of the archive that holds it.
+    inode, stamp: of an archive on disk, as it was listed: its time of change in nanoseconds.
     """
 
     kind: Literal["folder", "zip", "tar"]
     prefix: str
     place: Path | Entry
     compression: Compression = ""
+    inode: Inode | None = None
+    stamp: int | None = None
 
     @property
     def in_order(self) -> bool:
@@ -34,7 +39,8 @@ class Container:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One file. folder and name: its path as sources see it; stamp: changes when the content does, as far as a listing
-    tells (CRC-32 in a zip, time of change elsewhere); position: index in a zip, first byte in a tar."""
+    tells (CRC-32 in a zip, time of change elsewhere); position: index in a zip, first byte in a tar; inode: of a file
+    on disk, the same whatever links lead to it."""
 
     folder: str
     name: str
@@ -42,6 +48,7 @@ class Entry:
     stamp: int
     container: int = field(repr=False)  # so that repr tells a file, whatever else lies beside it
     position: int = 0
+    inode: Inode | None = field(default=None, repr=False, compare=False)
 
     @property
     def path(self) -> str:
@@ -59,11 +66,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that is kept out, and why. source is None where no source claims it, as with a damaged archive."""
+    """What a build did not take, and why. source is None where no source claims the file, as with a damaged archive.
+
+    kind: "kept out": a frame, table or archive that should have been built and was not;
+          "remark":   a frame or video that was built; the reason tells what of it was left out or put right;
+          "not read": a file that no source knows as one of its own.
+    """
 
     source: str | None
     path: str
     reason: str
+    kind: Kind = "kept out"
 
 
 @dataclass
@@ -73,6 +86,19 @@ class Tree:
     containers: list[Container] = field(default_factory=list)
     folders: dict[str, list[Entry]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+
+    def note(self, path: str, reason: str, kind: Kind = "kept out") -> None:
+        """Add a problem that no source claims; bytes of a name that are not text are shown as such."""
+        self.problems.append(Problem(None, path.encode("utf-8", "backslashreplace").decode(), reason, kind))
+
+    def identity(self, entry: Entry) -> tuple[int, ...]:
+        """The same for one file on disk, or in an archive, whatever names and links it was met under."""
+        container = self.containers[entry.container]
+        if container.kind == "folder":
+            return entry.inode or ()
+        if isinstance(container.place, Path):
+            return (*(container.inode or ()), entry.position)
+        return (*self.identity(container.place), entry.position)
 
     def find(self, pattern: str) -> Iterator[tuple[re.Match[str], list[Entry]]]:
         """Folders whose path matches (anywhere, in any case), with their files by name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from meddel_hf.datadel.entries import Entry, Problem, Tree
 
@@ -21,12 +22,23 @@ class Pair:
     folder: str = ""
 
 
-def by_stem(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Files by name without suffix; of two with one stem the first in sorted order."""
-    found: dict[str, Entry] = {}
-    for entry in entries:
-        found.setdefault(entry.stem, entry)
-    return found
+class ByStem:
+    """Files by name without suffix. Where a set was met twice, each frame gets the file of its own copy of the set."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._found: dict[str, list[Entry]] = {}
+        for entry in entries:
+            self._found.setdefault(entry.stem, []).append(entry)
+
+    def get(self, stem: str, near: Entry) -> Entry | None:
+        """The file of that stem that shares most of its path with `near`, the first in sorted order of several."""
+        return max(self._found.get(stem, ()), key=lambda entry: _shared(entry, near), default=None)
+
+
+def _shared(entry: Entry, near: Entry) -> int:
+    """How many folders two paths have in common from their beginning."""
+    pairs = zip(entry.folder.split("/"), near.folder.split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def pairs(
@@ -40,12 +52,12 @@ def pairs(
 
     mask_stem: the mask's name without suffix, from the frame's.
     """
-    found = by_stem(tree.files(masks, ".*", IMAGES))
+    found = ByStem(tree.files(masks, ".*", IMAGES))
     for match, entries in tree.find(images):
         folder = match.groupdict().get("folder") or ""
         for entry in entries:
             if entry.suffix in suffixes:
-                yield Pair(entry, found.get(mask_stem(entry.stem)), folder)
+                yield Pair(entry, found.get(mask_stem(entry.stem), entry), folder)
 
 
 def pranet(tree: Tree, test_set: str, train_names: str | None = None) -> Iterator[tuple[Pair, str]]:

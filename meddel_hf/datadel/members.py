@@ -6,13 +6,16 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import re
+import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +24,7 @@ from meddel_hf.errors import UnreadableArchive
 
 # Whatever a damaged archive makes its reader raise.
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, NotImplementedError,
-          RuntimeError, ValueError, OverflowError)  # fmt: skip
+          RuntimeError, ValueError, OverflowError, struct.error, IndexError, KeyError)  # fmt: skip
 MAX_FILE = 256_000_000  # bytes of a file that is read whole; videos are streamed
 _MAX_NESTED_ZIP = 200_000_000  # bytes: its index stands at its end, so it is held in memory
 _OPEN_ARCHIVES = 8
@@ -39,24 +42,52 @@ class Members:
         """Content of a file. Raises UnreadableArchive, whose message is the reason."""
         if entry.size > MAX_FILE:
             raise UnreadableArchive(f"too large: {entry.size:,} bytes, at most {MAX_FILE:,} are read")
-        try:
-            with self.stream(entry) as file:
-                data = file.read(entry.size + 1)
-        except DAMAGE as error:
-            raise UnreadableArchive(f"cannot be read from its archive: {said(error)}") from error
+        with self.reading(entry) as file:
+            data = file.read(entry.size + 1)
         if len(data) != entry.size:
             raise UnreadableArchive(f"unfinished: {len(data):,} bytes of {entry.size:,}")
         return data
+
+    @contextmanager
+    def reading(self, entry: Entry) -> Iterator[IO[bytes]]:
+        """A seekable file from its beginning. Raises UnreadableArchive where it, or its archive, is damaged, is no
+        longer a plain file, or was changed since the files were listed."""
+        where = self._on_disk(entry)
+        self._check_unchanged(*where)
+        try:
+            with self.stream(entry) as file:
+                yield file
+        except DAMAGE as error:
+            from_what = "" if self._containers[entry.container].kind == "folder" else " from its archive"
+            raise UnreadableArchive(f"cannot be read{from_what}: {said(error)}") from error
+        self._check_unchanged(*where)
 
     def stream(self, entry: Entry) -> IO[bytes]:
         """A seekable file from its beginning. Raises one of DAMAGE."""
         container = self._containers[entry.container]
         if container.kind == "folder":
-            return open_file(container, entry)
+            return open_plain(_path(container, entry))
         archive = self._archive(entry.container)
         if isinstance(archive, zipfile.ZipFile):
             return archive.open(archive.infolist()[entry.position])
         return io.BufferedReader(Slice(archive, entry.position, entry.size))
+
+    def _on_disk(self, entry: Entry) -> tuple[Path, int | None]:
+        """The file on disk that holds an entry, and its time of change as it was listed."""
+        container = self._containers[entry.container]
+        if container.kind == "folder":
+            return _path(container, entry), entry.stamp
+        if isinstance(container.place, Path):
+            return container.place, container.stamp
+        return self._on_disk(container.place)
+
+    def _check_unchanged(self, path: Path, stamp: int | None) -> None:
+        try:
+            now = path.stat().st_mtime_ns
+        except OSError as error:
+            raise UnreadableArchive(f"cannot be read: {said(error)}") from error
+        if now != stamp:
+            raise UnreadableArchive(f"{path.name} was changed while the build ran: build again")
 
     def close(self) -> None:
         while self._open:
@@ -150,7 +181,7 @@ def open_stream(containers: Sequence[Container], container: Container) -> IO[byt
     with ExitStack() as stack:
         raw: Any
         if isinstance(container.place, Path):
-            raw = stack.enter_context(container.place.open("rb"))
+            raw = stack.enter_context(open_plain(container.place))
         else:
             members = Members(containers)
             stack.callback(members.close)
@@ -177,12 +208,25 @@ _OPENERS: dict[str, Callable[[Any], Any]] = {"gz": lambda raw: gzip.GzipFile(fil
                                              "xz": lzma.LZMAFile}  # fmt: skip
 
 
-def open_file(container: Container, entry: Entry) -> IO[bytes]:
-    """A file of a folder on disk."""
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a plain file. Raises OSError where it is none: a named pipe would block, a device may never end."""
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(f"{path.name} is no longer a plain file")
+        return os.fdopen(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def _path(container: Container, entry: Entry) -> Path:
+    """Where a file of a folder lies on disk."""
     assert isinstance(container.place, Path)  # a folder is on disk
-    return (container.place / entry.path[len(container.prefix) :].lstrip("/")).open("rb")
+    return container.place / entry.path[len(container.prefix) :].lstrip("/")
 
 
 def said(error: Exception) -> str:
-    """The error's message, the same on every run."""
-    return " ".join(re.sub(r"<[^>]*>", "", str(error)).split()) or type(error).__name__
+    """The error's message, the same on every run and machine."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(re.sub(r"<[^>]*>", "", text).split()) or type(error).__name__

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from meddel_hf import schema
+from meddel_hf.datadel.output import STATE
 from meddel_hf.datadel.registry import SOURCES
 from meddel_hf.datadel.source import Source
-from meddel_hf.datadel.units import STATE
 from meddel_hf.errors import InvalidArgument
 
 NOT_PUBLISHED = [f"{STATE}/**"]  # patterns of files that stay here

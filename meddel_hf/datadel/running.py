@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from meddel_hf.datadel.units import Record, Unit
@@ -26,7 +27,7 @@ def run(units: Sequence[Unit], workers: int, arguments: tuple[Any, ...]) -> Iter
         finally:
             writer.members.close()
         return
-    spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of pyarrow
+    spawn = _Spawn()
     with ProcessPoolExecutor(min(workers, len(units)), spawn, _start, arguments) as pool:
         waiting, running = iter(units), set[Future[Record]]()
         try:
@@ -41,8 +42,27 @@ def run(units: Sequence[Unit], workers: int, arguments: tuple[Any, ...]) -> Iter
                 "a process of the build was killed, most likely for want of memory: build again with fewer workers "
                 "(--workers 1); what is finished stays"
             ) from error
+        except BaseException:  # Ctrl-C, SIGTERM, a full disk: nobody waits for what is under way
+            spawn.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+class _Spawn(SpawnContext):
+    """Starts processes afresh (a fork would copy the threads' locks of pyarrow), and can end those that it started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # its class, called
+        self._started.append(SpawnProcess(*args, **kwargs))
+        return self._started[-1]
+
+    def terminate(self) -> None:
+        for process in self._started:
+            process.terminate()
 
 
 def _ended(running: set[Future[Record]]) -> Iterator[Record]:

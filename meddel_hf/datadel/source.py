@@ -73,6 +73,13 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class OddBox:
+    """An entry of the owner's that is no box, and why: its frame is built without it, and says so."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BoxFile:
     """Boxes in a text file of their own, read when the frame is.
 
@@ -85,6 +92,9 @@ class BoxFile:
     entry: Entry
     format: BoxFormat
     classes: tuple[str, ...] = ()
+
+
+Boxes = tuple[Box | OddBox, ...] | BoxFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +116,31 @@ class Item:
 
     path: its id but for the source: the path in the owner's layout without suffix, the same for every copy of the
     frame. part: which of the source's counts it belongs to. expects_mask: a frame without one is kept out.
+    copies: the same frame as it was met elsewhere; one is built in its place where it is damaged.
     """
 
     path: str
     image: Entry
     part: str
     masks: tuple[Mask, ...] = ()
-    boxes: tuple[Box, ...] | BoxFile = ()
+    boxes: Boxes = ()
     label: str | None = None
     center: str | None = None
     group: str | None = None
     official_split: str | None = None
     video: bool = False
     expects_mask: bool = False
+    copies: tuple[Item, ...] = ()
+
+    @property
+    def files(self) -> Iterator[Entry]:
+        """All that it is built from, or might be."""
+        yield self.image
+        yield from (mask.entry for mask in self.masks)
+        if isinstance(self.boxes, BoxFile):
+            yield self.boxes.entry
+        for copy in self.copies:
+            yield from copy.files
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from meddel_hf import schema
 from meddel_hf.datadel.entries import Problem, Tree
+from meddel_hf.datadel.output import STATE, placed
 from meddel_hf.datadel.source import Item, Source
-from meddel_hf.files import whole_file
+from meddel_hf.files import checksum, whole_file
 
-STATE = ".build"  # records of finished units, so that a build goes on where it stopped; never published
 UNSPECIFIED = "unspecified"  # folder of frames whose centre the files do not tell
 _PACKAGES = ("meddel-hf", "pyarrow", "pillow", "tifffile", "numpy", "av", "imagehash")  # whose release can change bytes
+_READING = 2  # goes up with every change of this package in what the same files give: older records then do not count
 UNIT_BYTES = 200_000_000  # of the archives' files; a shard holds about as much
 
 
@@ -35,18 +37,25 @@ class Unit:
 
     def fingerprint(self, fps: float | None) -> str:
         """Changes with the files, how they are read, and the packages that turn them into bytes."""
-        versions = (f"{name} {metadata.version(name)}" for name in _PACKAGES)
-        return schema.fingerprint(self.name, str(fps), *versions, *map(repr, self.items))
+        return schema.fingerprint(self.name, str(_READING), str(fps), *_versions(), *map(repr, self.items))
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(f"{name} {metadata.version(name)}" for name in _PACKAGES)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One written file. path: relative to the data set's folder; size in bytes."""
+    """One written file. path: its kind ("data" or "class_masks"), then its path below the folder of that kind.
+
+    size: in bytes; xxh3: checksum of its content.
+    """
 
     path: str
     rows: int
     size: int
-    sha256: str
+    xxh3: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a unit. class_masks: side tables; problems: what was kept out."""
+    """What became of a unit. class_masks: side tables; problems: what was kept out, and remarks on what was built.
+
+    hashes: checksum of the file of perceptual hashes.
+    """
 
     unit: str
     source: str
@@ -73,6 +85,7 @@ class Record:
     masks: int
     empty_masks: int
     boxes: int
+    hashes: str
 
     @property
     def rows(self) -> int:
@@ -90,15 +103,20 @@ class Record:
         path = record_path(out, unit)
         if not path.is_file():
             return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        parts: dict[str, Any] = {"shards": Shard, "class_masks": Shard, "counts": Count, "problems": Problem}
-        for name, kind in parts.items():
-            found[name] = tuple(kind(**each) for each in found[name])
-        return cls(**found)
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            parts: dict[str, Any] = {"shards": Shard, "class_masks": Shard, "counts": Count, "problems": Problem}
+            for name, kind in parts.items():
+                found[name] = tuple(kind(**each) for each in found[name])
+            return cls(**found)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # damaged, or another release's
+            return None
 
     def is_there(self, out: Path) -> bool:
-        files = [(out / shard.path, shard.size) for shard in (*self.shards, *self.class_masks)]
-        return hashes_path(out, self.unit).is_file() and all(p.is_file() and p.stat().st_size == n for p, n in files)
+        """Whether what was written is still what it was: every byte is read again."""
+        files = [(placed(out, shard.path), shard.xxh3) for shard in (*self.shards, *self.class_masks)]
+        files.append((hashes_path(out, self.unit), self.hashes))
+        return all(path.is_file() and checksum(path) == xxh3 for path, xxh3 in files)
 
 
 def record_path(out: Path, unit: str) -> Path:
@@ -111,24 +129,34 @@ def hashes_path(out: Path, unit: str) -> Path:
 
 
 def plan(source: Source, found: Iterable[Item | Problem], tree: Tree) -> tuple[list[Unit], list[Problem]]:
-    """Units of a source, the same for the same files; and what its reader, or a second file of an id, keeps out."""
-    items: dict[str, Item] = {}
+    """Units of a source, the same for the same files; and what its reader keeps out.
+
+    A frame that was met again, in another file, goes with the first as its copy; the very same file does not.
+    """
+    items: dict[str, list[Item]] = {}
     problems = []
     for each in found:
         if isinstance(each, Problem):
             problems.append(each)
-        elif each.path in items:
-            first = items[each.path].image.path
-            problems.append(Problem(source.name, each.image.path, f"second file of one id: it was built from {first}"))
         else:
-            items[each.path] = each
+            items.setdefault(each.path, []).append(each)
+    ready = [_with_copies(met, tree) for met in items.values()]
     units = []
-    folders = sorted({item.center or UNSPECIFIED for item in items.values()})
+    folders = sorted({item.center or UNSPECIFIED for item in ready})
     for folder in folders:
-        mine = [item for item in items.values() if (item.center or UNSPECIFIED) == folder]
+        mine = [item for item in ready if (item.center or UNSPECIFIED) == folder]
         mine.sort(key=lambda item: (item.video, tree.order(item.image), item.path))
         units += [Unit(source.name, folder, number, group) for number, group in enumerate(_groups(mine))]
     return units, problems
+
+
+def _with_copies(met: Sequence[Item], tree: Tree) -> Item:
+    """The first of the files of one frame, with the others that are not the same file under another path."""
+    different: dict[tuple[int, ...], Item] = {}
+    for item in met:
+        different.setdefault(tree.identity(item.image), item)
+    first, *others = different.values()
+    return replace(first, copies=tuple(others)) if others else first
 
 
 def _groups(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:

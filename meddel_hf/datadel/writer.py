@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ from meddel_hf.data import parquet
 from meddel_hf.datadel.baking import HASH_BYTES, Baked, bake
 from meddel_hf.datadel.entries import Container, Problem
 from meddel_hf.datadel.members import Members
+from meddel_hf.datadel.output import CLASS_MASKS, DATA, STATE
 from meddel_hf.datadel.registry import SOURCES
 from meddel_hf.datadel.units import Count, Record, Shard, Unit, hashes_path
-from meddel_hf.files import whole_file
+from meddel_hf.files import checksum, whole_file
 
 SHARD_BYTES = parquet.PART_BYTES  # of images and masks
 GROUP_ROWS = parquet.GROUP_ROWS
@@ -64,9 +64,9 @@ class UnitWriter:
     def write(self, unit: Unit) -> Record:
         """Write the unit's shards, and its record last."""
         tally = Tally()
-        folder = f"data/{unit.source}/{unit.folder}"
+        folder = f"{DATA}/{unit.source}/{unit.folder}"
         shards = self._shards(self._baked(unit, tally), self.rows, f"{folder}/train-{unit.number:05d}")
-        name = f"class_masks/{unit.source}/{unit.folder}-{unit.number:05d}"
+        name = f"{CLASS_MASKS}/{unit.source}/{unit.folder}-{unit.number:05d}"
         masks = self._shards(iter(tally.by_class), self.class_masks, name)
         hashes = hashes_path(self.out, unit.name)
         hashes.parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +85,7 @@ class UnitWriter:
             masks=tally.masks,
             empty_masks=tally.empty_masks,
             boxes=tally.boxes,
+            hashes=checksum(hashes),
         )
         record.write(self.out)
         return record
@@ -100,9 +101,10 @@ class UnitWriter:
                     yield baked.row
 
     def _shards(self, rows: Iterator[dict[str, Any]], columns: pa.Schema, name: str) -> tuple[Shard, ...]:
-        written = write_parts(rows, columns, lambda part: self.out / f"{name}-{part:03d}.parquet")
+        state = self.out / STATE
+        written = write_parts(rows, columns, lambda part: state / f"{name}-{part:03d}.parquet")
         return tuple(
-            Shard(path.relative_to(self.out).as_posix(), count, path.stat().st_size, digest(path))
+            Shard(path.relative_to(state).as_posix(), count, path.stat().st_size, checksum(path))
             for path, count in written
         )
 
@@ -125,9 +127,3 @@ def write_parts(
 
 def _weight(row: dict[str, Any]) -> int:
     return sum(len(row[name]["bytes"]) for name in (schema.IMAGE, schema.MASK) if row.get(name))
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meddel_hf.datadel.entries import Entry, Problem, Tree
-from meddel_hf.datadel.layouts import AT, IMAGES, by_stem
+from meddel_hf.datadel.layouts import AT, IMAGES, ByStem
 from meddel_hf.datadel.source import BoxFile, Centre, Item, Licence, Mask, Published, Reader, Source
 
 _CLASSES = ("specularity", "saturation", "artifact", "blur", "contrast", "bubbles", "instrument", "blood")
@@ -23,9 +23,9 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
                 yield Item(f"trainingData_detection/{entry.stem}", entry, "detection train", boxes=found,
                            official_split="train")  # fmt: skip
     folder = rf"{AT}trainingData_semanticSegmentation"
-    masks = by_stem(tree.files(rf"{folder}$", ".*", (".tif", ".tiff")))
+    masks = ByStem(tree.files(rf"{folder}$", ".*", (".tif", ".tiff")))
     for entry in tree.files(rf"{folder}/0_original_images$", ".*", IMAGES):
-        mask = masks.get(entry.stem) or masks.get(f"{entry.stem}_mask")
+        mask = masks.get(entry.stem, entry) or masks.get(f"{entry.stem}_mask", entry)
         found_masks = (Mask(mask, pages=_PAGES),) if mask else ()
         path = f"trainingData_semanticSegmentation/0_original_images/{entry.stem}"
         yield Item(path, entry, "segmentation train", found_masks, official_split="train", expects_mask=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meddel_hf.datadel.entries import Entry, Problem, Tree
-from meddel_hf.datadel.layouts import AT, IMAGES, by_stem
+from meddel_hf.datadel.layouts import AT, IMAGES, ByStem
 from meddel_hf.datadel.source import BoxFile, Centre, Item, Licence, Mask, Published, Reader, Source
 
 _CLASSES = ("BE", "suspicious", "HGD", "cancer", "polyp")  # also the order of a mask's pages
@@ -16,26 +16,32 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     """Masks are <frame>_<class>.tif, <frame>_<class>_mask.tif, or <frame>_mask.tif with a page for each class."""
     root = rf"{AT}EDD2020[^/]*/(?:[^/]+/)*?"
     images = list(tree.files(rf"{root}originalImages$", ".*", IMAGES))
-    masks: dict[str, list[Mask]] = {entry.stem: [] for entry in images}
+    masks: dict[str, list[Mask]] = {_frame(entry, entry.stem): [] for entry in images}
     for entry in tree.files(rf"{root}masks$", ".*", IMAGES):
         frame, mask = _mask(entry, masks)
         if mask is None:
             yield Problem("edd2020", entry.path, f"a mask of no frame or class that is known: {', '.join(_CLASSES)}")
         else:
             masks[frame].append(mask)
-    boxes = by_stem(tree.files(rf"{root}bbox$", ".*", (".txt",)))
+    boxes = ByStem(tree.files(rf"{root}bbox$", ".*", (".txt",)))
     for entry in images:
-        found = boxes.get(entry.stem)
-        yield Item(f"originalImages/{entry.stem}", entry, "frames", tuple(masks[entry.stem]),
+        found = boxes.get(entry.stem, entry)
+        mine = tuple(masks[_frame(entry, entry.stem)])
+        yield Item(f"originalImages/{entry.stem}", entry, "frames", mine,
                    BoxFile(found, "corners last") if found else (), expects_mask=True)  # fmt: skip
+
+
+def _frame(entry: Entry, stem: str) -> str:
+    """Tells a frame of one copy of the set from the same frame of another one, by a file of either folder."""
+    return f"{entry.folder.rpartition('/')[0]}/{stem}"
 
 
 def _mask(entry: Entry, frames: dict[str, list[Mask]]) -> tuple[str, Mask | None]:
     stem = entry.stem.removesuffix("_mask")
-    if stem in frames:
-        return stem, Mask(entry, pages=_CLASSES)
-    frame, _, name = stem.rpartition("_")
-    if frame in frames and name.lower() in _BY_KEY:
+    if (whole := _frame(entry, stem)) in frames:
+        return whole, Mask(entry, pages=_CLASSES)
+    before, _, name = stem.rpartition("_")
+    if (frame := _frame(entry, before)) in frames and name.lower() in _BY_KEY:
         return frame, Mask(entry, _BY_KEY[name.lower()])
     return stem, None
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 
 from meddel_hf.datadel import videos
-from meddel_hf.datadel.boxes import BadBox, kvasir_json
+from meddel_hf.datadel.boxes import kvasir_tables
 from meddel_hf.datadel.entries import Problem, Tree
 from meddel_hf.datadel.layouts import AT, IMAGES, absent, pairs
 from meddel_hf.datadel.source import Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
@@ -80,12 +80,8 @@ def _official_folds(tree: Tree, read: Reader) -> dict[str, str]:
 
 def _segmented(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     here = r"(?:^|[/-])segmented-images/"
-    found = {}
-    for table in tree.files(here[:-1] + "$", r"bounding-boxes\.json"):
-        try:
-            found.update(kvasir_json(read(table).decode("utf-8", "replace")))
-        except BadBox as error:
-            yield Problem("hyper_kvasir", table.path, str(error))
+    found, odd = kvasir_tables("hyper_kvasir", tree.files(here[:-1] + "$", r"bounding-boxes\.json"), read)
+    yield from odd
     stems = set()
     for pair in pairs(tree, here + "images$", here + "masks$"):
         stem = pair.image.stem

@@ -14,17 +14,19 @@ _ROOT = rf"{AT}(?P<root>ImageCLEFmed[^/]*)/(?:[^/]+/)*?"
 
 def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     masks: dict[str, list[Mask]] = {}
-    for _, entries in tree.find(rf"{_ROOT}masks(?:/[^/]+)*$"):
+    for match, entries in tree.find(rf"{_ROOT}masks(?:/[^/]+)*$"):
         for entry in entries:
             if entry.suffix in IMAGES:
-                masks.setdefault(entry.stem.split("_")[0], []).append(Mask(entry, _class_of(entry)))
+                frame = f"{match.string[: match.end('root')]}/{entry.stem.split('_')[0]}"
+                masks.setdefault(frame, []).append(Mask(entry, _class_of(entry)))
     built = set()
     for match, entries in tree.find(rf"{_ROOT}images$"):
         split = "test" if "test" in match["root"].lower() else "development"
         for entry in entries:
             if entry.suffix in IMAGES:
                 built.add(entry.stem)
-                yield Item(f"images/{entry.stem}", entry, split, tuple(masks.get(entry.stem, ())),
+                mine = masks.get(f"{match.string[: match.end('root')]}/{entry.stem}", ())
+                yield Item(f"images/{entry.stem}", entry, split, tuple(mine),
                            official_split=split)  # fmt: skip
     for table in tree.files(_ROOT.replace("/(?:[^/]+/)*?", "$"), r"gt\.json"):
         yield from _absent(table, read(table), built)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from meddel_hf.datadel import videos
 from meddel_hf.datadel.entries import Entry, Problem, Tree
 from meddel_hf.datadel.layouts import absent
-from meddel_hf.datadel.source import Box, Centre, Item, Licence, Published, Reader, Source
+from meddel_hf.datadel.source import Box, Centre, Item, Licence, OddBox, Published, Reader, Source
 
 _COUNTS = {
     "Ampulla of vater": 10, "Angiectasia": 866, "Blood - fresh": 446, "Blood - hematin": 12, "Erosion": 506,
@@ -55,26 +55,29 @@ def _video(entry: Entry) -> Item:
     return Item(f"{folder}/{entry.stem}", entry, "videos", group=entry.stem.lower(), video=True)
 
 
-def _boxes(table: bytes) -> dict[str, list[float]]:
-    """The corners x1, y1 ... x4, y4 by stem; an empty list where a frame has none."""
+def _boxes(table: bytes) -> dict[str, list[str]]:
+    """The corners x1, y1 ... x4, y4 by stem, as they are written; an empty list where a frame has none."""
     found = {}
     for row in csv.DictReader(io.StringIO(table.decode("utf-8-sig", "replace")), delimiter=";"):
         name = row.get("filename") or ""
         if _FRAME.match(name):
-            corners = [row.get(f"{axis}{number}") or "" for number in range(1, 5) for axis in "xy"]
-            found[name.rpartition(".")[0] or name] = [float(value) for value in corners if _is_number(value)]
+            corners = [(row.get(f"{axis}{number}") or "").strip() for number in range(1, 5) for axis in "xy"]
+            found[name.rpartition(".")[0] or name] = corners if any(corners) else []
     return found
 
 
-def _box(corners: list[float] | None, label: str) -> Iterator[Box]:
+def _box(corners: list[str] | None, label: str) -> Iterator[Box | OddBox]:
     """The upright rectangle around a quadrilateral."""
-    if corners:
-        across, down = corners[0::2], corners[1::2]
-        yield Box.corners(label, min(across), min(down), max(across), max(down))
+    if corners and not all(map(_is_number, corners)):
+        yield OddBox(f"expected the numbers x1, y1 to x4, y4, found {' '.join(corners)[:60]!r}")
+    elif corners:
+        across, down = map(float, corners[0::2]), list(map(float, corners[1::2]))
+        left, *_, right = sorted(across)
+        yield Box.corners(label, left, min(down), right, max(down))
 
 
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"\s*-?\d+(\.\d*)?\s*", text) is not None
+    return re.fullmatch(r"-?\d{1,9}(\.\d*)?", text) is not None
 
 
 def _official_splits(tree: Tree, read: Reader) -> dict[str, str]:

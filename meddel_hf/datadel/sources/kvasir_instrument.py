@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meddel_hf.datadel.boxes import BadBox, kvasir_json
+from meddel_hf.datadel.boxes import kvasir_tables
 from meddel_hf.datadel.entries import Problem, Tree
 from meddel_hf.datadel.layouts import AT, absent, pairs
-from meddel_hf.datadel.source import Box, Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
+from meddel_hf.datadel.source import Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 
 _ROOT = rf"{AT}kvasir-instrument[^/]*"
 
 
 def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     """images and masks are folders, or images.tar.gz and masks.tar.gz, which may repeat the folder's name inside."""
-    boxes: dict[str, tuple[Box, ...]] = {}
-    for table in tree.files(rf"{_ROOT}$", r"bboxes\.json"):
-        try:
-            boxes.update(kvasir_json(read(table).decode("utf-8", "replace")))
-        except BadBox as error:
-            yield Problem("kvasir_instrument", table.path, str(error))
+    boxes, odd = kvasir_tables("kvasir_instrument", tree.files(rf"{_ROOT}$", r"bboxes\.json"), read)
+    yield from odd
     splits = {}
     for table in tree.files(rf"{_ROOT}$", r"(train|test)\.txt"):
         for line in read(table).decode("utf-8", "replace").split():

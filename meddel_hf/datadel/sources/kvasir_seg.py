@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meddel_hf.datadel.boxes import BadBox, kvasir_json
+from meddel_hf.datadel.boxes import kvasir_tables
 from meddel_hf.datadel.entries import Problem, Tree
-from meddel_hf.datadel.layouts import AT, Pair, absent, by_stem, pairs, pranet
-from meddel_hf.datadel.source import Box, BoxFile, Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
+from meddel_hf.datadel.layouts import AT, ByStem, Pair, absent, pairs, pranet
+from meddel_hf.datadel.source import Boxes, BoxFile, Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 
 _ROOT = rf"{AT}kvasir-?seg"
 
 
 def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     """The owner's zip (kavsir_bboxes.json: the misspelling is theirs), the repack with bbox/*.csv, PraNet's zips."""
-    boxes: dict[str, tuple[Box, ...]] = {}
-    for table in tree.files(rf"{_ROOT}$", r"k(av|va)sir_bboxes\.json"):
-        try:
-            boxes.update(kvasir_json(read(table).decode("utf-8", "replace")))
-        except BadBox as error:
-            yield Problem("kvasir_seg", table.path, str(error))
-    texts = by_stem(tree.files(rf"{_ROOT}/bbox$", ".*", (".csv",)))
+    boxes, odd = kvasir_tables("kvasir_seg", tree.files(rf"{_ROOT}$", r"k(av|va)sir_bboxes\.json"), read)
+    yield from odd
+    texts = ByStem(tree.files(rf"{_ROOT}/bbox$", ".*", (".csv",)))
     splits = {}
     for table in tree.files(r"kvasir[-_]?seg", r"(train|val)\.txt"):
         for line in read(table).decode("utf-8", "replace").split():
@@ -30,12 +26,12 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     for pair in (*frames, *(pair for pair, _ in pranet(tree, "Kvasir", r"cj[a-z0-9]+|ck[a-z0-9]+"))):
         stem = pair.image.stem
         built.add(stem)
-        text = texts.get(stem)
+        text = texts.get(stem, pair.image)
         yield _item(pair, boxes.get(stem) or (BoxFile(text, "csv") if text else ()), splits.get(stem))
     yield from absent("kvasir_seg", "kavsir_bboxes.json", boxes, built)
 
 
-def _item(pair: Pair, boxes: tuple[Box, ...] | BoxFile, split: str | None) -> Item:
+def _item(pair: Pair, boxes: Boxes, split: str | None) -> Item:
     masks = (Mask(pair.mask),) if pair.mask else ()
     return Item(
         f"images/{pair.image.stem}", pair.image, "frames", masks, boxes, official_split=split, expects_mask=True

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from meddel_hf.datadel.entries import Problem, Tree
-from meddel_hf.datadel.layouts import AT, IMAGES, by_stem, pairs
+from meddel_hf.datadel.layouts import AT, IMAGES, ByStem, pairs
 from meddel_hf.datadel.source import BoxFile, Centre, Item, Licence, Mask, Published, Reader, Source
 
 _SINGLE = (256, 301, 457, 227, 208, 88)  # frames of C1 to C6
@@ -20,10 +20,11 @@ def _mask_stem(stem: str) -> str:
 def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     for number in range(1, 7):
         root = rf"{AT}data_C{number}"
-        texts = by_stem(tree.files(rf"{root}/bbox_C{number}$", ".*", (".txt",)))
+        texts = ByStem(tree.files(rf"{root}/bbox_C{number}$", ".*", (".txt",)))
         for pair in pairs(tree, rf"{root}/images_C{number}$", rf"{root}/masks_C{number}$", _mask_stem):
             stem = pair.image.stem
-            text = texts.get(_mask_stem(stem)) or texts.get(stem) or texts.get(stem.rstrip("_"))
+            names = (_mask_stem(stem), stem, stem.rstrip("_"))
+            text = next(filter(None, (texts.get(name, pair.image) for name in names)), None)
             yield Item(
                 f"data_C{number}/images_C{number}/{stem}", pair.image, "single frames",
                 (Mask(pair.mask),) if pair.mask else (), BoxFile(text, "corners first") if text else (),
@@ -38,12 +39,12 @@ def _positive_sequences(tree: Tree) -> Iterator[Item]:
     for match, entries in tree.find(rf"{root}/images_(?P=seq)$"):
         seq = match["seq"]
         here = rf"{AT}sequenceData/positive/{seq}"
-        masks = by_stem(tree.files(rf"{here}/masks_{seq}$", ".*", IMAGES))  # stray .txt files lie there too
-        texts = by_stem(tree.files(rf"{here}/bbox(?!_image)[^/]*$", ".*", (".txt",)))
+        masks = ByStem(tree.files(rf"{here}/masks_{seq}$", ".*", IMAGES))  # stray .txt files lie there too
+        texts = ByStem(tree.files(rf"{here}/bbox(?!_image)[^/]*$", ".*", (".txt",)))
         for entry in entries:
             if entry.suffix in IMAGES:
-                mask = masks.get(_mask_stem(entry.stem)) or masks.get(entry.stem)
-                text = texts.get(entry.stem) or texts.get(_mask_stem(entry.stem))
+                mask = masks.get(_mask_stem(entry.stem), entry) or masks.get(entry.stem, entry)
+                text = texts.get(entry.stem, entry) or texts.get(_mask_stem(entry.stem), entry)
                 yield Item(
                     f"sequenceData/positive/{seq}/images_{seq}/{entry.stem}", entry, "positive sequences",
                     (Mask(mask),) if mask else (), BoxFile(text, "corners first") if text else (),
