@@ -20,7 +20,7 @@ from meddel_hf.errors import InvalidDataset, MedDELError, Mismatch, UnreadableIm
 from meddel_hf.images import ImageSource, Preprocessing, prepare
 from meddel_hf.pool import Pool, check_ids
 from meddel_hf.runtime.digests import file_digest
-from meddel_hf.runtime.parents import become_worker, interrupts_held
+from meddel_hf.runtime.parents import become_worker
 from meddel_hf.schema import fingerprint
 
 _BATCHES_AHEAD = 4  # per worker
@@ -160,9 +160,7 @@ def read_ahead(batches: TableBatches | StreamBatches, workers: int) -> Iterator[
         worker_init_fn=become_worker,
         generator=torch.Generator(),  # the caller's random state stays as it is
     )
-    with interrupts_held():
-        ahead = iter(loader)
-    for batch in ahead:
+    for batch in loader:
         if isinstance(batch, MedDELError):
             raise batch
         yield batch

@@ -10,8 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from multiprocessing.process import BaseProcess
 
 _PATIENCE = 0.5  # seconds between two looks at the parent
@@ -28,27 +27,12 @@ def become_worker(number: int = 0) -> None:
         threading.Thread(target=_leave_with, args=(parent,), name="leave-with-parent", daemon=True).start()
 
 
+@cache  # once a process
 def leave_with_launcher() -> None:
     """To be called in a process that `torchrun` or `accelerate launch` started: it ends with the launcher."""
     launcher = os.getppid()
     if "TORCHELASTIC_RUN_ID" in os.environ and launcher > 1:
         threading.Thread(target=_leave_without, args=(launcher,), name="leave-with-launcher", daemon=True).start()
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while workers are started: they are born deaf to it, and this process hears it afterwards.
-
-    A worker that heard it before it is told not to would print a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _leave_with(parent: BaseProcess) -> None:

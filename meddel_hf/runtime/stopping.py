@@ -1,9 +1,9 @@
-"""A command that is told to stop (Ctrl-C, or a polite kill) stops: soon, once, and with its half-written files gone.
+"""A command that is told to stop (Ctrl-C, or SIGTERM) stops: soon, once, and takes away what is half-written.
 
 Python turns a Ctrl-C into an exception, which is lost where it meets code that swallows all exceptions: destructors,
 callbacks of C code, a bare `except:` of a library. And it cannot be raised at all while the main thread is inside C
-code, such as a wait for another process. So a thread watches over every request: it is made again until the command
-begins to unwind, and where nothing of it is heard, the process ends at once.
+code, such as a wait for another process. So a thread watches over each request: it is made again until the command
+begins to unwind, and where Python does not come back to hear of it, the process ends at once.
 """
 
 from __future__ import annotations
@@ -26,142 +26,140 @@ _REQUESTS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody asked this command to stop. status: what it shall end with, 130 after Ctrl-C and 143 after a kill."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.status = 128 + number
+    """Somebody asked this command to stop."""
 
 
 class Requests:
-    """What was asked of a command while it ran: `status` is None, or the exit status of one that was stopped.
+    """What was asked of a command while it ran: `number` is that of the first signal, or None.
 
-    Whatever ends the command after a request ends it because of it: a worker that was killed along with it, or an
-    import that was cut short, may answer with an error of its own.
+    Whatever ends a command after a request, ends it because of it: a worker that was killed along with it, or an import
+    that was cut short, may answer with an error of its own.
     """
 
-    status: int | None = None
-
     def __init__(self) -> None:
-        self._first: Stopped | None = None
-        self._over = False
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
+        self.number: int | None = None
+        self.answered = False  # the command has ended, and said so: nothing more is asked of it
         self._main = threading.get_ident()
+        self._read = self.write = -1  # ends of a pipe, while signals are heard
 
     def heard(self, number: int, frame: FrameType | None) -> None:
         """Called in the main thread, between two steps of Python."""
-        if self._over or self._unwinding():
-            return
-        if self._first is None:
-            self._first, self.status = Stopped(number), 128 + number
-            raise self._first
-        raise Stopped(self.status - 128 if self.status else number) from self._first
+        self.number = self.number or number
+        if not (self.answered or _is_unwinding()):
+            raise Stopped(self.number)
 
-    def _unwinding(self) -> bool:
-        """Is the command handling the first request, in a `finally` or an `except`?"""
-        error = sys.exc_info()[1]
-        seen: set[int] = set()
-        while error is not None and id(error) not in seen:
-            if isinstance(error, Stopped):
-                return True
-            seen.add(id(error))
-            error = error.__cause__ or error.__context__
-        return False
+    def begin(self) -> threading.Thread:
+        self._read, self.write = os.pipe()
+        os.set_blocking(self.write, False)
+        watcher = threading.Thread(target=self._watch, name="requests-to-stop", daemon=True)
+        watcher.start()
+        return watcher
 
-    def watch(self) -> None:
-        """The thread's work."""
-        first, number, ours = None, 0, 0
-        while True:
-            ready, _, _ = select.select([self._read], [], [], None if first is None else _AGAIN)
+    def end(self, watcher: threading.Thread) -> None:
+        os.write(self.write, b"\0")
+        watcher.join()
+        os.close(self._read)
+        os.close(self.write)
+
+    def _watch(self) -> None:
+        """The thread's work. Each signal arrives here as a byte, whatever the main thread does."""
+        first = number = ours = 0
+        while not self.answered:
+            ready, _, _ = select.select([self._read], [], [], _AGAIN if first else None)
             told = [byte for byte in os.read(self._read, 64) if byte in _REQUESTS] if ready else []
-            if self._over:
-                return
-            if not told and first is None:
+            now = time.monotonic_ns()
+            if told and not first:
+                first, number = now, told[0]
                 continue
-            now = time.monotonic()
-            first, number = (now, told[0]) if first is None else (first, number)
-            theirs = max(0, len(told) - ours)
-            ours = max(0, ours - len(told))
-            deaf = self.status is None and now - first > _DEAF
-            if deaf or (theirs and now - first > _MEANT):
-                print("\nstopped at once: what was half-written is swept by the next run", file=sys.stderr, flush=True)
-                os._exit(128 + number)
-            if not ready:
+            seconds = (now - first) / 1e9 if first else 0.0
+            theirs, ours = len(told) - ours, max(0, ours - len(told))
+            if (theirs > 0 and seconds > _MEANT) or (self.number is None and seconds > _DEAF):
+                self._leave_at_once(number)
+            if first and not ready and not self.answered:
                 ours += 1
                 signal.pthread_kill(self._main, number)
 
-    def end(self) -> None:
-        self._over = True
-        os.write(self._write, b"\0")
-
-    def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
+    def _leave_at_once(self, number: int) -> None:
+        if os.environ.get("RANK", "0") == "0":
+            os.write(2, b"\nstopped at once: the next run takes away what is half-written\n")
+        os._exit(128 + number)
 
 
 @contextmanager
 def requests_heard() -> Iterator[Requests]:
-    """While the block runs, Ctrl-C and SIGTERM raise `Stopped` in it, and are not lost. Main thread only.
+    """While the block runs, Ctrl-C and SIGTERM raise `Stopped` in it, and are not lost.
 
-    A signal that is ignored, as under nohup, stays ignored. Processes that are forked meanwhile are deaf to Ctrl-C,
-    which the terminal sends to them too, and die of SIGTERM as usual.
+    A signal that is ignored, as under nohup, stays ignored; outside of the main thread nothing is heard. A block inside
+    another one hears with it. Processes that are forked meanwhile are deaf to Ctrl-C, which a terminal sends to them
+    too, and die of SIGTERM as usual.
     """
-    requests = Requests()
+    if _Listening.now is not None:
+        yield _Listening.now[0]
+        return
     before = {number: signal.getsignal(number) for number in _REQUESTS}
-    usual = (signal.SIG_DFL, signal.default_int_handler)
-    listening = [number for number, now in before.items() if now in usual]
-    if threading.current_thread() is not threading.main_thread() or not listening or not hasattr(signal, "pthread_kill"):
-        requests.close()
+    numbers = [number for number, now in before.items() if now in (signal.SIG_DFL, signal.default_int_handler)]
+    requests = Requests()
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_kill"):
         yield requests
         return
     unraisable = sys.unraisablehook
     sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, Stopped) else unraisable(lost)
-    wakeup = signal.set_wakeup_fd(requests._write, warn_on_full_buffer=False)
-    watcher = threading.Thread(target=requests.watch, name="stop-requests", daemon=True)
-    watcher.start()
-    _Forks.listening.append((requests, listening))
+    watcher = requests.begin()
+    wakeup = signal.set_wakeup_fd(requests.write, warn_on_full_buffer=False)
+    _Listening.now = requests, numbers
     try:
-        for number in listening:
+        for number in numbers:
             signal.signal(number, requests.heard)
         yield requests
     finally:
-        requests.end()
-        _Forks.listening.pop()
-        for number in listening:
+        requests.answered = True
+        for number in numbers:
             signal.signal(number, before[number])
         signal.set_wakeup_fd(wakeup)
         sys.unraisablehook = unraisable
-        watcher.join()
-        requests.close()
+        _Listening.now = None
+        requests.end(watcher)
 
 
-class _Forks:
-    """What becomes of the signals in a child that is forked while a command listens."""
+def _is_unwinding() -> bool:
+    """Is a request being handled, in a `finally` or an `except` somewhere below?"""
+    error, seen = sys.exc_info()[1], set[int]()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, Stopped):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
-    listening: list[tuple[Requests, list[signal.Signals]]] = []
+
+class _Listening:
+    """The requests that are heard now, with the numbers of their signals; and what becomes of them in a fork."""
+
+    now: tuple[Requests, list[signal.Signals]] | None = None
     mask: Any = None
 
     @classmethod
-    def before(cls) -> None:
-        if cls.listening:
+    def before_fork(cls) -> None:
+        if cls.now is not None:
             cls.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)
 
     @classmethod
     def in_parent(cls) -> None:
-        if cls.listening:
+        if cls.now is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, cls.mask)
 
     @classmethod
     def in_child(cls) -> None:
-        if not cls.listening:
+        if cls.now is None:
             return
         signal.set_wakeup_fd(-1)
-        for number in cls.listening[-1][1]:
+        for number in cls.now[1]:
             signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, cls.mask)
-        cls.listening.clear()
+        cls.now = None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_Forks.before, after_in_parent=_Forks.in_parent, after_in_child=_Forks.in_child)
+    os.register_at_fork(
+        before=_Listening.before_fork, after_in_parent=_Listening.in_parent, after_in_child=_Listening.in_child
+    )

@@ -1,0 +1,46 @@
+"""Processes counted for real: whom a process has started, and who of them is left."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+
+SECONDS = 5  # within which nobody may be left
+
+
+def children(pid: int) -> list[psutil.Process]:
+    """Processes below `pid`, all generations."""
+    return psutil.Process(pid).children(recursive=True)
+
+
+def left(family: list[psutil.Process], seconds: float = SECONDS) -> list[psutil.Process]:
+    """Those that are still alive after so many seconds; zombies are not."""
+    end = time.monotonic() + seconds
+    while (found := [one for one in family if _lives(one)]) and time.monotonic() < end:
+        time.sleep(0.01)
+    for one in found:
+        one.kill()  # for the next test's sake
+    return found
+
+
+def soon(what: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is so; an AssertionError where it never is."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.005)
+
+
+def heed_interrupts() -> None:
+    """To be run in a new process: a suite that was started in the background ignores SIGINT, and so would the child."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _lives(one: psutil.Process) -> bool:
+    try:
+        return one.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
