@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import psutil
 
-SECONDS = 5  # within which nobody may be left
+SECONDS = 15  # within which nobody may be left; on a quiet machine it is one
 
 
 def children(pid: int) -> list[psutil.Process]:
@@ -32,6 +34,28 @@ def soon(what: Callable[[], bool], seconds: float = 60) -> None:
     while not what():
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.005)
+
+
+@contextmanager
+def counted() -> Iterator[set[int]]:
+    """The numbers of the processes that this one had below it at some time during the block."""
+    seen: set[int] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            for one in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if "resource_tracker" not in " ".join(one.cmdline()):  # of multiprocessing
+                        seen.add(one.pid)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
 
 
 def heed_interrupts() -> None:

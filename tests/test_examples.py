@@ -18,6 +18,7 @@ from transformers import ViTModel
 
 from meddel_hf.benchmark.places import arm_cells
 from meddel_hf.benchmark.plan import Plan
+from meddel_hf.pretrained import PreTraining
 
 ROOT = Path(__file__).parents[1]
 ENCODER = str(ROOT / "meddel_hf" / "assets" / "encoder")
@@ -68,6 +69,7 @@ def test_pretrain(tmp_path, processes):
     assert out.startswith("40 of 40 frames, 128 samples, 3.2 epochs, loss ")
     assert out.count("step 2: loss ") == 1
     assert ViTModel.from_pretrained(tmp_path / "all").config.image_size == 96
+    assert PreTraining.load(tmp_path / "all").summary.processes == processes
 
 
 def test_segment(tmp_path):

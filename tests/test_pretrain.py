@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
+from family import counted
 from PIL import Image as Picture
 from transformers import AutoImageProcessor, AutoModel, ViTForMaskedImageModeling, ViTMAEForPreTraining
 
@@ -149,11 +150,13 @@ def test_a_longer_run_learns(tmp_path):
 
 
 def test_the_same_arguments_give_the_same_bytes_with_and_without_the_cache(whole, tmp_path):
-    for number, options in enumerate(
-        ({"num_workers": 2}, {"frames": tmp_path / "frames"}, {"frames": tmp_path / "frames"})
-    ):
+    cached = {"frames": tmp_path / "frames", "num_workers": 0}
+    for number, (options, workers) in enumerate([({"num_workers": 2}, 2), (cached, 0), (cached, 0)]):
         out = tmp_path / f"{number}"
-        pretrain(frames(), out, recipe=TINY, progress=False, **options)
+        with counted() as seen:
+            pretrain(frames(), out, recipe=TINY, progress=False, **options)
+        assert len(seen) >= workers
+        assert bool(seen) == bool(workers)
         assert weights(out) == weights(whole)
         assert curve(out) == curve(whole)
     (folder,) = (tmp_path / "frames").iterdir()
