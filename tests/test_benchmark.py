@@ -34,8 +34,8 @@ from meddel_hf.selection import Selection
 ENCODER = str(Path(__file__).parents[1] / "meddel_hf" / "assets" / "encoder")
 POOL, TESTED = 30, 12
 ALONE = [sys.executable, "-m", "meddel_hf.benchmark", "run"]
-TWO = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m",
-       "meddel_hf.benchmark", "run"]  # fmt: skip
+TWO = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+       "--main_process_port", "0", "-m", "meddel_hf.benchmark", "run"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ def test_every_example_is_tested():
 
 def run(folder: Path, example: str, *arguments: str, processes: int = 1) -> str:
     """What an example prints, run in `folder` as its docstring says."""
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"] if processes == 2 else []
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    launch = launch if processes == 2 else []
     command = [sys.executable, *launch, str(ROOT / "examples" / example), *arguments]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)

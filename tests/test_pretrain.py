@@ -38,7 +38,8 @@ TINY = Recipe(
     preset="tiny", layers=1, image_size=24, patch_size=8, samples=64, batch_size=8, precision="float32",
     learning_rate=1e-3, checkpoint_samples=16,
 )  # fmt: skip
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m"]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+          "--main_process_port", "0", "-m"]  # fmt: skip
 ALONE = [sys.executable, "-m"]
 
 

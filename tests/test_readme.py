@@ -67,6 +67,8 @@ def test_commands_then_python(hub: HubSession, folder: Path, tmp_path: Path):
     (folder / "plan.yaml").write_text(plan, encoding="utf-8")
     for command in commands:
         program, *arguments = shlex.split(command)
+        if program == "accelerate":  # on a port of its own: other tests start several processes too
+            arguments[1:1] = ["--main_process_port", "0"]
         hub.call([*programs[program], *arguments], folder)
     assert sorted((tmp_path / "ranks.txt").read_text().splitlines()) == ["0 of 2", "1 of 2"], "the two processes"
     made = ["RAW", "datadel", "datadel-embeddings", "embeddings", "embeddings2", "frames", "half", "kvasir", "mae",
