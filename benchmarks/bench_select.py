@@ -2,10 +2,13 @@
 
     python benchmarks/bench_select.py                          # everything; about half an hour on two cores
     python benchmarks/bench_select.py --rows 20000 --repeats 1 --only "MedDEL pool"
+    python benchmarks/bench_select.py --only MedDEL --pool spread --neighbours 1     # beside a busy process, too
+    PYTHONPATH=OTHER_CHECKOUT python benchmarks/bench_select.py ...                  # another version of meddel_hf
 
 Each method runs in processes of its own, --repeats times (the median counts); the clock starts when imports and data
 are in memory, the peak is that of the process, both included. "MedDEL" is `MedDEL(...).select(array)` from the array to
 the table of rows with reasons. Rivals stop earlier: at the pairs or the rows that stay. Needs the `bench` extra.
+With --neighbours each method is run quiet and beside so many processes that do nothing but count, in turn.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -216,22 +220,37 @@ def cpu() -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
-def measure(args: argparse.Namespace, method: Method, data: Path, eta: float) -> tuple[float, float, str] | None:
-    """Median seconds, greatest peak in MB, result; None where a run went over the limit."""
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """So many processes, each of which keeps a processor busy."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
+def measure(args: argparse.Namespace, method: Method, data: Path, eta: float) -> tuple[float, float, float, str] | None:
+    """Median seconds, the same beside neighbours, greatest peak in MB, result; None where a run went over the limit."""
     env = {key: value for key, value in os.environ.items() if key not in DROPPED}
     env |= BLAS if "avx512f" in cpu().get("flags", "") else {}
     env |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
     command = [*args.prefix.split(), sys.executable, __file__, "--child", method.name, str(data), str(eta)]
-    runs = []
+    runs: dict[int, list[dict]] = {0: [], args.neighbours: []}
     for _ in range(args.repeats):
-        try:
-            done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=args.limit)
-        except subprocess.TimeoutExpired:
-            return None
-        if done.returncode:
-            raise SystemExit(f"{method.name} failed:\n{done.stderr}")
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
-    return statistics.median(r["seconds"] for r in runs), max(r["peak"] for r in runs), runs[0]["result"]
+        for count, found in runs.items():
+            try:
+                with neighbours(count):
+                    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=args.limit)
+            except subprocess.TimeoutExpired:
+                return None
+            if done.returncode:
+                raise SystemExit(f"{method.name} failed:\n{done.stderr}")
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+    quiet, beside = (statistics.median(r["seconds"] for r in runs[count]) for count in (0, args.neighbours))
+    return quiet, beside, max(r["peak"] for r in runs[0]), runs[0][0]["result"]
 
 
 def machine(args: argparse.Namespace) -> str:
@@ -254,21 +273,25 @@ def table(args: argparse.Namespace, name: str, data: Path) -> None:
     eta = ETA if name != "concentrated" else 0.95
     print(f"\n### {name}: {len(x):,} x {DIM} float32, eta {eta}\n")
     print(f"{(cosine > 0.7).mean():.2%} of the pairs exceed 0.7, {(cosine > 0.95).mean():.2%} exceed 0.95.\n")
-    print(
-        "| method | seconds | ratio to MedDEL pool | to MedDEL cluster | peak MB | result |\n|---|---|---|---|---|---|"
-    )
+    columns = ["method", "seconds", "ratio to MedDEL pool", "to MedDEL cluster", "peak MB", "result"]
+    if args.neighbours:
+        columns += [f"seconds beside {args.neighbours} busy", "times the quiet ones"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     ours: dict[str, float] = {}
     for method in METHODS:
         if name not in method.pools or (args.only and args.only not in method.name):
             continue
         measured = measure(args, method, data, eta)
         if measured is None:
-            print(f"| {method.name} | over {args.limit} | | | | stopped |", flush=True)
+            print(f"| {method.name} | over {args.limit} {'| ' * (len(columns) - 3)}| stopped |", flush=True)
             continue
-        seconds, peak, result = measured
+        seconds, beside, peak, result = measured
         ours[method.name] = seconds
         ratios = [f"{seconds / ours[o]:.2f}" if o in ours else "" for o in ("MedDEL pool", "MedDEL cluster")]
-        print(f"| {method.name} | {seconds:.2f} | {ratios[0]} | {ratios[1]} | {peak:,.0f} | {result} |", flush=True)
+        cells = [method.name, f"{seconds:.2f}", *ratios, f"{peak:,.0f}", result]
+        if args.neighbours:
+            cells += [f"{beside:.2f}", f"{beside / seconds:.1f}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -278,6 +301,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="methods whose name contains this")
     parser.add_argument("--pool", choices=POOLS, help="one pool instead of all three")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--neighbours", type=int, default=0, metavar="N", help="run beside N busy processes, too")
     parser.add_argument("--limit", type=int, default=600, help="seconds after which a run is stopped")
     parser.add_argument("--prefix", default="", help="command before each run, such as 'nice -n -5'")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)

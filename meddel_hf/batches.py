@@ -7,7 +7,6 @@ a worker process they would reach the user as a page of traceback.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +20,7 @@ from meddel_hf.errors import InvalidDataset, MedDELError, Mismatch, UnreadableIm
 from meddel_hf.images import ImageSource, Preprocessing, prepare
 from meddel_hf.pool import Pool, check_ids
 from meddel_hf.runtime.digests import file_digest
+from meddel_hf.runtime.parents import become_worker
 from meddel_hf.schema import fingerprint
 
 _BATCHES_AHEAD = 4  # per worker
@@ -157,7 +157,7 @@ def read_ahead(batches: TableBatches | StreamBatches, workers: int) -> Iterator[
         collate_fn=_as_it_is,
         num_workers=workers,
         prefetch_factor=_BATCHES_AHEAD if workers else None,
-        worker_init_fn=_leave_interrupts_to_the_parent,
+        worker_init_fn=become_worker,
         generator=torch.Generator(),  # the caller's random state stays as it is
     )
     for batch in loader:
@@ -187,7 +187,3 @@ def _raw(frame: Any) -> bytes:
 
 def _as_it_is(batch: Any) -> Any:
     return batch  # as numpy, through a pipe: the /dev/shm of a container is often too small for tensors
-
-
-def _leave_interrupts_to_the_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

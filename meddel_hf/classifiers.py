@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors import Vectors, few_candidates, product
+from meddel_hf.runtime.threads import own_threads
 
 FOLDS = 5
 PENALTIES = tuple(
@@ -37,14 +38,16 @@ def nearest_neighbours(
     if not 1 <= neighbours <= len(train):
         raise InvalidArgument(f"neighbours must be between 1 and the {len(train):,} training rows, got {neighbours}")
     known, asked = Vectors.prepare(train, screen="float32"), Vectors.prepare(test, screen="float32")
-    answer = np.empty(len(test), np.int64)
-    for start in range(0, len(test), _BLOCK):
+
+    def answer(start: int) -> Labels:
         rows = np.arange(start, min(start + _BLOCK, len(test)))
         steps, where = _closest(asked, rows, known, neighbours)
         votes = np.zeros((len(rows), labels.max() + 1), np.int64)
         np.add.at(votes, (np.arange(len(rows))[:, None], labels[where]), steps + _STEP)
-        answer[rows] = votes.argmax(axis=1)
-    return answer
+        return votes.argmax(axis=1)
+
+    with own_threads() as threads:
+        return np.concatenate(list(threads.map(answer, range(0, len(test), _BLOCK))))
 
 
 def _closest(asked: Vectors, rows: Labels, known: Vectors, k: int) -> tuple[Labels, Labels]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidEmbeddings
+from meddel_hf.runtime.threads import own_threads
 
 Rows = NDArray[np.int64]
 Tier = Literal["bfloat16", "float32", "float64"]
@@ -25,6 +27,7 @@ Screen = Literal["auto", "bfloat16", "float32"]
 
 BLOCK = 1024  # rows of a product
 TILE = 4096  # columns of a product
+_PART = 128  # rows of a product at least that a thread of its own pays for
 _CHUNK = 64  # columns whose maximum is looked at before any of them is
 _LOW_FROM = 2048  # rows from which a bfloat16 copy pays
 _LOW_PRODUCT = 2**17  # pairs from which a bfloat16 product pays: torch compiles one for each shape
@@ -125,15 +128,22 @@ class Vectors:
 
     def exact_tile(self, rows: Rows, other: Vectors, cols: Rows) -> NDArray[np.float32]:
         """The cosine of every row with every column, (len(rows), len(cols)) float32: the same numbers as `exact`."""
-        cosine = self.base[rows].astype(np.float64) @ other.base[cols].astype(np.float64).T
-        cosine /= self.norms[rows, None]
-        cosine /= other.norms[cols]
-        # Where the error of this product could decide how the cosine is rounded, ask `exact`.
-        slack = (self.dim + 16) * 2.0**-52
-        result = rounded(cosine - slack)
-        r, c = np.nonzero(result != rounded(cosine + slack))
-        result[r, c] = self.exact(rows[r], other, cols[c])
-        return result
+        right = torch.from_numpy(other.base[cols].astype(np.float64))
+
+        def exact(part: slice) -> NDArray[np.float32]:
+            here = rows[part]
+            cosine = (torch.from_numpy(self.base[here].astype(np.float64)) @ right.T).numpy()
+            cosine /= self.norms[here, None]
+            cosine /= other.norms[cols]
+            # Where the error of this product could decide how the cosine is rounded, ask `exact`.
+            slack = (self.dim + 16) * 2.0**-52
+            result = rounded(cosine - slack)
+            r, c = np.nonzero(result != rounded(cosine + slack))
+            result[r, c] = self.exact(here[r], other, cols[c])
+            return result
+
+        with own_threads() as threads:
+            return np.concatenate(list(threads.map(exact, threads.parts(len(rows), _PART))) or [exact(slice(0, 0))])
 
     def any_above(
         self, rows: Rows, cols: Rows, eta: float, tier: Tier, panel: torch.Tensor | None = None
@@ -180,17 +190,21 @@ def nearest(
     best = np.full(len(rows), -2, np.float32) if floor is None else floor.copy()
     low = queries.low is not None and reference.low is not None and len(rows) * len(cols) >= _LOW_PRODUCT
     tier: Tier = "bfloat16" if low else "float32"
-    for c in range(0, len(cols), TILE):
-        part = cols[c : c + TILE]
-        panel = reference.panel(part, tier)
-        for r in range(0, len(rows), BLOCK):
-            # No cosine exceeds 1: a row that has found an exact copy is done.
-            here = r + np.flatnonzero(best[r : r + BLOCK] < 1)
-            if not len(here):
-                continue
-            at, value = _nearest_in_tile(queries, rows[here], reference, part, panel, best[here], tier)
+
+    def improve(start: int, size: int, c: int, panel: torch.Tensor) -> None:
+        # No cosine exceeds 1: a row that has found an exact copy is done.
+        here = start + np.flatnonzero(best[start : start + size] < 1)
+        if len(here):
+            at, value = _nearest_in_tile(queries, rows[here], reference, cols[c : c + TILE], panel, best[here], tier)
             better = value > best[here]
             best[here[better]], where[here[better]] = value[better], at[better] + c
+
+    with own_threads() as threads:
+        size = min(BLOCK, max(_PART, -(-len(rows) // threads.count)))
+        for c in range(0, len(cols), TILE):
+            panel = reference.panel(cols[c : c + TILE], tier)
+            for _ in threads.map(partial(improve, size=size, c=c, panel=panel), range(0, len(rows), size)):
+                pass
     return where, best
 
 
@@ -325,12 +339,13 @@ def mean_direction_sum(base: NDArray[np.floating], norms: NDArray[np.float64]) -
 
 
 def _norms(base: NDArray[np.floating]) -> NDArray[np.float64]:
-    norms = np.empty(len(base))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(base), BLOCK):
+    def norm(start: int) -> NDArray[np.float64]:
+        with np.errstate(over="ignore", invalid="ignore"):
             part = base[start : start + BLOCK].astype(np.float64)
-            norms[start : start + BLOCK] = np.sqrt((part * part).sum(axis=1))
-    return norms
+            return np.sqrt((part * part).sum(axis=1))
+
+    with own_threads() as threads:
+        return np.concatenate(list(threads.map(norm, range(0, len(base), BLOCK))))
 
 
 def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tensor:
@@ -346,12 +361,14 @@ def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tenso
 
 def _low_copy(unit: torch.Tensor) -> tuple[torch.Tensor, float]:
     low = torch.empty(unit.shape, dtype=torch.bfloat16)
-    error = 0.0
-    for start in range(0, len(unit), BLOCK):
+
+    def copy(start: int) -> float:
         part = slice(start, start + BLOCK)
         low[part] = unit[part]
-        error = max(error, float((low[part].double() - unit[part].double()).norm(dim=1).max()))
-    return low, error
+        return float((low[part].double() - unit[part].double()).norm(dim=1).max())
+
+    with own_threads() as threads:
+        return low, max(threads.map(copy, range(0, len(unit), BLOCK)))
 
 
 def _refuse(bad: NDArray[np.bool_], what: str, names: Sequence[str] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from meddel_hf.files import whole_file
 from meddel_hf.neighbors import BLOCK, TILE, Rows, Tier, Vectors, candidates, product, rounded
+from meddel_hf.runtime.threads import own_threads
 
 _FLOOR = b"floor"
 
@@ -86,23 +88,34 @@ def _search(
 ) -> Pairs | None:
     none = np.zeros(0, np.int64)
     found: list[tuple[Rows, Rows, NDArray[np.float32]]] = [(none, none, np.zeros(0, np.float32))]
-    count, last, panel = 0, None, None
-    low = left.low is not None and right.low is not None
-    with tqdm(total=columns, desc="finding pairs", unit="row", delay=5, leave=False) as bar:
+    count, low = 0, left.low is not None and right.low is not None
+
+    def with_panels() -> Iterator[tuple[Rows, Rows, bool, Tier, torch.Tensor]]:
+        last: Rows | None = None
         for rows, cols, triangle in tiles:
             if cols is not last:
                 tier: Tier = "bfloat16" if low and len(cols) >= BLOCK else "float32"
                 last, panel = cols, right.panel(cols, tier)
                 bar.update(len(cols))
-            assert panel is not None
-            r, c = _screen(left, rows, panel, left.margin(right, tier), floor, tier)
-            if triangle:
-                upper = rows[r] < cols[c]
-                r, c = r[upper], c[upper]
-            cosine = _exact(left, rows, right, cols, r, c)
-            above = cosine > rounded(floor)
-            found.append((rows[r[above]], cols[c[above]], cosine[above]))
-            count += int(above.sum())
+            yield rows, cols, triangle, tier, panel
+
+    def search(
+        tile: tuple[Rows, Rows, bool, Tier, torch.Tensor],
+    ) -> tuple[Rows, Rows, NDArray[np.float32]]:
+        rows, cols, triangle, tier, panel = tile
+        r, c = _screen(left, rows, panel, left.margin(right, tier), floor, tier)
+        if triangle:
+            upper = rows[r] < cols[c]
+            r, c = r[upper], c[upper]
+        cosine = _exact(left, rows, right, cols, r, c)
+        above = cosine > rounded(floor)
+        return rows[r[above]], cols[c[above]], cosine[above]
+
+    bar = tqdm(total=columns, desc="finding pairs", unit="row", delay=5, leave=False)
+    with bar, own_threads() as threads, closing(threads.map(search, with_panels())) as parts:
+        for part in parts:
+            found.append(part)
+            count += len(part[0])
             if most is not None and count > most:
                 return None
     first, second, cosine = (np.concatenate(parts) for parts in zip(*found, strict=True))

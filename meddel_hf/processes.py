@@ -9,6 +9,7 @@ import torch
 from accelerate import PartialState
 
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.runtime.parents import leave_with_launcher
 
 _LONGEST_WAIT = timedelta(days=30)  # one process may have hours more to do than another
 _MOST_FOR_A_PROCESSOR, _MOST_FOR_A_GPU = 4, 16  # decoding processes beyond which nothing was gained
@@ -19,6 +20,7 @@ def launched_processes(device: str) -> PartialState:
 
     `accelerate launch --cpu --num_processes 2` starts one process; `--multi_gpu` starts two, without a GPU as well.
     """
+    leave_with_launcher()
     launched = "LOCAL_RANK" in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_cpu = launched and (device == "cpu" or _told_to_use_cpu() or not torch.accelerator.is_available())
     return PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)

@@ -6,20 +6,25 @@ its memory is bounded however dense the near-duplicates are, and compares each r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, Protocol
+from functools import cached_property, partial
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors import BLOCK, TILE, Rows, Vectors, nearest, rounded
+from meddel_hf.neighbors import BLOCK, TILE, Rows, Tier, Vectors, nearest, rounded
 from meddel_hf.pairs import Pairs
+from meddel_hf.runtime.threads import own_threads
 
 Rule = Literal["greedy", "semdedup"]
+Answer = TypeVar("Answer")
+_MANY = 4  # groups per thread from which threads work at groups of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +71,12 @@ class BlockEngine:
         kept = np.zeros(len(self.vectors), bool)
         total = sum(map(len, self.groups))
         count = seen = 0
-        with tqdm(total=total, desc="selecting", unit="row", delay=5, leave=False) as bar:
-            for order in self.groups:
-                room = None if limit is None else limit - count
-                stays, complete = self._greedy_in(order, eta, room, bar)
+        bar = tqdm(total=total, desc="selecting", unit="row", delay=5, leave=False)
+        with bar, _for_each(self.groups, partial(self._greedy_in, eta=eta, room=limit, bar=bar)) as answers:
+            for order, stays in zip(self.groups, answers, strict=False):
+                complete = True
+                if limit is not None and count + int(stays.sum()) > limit:
+                    complete, stays[np.flatnonzero(stays)[limit - count + 1 :]] = False, False
                 kept[order[stays]] = True
                 count += int(stays.sum())
                 seen += len(order) if complete else int(np.flatnonzero(stays)[-1]) + 1
@@ -77,12 +84,12 @@ class BlockEngine:
                     return Pass(kept, count, False, seen / total)
         return Pass(kept, count)
 
-    def _greedy_in(self, order: Rows, eta: float, room: int | None, bar: tqdm) -> tuple[NDArray[np.bool_], bool]:
+    def _greedy_in(self, order: Rows, eta: float, room: int | None, bar: tqdm) -> NDArray[np.bool_]:
         """Who stays in one group, (len(order),) bool; ends at the first row beyond `room`."""
         stays = np.zeros(len(order), bool)
         if rounded(eta) >= 1:  # no cosine exceeds 1
             stays[: None if room is None else room + 1] = True
-            return stays, room is None or len(order) <= room
+            return stays
         tier = self.vectors.cheapest if len(order) > BLOCK else "float32"
         panel = self.vectors.panel(order[:0], tier)
         for start in range(0, len(order), BLOCK):
@@ -90,22 +97,32 @@ class BlockEngine:
             kept = order[stays]
             if len(panel) < len(kept):  # grows by half, so that appending stays cheap
                 panel = self.vectors.panel(np.resize(kept, -(-(len(kept) * 3 // 2) // TILE) * TILE), tier)
-            free = np.arange(len(block))
-            for c in range(0, len(kept), TILE):
-                cols = kept[c : c + TILE]
-                free = free[~self.vectors.any_above(block[free], cols, eta, tier, panel[c : c + len(cols)])]
-                if not len(free):
-                    break
+            free = self._free(block, kept, panel, eta, tier)
             new = free[self._greedy_within(block[free], eta)]
             if room is not None and len(kept) + len(new) > room:
                 stays[start + new[: room + 1 - len(kept)]] = True
-                return stays, False
+                return stays
             stays[start + new] = True
             end = len(kept) + len(new)
             if end <= len(panel):
                 panel[len(kept) : end] = self.vectors.panel(block[new], tier)
             bar.update(len(block))
-        return stays, True
+        return stays
+
+    def _free(self, block: Rows, kept: Rows, panel: torch.Tensor, eta: float, tier: Tier) -> Rows:
+        """Positions in a block of rows that no kept one is above eta to."""
+
+        def free(part: slice) -> Rows:
+            rows = np.arange(part.start, part.stop)
+            for c in range(0, len(kept) if len(rows) else 0, TILE):
+                cols = kept[c : c + TILE]
+                rows = rows[~self.vectors.any_above(block[rows], cols, eta, tier, panel[c : c + len(cols)])]
+                if not len(rows):
+                    break
+            return rows
+
+        with own_threads() as threads:
+            return np.concatenate(list(threads.map(free, threads.parts(len(block)))))
 
     def _greedy_within(self, rows: Rows, eta: float) -> NDArray[np.bool_]:
         """The greedy rule among the rows of one block, (m,) bool."""
@@ -135,18 +152,22 @@ class BlockEngine:
     def _earlier(self) -> NDArray[np.float32]:
         """Greatest cosine of each row with an earlier row of its group, (n,) float32; -2 for a first row."""
         result = np.full(len(self.vectors), -2, np.float32)
-        with tqdm(total=sum(map(len, self.groups)), desc="comparing", unit="row", delay=5, leave=False) as bar:
-            for order in self.groups:
-                best = np.full(len(order), -2, np.float32)
-                for start in range(0, len(order), BLOCK):
-                    block, rest = order[start : start + BLOCK], slice(start + BLOCK, None)
-                    inside = self.vectors.exact_tile(block, self.vectors, block)
-                    inside[np.triu_indices(len(block))] = -2
-                    best[start : start + BLOCK] = np.maximum(best[start : start + BLOCK], inside.max(axis=1))
-                    best[rest] = nearest(self.vectors, order[rest], self.vectors, block, best[rest])[1]
-                    bar.update(len(block))
+        bar = tqdm(total=sum(map(len, self.groups)), desc="comparing", unit="row", delay=5, leave=False)
+        with bar, _for_each(self.groups, partial(self._earlier_in, bar=bar)) as answers:
+            for order, best in zip(self.groups, answers, strict=True):
                 result[order] = best
         return result
+
+    def _earlier_in(self, order: Rows, bar: tqdm) -> NDArray[np.float32]:
+        best = np.full(len(order), -2, np.float32)
+        for start in range(0, len(order), BLOCK):
+            block, rest = order[start : start + BLOCK], slice(start + BLOCK, None)
+            inside = self.vectors.exact_tile(block, self.vectors, block)
+            inside[np.triu_indices(len(block))] = -2
+            best[start : start + BLOCK] = np.maximum(best[start : start + BLOCK], inside.max(axis=1))
+            best[rest] = nearest(self.vectors, order[rest], self.vectors, block, best[rest])[1]
+            bar.update(len(block))
+        return best
 
     def nearest_kept(self, kept: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float32]]:
         where, similarity = np.full(len(kept), -1, np.int64), np.full(len(kept), -2, np.float32)
@@ -157,11 +178,16 @@ class BlockEngine:
         self, kept: NDArray[np.bool_], asked: NDArray[np.bool_], where: Rows, similarity: NDArray[np.float32]
     ) -> None:
         """Fill in `where` and `similarity`, as `nearest_kept` gives them, for the rows asked for, (n,) bool."""
-        for order in tqdm(self.groups, desc="naming duplicates", unit="group", delay=5, leave=False):
+
+        def name(order: Rows) -> None:
             stays, goes = order[kept[order]], order[asked[order]]
             if len(stays) and len(goes):
                 at, similarity[goes] = nearest(self.vectors, goes, self.vectors, stays)
                 where[goes] = stays[at]
+
+        with _for_each(self.groups, name) as named:
+            for _ in tqdm(named, "naming duplicates", total=len(self.groups), unit="group", delay=5, leave=False):
+                pass
 
 
 class PairEngine:
@@ -253,6 +279,17 @@ class PairEngine:
 def apply(engine: Engine, rule: Rule, eta: float, limit: int | None = None) -> Pass:
     """One pass by the named rule."""
     return engine.greedy(eta, limit) if rule == "greedy" else engine.semdedup(eta, limit)
+
+
+@contextmanager
+def _for_each(groups: Sequence[Rows], work: Callable[[Rows], Answer]) -> Iterator[Iterator[Answer]]:
+    """work(group) of each group, in order: many on threads of their own, a few one after the other on all threads."""
+    with own_threads() as threads:
+        if len(groups) < _MANY * threads.count:
+            yield map(work, groups)
+            return
+        with closing(threads.map(work, groups)) as answers:
+            yield answers
 
 
 def _semdedup(groups: Sequence[Rows], earlier: NDArray[np.float32], eta: float) -> Pass:

@@ -24,6 +24,7 @@ from meddel_hf.checkpoints import check, record
 from meddel_hf.errors import Diverged, InvalidArgument
 from meddel_hf.images import Preprocessing
 from meddel_hf.labelled import Decoded
+from meddel_hf.runtime.parents import become_worker
 from meddel_hf.segmentation_model import ViTForSegmentation
 from meddel_hf.segmentation_recipe import SegmentationRecipe
 
@@ -237,6 +238,11 @@ class _Trainer(Trainer):
             model, arguments, train_dataset=numbers, data_collator=samples.batch, callbacks=[progress]
         )  # fmt: skip
         self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        loader = super().get_train_dataloader()
+        loader.worker_init_fn = become_worker  # samples need no seed of the worker's own
+        return loader
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return super()._prepare_inputs(self.samples.inputs(inputs))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from meddel_hf.errors import Diverged
 from meddel_hf.files import whole_folder
 from meddel_hf.objectives import OBJECTIVES, masked, quiet, suit
 from meddel_hf.recipe import Recipe
+from meddel_hf.runtime.parents import become_worker
 from meddel_hf.views import Views, as_one_batch
 
 _BATCHES_AHEAD = 4  # per worker
@@ -102,7 +102,7 @@ class PretrainingTrainer(Trainer):
             collate_fn=as_one_batch,
             num_workers=self.workers,
             prefetch_factor=_BATCHES_AHEAD if self.workers else None,
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=become_worker,
             generator=torch.Generator(),
             drop_last=True,
         )
@@ -235,7 +235,3 @@ def _arguments(recipe: Recipe, folder: Path, device: torch.device, processes: in
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one process drives one GPU: nn.DataParallel would take all of them
     return arguments
-
-
-def _leave_interrupts_to_the_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

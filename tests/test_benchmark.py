@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from family import children, left
 from make_archives import picture
 
 from meddel_hf.benchmark import gate
@@ -33,8 +34,8 @@ from meddel_hf.selection import Selection
 ENCODER = str(Path(__file__).parents[1] / "meddel_hf" / "assets" / "encoder")
 POOL, TESTED = 30, 12
 ALONE = [sys.executable, "-m", "meddel_hf.benchmark", "run"]
-TWO = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m",
-       "meddel_hf.benchmark", "run"]  # fmt: skip
+TWO = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+       "--main_process_port", "0", "-m", "meddel_hf.benchmark", "run"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +193,10 @@ def test_a_killed_run_ends_where_an_unkilled_one_does(matrix, data, tmp_path):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
         while process.poll() is None and not (runs / state).exists():
             time.sleep(0.01)
+        workers = children(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        assert left(workers) == []
     assert not (runs / "cells/MedDEL/50/seed1/cell.json").exists()
     done = launched(command)
     assert done.returncode == 0, done.stderr
@@ -210,8 +213,9 @@ def test_two_processes_run_the_same_matrix(matrix, data, tmp_path):
     for cell in arm_cells(Plan.of(plan)):
         one, two = (Selection.load(cell.folder(folder) / "selection").kept for folder in (matrix, runs))
         assert one == two
-        loss = [json.loads((cell.folder(folder) / CELL).read_text())["loss"] for folder in (matrix, runs)]
-        assert loss[0] == pytest.approx(loss[1], rel=1e-4)
+        facts = [json.loads((cell.folder(folder) / CELL).read_text()) for folder in (matrix, runs)]
+        assert facts[0]["loss"] == pytest.approx(facts[1]["loss"], rel=1e-4)
+        assert [fact["processes"] for fact in facts] == [1, 2]
 
 
 def test_a_cell_goes_on_with_nothing_of_another_cell(matrix, data, tmp_path):

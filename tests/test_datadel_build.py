@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import HubSession
 from datasets import Image, concatenate_datasets, get_dataset_config_names, load_dataset
+from family import counted
 from PIL import Image as Pillow
 
 from meddel_hf import MedDEL, assets, schema
@@ -45,7 +46,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def datadel(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("built") / "datadel"
-    assert main(["build", str(raw), "--out", str(out), "--fps", "2", "--workers", "2", "--preview", "--quiet"]) == 0
+    with counted() as workers:
+        assert main(["build", str(raw), "--out", str(out), "--fps", "2", "--workers", "2", "--preview", "--quiet"]) == 0
+    assert len(workers) == 2
     return out
 
 
@@ -146,7 +149,9 @@ def test_the_same_archives_give_the_same_bytes_in_one_process_or_two(datadel, ra
     for path in raw.rglob("*"):
         if path.is_file():
             make.write_folder(copy, {path.relative_to(raw).as_posix(): path.read_bytes()})
-    again = build(copy, tmp_path / "datadel", fps=2, workers=1, previews=True)
+    with counted() as workers:
+        again = build(copy, tmp_path / "datadel", fps=2, workers=1, previews=True)
+    assert len(workers) == 0
     assert content(again.out) == content(datadel)
 
 

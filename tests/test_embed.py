@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Features, Image, IterableDataset, Value
+from family import children, heed_interrupts, left
 from PIL import Image as Picture
 from transformers import ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -28,7 +29,8 @@ from meddel_hf.store import EmbeddingStore
 
 ROWS = 40
 BROKEN = {3: b"", 17: b"not an image", 18: None, 31: b"\xff\xd8\xff\xe0 cut short"}
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m"]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+          "--main_process_port", "0", "-m"]  # fmt: skip
 ALONE = [sys.executable, "-m"]
 
 
@@ -155,7 +157,12 @@ import os, sys, time
 from meddel_hf.embed import main
 from meddel_hf.store import StoreWriter
 
-listed = StoreWriter.shards
+listed, write = StoreWriter.shards, StoreWriter.write
+def told(self, shard):
+    with open(os.environ["WHO_WROTE"], "a") as file:
+        file.write(f"{os.environ['RANK']} {shard.index}\\n")
+    write(self, shard)
+StoreWriter.write = told
 if os.environ["RANK"] == "1":  # were the other one writing already, the two would share out different shards
     StoreWriter.shards = lambda self: time.sleep(2) or listed(self)
 sys.exit(main())
@@ -166,11 +173,14 @@ def test_two_processes_write_the_same_bytes_as_one(alone, encoder, tmp_path):
     pool, expected = alone
     (tmp_path / "late.py").write_text(LATE)
     more = command(pool, encoder, tmp_path / "out", "--precision", "bf16", "--num-workers", "2")[1:]
-    done = run([*LAUNCH[:-1], str(tmp_path / "late.py"), *more])
+    done = run([*LAUNCH[:-1], str(tmp_path / "late.py"), *more], WHO_WROTE=str(tmp_path / "who"))
     assert done.returncode == 0, done.stderr
     assert "process 1 of 2" in done.stderr
     assert contents(tmp_path / "out") == contents(expected)
     assert len(contents(expected)) == 2 * 5 + 2
+    wrote = [line.split() for line in (tmp_path / "who").read_text().splitlines()]
+    assert sorted(int(shard) for _, shard in wrote) == [0, 1, 2, 3, 4], "each shard once"
+    assert {rank for rank, _ in wrote} == {"0", "1"}
 
 
 def test_an_error_in_two_processes_is_said_once(alone, encoder, tmp_path):
@@ -183,22 +193,26 @@ def test_an_error_in_two_processes_is_said_once(alone, encoder, tmp_path):
     assert "meddel_hf/embed.py" not in done.stderr, "a traceback of ours"
 
 
-def _heed_interrupts() -> None:
-    """A suite that was started in the background ignores SIGINT, and so would all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def interrupted(parts: list[str], out: Path, sign: signal.Signals) -> tuple[int, str]:
-    """Start, wait until a shard is there, send a signal to the whole group; returns exit status and stderr."""
+    """Start, wait until a shard is there, send a signal; returns exit status and stderr. Nobody may be left.
+
+    SIGINT goes to the whole group, as from a terminal; others to the command alone, so that its workers live on at
+    first.
+    """
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        parts, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_heed_interrupts
+        parts, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_interrupts
     ) as process:
         deadline = time.monotonic() + 120
         while not list(out.glob("shard-*.safetensors")) and time.monotonic() < deadline:
             time.sleep(0.001)
-        os.killpg(process.pid, sign)
-        _, said = process.communicate(timeout=60)
+        workers = children(process.pid)
+        os.killpg(process.pid, sign) if sign == signal.SIGINT else process.send_signal(sign)
+        process.wait(60)
+        still = left(workers)
+        said = process.stderr.read()
+    assert len(workers) == 1
+    assert still == []
     assert not (out / "manifest.json").exists(), "it was through before the signal came"
     return process.returncode, said
 
@@ -265,6 +279,7 @@ def test_a_stream_in_two_processes_writes_the_same_bytes(encoder, tmp_path):
     assert run([*ALONE, *command(pool, encoder, tmp_path / "one", "--streaming")]).returncode == 0
     done = run([*LAUNCH, *command(pool, encoder, tmp_path / "two", "--streaming")])
     assert done.returncode == 0, done.stderr
+    assert "process 1 of 2" in done.stderr
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 

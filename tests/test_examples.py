@@ -18,6 +18,7 @@ from transformers import ViTModel
 
 from meddel_hf.benchmark.places import arm_cells
 from meddel_hf.benchmark.plan import Plan
+from meddel_hf.pretrained import PreTraining
 
 ROOT = Path(__file__).parents[1]
 ENCODER = str(ROOT / "meddel_hf" / "assets" / "encoder")
@@ -31,7 +32,8 @@ def test_every_example_is_tested():
 
 def run(folder: Path, example: str, *arguments: str, processes: int = 1) -> str:
     """What an example prints, run in `folder` as its docstring says."""
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"] if processes == 2 else []
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    launch = launch if processes == 2 else []
     command = [sys.executable, *launch, str(ROOT / "examples" / example), *arguments]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
@@ -68,6 +70,7 @@ def test_pretrain(tmp_path, processes):
     assert out.startswith("40 of 40 frames, 128 samples, 3.2 epochs, loss ")
     assert out.count("step 2: loss ") == 1
     assert ViTModel.from_pretrained(tmp_path / "all").config.image_size == 96
+    assert PreTraining.load(tmp_path / "all").summary.processes == processes
 
 
 def test_segment(tmp_path):

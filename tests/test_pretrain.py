@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
+from family import counted
 from PIL import Image as Picture
 from transformers import AutoImageProcessor, AutoModel, ViTForMaskedImageModeling, ViTMAEForPreTraining
 
@@ -38,7 +39,8 @@ TINY = Recipe(
     preset="tiny", layers=1, image_size=24, patch_size=8, samples=64, batch_size=8, precision="float32",
     learning_rate=1e-3, checkpoint_samples=16,
 )  # fmt: skip
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m"]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+          "--main_process_port", "0", "-m"]  # fmt: skip
 ALONE = [sys.executable, "-m"]
 
 
@@ -150,11 +152,13 @@ def test_a_longer_run_learns(tmp_path):
 
 
 def test_the_same_arguments_give_the_same_bytes_with_and_without_the_cache(whole, tmp_path):
-    for number, options in enumerate(
-        ({"num_workers": 2}, {"frames": tmp_path / "frames"}, {"frames": tmp_path / "frames"})
-    ):
+    cached = {"frames": tmp_path / "frames", "num_workers": 0}
+    for number, (options, workers) in enumerate([({"num_workers": 2}, 2), (cached, 0), (cached, 0)]):
         out = tmp_path / f"{number}"
-        pretrain(frames(), out, recipe=TINY, progress=False, **options)
+        with counted() as seen:
+            pretrain(frames(), out, recipe=TINY, progress=False, **options)
+        assert len(seen) >= workers
+        assert bool(seen) == bool(workers)
         assert weights(out) == weights(whole)
         assert curve(out) == curve(whole)
     (folder,) = (tmp_path / "frames").iterdir()

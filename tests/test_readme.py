@@ -45,7 +45,18 @@ def folder(hub: HubSession, tmp_path: Path) -> Path:
     return work
 
 
-def test_commands_then_python(hub: HubSession, folder: Path):
+# What the interpreter of each process that a launcher started writes down as it begins.
+RANKS = """
+import os
+if "RANK" in os.environ:
+    with open({log!r}, "a") as log:
+        log.write(f"{{os.environ['RANK']}} of {{os.environ['WORLD_SIZE']}}\\n")
+"""
+
+
+def test_commands_then_python(hub: HubSession, folder: Path, tmp_path: Path):
+    with (tmp_path / "guard" / "sitecustomize.py").open("a", encoding="utf-8") as start:
+        start.write(RANKS.format(log=str(tmp_path / "ranks.txt")))
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
     assert commands
     programs = {
@@ -56,7 +67,10 @@ def test_commands_then_python(hub: HubSession, folder: Path):
     (folder / "plan.yaml").write_text(plan, encoding="utf-8")
     for command in commands:
         program, *arguments = shlex.split(command)
+        if program == "accelerate":  # on a port of its own: other tests start several processes too
+            arguments[1:1] = ["--main_process_port", "0"]
         hub.call([*programs[program], *arguments], folder)
+    assert sorted((tmp_path / "ranks.txt").read_text().splitlines()) == ["0 of 2", "1 of 2"], "the two processes"
     made = ["RAW", "datadel", "datadel-embeddings", "embeddings", "embeddings2", "frames", "half", "kvasir", "mae",
             "plan.yaml", "selection", "subset"]  # fmt: skip
     assert sorted(path.name for path in folder.iterdir()) == made

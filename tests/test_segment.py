@@ -35,7 +35,8 @@ FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image(), "
 QUICK = {"epochs": 30, "batch_size": 8, "precision": "float32", "hidden_size": 32, "learning_rate": 3e-3}
 FROZEN = SegmentationRecipe(frozen=True, **QUICK)
 WHOLE = SegmentationRecipe(**QUICK)
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m"]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+          "--main_process_port", "0", "-m"]  # fmt: skip
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +12,7 @@ from typing import Any
 from meddel_hf.datadel.units import Record, Unit
 from meddel_hf.datadel.writer import UnitWriter
 from meddel_hf.errors import MedDELError
+from meddel_hf.runtime.parents import become_worker
 
 _writer: UnitWriter | None = None  # of a worker process, made once by _start
 
@@ -74,16 +73,8 @@ def _ended(running: set[Future[Record]]) -> Iterator[Record]:
 
 def _start(*arguments: Any) -> None:
     global _writer
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    become_worker()
     _writer = UnitWriter(*arguments)
-
-
-def _leave_with_parent() -> None:
-    """A worker whose build was killed would wait for ever, or write while the build is begun again."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _write(unit: Unit) -> Record:

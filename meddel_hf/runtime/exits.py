@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable
+from contextlib import suppress
 
 from meddel_hf.errors import MedDELError
+from meddel_hf.runtime.stopping import requests_heard
 
 # As shells and sysexits have them: 2 an error that the sentence explains, 128 + the signal's number.
 ERROR, INTERRUPTED, NOBODY_READS, TERMINATED = 2, 130, 141, 143
@@ -29,34 +30,40 @@ _CURES = {
 }
 
 
-class Terminated(BaseException):
-    """SIGTERM came: a scheduler wants the place. Not an Exception, so that nothing on the way takes it for an error."""
-
-
 def exit_status(work: Callable[[], int | None], *, interrupted: str = "nothing half-written was left behind") -> int:
     """Run a command's work. Returns its status: what `work` answers (None: 0), or that of the way in which it ended.
 
     interrupted: what the user is told of the state of things after Ctrl-C or SIGTERM.
     Of several processes that a launcher started, the main one alone tells of an error that all of them meet.
     """
-    try:
-        with _terminable():
-            return work() or 0
-    except KeyboardInterrupt:
-        _tell(f"\ninterrupted: {interrupted}")
-        return INTERRUPTED
-    except Terminated:
-        _tell(f"\nterminated: {interrupted}")
-        return TERMINATED
-    except BrokenPipeError:  # the reader of our output has seen enough, as with `| head`
+    with requests_heard() as requests:
+        try:
+            status = work() or 0
+        except BaseException as error:
+            status = _status_of(error, requests.number, interrupted)
+        else:
+            if requests.number is not None and not requests.answered:  # the work was through before it heard of it
+                status = _status_of(KeyboardInterrupt(), requests.number, interrupted)
+        requests.answered = requests.number is not None
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # nothing is left that Ctrl-C could save
+    return status
+
+
+def _status_of(error: BaseException, request: int | None, interrupted: str) -> int:
+    """Tell of what ended the work, and return its exit status; what nobody expects is raised again."""
+    if request is not None or isinstance(error, KeyboardInterrupt):
+        terminated = request == signal.SIGTERM
+        if os.environ.get("RANK", "0") == "0":
+            _tell(f"\n{'terminated' if terminated else 'interrupted'}: {interrupted}")
+        return TERMINATED if terminated else INTERRUPTED
+    if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough, as with `| head`
         _close_output()
         return NOBODY_READS
-    except (MedDELError, OSError, MemoryError) as error:
-        if os.environ.get(DEBUG):
-            raise
+    if isinstance(error, (MedDELError, OSError, MemoryError)) and not os.environ.get(DEBUG):
         if isinstance(error, OSError) or os.environ.get("RANK", "0") == "0":
             _tell(f"error: {sentence(error)}")
         return ERROR
+    raise error
 
 
 def sentence(error: BaseException) -> str:
@@ -69,24 +76,6 @@ def sentence(error: BaseException) -> str:
         cure = _CURES.get(error.errno or 0)
         return f"{where}{error.strerror}" + (f": {cure}" if cure else "")
     return " ".join(str(error).split()) or type(error).__name__
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the work like Ctrl-C does, so that what is half-written is taken away."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not in the main thread: the program that called us decides
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(line: str) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.clustering import Clustering, cluster, distance
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
@@ -58,6 +59,7 @@ class DensityQuotas:
         if not (checks.is_number(self.temperature) and 0 < self.temperature < float("inf")):
             raise InvalidArgument(f"temperature must be a positive number, got {self.temperature!r}")
 
+    @own_threads()
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.clustering import distance
 from meddel_hf.neighbors import BLOCK, Rows, Vectors, cosine_to_mean, nearest, product
+from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
@@ -53,6 +54,7 @@ class KCentre:
         checks.count("seed", self.seed, 0)
         checks.choice("first", self.first, ("random", "medoid"))
 
+    @own_threads()
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
@@ -122,10 +124,15 @@ class _Bounds:
         self.centres += new
         unit, margin = self.vectors.unit, self.vectors.margin(self.vectors, "float32")
         panel = unit[torch.tensor(new)]
-        for start in range(0, len(unit), BLOCK):
+
+        def raised(start: int) -> None:
             part = slice(start, start + BLOCK)
             top = product(unit[part], panel).amax(dim=1).double().numpy()
             np.maximum(self.lower[part], top - margin, out=self.lower[part])
+
+        with own_threads() as threads:
+            for _ in threads.map(raised, range(0, len(unit), BLOCK)):
+                pass
         self.lower[new] = _TAKEN
 
     def exact(self, rows: Rows) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from meddel_hf.embed import embed
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.rules import Rule
+from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection import Selection
 from meddel_hf.selectors.protocol import Embeddings, Readable
 from meddel_hf.selectors.thinning import Thinning
@@ -80,6 +81,7 @@ class MedDEL:
         if self.max_iterations > 1 and self.retention is not None:
             raise InvalidArgument("max_iterations above 1 goes with eta: a retention is met exactly in one")
 
+    @own_threads()
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
 
@@ -91,6 +93,7 @@ class MedDEL:
             raise InvalidArgument("nothing says how much to keep: give MedDEL a retention or an eta")
         return Thinning.begin(self, Readable.of(embeddings)).selection()
 
+    @own_threads()
     def sweep(self, embeddings: Embeddings, eta: Sequence[float]) -> Curve:
         """Retention at each eta, from one search where the near-duplicates are sparse enough to be stored."""
         if self.max_iterations > 1:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from meddel_hf.clustering import cluster, distance
+from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
@@ -44,6 +45,7 @@ class Prototypicality:
         checks.clusters(self.n_clusters)
         checks.choice("keep", self.keep, ("easy", "hard"))
 
+    @own_threads()
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)

@@ -1,0 +1,70 @@
+"""Processes counted for real: whom a process has started, and who of them is left."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+
+SECONDS = 15  # within which nobody may be left; on a quiet machine it is one
+
+
+def children(pid: int) -> list[psutil.Process]:
+    """Processes below `pid`, all generations."""
+    return psutil.Process(pid).children(recursive=True)
+
+
+def left(family: list[psutil.Process], seconds: float = SECONDS) -> list[psutil.Process]:
+    """Those that are still alive after so many seconds; zombies are not."""
+    end = time.monotonic() + seconds
+    while (found := [one for one in family if _lives(one)]) and time.monotonic() < end:
+        time.sleep(0.01)
+    for one in found:
+        one.kill()  # for the next test's sake
+    return found
+
+
+def soon(what: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is so; an AssertionError where it never is."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.005)
+
+
+@contextmanager
+def counted() -> Iterator[set[int]]:
+    """The numbers of the processes that this one had below it at some time during the block."""
+    seen: set[int] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            for one in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if "resource_tracker" not in " ".join(one.cmdline()):  # of multiprocessing
+                        seen.add(one.pid)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+def heed_interrupts() -> None:
+    """To be run in a new process: a suite that was started in the background ignores SIGINT, and so would the child."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _lives(one: psutil.Process) -> bool:
+    try:
+        return one.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
