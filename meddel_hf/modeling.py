@@ -21,7 +21,7 @@ from torch import nn
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.images import Preprocessing
-from meddel_hf.schema import MANIFEST, MODEL, SNAPSHOTS, WHOLE, Manifest, fingerprint
+from meddel_hf.schema import MANIFEST, SNAPSHOTS, WHOLE, Manifest, fingerprint
 
 Pooling = Literal["cls", "mean"]
 Precision = Literal["auto", "bf16", "float32"]
@@ -105,7 +105,7 @@ def check_weights(folder: Path) -> None:
     """
     folder = folder.absolute()
     above = folder
-    if folder.name in (WHOLE, MODEL):
+    if folder.name == WHOLE:
         above = folder.parent
     elif folder.parent.name == SNAPSHOTS:
         above = folder.parents[1]

@@ -65,8 +65,11 @@ def draw_retention(selection: Selection, path: Path) -> None:
 def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
     """Contact sheet of the largest groups, kept frame first, then dropped ones from most to least alike.
 
-    pool: the data set with columns id and image. Returns False, and draws nothing, where there are no near-duplicates.
+    pool: the data set with columns id and image. Returns False, and draws nothing, where there are no near-duplicates,
+    and where the table does not say of which frames, as in what `meddel benchmark pack` wrote.
     """
+    if schema.DUPLICATE_OF not in selection.table.column_names:
+        return False
     gone = selection.table.filter(pc.equal(selection.table[schema.REASON], "near-duplicate"))
     if not len(gone):
         return False

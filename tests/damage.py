@@ -128,32 +128,34 @@ def _files(folder: Path, *suffixes: str) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (suffixes or (path.suffix,)))
 
 
-def _stores(folder: Path) -> list[Kind]:
-    def write(store: Path, parts: Iterable[int]) -> StoreWriter:
-        vectors = oracle.clumps(ROWS, DIM, spread=0.3)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        writer = StoreWriter.begin(store, ARGUMENTS, PARENTS)
-        for index in parts:
-            rows = range(40 * index, min(40 * index + 40, ROWS))
-            reasons = ["truncated" if row % 20 == 7 else None for row in rows]
-            readable = [row for row in rows if row % 20 != 7]
-            writer.write(Shard(index, rows.start, [f"f/{row:03}" for row in rows], reasons, vectors[readable]))
-        return writer
+def store(folder: Path, parts: Iterable[int] = range(3)) -> StoreWriter:
+    """An unfinished store of 100 rows, five of them unreadable, with the shards that are named."""
+    vectors = oracle.clumps(ROWS, DIM, spread=0.3)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    writer = StoreWriter.begin(folder, ARGUMENTS, PARENTS)
+    for index in parts:
+        rows = range(40 * index, min(40 * index + 40, ROWS))
+        reasons = ["truncated" if row % 20 == 7 else None for row in rows]
+        readable = [row for row in rows if row % 20 != 7]
+        writer.write(Shard(index, rows.start, [f"f/{row:03}" for row in rows], reasons, vectors[readable]))
+    return writer
 
-    write(folder / "store", range(3)).finish(dim=DIM, row_ids=False)
-    write(folder / "begun", [0, 2])
+
+def _stores(folder: Path) -> list[Kind]:
+    store(folder / "store").finish(dim=DIM, row_ids=False)
+    store(folder / "begun", [0, 2])
 
     def selected() -> Any:
-        store = EmbeddingStore.load(folder / "store")
-        chosen = MedDEL(retention=0.3, epsilon=None, scope="pool", seed=1).select(store)
-        return chosen.table.to_pylist(), chosen.eta, chosen.fingerprint, store.unreadable.to_pylist()
+        found = EmbeddingStore.load(folder / "store")
+        chosen = MedDEL(retention=0.3, epsilon=None, scope="pool", seed=1).select(found)
+        return chosen.table.to_pylist(), chosen.eta, chosen.fingerprint, found.unreadable.to_pylist()
 
     def resumed() -> Any:
         again = folder / "again"
         shutil.rmtree(again, ignore_errors=True)
         shutil.copytree(folder / "begun", again)
         there = StoreWriter.begin(again, ARGUMENTS, PARENTS).shards()
-        write(again, sorted({0, 1, 2} - set(there))).finish(dim=DIM, row_ids=False)
+        store(again, sorted({0, 1, 2} - set(there))).finish(dim=DIM, row_ids=False)
         return {path.name: path.read_bytes() for path in again.iterdir()}
 
     return [
@@ -218,10 +220,10 @@ def _scored(folder: Path) -> list[Kind]:
     head = type(FROZEN)(**{**vars(FROZEN), "epochs": 1, "flips": False}) if "flips" in vars(FROZEN) else FROZEN
     train, test, out = discs(0, 4), {"far": discs(100, 3)}, folder / "segmentation"
     segment(train, test, encoder, out, recipe=head, progress=False)
-    store = EmbeddingStore.load(folder / "store")
-    labels = {id: "ab"[row % 2] for row, id in enumerate(store.pool_ids)}
-    parts = {"train": store.pool_ids[:60], "test": {"rest": store.pool_ids[60:]}}
-    probe(store, labels, folder / "probe", **parts)
+    embedded = EmbeddingStore.load(folder / "store")
+    labels = {id: "ab"[row % 2] for row, id in enumerate(embedded.pool_ids)}
+    parts = {"train": embedded.pool_ids[:60], "test": {"rest": embedded.pool_ids[60:]}}
+    probe(embedded, labels, folder / "probe", **parts)
 
     def segmented() -> Any:
         return segment(train, test, encoder, out, recipe=head, progress=False).table.to_pylist()
@@ -230,7 +232,7 @@ def _scored(folder: Path) -> list[Kind]:
         return load_encoder(str(encoder)).fingerprint, Scores.load(out).value()
 
     def probed() -> Any:
-        return probe(store, labels, folder / "probe", **parts).table.to_pylist()
+        return probe(embedded, labels, folder / "probe", **parts).table.to_pylist()
 
     return [
         Kind("segmentation", [out / "scores.parquet", out / "manifest.json"], segmented),

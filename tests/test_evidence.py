@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 from damage import SMALL
-from make_runs import make_runs
+from datasets import Dataset
+from make_runs import POOL, make_runs
 
 from meddel_hf.benchmark.pack import pack
 from meddel_hf.errors import IncompleteStore, MedDELError, Mismatch
+from meddel_hf.pictures import draw_duplicates
 from meddel_hf.report.reading import Runs, read
 from meddel_hf.runtime.records import read_facts, write_facts
 from meddel_hf.schema import Manifest
+from meddel_hf.selection import Selection
 
 TRUTH = replace(SMALL, seeds=2, snapshots=0)
 
@@ -141,3 +144,14 @@ def test_a_pack_holds_records_of_what_it_holds_and_nothing_damaged(runs, tmp_pat
         everything(tmp_path / "evidence")
     with pytest.raises(MedDELError, match=r"rows\.parquet changed"):
         pack(tmp_path / "evidence", tmp_path / "again.tar.xz")
+
+
+def test_a_pack_is_reported_with_a_pool_too(runs, tmp_path):
+    """It does not say whose near-duplicates its frames are: there is nothing to draw, and no error."""
+    pack(runs, tmp_path / "evidence.tar.xz")
+    with tarfile.open(tmp_path / "evidence.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    pool = Dataset.from_dict({"id": POOL, "image": [None] * len(POOL)})
+    packed = Selection.load(tmp_path / "evidence" / "cells/better/20/seed0/selection")
+    assert packed.summary.near_duplicates
+    assert not draw_duplicates(packed, pool, tmp_path / "sheet.png")

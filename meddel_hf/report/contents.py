@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from meddel_hf import schema
+from meddel_hf.benchmark.places import SELECTION
 from meddel_hf.pictures import draw_duplicates
 from meddel_hf.report.answer import answer
 from meddel_hf.report.document import (
@@ -32,6 +33,7 @@ from meddel_hf.report.limits import flips, limits
 from meddel_hf.report.lines import alpha_curve, retention_curve, training_curve
 from meddel_hf.report.maps import carried_over, removals, vanished
 from meddel_hf.report.planned import FULL, percent
+from meddel_hf.report.reading import Cell
 from meddel_hf.report.record import record
 from meddel_hf.report.spreads import boxes, differences
 from meddel_hf.report.tables import differences_table, kept_by, removed, scores_table, stored
@@ -129,10 +131,14 @@ def _sheets(f: Findings, pool: Dataset | None, folder: Path) -> list[Block]:
         at = f"{arm} at {percent(cell.retention)} %"
         folder.mkdir(exist_ok=True)
         path = folder / f"{slug('duplicates', str(len(sheets)), arm)}.png"
-        if cell.rows is not None and draw_duplicates(Selection.load(cell.folder / "selection"), pool, path):
+        if cell.rows is not None and draw_duplicates(_selection(cell), pool, path):
             caption = f"{at}, seed {cell.seed}: the largest groups of near-duplicates, kept frame first."
             sheets.append(Sheet(path, caption, f"Contact sheet of near-duplicates that {at} dropped"))
     return sheets
+
+
+def _selection(cell: Cell) -> Selection:
+    return Selection.load(cell.folder / SELECTION, trust=cell.trust)
 
 
 def _gallery(pictures: Iterable[Picture | None]) -> list[Block]:
