@@ -6,9 +6,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import oracle
 import pytest
 import torch
 
+from meddel_hf import MedDEL, neighbors, pairs
+from meddel_hf.neighbors import Vectors
+from meddel_hf.rules import BlockEngine, apply
 from meddel_hf.runtime.threads import own_threads
 
 
@@ -79,3 +84,46 @@ def test_an_error_in_a_tile_is_raised_and_ends_the_others(three):
         list(threads.map(work, iter(range(1000))))
     assert len(done) < 20
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("scope", ["cluster", "pool"])
+def test_a_selection_is_the_same_on_any_number_of_threads_and_works_on_all_of_them(scope, monkeypatch):
+    x = oracle.clumps(2500, 24, spread=0.5)  # enough rows for the bfloat16 screen and for several blocks
+    kept, before = [], torch.get_num_threads()
+    names: set[str] = set()
+    screened = neighbors.product
+
+    def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        names.add(threading.current_thread().name)
+        assert torch.get_num_threads() == 1
+        return screened(left, right)
+
+    for module in (neighbors, pairs):
+        monkeypatch.setattr(module, "product", product)
+    for count in (1, 2, 5):
+        names.clear()
+        torch.set_num_threads(count)
+        try:
+            for engine in ("pairs", "blocks"):
+                kept.append(MedDEL(eta=0.75, epsilon=None, scope=scope, engine=engine).select(x).table)
+        finally:
+            torch.set_num_threads(before)
+        assert len([name for name in names if name.startswith("tiles")]) == (count if count > 1 else 0)
+    assert all(table.equals(kept[0]) for table in kept)
+
+
+@pytest.mark.parametrize("rule", ["greedy", "semdedup"])
+def test_a_limit_stops_the_groups_where_it_would_one_by_one(rule, three):
+    """Groups are thinned ahead of one another: what the later ones keep must not count."""
+    x = oracle.clumps(400, 8)
+    groups = np.array_split(np.arange(400), 40)
+    whole = apply(BlockEngine(Vectors.prepare(x), groups), rule, 0.8)
+    for limit in (0, 1, 7, whole.count - 1, whole.count):
+        done = apply(BlockEngine(Vectors.prepare(x), groups), rule, 0.8, limit)
+        if rule == "semdedup" or limit == whole.count:
+            assert (done.complete, done.count) == (True, whole.count)
+        else:
+            assert (done.complete, done.count) == (False, limit + 1)
+            last = np.flatnonzero(done.kept)[-1]
+            np.testing.assert_array_equal(done.kept[: last + 1], whole.kept[: last + 1])
+            assert done.share == pytest.approx((last + 1) / 400)

@@ -59,6 +59,9 @@ def _status_of(error: BaseException, request: int | None, interrupted: str) -> i
     if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough, as with `| head`
         _close_output()
         return NOBODY_READS
+    if _is_lost_peer(error) and not os.environ.get(DEBUG):
+        _tell("error: another process of this run has ended before it was through: see what it said, and run again")
+        return ERROR
     if isinstance(error, (MedDELError, OSError, MemoryError)) and not os.environ.get(DEBUG):
         if isinstance(error, OSError) or os.environ.get("RANK", "0") == "0":
             _tell(f"error: {sentence(error)}")
@@ -76,6 +79,12 @@ def sentence(error: BaseException) -> str:
         cure = _CURES.get(error.errno or 0)
         return f"{where}{error.strerror}" + (f": {cure}" if cure else "")
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _is_lost_peer(error: BaseException) -> bool:
+    """Did a process that others wait for go away? torch has no class of errors for that."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return several and isinstance(error, RuntimeError) and ("by peer" in str(error) or "Broken pipe" in str(error))
 
 
 def _tell(line: str) -> None:
