@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from meddel_hf.data.decoding import ImageSource
+from meddel_hf.data.masks import binary
 from meddel_hf.errors import UnreadableImage
 from meddel_hf.images import Preprocessing, decode, look, prepare
 
@@ -128,6 +129,7 @@ def ours(read: Callable[[ImageSource], Any], data: bytes) -> tuple[str, Any]:
         signal.alarm(0)
 
 
+MASKS: dict[str, Callable[[ImageSource], Any]] = {"mask": binary}
 READERS: dict[str, Callable[[ImageSource], Any]] = {
     "decode": decode,
     "prepare": lambda source: prepare(source, SQUARE),
@@ -135,10 +137,10 @@ READERS: dict[str, Callable[[ImageSource], Any]] = {
 }
 
 
-def judged(sound: bytes, data: bytes) -> Iterator[str]:
-    """The words of the table, and "reason: ..." for what only meddel_hf refuses."""
+def judged(sound: bytes, data: bytes, readers: dict[str, Callable[[ImageSource], Any]]) -> Iterator[str]:
+    """The words of the table, each with what came of it."""
     theirs = plain(data)
-    for name, read in READERS.items():
+    for name, read in readers.items():
         status, found = ours(read, data)
         if status == "ok" and theirs is None:
             yield f"passed: {name}"
@@ -152,6 +154,8 @@ def judged(sound: bytes, data: bytes) -> Iterator[str]:
                 yield "differ"
             elif original is None or not np.array_equal(np.asarray(found), pixels_of(original)):
                 yield "altered"
+        elif name == "mask" and not np.array_equal(found, binary(sound)):
+            yield "altered"
 
 
 def frames_in(folder: Path, number: int) -> list[Image.Image]:
@@ -160,6 +164,17 @@ def frames_in(folder: Path, number: int) -> list[Image.Image]:
     for at in np.linspace(0, len(paths) - 1, number).astype(int):
         with Image.open(paths[at]) as image:
             found.append(ImageOps.contain(image.convert("RGB"), (SIDE, SIDE)))
+    return found
+
+
+def masks_like(frames: list[Image.Image]) -> list[Image.Image]:
+    """Two ellipses on black for every frame, of its size."""
+    found = []
+    for frame in frames:
+        y, x = np.mgrid[: frame.height, : frame.width] / max(frame.size)
+        inside = ((x - 0.3) / 0.2) ** 2 + ((y - 0.4) / 0.3) ** 2 < 1
+        inside |= ((x - 0.8) / 0.1) ** 2 + ((y - 0.3) / 0.1) ** 2 < 1
+        found.append(Image.fromarray(inside.astype(np.uint8) * np.uint8(255)))
     return found
 
 
@@ -175,17 +190,19 @@ def main() -> int:
     frames, total = frames_in(args.frames, 6), Counter[str]()
     words = ("passed", "foreign", "hang", "differ", "stricter", "refused", "altered")
     print(f"| format | files | {' | '.join(words)} |\n|---|{'---:|' * (len(words) + 1)}")
-    for name, (kind, options) in formats().items():
+    rows = [(name, frames, READERS, *how) for name, how in formats().items()]
+    rows += [(f"mask, {name}", masks_like(frames), MASKS, *how) for name, how in formats().items()
+             if not how[1].get("save_all")]  # fmt: skip
+    for name, pictures, readers, kind, options in rows:
         if args.formats.lower() not in name.lower():
             continue
         draw, counts = np.random.default_rng([args.seed, len(name)]), Counter[str]()
-        originals = [encoded(frame, name, kind, options) for frame in frames]
+        originals = [encoded(picture, name, kind, options) for picture in pictures]
         for trial in range(args.trials):
             sound = originals[trial % len(originals)]
-            data = damaged(sound, draw)
-            words_of = set(judged(sound, data))
-            counts.update({word.partition(":")[0] for word in words_of})
-            total.update(word for word in words_of if word.partition(":")[0] not in ("refused", "altered"))
+            found = set(judged(sound, damaged(sound, draw), readers))
+            counts.update({word.partition(":")[0] for word in found})
+            total.update(word for word in found if word.partition(":")[0] not in ("refused", "altered"))
         row = " | ".join(str(counts[word]) for word in words)
         print(f"| {name} | {args.trials} | {row} |", flush=True)
     print("\nwhat and how often:")

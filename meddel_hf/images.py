@@ -157,11 +157,20 @@ def prepare(source: ImageSource, preprocessing: Preprocessing) -> np.ndarray:
 
     Returns (height, width, 3) uint8, RGB. Raises UnreadableImage, whose message is the reason.
     """
-    return prepare_sized(source, preprocessing)[0]
+    return prepare_sized(source, preprocessing).pixels
 
 
-def prepare_sized(source: ImageSource, preprocessing: Preprocessing) -> tuple[np.ndarray, tuple[int, int]]:
-    """The same, with the upright (width, height) in pixels that the frame had."""
+@dataclass(frozen=True)
+class Prepared:
+    """A frame at the encoder's size, (H, W, 3) uint8, and the upright size in pixels that it had."""
+
+    pixels: np.ndarray
+    width: int
+    height: int
+
+
+def prepare_sized(source: ImageSource, preprocessing: Preprocessing) -> Prepared:
+    """`prepare`, for what must be laid upon the frame: it tells the frame's own size too."""
     with decoding():
         image = opened(source)
         size = size_before_loading(image)
@@ -172,7 +181,7 @@ def prepare_sized(source: ImageSource, preprocessing: Preprocessing) -> tuple[np
         frame = _rgb(upright).resize(_resized(size, preprocessing), preprocessing.resample)
     if preprocessing.crop is not None:
         frame = _centre(frame, *preprocessing.crop)
-    return np.asarray(frame), size
+    return Prepared(np.asarray(frame), *size)
 
 
 def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:

@@ -77,22 +77,27 @@ class LabelledFrames:
         """Every frame at the size that the model sees, and every mask at `mask_size`, else at the same size.
 
         mask_size: (height, width) in pixels. A small mask keeps its classes: each pixel is the nearest one's.
+        Raises InvalidDataset where a frame or a mask cannot be read, or they differ in size.
         """
         height, width = mask_size or preprocessing.size
         pixels = np.empty((len(self), *preprocessing.size, 3), np.uint8)
         masks = np.empty((len(self), height, width), np.uint8)
-        for row, (frame, mask) in enumerate(self.pairs()):
-            pixels[row], found = self._pair(row, frame, mask, preprocessing)
-            small = Pillow.fromarray(found).resize((width, height), Pillow.Resampling.NEAREST)
+        empty = 0
+        for row, found in enumerate(self._pairs(preprocessing)):
+            pixels[row] = found.pixels
+            small = Pillow.fromarray(found.mask).resize((width, height), Pillow.Resampling.NEAREST)
             masks[row] = np.asarray(small)
-        return Decoded(pixels, masks)
+            empty += found.is_empty
+        return Decoded(pixels, masks, empty)
 
-    def frames(self, preprocessing: Preprocessing) -> np.ndarray:
-        """(n, H, W, 3) uint8; the masks are read too, and checked against the frames, but not kept."""
+    def shown(self, preprocessing: Preprocessing) -> Shown:
+        """The frames alone; their masks are read and checked too, but not kept. Raises as `decoded` does."""
         pixels = np.empty((len(self), *preprocessing.size, 3), np.uint8)
-        for row, (frame, mask) in enumerate(self.pairs()):
-            pixels[row], _ = self._pair(row, frame, mask, preprocessing)
-        return pixels
+        empty = 0
+        for row, found in enumerate(self._pairs(preprocessing)):
+            pixels[row] = found.pixels
+            empty += found.is_empty
+        return Shown(pixels, empty)
 
     def masks(self) -> Iterator[np.ndarray]:
         """Masks at their own size, (height, width) uint8 of classes."""
@@ -138,22 +143,23 @@ class LabelledFrames:
             f"classes: expected {expected}; give the right num_labels (--num-labels)"
         )
 
-    def _pair(self, row: int, frame: Any, mask: Any, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
-        """Frame at the size that the model sees, and mask at its own, which must be the frame's."""
-        try:
-            pixels, size = prepare_sized(frame, preprocessing)
-        except UnreadableImage as error:
-            raise InvalidDataset(
-                f"the frame {self.ids[row]} of {self.name} cannot be decoded ({error}): leave it out of the data set"
-            ) from error
-        found = self.mask(row, mask)
-        if found.shape != size[::-1]:
-            raise InvalidDataset(
-                f"the mask of {self.ids[row]} in {self.name} is {found.shape[1]} x {found.shape[0]} pixels, its frame "
-                f"{size[0]} x {size[1]}, each turned by its own EXIF orientation: they must be of one size, so turn or "
-                "resize the mask"
-            )
-        return pixels, found
+    def _pairs(self, preprocessing: Preprocessing) -> Iterator[_Pair]:
+        for row, (frame, mask) in enumerate(self.pairs()):
+            try:
+                seen = prepare_sized(frame, preprocessing)
+            except UnreadableImage as error:
+                raise InvalidDataset(
+                    f"the frame {self.ids[row]} of {self.name} cannot be decoded ({error}): leave it out of the data "
+                    "set"
+                ) from error
+            found = self.mask(row, mask)
+            if found.shape != (seen.height, seen.width):
+                raise InvalidDataset(
+                    f"the mask of {self.ids[row]} in {self.name} is {found.shape[1]} x {found.shape[0]} pixels, its "
+                    f"frame {seen.width} x {seen.height}, each turned by its own EXIF orientation: they must be of one "
+                    "size, so turn or resize the mask"
+                )
+            yield _Pair(seen.pixels, found)
 
     def _check_masks(self) -> None:
         validity = self.dataset.data.column(schema.MASK)
@@ -172,10 +178,32 @@ class Decoded:
     """Frames and masks in memory.
 
     pixels: (n, H, W, 3) uint8. masks: (n, H', W') uint8 classes, 255 where a pixel does not count.
+    empty_masks: how many masks held no object at their own size.
     """
 
     pixels: np.ndarray
     masks: np.ndarray
+    empty_masks: int = 0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Frames in memory, (n, H, W, 3) uint8, and how many of their masks hold no object."""
+
+    pixels: np.ndarray
+    empty_masks: int
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """pixels: (H, W, 3) uint8 at the size that the model sees. mask: (height, width) uint8 at its own."""
+
+    pixels: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def is_empty(self) -> bool:
+        return not np.any((self.mask != 0) & (self.mask != IGNORED))
 
 
 def with_masks(dataset: Dataset) -> Dataset:

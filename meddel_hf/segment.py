@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from meddel_hf.images import Preprocessing
-    from meddel_hf.labelled import LabelledFrames
+    from meddel_hf.labelled import LabelledFrames, Shown
     from meddel_hf.scores import Measure, Scores
     from meddel_hf.segmentation_model import ViTForSegmentation
 
@@ -93,9 +93,10 @@ def segment(
     check_apart(learned, list(tested.values()))
     run = _Run(out, manifest, recipe, seed, model, preprocessing, place, processes, progress)
     with quiet():
+        shown = {name: frames.shown(preprocessing) for name, frames in tested.items()} if run.is_main else {}
         run.train(learned)
-        if processes.is_main_process:
-            run.test(tested, {"encoder": str(encoder), "seconds": round(time.monotonic() - began, 1)})
+        if run.is_main:
+            run.test(tested, shown, {"encoder": str(encoder), "seconds": round(time.monotonic() - began, 1)})
     processes.wait_for_everyone()
     return Scores.load(out)
 
@@ -186,11 +187,12 @@ class _Run:
             )  # fmt: skip
         last = losses[-max(1, len(losses) // 10) :]
         self.manifest.details.update(
-            frames=len(frames), steps_done_here=len(losses), loss=sum(last) / len(last) if last else None,
+            frames=len(frames), empty_masks={"the training set": decoded.empty_masks},
+            steps_done_here=len(losses), loss=sum(last) / len(last) if last else None,
             precision=precision, device=self.device.type, processes=self.processes.num_processes,
         )  # fmt: skip
 
-    def test(self, tests: Mapping[str, LabelledFrames], details: Mapping[str, Any]) -> None:
+    def test(self, tests: Mapping[str, LabelledFrames], shown: Mapping[str, Shown], details: Mapping[str, Any]) -> None:
         """Score the model, and write everything at once; the manifest comes last."""
         from meddel_hf.files import whole_folder
         from meddel_hf.overlays import draw_overlays
@@ -202,13 +204,12 @@ class _Run:
         precision = self.manifest.details["precision"]
         with self._timed("scoring"):
             logits = {
-                name: logits_of(
-                    self.model, frames.frames(self.preprocessing), self.preprocessing, self.device, precision
-                )
-                for name, frames in tests.items()
+                name: logits_of(self.model, frames.pixels, self.preprocessing, self.device, precision)
+                for name, frames in shown.items()
             }
             scores = score(logits, tests)
         self.manifest.details.update(details)
+        self.manifest.details["empty_masks"].update({name: frames.empty_masks for name, frames in shown.items()})
         self.manifest.details["tested"] = {
             name: {measure: scores.of(name).value(measure) for measure in _MEASURES} for name in tests
         }
@@ -221,8 +222,12 @@ class _Run:
         shutil.rmtree(self.out / _CHECKPOINTS, ignore_errors=True)
 
     @property
+    def is_main(self) -> bool:
+        return self.processes.is_main_process
+
+    @property
     def _shown(self) -> bool:
-        return self.progress and self.processes.is_main_process
+        return self.progress and self.is_main
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
@@ -239,6 +244,13 @@ def table(scores: Scores) -> str:
         values = " | ".join(f"{part.value(measure):.4f}" for measure in _MEASURES)
         rows.append(f"| {name} | {len(part):,} | {values} |")
     return "\n".join(rows)
+
+
+def _empty_masks(manifest: Manifest) -> str:
+    """A line where masks hold no object, so that nobody takes them for masks that were read wrong; else nothing."""
+    found = manifest.details.get("empty_masks", {})  # absent from runs of earlier versions
+    counts = ", ".join(f"{count:,} of {name}" for name, count in found.items() if count)
+    return f"masks without any object: {counts}\n" if counts else ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -293,6 +305,7 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
         if main_process:
             print(table(scores))
+            print(_empty_masks(Manifest.read(args.out, "segmentation")), end="", file=sys.stderr)
     except MedDELError as error:
         if main_process:
             print(f"error: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import struct
 import tarfile
@@ -11,8 +12,10 @@ import zlib
 from pathlib import Path
 
 import make_archives as make
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from meddel_hf.datadel import members
 from meddel_hf.datadel.archives import scan
@@ -166,6 +169,27 @@ def test_frames_and_masks_that_do_not_pass(tmp_path):
     assert ids == [A]
     for name, (_, _, reason) in frames.items():
         assert found[f"raw/Kvasir-SEG/images/{name}.jpg"].startswith(reason)
+
+
+def test_masks_of_other_kinds_are_read_or_kept_out_and_never_empty_without_a_word(tmp_path):
+    ones = make.ellipse().astype(np.uint8)
+    dark = Image.frombytes("P", make.SIZE, ones.tobytes())
+    dark.putpalette([0, 0, 0, 0, 0, 128])
+    masks = {
+        "ones": make.encoded(Image.fromarray(ones), "PNG"), "dark": make.encoded(dark, "PNG"),
+        "blank": make.mask(empty=True), "sevens": make.encoded(Image.fromarray(ones * np.uint8(7)), "PNG"),
+    }  # fmt: skip
+    files = {f"Kvasir-SEG/images/{name}.jpg": make.jpeg(n) for n, name in enumerate(masks)}
+    files |= {f"Kvasir-SEG/masks/{name}.png": mask for name, mask in masks.items()}
+    ids, found = reasons(make.write_folder(tmp_path / "raw", files), tmp_path / "out")
+    assert {id.rpartition("/")[2] for id in ids} == {"ones", "dark", "blank"}
+    assert found == {"raw/Kvasir-SEG/images/sevens.jpg": "mask sevens.png: holds 0, 7: expected 0 and 255, or 0 and 1"}
+    rows = pq.read_table(next((tmp_path / "out/data").rglob("*.parquet"))).to_pylist()
+    drawn = {row["id"].rpartition("/")[2]: np.asarray(Image.open(io.BytesIO(row["mask"]["bytes"]))) for row in rows}
+    for name, pixels in drawn.items():
+        np.testing.assert_array_equal(pixels, ones * np.uint8(255 * (name != "blank")))
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("*.json")]
+    assert [record["empty_masks"] for record in records if "empty_masks" in record] == [1]
 
 
 @pytest.mark.parametrize(

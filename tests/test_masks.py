@@ -302,7 +302,7 @@ def test_a_frame_and_its_mask_are_each_turned_by_their_own_tag_and_must_be_of_on
         assert picture.size == SIZE
         np.testing.assert_array_equal(own, BYTES)
     wrong = labelled(lying(green, "JPEG", tag=True), lying(BYTES, "PNG", tag=False))
-    for read in (wrong.decoded, wrong.frames):
+    for read in (wrong.decoded, wrong.shown):
         with pytest.raises(InvalidDataset, match="mask of a in mine is 96 x 120 pixels, its frame 120 x 96"):
             read(shown)
     half = labelled(encoded(Image.fromarray(green)), grey(np.ascontiguousarray(BYTES[::2, ::2])))

@@ -153,7 +153,7 @@ def _named_pages(mask: Mask, members: Members) -> list[tuple[str | None, np.ndar
         pages = masks.pages_of(members.read(mask.entry), red=mask.red)
     except (UnreadableImage, UnreadableArchive) as error:
         raise UnreadableImage(f"mask {mask.entry.name}: {error}") from error
-    if mask.label is not None or len(pages) == 1:
+    if mask.label is not None or (len(pages) == 1 and not mask.pages):
         return [(mask.label, np.logical_or.reduce(pages))]
     if len(pages) != len(mask.pages):
         raise UnreadableImage(
