@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import signal
@@ -25,7 +24,7 @@ import meddel_hf.embed
 from meddel_hf.embed import embed
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.modeling import load_encoder
-from meddel_hf.store import EmbeddingStore
+from meddel_hf.store import EmbeddingStore, StoreWriter
 
 ROWS = 40
 BROKEN = {3: b"", 17: b"not an image", 18: None, 31: b"\xff\xd8\xff\xe0 cut short"}
@@ -204,7 +203,7 @@ def interrupted(parts: list[str], out: Path, sign: signal.Signals) -> tuple[int,
         parts, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_interrupts
     ) as process:
         deadline = time.monotonic() + 120
-        while not list(out.glob("shard-*.safetensors")) and time.monotonic() < deadline:
+        while not list(out.glob("shard-*.json")) and time.monotonic() < deadline:
             time.sleep(0.001)
         workers = children(process.pid)
         os.killpg(process.pid, sign) if sign == signal.SIGINT else process.send_signal(sign)
@@ -228,7 +227,8 @@ def test_resumed_after_an_interruption_the_bytes_are_the_same(encoder, tmp_path)
         assert code == (130 if sign == signal.SIGINT else -signal.SIGKILL)
         assert "Traceback" not in said
         assert ("the same command goes on from there" in said) == (sign == signal.SIGINT)
-        kept = {path: path.stat().st_mtime_ns for path in out.glob("shard-*.safetensors")}
+        counted = [path.with_suffix(".safetensors") for path in out.glob("shard-*.json")]
+        kept = {path: path.stat().st_mtime_ns for path in counted}
         assert 0 < len(kept) < 30
 
         done = run(parts)
@@ -283,21 +283,18 @@ def test_a_stream_in_two_processes_writes_the_same_bytes(encoder, tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def unfinished(folder: Path, *missing: str) -> None:
-    """Make a finished store look like one that was stopped."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    begun = {"arguments": manifest["arguments"], "versions": manifest["versions"],
-             "parents": {"encoder": manifest["parents"]["encoder"]}}  # fmt: skip
-    (folder / "begun.json").write_text(json.dumps(begun))
-    for name in ("manifest.json", "unreadable.parquet", *missing):
-        (folder / name).unlink()
+def interrupt(*args: object, **more: object) -> None:
+    raise KeyboardInterrupt
 
 
-def test_a_resumed_stream_must_be_the_same_stream(encoder, tmp_path):
+def test_a_resumed_stream_must_be_the_same_stream(encoder, tmp_path, monkeypatch):
     options = {"batch_size": 3, "shard_rows": 8, "progress": False}
-    embed(stream(), encoder, tmp_path / "out", **options)
-    whole = contents(tmp_path / "out")
-    unfinished(tmp_path / "out", "shard-00002.safetensors")
+    whole = contents(embed(stream(), encoder, tmp_path / "whole", **options).folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            embed(stream(), encoder, tmp_path / "out", **options)
+    (tmp_path / "out" / "shard-00002.safetensors").unlink()
     stopped = contents(tmp_path / "out")
 
     def other_frame(dataset):

@@ -79,7 +79,7 @@ def command(name: str, pool: Path, raw: Path, out: Path) -> list[str]:
     }[name]  # fmt: skip
 
 
-BEGUN = {"embed": "shard-*.safetensors", "pretrain": "checkpoints/checkpoint-*", "build": ".build/*/*/*.json"}
+BEGUN = {"embed": "shard-*.json", "pretrain": "checkpoints/checkpoint-*", "build": ".build/*/*/*.json"}
 
 
 # benchmarks/kills.py goes through all commands and signals, at moments of chance.
