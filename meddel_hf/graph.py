@@ -17,6 +17,7 @@ from meddel_hf.files import whole_file
 from meddel_hf.neighbors import Rows
 from meddel_hf.pairs import Pairs
 from meddel_hf.rules import PairEngine
+from meddel_hf.runtime.tables import exactly, read_table
 
 _PAIRS, _ORDER = "pairs.parquet", "order.parquet"
 
@@ -54,7 +55,7 @@ class NearDuplicateGraph:
         """None where the folder holds no graph."""
         if not (folder / _PAIRS).is_file():
             return None
-        order = pq.read_table(folder / _ORDER)
+        order = read_table(folder / _ORDER, exactly(group=pa.int64(), row=pa.int64()))
         group, row = order["group"].to_numpy(), order["row"].to_numpy()
         groups = np.split(row, np.flatnonzero(np.diff(group)) + 1)
         return cls(Pairs.load(folder / _PAIRS), groups)

@@ -32,10 +32,13 @@ from meddel_hf.modeling import resolve_precision
 from meddel_hf.objectives import WHOLE, build, fingerprint_of, quiet, save_encoder
 from meddel_hf.pretrained import LOG, SNAPSHOTS, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
 from meddel_hf.recipe import Recipe
+from meddel_hf.runtime.reading import intact, read_json
+from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.trainer import PretrainingTrainer
 from meddel_hf.views import Views
 
 BEGUN, CHECKPOINTS = "begun.json", "checkpoints"
+_UNREADABLE_COLUMNS = exactly(row=pa.int64(), id=pa.string(), reason=pa.string())
 # Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
 _NO_PART_OF_THE_RESULT = ("checkpoint_samples", "start", "accumulation", "gradient_checkpointing", "compile")
 
@@ -70,7 +73,8 @@ class Run:
                 print(f"{self.out}: {found.summary}; nothing was left to do", file=sys.stderr)
             return found
         if (self.out / BEGUN).is_file():
-            self._compare(json.loads((self.out / BEGUN).read_text(encoding="utf-8")))
+            with intact(self.out / BEGUN, "delete the folder, and begin again"):
+                self._compare(read_json(self.out / BEGUN))
         elif self.out.is_dir() and any(not path.name.startswith(".") for path in self.out.iterdir()):
             raise InvalidArgument(f"{self.out} is not empty and holds no pre-training: choose another folder")
         return None
@@ -158,11 +162,10 @@ class Run:
             else:
                 found = {}
             columns = {"row": list(found), schema.ID: [ids[row] for row in found], schema.REASON: list(found.values())}
-            kinds = pa.schema({"row": pa.int64(), schema.ID: pa.string(), schema.REASON: pa.string()})
             with whole_file(path) as aside:
-                pq.write_table(pa.table(columns, schema=kinds), aside)
+                pq.write_table(pa.table(columns, schema=_UNREADABLE_COLUMNS), aside)
         self.processes.wait_for_everyone()
-        table = pq.read_table(path)
+        table = read_table(path, _UNREADABLE_COLUMNS)
         bad = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
         rows = [row for row in self.choice.rows if row not in bad]
         if not rows:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from meddel_hf import schema
 from meddel_hf.objectives import WHOLE
+from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.tables import read_table
 
 LOG, UNREADABLE, SNAPSHOTS = "log.parquet", "unreadable.parquet", "snapshots"
 _LOG_COLUMNS = pa.schema(
@@ -90,17 +91,18 @@ class PreTraining:
 
     @cached_property
     def summary(self) -> Summary:
-        return Summary(**self.manifest.details["summary"])
+        with intact(self.folder / schema.MANIFEST):
+            return Summary(**self.manifest.details["summary"])
 
     @cached_property
     def log(self) -> pa.Table:
         """step, samples, epoch, loss, learning_rate, seconds; at most about 1,000 rows."""
-        return pq.read_table(self.folder / LOG)
+        return read_table(self.folder / LOG, _LOG_COLUMNS)
 
     @cached_property
     def unreadable(self) -> pa.Table:
         """row, id, reason of the chosen frames that could not be trained on."""
-        return pq.read_table(self.folder / UNREADABLE)
+        return read_table(self.folder / UNREADABLE, ["row", schema.ID, schema.REASON])
 
     @property
     def snapshots(self) -> dict[int, Path]:

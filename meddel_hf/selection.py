@@ -20,6 +20,8 @@ from meddel_hf.density import CosineSample
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.graph import NearDuplicateGraph
 from meddel_hf.neighbors import rounded
+from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.tables import read_table
 from meddel_hf.subset import Subset, chosen
 
 if TYPE_CHECKING:
@@ -27,6 +29,17 @@ if TYPE_CHECKING:
 
 ROWS = "rows.parquet"
 DENSITY = "density.parquet"
+_COLUMNS = pa.schema(
+    [
+        pa.field(schema.ID, pa.string(), nullable=False),
+        pa.field(schema.KEPT, pa.bool_(), nullable=False),
+        (schema.REASON, pa.string()),
+        (schema.DUPLICATE_OF, pa.string()),
+        (schema.SIMILARITY, pa.float32()),
+        (schema.CLUSTER, pa.int64()),
+        (schema.DISTANCE, pa.float32()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -225,15 +238,17 @@ class Selection:
         folder = Path(folder)
         manifest = schema.Manifest.read(folder, "selection")
         settings = dict(manifest.arguments)
-        eta = settings.pop("found_eta")
+        with intact(folder / schema.MANIFEST):
+            eta = settings.pop("found_eta")
+            origin, notes = Origin(**manifest.details["origin"]), tuple(manifest.details["notes"])
         return cls(
-            pq.read_table(folder / ROWS),
+            read_table(folder / ROWS, _COLUMNS),
             settings,
-            Origin(**manifest.details["origin"]),
+            origin,
             eta,
             NearDuplicateGraph.load(folder),
             CosineSample.load(folder / DENSITY) if (folder / DENSITY).is_file() else None,
-            tuple(manifest.details["notes"]),
+            notes,
         )
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ import pyarrow.parquet as pq
 
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.files import sweep, whole_file
+from meddel_hf.runtime.reading import CURE, intact, read_json
+from meddel_hf.runtime.tables import exactly, read_schema, read_table
 from meddel_hf.schema import MANIFEST, Manifest, fingerprint, installed_versions
 
 BEGUN = "begun.json"
@@ -32,6 +35,7 @@ UNREADABLE = "unreadable.parquet"
 
 _TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
 _CONTENT = b"content"
+_DTYPES = {"F32": "<f4", "I64": "<i8"}
 _NAMES = ("encoder", "pool", "revision")  # how inputs were called; their fingerprints say whether they are the same
 _INPUTS = {"pool": "data set", "encoder": "encoder"}
 
@@ -116,13 +120,13 @@ class EmbeddingStore:
     @cached_property
     def pool_ids(self) -> list[str]:
         """The id of every pool row, in pool order, unreadable ones included."""
-        tables = [pq.read_table(self.folder / f"{name}.parquet", columns=["id"]) for name in self._shards]
+        tables = [read_table(self.folder / f"{name}.parquet", exactly(id=pa.string())) for name in self._shards]
         return pa.concat_tables(tables)["id"].to_pylist()
 
     @cached_property
     def unreadable(self) -> pa.Table:
         """row int64, id string, reason string of every pool row without an embedding."""
-        return pq.read_table(self.folder / UNREADABLE)
+        return read_table(self.folder / UNREADABLE, _TABLE)
 
     @property
     def _shards(self) -> list[str]:
@@ -131,14 +135,20 @@ class EmbeddingStore:
     def _joined(self, tensor: str, whole: np.ndarray) -> np.ndarray:
         """One tensor of all shards: the mapped file itself where there is one, else read into `whole`."""
         if len(self._shards) == 1:
-            return _mapped(self.folder / f"{self._shards[0]}.safetensors", tensor)
+            return self._mapped(self._shards[0], tensor)
         at = 0
         for name in self._shards:
-            part = _mapped(self.folder / f"{name}.safetensors", tensor)
-            whole[at : at + len(part)] = part
+            part = self._mapped(name, tensor)
+            if at + len(part) <= len(whole):
+                whole[at : at + len(part)] = part
             at += len(part)
+        if at != len(whole):
+            raise IncompleteStore(f"{self.folder} holds {at:,} embeddings, expected {len(whole):,}: {CURE}")
         whole.flags.writeable = False
         return whole
+
+    def _mapped(self, shard: str, tensor: str) -> np.ndarray:
+        return _mapped(self.folder / f"{shard}.safetensors", tensor, self.dim if tensor == "embeddings" else None)
 
 
 @dataclass(frozen=True)
@@ -179,8 +189,9 @@ class StoreWriter:
             found = asdict(Manifest.read(folder, "embeddings"))
             _compare(folder, found, {**wanted, "versions": {}})
         elif (folder / BEGUN).is_file():
-            found = json.loads((folder / BEGUN).read_text(encoding="utf-8"))
-            _compare(folder, found, wanted)
+            with intact(folder / BEGUN, "delete the folder, and embed again"):
+                found = read_json(folder / BEGUN)
+                _compare(folder, found, wanted)
         elif any(not path.name.startswith(".") for path in folder.iterdir()):
             raise InvalidArgument(f"{folder} is not empty and holds no embeddings: choose another folder")
         else:
@@ -203,11 +214,11 @@ class StoreWriter:
             for path in self.folder.glob("shard-*.safetensors")
             if _is_whole(path) and path.with_suffix(".parquet").is_file()
         )
-        return {index: pq.read_metadata(self._path(index, "parquet")).num_rows for index in found}
+        return {index: read_schema(self._path(index, "parquet"))[1] for index in found}
 
     def content(self, index: int) -> str:
         """What `write` was given as the content of a shard that is there."""
-        metadata = pq.read_schema(self._path(index, "parquet")).metadata or {}
+        metadata = read_schema(self._path(index, "parquet"))[0].metadata or {}
         return metadata.get(_CONTENT, b"").decode()
 
     def write(self, shard: Shard) -> None:
@@ -227,7 +238,7 @@ class StoreWriter:
     def finish(self, *, dim: int, row_ids: bool) -> EmbeddingStore:
         """Write unreadable.parquet and the manifest from the shards; the same bytes whoever wrote those, and when."""
         indices = list(self.shards())
-        tables = [pq.read_table(self._path(index, "parquet")).replace_schema_metadata() for index in indices]
+        tables = [read_table(self._path(index, "parquet"), _TABLE).replace_schema_metadata() for index in indices]
         table = pa.concat_tables(tables) if tables else _TABLE.empty_table()
         if not np.array_equal(table["row"].to_numpy(), np.arange(len(table))):
             raise IncompleteStore(f"{self.folder} lacks shards: run the same command again")
@@ -278,27 +289,41 @@ def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """(tensors by name, byte where their data begin) of a safetensors file."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(length)), 8 + length
+    with intact(path), path.open("rb") as file:
+        length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+        if length > size - 8:
+            raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+        found = json.loads(file.read(length))
+        tensors = {name: entry for name, entry in found.items() if name != "__metadata__"}
+        for entry in tensors.values():
+            start, end = entry["data_offsets"]
+            width = np.dtype(_DTYPES[entry["dtype"]]).itemsize
+            if not 0 <= start <= end or end - start != width * math.prod(entry["shape"]):
+                raise ValueError(f"a tensor of shape {entry['shape']} in the bytes {start} to {end}")
+        return tensors, 8 + length
 
 
 def _is_whole(path: Path) -> bool:
     try:
-        header, start = _header(path)
-        end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError):
+        tensors, start = _header(path)
+    except IncompleteStore:
         return False
-    return path.stat().st_size == start + end
+    return bool(tensors) and path.stat().st_size == start + max(entry["data_offsets"][1] for entry in tensors.values())
 
 
-def _mapped(path: Path, tensor: str) -> np.ndarray:
-    header, start = _header(path)
-    shape = tuple(header[tensor]["shape"])
-    dtype = np.dtype({"F32": "<f4", "I64": "<i8"}[header[tensor]["dtype"]])
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "r", start + header[tensor]["data_offsets"][0], shape)
+def _mapped(path: Path, tensor: str, width: int | None) -> np.ndarray:
+    """A tensor of the file, which is not read. width: of an embedding; None: the tensor has one axis."""
+    tensors, start = _header(path)
+    entry = tensors.get(tensor, {})
+    shape, dtype = tuple(entry.get("shape", ())), _DTYPES.get(entry.get("dtype", ""))
+    if dtype != (_DTYPES["I64"] if width is None else _DTYPES["F32"]) or shape[1:] != (
+        () if width is None else (width,)
+    ):
+        raise IncompleteStore(f"{path} is damaged ({tensor!r} is {dtype} of shape {shape}): {CURE}")
+    begins = start + entry["data_offsets"][0]
+    if path.stat().st_size < start + entry["data_offsets"][1]:
+        raise IncompleteStore(f"{path} is damaged (it ends before its tensors do): {CURE}")
+    return np.empty(shape, dtype) if 0 in shape else np.memmap(path, dtype, "r", begins, shape)
 
 
 def _sha256(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,6 +19,7 @@ from meddel_hf.labelled import with_masks
 from meddel_hf.labels import Labelled, Parts
 from meddel_hf.leaked import leaks
 from meddel_hf.pool import Pool, load_pool, name_of
+from meddel_hf.runtime.reading import read_lines
 from meddel_hf.splits import OFFICIAL, split
 
 _TEXTS = (schema.SOURCE, schema.CENTER, schema.LABEL, schema.GROUP)
@@ -165,7 +165,7 @@ def opened(spec: str) -> Dataset:
     built = Path(spec.partition(":")[0]) / schema.MANIFEST
     if not built.is_file():
         return dataset  # a folder of images: by names and sizes already
-    digest = json.loads(built.read_text(encoding="utf-8"))["fingerprint"]
+    digest = schema.Manifest.read(built.parent).fingerprint
     return _named(dataset, schema.fingerprint(digest, spec.partition(":")[2], *_ids(dataset)))
 
 
@@ -184,7 +184,7 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
         path = Path(file)
         if not path.is_file():
             raise InvalidArgument(f"exclude names {file}, which is not there: expected a file of ids, one a line")
-        for id in path.read_text(encoding="utf-8").splitlines():
+        for id in read_lines(path, "a list of ids"):
             if id in pool:
                 why.setdefault(id, f"listed in {path.name}")
     return why

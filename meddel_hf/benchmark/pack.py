@@ -12,6 +12,7 @@ from meddel_hf import schema
 from meddel_hf.benchmark.places import CELL, CELLS, EXCLUDED, GATE, PLAN, POOL, SELECTION, TASKS
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.files import whole_file
+from meddel_hf.runtime.tables import read_table
 from meddel_hf.scores import FILE
 from meddel_hf.selection import ROWS
 
@@ -46,7 +47,7 @@ def pack(runs: str | Path, out: str | Path) -> int:
 
 def _rows(path: Path) -> bytes:
     """Uncompressed: the ids are the same in every cell, and xz sees that."""
-    table = pq.read_table(path, columns=[schema.ID, schema.KEPT, schema.REASON])
+    table = read_table(path, [schema.ID, schema.KEPT, schema.REASON])
     file = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(), file, compression="none", use_dictionary=[schema.REASON])
     return file.getvalue()

@@ -11,6 +11,7 @@ from meddel_hf.benchmark.plan import Arm, Plan
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.files import whole_file
 from meddel_hf.report.planned import FULL, UNTRAINED, Place, percent
+from meddel_hf.runtime.reading import read_json as read_record
 
 CELLS, CELL, GATE, PLAN = "cells", "cell.json", "gate.json", "plan.yaml"
 POOL, EXCLUDED = "pool.parquet", "excluded.parquet"
@@ -68,7 +69,8 @@ class Shard:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """What a file of ours tells; nothing where it is not there."""
+    return read_record(path, "delete it, and the step that wrote it is done again") if path.is_file() else {}
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:

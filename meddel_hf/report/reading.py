@@ -5,7 +5,6 @@ An unfinished matrix is read as far as it goes: a cell counts once its `cell.jso
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from meddel_hf import schema
 from meddel_hf.benchmark.places import CELL, CELLS, GATE, PLAN, POOL
 from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.report.planned import FULL, UNTRAINED, Place, label, listed, percent, planned
+from meddel_hf.runtime.reading import intact, read_json, read_lines
+from meddel_hf.runtime.tables import read_table
 from meddel_hf.scores import Measure, Scores
 from meddel_hf.selection import ROWS
 
+_KEPT = pa.schema([(schema.ID, pa.string()), (schema.KEPT, pa.bool_()), (schema.REASON, pa.string())])
 RANDOM = "random"  # name of the selector that every other one has to beat
 
 
@@ -108,7 +109,7 @@ class Cell:
     def rows(self) -> pa.Table | None:
         """Columns id, kept and reason of the selection, a row for every frame of the pool; None without one."""
         path = self.folder / "selection" / ROWS
-        return pq.read_table(path, columns=[schema.ID, schema.KEPT, schema.REASON]) if path.is_file() else None
+        return read_table(path, _KEPT) if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Runs:
     def pool(self) -> pa.Table | None:
         """What was selected from: id, source, center, label, group; None where the runs do not tell."""
         path = self.folder / POOL
-        return pq.read_table(path) if path.is_file() else None
+        return read_table(path) if path.is_file() else None
 
     @property
     def arms(self) -> list[str]:
@@ -241,18 +242,20 @@ def read(folder: str | Path) -> Runs:
         tuple(label(task) for task in listed(plan.get("tasks"))),
         _verdicts(folder / GATE),
         manifest,
-        text.read_text(encoding="utf-8") if text.is_file() else None,
+        "\n".join(read_lines(text, "a plan")) + "\n" if text.is_file() else None,
     )
 
 
 def _cell(folder: Path) -> Cell:
-    facts = json.loads((folder / CELL).read_text(encoding="utf-8"))
+    facts = read_json(folder / CELL)
     manifest = folder / "selection" / schema.MANIFEST
     selector = None
     if manifest.is_file():
         selector = schema.Manifest.read(manifest.parent, "selection").arguments.get("selector")
     tasks = sorted(path.name for path in (folder / "tasks").glob("*") if path.is_dir() and "@" not in path.name)
-    return Cell(folder, str(facts["arm"]), float(facts["retention"]), int(facts["seed"]), facts, selector, tuple(tasks))
+    with intact(folder / CELL):
+        arm, retention, seed = str(facts["arm"]), float(facts["retention"]), int(facts["seed"])
+    return Cell(folder, arm, retention, seed, facts, selector, tuple(tasks))
 
 
 def _number(name: str) -> int:
@@ -263,6 +266,7 @@ def _number(name: str) -> int:
 def _verdicts(path: Path) -> dict[str, Verdict] | None:
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     names = ("passed", "measure", "full", "untrained", "difference", "low", "high")
-    return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in found["tasks"].items()}
+    with intact(path):
+        return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in found["tasks"].items()}
