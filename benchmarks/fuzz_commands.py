@@ -110,7 +110,7 @@ def mutate(words: list[str], parser: argparse.ArgumentParser, draw: random.Rando
         del words[draw.randrange(1, len(words))]
     elif kind < 0.25:  # what stands there already
         first = 2 if words[0] == "benchmark" else 1
-        places = [i for i in range(first, len(words)) if not words[i].startswith("--")]
+        places = [i for i in range(first, len(words)) if not words[i].startswith("--") and not endless(words[i - 1])]
         if places:
             words[draw.choice(places)] = value(draw, "anything")
     else:
@@ -120,6 +120,11 @@ def mutate(words: list[str], parser: argparse.ArgumentParser, draw: random.Rando
             words.append(draw.choice(option.option_strings))
             if option.nargs != 0:
                 words.append(value(draw, option.dest))
+
+
+def endless(option: str) -> bool:
+    """Whether a great number there is no junk, but work without end, or a thousand processes."""
+    return option.removeprefix("--").replace("-", "_") in _LONG
 
 
 def value(draw: random.Random, name: str) -> str:

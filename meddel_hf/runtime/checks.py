@@ -11,6 +11,8 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import shown
 
 MOST = 10**9  # of what is counted
+MOST_PROCESSES = 1024
+MOST_DRAWS = 1_000_000  # of a bootstrap
 MOST_SEED = 2**32 - 1  # numpy's legacy generator, which transformers seeds, takes no greater one
 _KINDS = {NoneType: "nothing", int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import signal
@@ -57,6 +58,22 @@ def exit_status(work: Callable[[], int | None], *, interrupted: str = "nothing h
         if isinstance(error, OSError) or os.environ.get("RANK", "0") == "0":
             _tell(f"error: {sentence(error)}")
         return ERROR
+
+
+def command(
+    name: str,
+    description: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], int | None],
+) -> int:
+    """A command of its own, such as `python -m meddel_hf.embed`: read its arguments and run it. Returns its status."""
+
+    def work() -> int | None:
+        parser = argparse.ArgumentParser(name, description=description)
+        add_arguments(parser)
+        return run(parser.parse_args())
+
+    return exit_status(work)
 
 
 def sentence(error: BaseException) -> str:

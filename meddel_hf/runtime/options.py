@@ -49,8 +49,13 @@ def fraction(text: str) -> float:
 
 
 def or_word(word: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The word, or what `kind` takes."""
-    return lambda text: word if text.lower() == word else kind(text)
+    """The word, or what `kind` takes; the word "none" stands for None."""
+    return lambda text: (None if word == "none" else word) if text.lower() == word else kind(text)
+
+
+def workers(text: str) -> int | str:
+    """A number of processes, or "auto"."""
+    return "auto" if text == "auto" else count(0, checks.MOST_PROCESSES)(text)
 
 
 def text(value: str) -> str:
