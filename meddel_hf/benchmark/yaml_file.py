@@ -13,6 +13,7 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import reason, shown
 
 _MOST_BYTES, _DEEPEST, _MOST_VALUES = 1 << 18, 40, 50_000
+_MERGE = "tag:yaml.org,2002:merge"  # <<: *defaults
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
@@ -45,6 +46,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
         seen: dict[str, int] = {}
         for key, _ in node.value:
+            if key.tag == _MERGE:
+                continue
             if not isinstance(key, yaml.ScalarNode) or not isinstance(name := self.construct_object(key), str):
                 raise InvalidArgument(f"line {key.start_mark.line + 1}: a key is text, got {shown(_source(key))}")
             line = key.start_mark.line + 1
@@ -59,7 +62,7 @@ _Loader.yaml_constructors = {
     None: yaml.SafeLoader.construct_undefined,
 }
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag.rpartition(":")[2] in _PLAIN]
+    first: [(tag, pattern) for tag, pattern in found if tag.rpartition(":")[2] in _PLAIN or tag == _MERGE]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 

@@ -27,8 +27,10 @@ def is_whole(value: Any) -> bool:
 
 def count(name: str, value: Any, least: int, most: int = MOST) -> None:
     """A whole number from `least` to `most`."""
-    if not (is_whole(value) and value >= least):
-        raise InvalidArgument(f"{name} must be a whole number of at least {least}, got {shown(value)}")
+    if not is_whole(value):
+        raise InvalidArgument(f"{name} must be a whole number, got {shown(value)}")
+    if value < least:
+        raise InvalidArgument(f"{name} must be at least {least}, got {shown(value)}")
     if value > most:
         raise InvalidArgument(f"{name} must be at most {most:,}, got {shown(value)}")
 
