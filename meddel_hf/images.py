@@ -28,6 +28,7 @@ ImageSource = bytes | str | Path | Image.Image | Mapping[str, Any] | None
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _REASON_LENGTH = 120
+_LARGEST_SIDE = 16_384
 
 _HALF = [0.5, 0.5, 0.5]
 _CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
@@ -112,6 +113,14 @@ class Preprocessing:
         )
 
     def __post_init__(self) -> None:
+        for side in (self.resize, *(self.resize if isinstance(self.resize, tuple) else ()), *(self.crop or ())):
+            if isinstance(side, int) and not 1 <= side <= _LARGEST_SIDE:
+                raise InvalidArgument(f"the image processor asks for {side} pixels: expected 1 to {_LARGEST_SIDE:,}")
+        if self.resample not in range(6):
+            raise InvalidArgument(f"the image processor's filter {self.resample} is none of Pillow's, 0 to 5")
+        numbers = [self.scale, *self.mean, *self.std]
+        if not all(map(math.isfinite, numbers)) or 0 in self.std:
+            raise InvalidArgument("the image processor's factor, mean or deviation is no finite number, or zero")
         if self.crop is None and isinstance(self.resize, int):
             raise InvalidArgument(
                 f"the image processor resizes the shortest edge to {self.resize} and crops nothing, so frames would "

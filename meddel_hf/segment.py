@@ -154,6 +154,7 @@ class _Run:
 
     def train(self, frames: LabelledFrames) -> None:
         """Train the model in place."""
+        from meddel_hf.checkpoints import written
         from meddel_hf.modeling import resolve_precision
         from meddel_hf.processes import decoding_workers
         from meddel_hf.segmentation_training import FrameSamples, Samples, TokenSamples, encoded_views, fit
@@ -179,7 +180,7 @@ class _Run:
             samples = TokenSamples(tokens, decoded.masks, self.seed)
         else:
             samples = FrameSamples(decoded, self.preprocessing, self.recipe, self.seed)
-        with self._timed("training"):
+        with self._timed("training"), written("a checkpoint", checkpoints, checkpoints):
             losses = fit(
                 self.model, samples, self.recipe, checkpoints, self.processes, seed=self.seed, device=self.device,
                 precision=precision, workers=decoding_workers("auto", self.processes), shown=self._shown,
@@ -192,13 +193,14 @@ class _Run:
 
     def test(self, tests: Mapping[str, LabelledFrames], details: Mapping[str, Any]) -> None:
         """Score the model, and write everything; the manifest last."""
+        from meddel_hf.checkpoints import written
         from meddel_hf.files import whole_folder
         from meddel_hf.overlays import draw_overlays
         from meddel_hf.segmentation_model import save
         from meddel_hf.segmentation_scoring import score
         from meddel_hf.segmentation_training import logits_of
 
-        with whole_folder(self.out / MODEL) as aside:
+        with written("the model", self.out), whole_folder(self.out / MODEL) as aside:
             save(self.model, self.preprocessing, aside)
         precision = self.manifest.details["precision"]
         with self._timed("scoring"):

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from meddel_hf.errors import MedDELError
+from meddel_hf.runtime.disk import disk_error
+from meddel_hf.runtime.reading import reason
 
 # As shells and sysexits have them: 2 an error that the sentence explains, 128 + the signal's number.
 ERROR, INTERRUPTED, NOBODY_READS, TERMINATED = 2, 130, 141, 143
@@ -52,8 +54,8 @@ def exit_status(work: Callable[[], int | None], *, interrupted: str = "nothing h
     except BrokenPipeError:  # the reader of our output has seen enough, as with `| head`
         _close_output()
         return NOBODY_READS
-    except (MedDELError, OSError, MemoryError) as error:
-        if os.environ.get(DEBUG):
+    except Exception as error:
+        if os.environ.get(DEBUG) or not _is_expected(error):
             raise
         if isinstance(error, OSError) or os.environ.get("RANK", "0") == "0":
             _tell(f"error: {sentence(error)}")
@@ -76,6 +78,14 @@ def command(
     return exit_status(work)
 
 
+def _is_expected(error: Exception) -> bool:
+    """Ours, the system's, also in the disguise of safetensors and torch, and what damaged data lead to."""
+    kinds: tuple[type[Exception], ...] = (MedDELError, OSError, MemoryError, UnicodeError)
+    if "pyarrow" in sys.modules:
+        kinds += (sys.modules["pyarrow"].lib.ArrowException,)
+    return isinstance(error, kinds) or disk_error(error) is not None
+
+
 def sentence(error: BaseException) -> str:
     """An expected error in one line."""
     if isinstance(error, MemoryError):
@@ -85,6 +95,12 @@ def sentence(error: BaseException) -> str:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
         cure = _CURES.get(error.errno or 0)
         return f"{where}{error.strerror}" + (f": {cure}" if cure else "")
+    if not isinstance(error, (MedDELError, OSError)):
+        said = disk_error(error)
+        if said is not None:
+            return f"{said}: make room, and run the same command again"
+        text = reason(error)
+        return f"what was read is damaged, or not what its name says ({text}): copy it again, or look at it by hand"
     return " ".join(str(error).split()) or type(error).__name__
 
 
