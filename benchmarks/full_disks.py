@@ -22,8 +22,12 @@ from fuzz_commands import COMMANDS, make, run
 WRITERS = ("embed", "select", "filter", "pretrain", "segment", "probe", "report", "pack")
 SIZES = tuple(4 * 2**k for k in range(14))  # KiB, from one page to 32 MiB
 # What a step goes on from; all else beside `out` is a leftover.
-BEGUN = {"embed": ("begun.json", "shard-", "unreadable.parquet"), "pretrain": ("begun.json", "checkpoints", "unreadable.parquet", "objective"),
-         "segment": ("checkpoints", "model", "scores.parquet", "overlays.png"), "probe": ("scores.parquet",)}  # fmt: skip
+BEGUN = {
+    "embed": ("begun.json", "shard-", "unreadable.parquet"),
+    "pretrain": ("begun.json", "checkpoints", "unreadable.parquet", "objective"),
+    "segment": ("checkpoints", "model", "scores.parquet", "overlays.png"),
+    "probe": ("scores.parquet",),
+}
 _TIMES = ("manifest.json", "log.parquet", "report.html", "report.md")  # hold seconds, or what was typed
 
 

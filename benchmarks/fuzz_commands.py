@@ -17,7 +17,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +80,11 @@ def ascii_(word: str) -> str:
     return ascii(word if len(word) < 60 else word[:50] + "…")
 
 
-def lines(draw: random.Random) -> Iterator[list[str]]:
+def lines(draw: random.Random, commands: Sequence[str] = tuple(sorted(COMMANDS))) -> Iterator[list[str]]:
     """Command lines without end."""
     parsers = subparsers(cli._parser())
     while True:
-        name = draw.choice(sorted(COMMANDS))
+        name = draw.choice(commands)
         words = list(COMMANDS[name])
         parser = parsers[" ".join(words[:2])] if words[0] == "benchmark" else parsers[words[0]]
         for _ in range(draw.choice((1, 1, 1, 2, 3))):
@@ -162,10 +162,10 @@ def alarm(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def judged(line: list[str]) -> Found | None:
-    ended, said = run(line)
+def judged(line: list[str], seconds: float = SECONDS) -> Found | None:
+    ended, said = run(line, seconds)
     if isinstance(ended, TooLong):
-        return Found(line, f"longer than {SECONDS:.0f} s", "")
+        return Found(line, f"longer than {seconds:.0f} s", "")
     if isinstance(ended, BaseException):
         trace = traceback.extract_tb(ended.__traceback__)
         ours = [f for f in trace if "meddel_hf" in f.filename or "metrics" in f.filename] or list(trace)
@@ -180,12 +180,19 @@ def judged(line: list[str]) -> Found | None:
     return None
 
 
-def fuzz(count: int, seed: int, shown: bool = False) -> tuple[int, list[Found]]:
+def fuzz(
+    count: int,
+    seed: int,
+    *,
+    shown: bool = False,
+    commands: Sequence[str] = tuple(sorted(COMMANDS)),
+    seconds: float = SECONDS,
+) -> tuple[int, list[Found]]:
     """Lines that were run, and what was found. The working folder is one that `make_work.make` made."""
     found, draw = [], random.Random(seed)
-    for number, line in zip(range(count), lines(draw), strict=False):
+    for number, line in zip(range(count), lines(draw, commands), strict=False):
         line = [word.replace("OUT", f"out/{number}") for word in line]
-        odd = judged(line)
+        odd = judged(line, seconds)
         if odd is not None:
             found.append(odd)
             if shown:

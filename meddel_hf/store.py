@@ -115,7 +115,10 @@ class EmbeddingStore:
     @cached_property
     def rows(self) -> np.ndarray:
         """(n,) int64: the pool's row number of each embedding, ascending."""
-        return self._joined("rows", np.empty(len(self), np.int64))
+        rows = self._joined("rows", np.empty(len(self), np.int64))
+        if len(rows) and not (rows[0] >= 0 and rows[-1] < self.manifest.details["rows"] and (np.diff(rows) > 0).all()):
+            raise IncompleteStore(f"{self.folder} is damaged (its row numbers do not ascend): {CURE}")
+        return rows
 
     @cached_property
     def pool_ids(self) -> list[str]:

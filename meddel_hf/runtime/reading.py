@@ -12,6 +12,10 @@ from meddel_hf.errors import IncompleteStore, InvalidArgument, MedDELError
 
 CURE = "copy it again, or run the step that wrote it again"
 _MOST_BYTES = 1 << 30  # of a text; a device or a wrong file is not read without end
+# What json, struct and pyarrow raise; of OSError only what pyarrow makes up, which has no number.
+_OF_DAMAGE = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, NotImplementedError, OSError,
+)  # fmt: skip
 _SHOWN = 100  # characters of a reason, or of a value
 
 
@@ -27,7 +31,7 @@ def intact(path: Path, cure: str = CURE, error: type[MedDELError] = IncompleteSt
         raise
     except FileNotFoundError as found:
         raise error(f"{path} is missing: {cure}") from found
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError) as found:
+    except _OF_DAMAGE as found:
         if isinstance(found, OSError) and found.errno is not None:
             raise
         raise error(f"{path} is damaged ({reason(found)}): {cure}") from found

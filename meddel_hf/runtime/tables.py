@@ -26,12 +26,13 @@ def read_table(
     Raises `error` where the file is missing or damaged, or lacks a column. What the system says stays an OSError.
     """
     names = columns.names if isinstance(columns, pa.Schema) else columns
-    with intact(path, cure, error), path.open("rb") as file:
-        table = pq.read_table(file, columns=None if names is None else list(names))
+    with intact(path, cure, error), path.open("rb") as file, pq.ParquetFile(file) as found:
+        there = found.schema_arrow.names
+        missing = [name for name in names or () if name not in there]
+        if missing:
+            raise error(f"{path} has no column {missing[0]!r}, but {', '.join(there) or 'none'}: {cure}")
+        table = found.read(columns=None if names is None else list(names))
         table.validate(full=True)  # texts are UTF-8, offsets lie inside
-    missing = [name for name in names or () if name not in table.column_names]
-    if missing:
-        raise error(f"{path} has no column {missing[0]!r}, but {', '.join(table.column_names) or 'none'}: {cure}")
     for field in columns if isinstance(columns, pa.Schema) else ():
         column = table[field.name]
         if column.type != field.type:
