@@ -86,12 +86,13 @@ def differences(place: Path, reference: Path) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("commands", nargs="*", default=WRITERS)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="KIB", help="ascending")
     parser.add_argument("--json", action="store_true", help="print what was wrong as JSON")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         make(Path(scratch))
-        results = {name: tried(name, Path("disk").resolve()) for name in asked.commands}
+        results = {name: tried(name, Path("disk").resolve(), tuple(asked.sizes)) for name in asked.commands}
         os.chdir("/")
     if asked.json:
         print(json.dumps(results))

@@ -40,21 +40,9 @@ def test_a_seeded_handful_of_junk_command_lines(work, monkeypatch):
         "huggingface_hub.constants.HF_HUB_OFFLINE", True
     )  # read from the environment by the first import
     monkeypatch.setattr(sys, "path", list(sys.path))
-    light = (
-        "build",
-        "embed",
-        "filter",
-        "install-metric",
-        "normdel",
-        "pack",
-        "probe",
-        "report",
-        "select",
-        "sweep",
-        "why",
-    )
-    count, found = fuzz_commands.fuzz(80, seed=3, commands=light, seconds=60)
-    assert count == 80
+    light = ("build", "embed", "filter", "normdel", "pack", "probe", "report", "select", "sweep", "why")
+    count, found = fuzz_commands.fuzz(50, seed=3, commands=light, seconds=60)
+    assert count == 50
     assert [str(one) for one in found] == []
 
 
