@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.runtime import checks
 from meddel_hf.scores import Measure, Ratios, Scores
 
 _BLOCK = 2**20  # numbers in a block of draws
@@ -93,7 +94,7 @@ def interval(
     measure: that of the runs unless said otherwise. draws: of groups of frames. level: in (0, 1). seed: of the draws.
     Raises InvalidArgument without runs, Mismatch where they were tested on other frames, groups or labels.
     """
-    _check(draws, level)
+    _check(draws, level, seed)
     return Interval(**_spread(_Tested.of(runs, measure), None, (0.0, 1.0), draws, level, seed))
 
 
@@ -110,7 +111,7 @@ def compare(
 
     Arguments and errors as in `interval`; InvalidArgument too where the arms have different numbers of runs.
     """
-    _check(draws, level)
+    _check(draws, level, seed)
     if len(a) != len(b):
         raise InvalidArgument(f"the arms have {len(a)} and {len(b)} runs: give one of each for every seed")
     both = _Tested.of([*a, *b], measure)
@@ -267,8 +268,8 @@ def _order(first: pa.Table, other: pa.Table) -> NDArray[np.int64]:
     return order
 
 
-def _check(draws: int, level: float) -> None:
-    if draws < 2:
-        raise InvalidArgument(f"draws must be at least 2, got {draws}")
-    if not 0 < level < 1:
+def _check(draws: int, level: float, seed: int = 0) -> None:
+    checks.count("draws", draws, 2, checks.MOST_DRAWS)
+    checks.seed(seed)
+    if not (checks.is_number(level) and 0 < level < 1):
         raise InvalidArgument(f"level must be a fraction between 0 and 1, such as 0.95, got {level}")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from transformers.trainer_utils import get_last_checkpoint
 
-from meddel_hf.errors import IncompleteStore, MedDELError, Mismatch
+from meddel_hf.errors import IncompleteStore, Mismatch
+from meddel_hf.runtime.disk import disk_error
 from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
 
 _RECORD = "record.json"
@@ -58,7 +59,7 @@ def written(what: str, folder: Path, checkpoints: Path | None = None) -> Iterato
     try:
         yield
     except Exception as error:
-        reason = _disk_error(error)
+        reason = disk_error(error)
         if reason is None:
             raise
         last = last_checkpoint(checkpoints) if checkpoints is not None else None
@@ -66,16 +67,3 @@ def written(what: str, folder: Path, checkpoints: Path | None = None) -> Iterato
         raise IncompleteStore(
             f"{what} could not be written to {folder}: {reason}{kept}: make room, and run again"
         ) from error
-
-
-def _disk_error(error: BaseException | None) -> str | None:
-    """What the system said, or None where the error is of another kind."""
-    if error is None or isinstance(error, MedDELError):
-        return None
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if "os error" in str(error):  # safetensors: "I/O error: No space left on device (os error 28)"
-        return str(error).rpartition("error: ")[2].partition(" (os error")[0]
-    if "unexpected pos" in str(error) or "PytorchStreamWriter" in str(error):  # torch.save, which hides the cause
-        return _disk_error(error.__context__) or "no space left on the disk"
-    return None

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import meddel_hf.benchmark.command as benchmarking
-import meddel_hf.datadel.command as building
-import meddel_hf.embed as embedding
-import meddel_hf.pretrain as pretraining
-import meddel_hf.probe as probing
-import meddel_hf.report.command as reporting
-import meddel_hf.segment as segmenting
 from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.runtime import options
 from meddel_hf.runtime.exits import exit_status
 from meddel_hf.schema import TRUST
-from meddel_hf.selectors.registry import make, names, parse_option
 
 if TYPE_CHECKING:
     from meddel_hf.selection import Selection
@@ -31,6 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run `meddel`. Returns the exit status: 0, 2 after an error that one sentence explains, 130 after Ctrl-C."""
 
     def work() -> int | None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a file name may hold what no terminal can show
         args = _parser().parse_args(arguments)
         return args.run(args)
 
@@ -38,6 +35,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    # Here, so that Ctrl-C is answered while they are read.
+    import meddel_hf.benchmark.command as benchmarking
+    import meddel_hf.datadel.command as building
+    import meddel_hf.embed as embedding
+    import meddel_hf.pretrain as pretraining
+    import meddel_hf.probe as probing
+    import meddel_hf.report.command as reporting
+    import meddel_hf.segment as segmenting
+    from meddel_hf.selectors.registry import names
+
     parser = argparse.ArgumentParser(
         "meddel",
         description="Data-effective pre-training: pick the frames worth training on, and be told why the others went.",
@@ -50,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     add = command("demo", _demo, "run the main job on the 450 frames that the package carries").add_argument
-    add("--out", type=Path, default=Path("meddel-demo"), help="folder to write (default: meddel-demo)")
+    add("--out", type=options.path, default=Path("meddel-demo"), help="folder to write (default: meddel-demo)")
 
     building.add_arguments(command("build", building.run, "turn the owners' archives into one data set, DataDEL"))
 
@@ -58,34 +65,44 @@ def _parser() -> argparse.ArgumentParser:
 
     select = command("select", _select, "choose frames, and say why each other one went")
     add = select.add_argument
-    add("embeddings", metavar="DIR", help="folder that `meddel embed` wrote")
+    add("embeddings", metavar="DIR", type=options.path, help="folder that `meddel embed` wrote")
     add("--selector", metavar="NAME", default="meddel", help=f"one of {', '.join(names())} (default: meddel)")
     add("--option", metavar="KEY=VALUE", action="append", default=[], help="of another selector, such as keep=random")
     much = select.add_mutually_exclusive_group(required=True)
-    much.add_argument("--retention", type=float, help="share of the pool to keep, exactly; in (0, 1]")
-    much.add_argument("--eta", type=float, help="or: cosine above which two frames are near-duplicates")
-    add("--out", type=Path, required=True, help="folder to write")
-    add("--pool", metavar="POOL", help="where the frames are now, for pictures and strata (default: where they were)")
+    much.add_argument("--retention", type=options.fraction, help="share of the pool to keep, exactly; in (0, 1]")
+    much.add_argument("--eta", type=options.number(-1, 1), help="or: cosine above which two frames are near-duplicates")
+    add("--out", type=options.path, required=True, help="folder to write")
+    add(
+        "--pool",
+        metavar="POOL",
+        type=options.text,
+        help="where the frames are now, for pictures and strata (default: where they were)",
+    )
     add("--no-pictures", action="store_true", help="write no pictures")
     add("--trust", action="store_true", help=TRUST)
     _selector_arguments(select)
 
     sweep = command("sweep", _sweep, "show how much stays at each of several etas (the paper's Table 2)")
     add = sweep.add_argument
-    add("embeddings", metavar="DIR", help="folder that `meddel embed` wrote")
-    add("--eta", type=float, nargs="+", default=list(_TABLE_2), help="default: 0.7 0.75 0.8 0.85 0.9")
-    add("--csv", type=Path, metavar="FILE", help="write the table as CSV too")
+    add("embeddings", metavar="DIR", type=options.path, help="folder that `meddel embed` wrote")
+    add("--eta", type=options.number(-1, 1), nargs="+", default=list(_TABLE_2), help="default: 0.7 0.75 0.8 0.85 0.9")
+    add("--csv", type=options.path, metavar="FILE", help="write the table as CSV too")
     add("--trust", action="store_true", help=TRUST)
     _selector_arguments(sweep)
 
     add = command("why", _why, "say what became of a frame").add_argument
-    add("selection", metavar="SEL", help="folder that `meddel select` wrote")
+    add("selection", metavar="SEL", type=options.path, help="folder that `meddel select` wrote")
     add("ids", metavar="ID", nargs="+", help="id of a frame")
 
     add = command("filter", _filter, "write the kept frames as a data set that load_dataset opens").add_argument
-    add("selection", metavar="SEL", help="folder that `meddel select` wrote")
-    add("pool", metavar="POOL", help="the pool that was embedded: a folder of images, a data set folder or a Hub id")
-    add("--out", type=Path, required=True, help="folder to write")
+    add("selection", metavar="SEL", type=options.path, help="folder that `meddel select` wrote")
+    add(
+        "pool",
+        metavar="POOL",
+        type=options.text,
+        help="the pool that was embedded: a folder of images, a data set folder or a Hub id",
+    )
+    add("--out", type=options.path, required=True, help="folder to write")
     add("--include", metavar="PATTERN", help="as in `meddel embed`")
     add("--license", metavar="ID", help="licence to name in the card, such as cc-by-4.0")
     add("--strip-metadata", action="store_true", help="leave metadata out of the images; no pixel changes")
@@ -114,15 +131,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--hash-ids", metavar="KEYFILE", type=Path, help="of a selection: hash its ids with this key")
 
     add = command("normdel", _normdel, "weigh a downstream score against the share of data kept").add_argument
-    add("performance", type=float, nargs="+", help="score as a fraction in [0, 1], such as mIoU")
+    add("performance", type=options.number(-1e9, 1e9), nargs="+", help="score as a fraction in [0, 1], such as mIoU")
     add(
         "--retention",
-        type=float,
+        type=options.fraction,
         nargs="+",
         required=True,
         help="share of the data kept, in (0, 1]; one, or one a score",
     )
-    add("--alpha", type=float, default=1.0, help="weight of retention, above 0 (default: 1)")
+    add("--alpha", type=options.number(0, 1e6), default=1.0, help="weight of retention, above 0 (default: 1)")
 
     command("install-metric", _install_metric, 'make evaluate.load("normdel") answer in any folder')
     return parser
@@ -130,15 +147,30 @@ def _parser() -> argparse.ArgumentParser:
 
 def _selector_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--epsilon", type=_number_or_none, default=0.9, help="distance beyond which a frame is an outlier, or 'none'")
+    add(
+        "--epsilon",
+        type=options.or_word("none", options.number(0, 2)),
+        default=0.9,
+        help="distance beyond which a frame is an outlier, or 'none'",
+    )
     add("--scope", choices=("cluster", "pool"), default="cluster", help="compare inside clusters (the paper), or all")
     add("--keep", choices=("closest", "farthest", "random"), default="closest", help="which of a group stays")
     add("--rule", choices=("greedy", "semdedup"), default="greedy", help="which frames count as neighbours")
     add("--subtract-mean", action="store_true", help="spread out the features of one narrow domain")
-    add("--n-clusters", type=_count_or_auto, default="auto", help="default: auto, the square root of the pool's size")
-    add("--max-iterations", type=int, default=1, help="cluster and thin again until nothing more goes (with --eta)")
+    add(
+        "--n-clusters",
+        type=options.or_word("auto", options.count(1)),
+        default="auto",
+        help="default: auto, the square root of the pool's size",
+    )
+    add(
+        "--max-iterations",
+        type=options.count(1, 1000),
+        default=1,
+        help="cluster and thin again until nothing more goes (with --eta)",
+    )
     add("--engine", choices=("auto", "pairs", "blocks"), default="auto", help="how to search; the result is the same")
-    add("--seed", type=int, default=0)
+    add("--seed", type=options.seed, default=0)
 
 
 def _selector(args: argparse.Namespace, retention: float | None = None, eta: float | None = None) -> MedDEL:
@@ -186,6 +218,8 @@ def _select(args: argparse.Namespace) -> None:
 
 
 def _selection(args: argparse.Namespace) -> Selection:
+    from meddel_hf.selectors.registry import make, parse_option
+
     if args.selector == "meddel" and not args.option:
         return _selector(args, retention=args.retention, eta=args.eta).select(_store(args))
     if args.retention is None:
@@ -196,10 +230,10 @@ def _selection(args: argparse.Namespace) -> Selection:
         if name not in ("seed", "subtract_mean") and getattr(args, name) != value:
             flag = "--" + name.replace("_", "-")
             raise InvalidArgument(f"{flag} is an option of MedDEL alone: use --option {name}={getattr(args, name)}")
-    options = dict(parse_option(text) for text in args.option)
+    given = dict(parse_option(text) for text in args.option)
     if args.subtract_mean:
-        options["subtract_mean"] = True
-    selector = make(args.selector, retention=args.retention, seed=args.seed, **options)
+        given["subtract_mean"] = True
+    selector = make(args.selector, retention=args.retention, seed=args.seed, **given)
     pool = None
     if args.pool:
         from meddel_hf.pool import load_pool
@@ -240,6 +274,10 @@ def _pictures(selection: Selection, folder: Path, spec: str | None, out: Path) -
 
 
 def _sweep(args: argparse.Namespace) -> None:
+    if args.csv:
+        from meddel_hf.files import check_can_write
+
+        check_can_write(args.csv)  # before the work
     curve = _selector(args).sweep(_store(args), args.eta)
     print(curve)
     notes = [note for selection in curve for note in selection.notes]
@@ -251,6 +289,7 @@ def _sweep(args: argparse.Namespace) -> None:
         from meddel_hf.data.spreadsheets import text_columns_safe
         from meddel_hf.files import whole_file
 
+        args.csv.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(args.csv) as aside:
             csv.write_csv(text_columns_safe(curve.table), aside)
 
@@ -266,9 +305,11 @@ def _why(args: argparse.Namespace) -> None:
 def _filter(args: argparse.Namespace) -> None:
     from meddel_hf.hub import write_subset
     from meddel_hf.pool import load_pool
+    from meddel_hf.schema import check_target
     from meddel_hf.selection import Selection
     from meddel_hf.subset import Subset
 
+    check_target(args.out, "subset")  # before the work
     subset = Selection.load(args.selection, trust=args.trust).filter(load_pool(args.pool, include=args.include))
     assert isinstance(subset, Subset)  # load_pool does not stream unless told to
     facts = {"license": args.license} if args.license else {}
@@ -323,11 +364,3 @@ def _install_metric(args: argparse.Namespace) -> None:
     from meddel_hf.metric import install_metric
 
     print(f'wrote {install_metric()}; evaluate.load("normdel") now answers in any folder')
-
-
-def _number_or_none(text: str) -> float | None:
-    return None if text.lower() == "none" else float(text)
-
-
-def _count_or_auto(text: str) -> int | str:
-    return text if text == "auto" else int(text)

@@ -14,6 +14,7 @@ from datasets import Dataset, utils
 from meddel_hf.data.local import open_folder
 from meddel_hf.embed import embed
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.files import check_can_write
 from meddel_hf.hub import save_subset
 from meddel_hf.pictures import draw_duplicates, draw_retention
 from meddel_hf.selection import Selection
@@ -31,6 +32,7 @@ def run_demo(out: Path) -> None:
 
     Raises InvalidArgument where `out` exists and is not an earlier demo's.
     """
+    check_can_write(out)
     if out.exists() and any(out.iterdir()) and not (out / "embeddings").is_dir():
         raise InvalidArgument(f"{out} exists and was not written by the demo: name another folder with --out")
     started = time.monotonic()

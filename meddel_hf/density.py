@@ -11,8 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from meddel_hf.errors import IncompleteStore
 from meddel_hf.files import whole_file
 from meddel_hf.neighbors import TILE, Rows, Vectors
+from meddel_hf.runtime.reading import CURE
+from meddel_hf.runtime.tables import exactly, read_table
 
 _SAMPLED_ROWS = 256
 _BINS = 1024  # over cosines from -1 to 1
@@ -77,7 +80,9 @@ class CosineSample:
 
     @classmethod
     def load(cls, path: Path) -> CosineSample:
-        table = pq.read_table(path)
+        table = read_table(path, exactly(stay=pa.float64(), pairs=pa.float64()))
+        if len(table) != len(_EDGES):
+            raise IncompleteStore(f"{path} is damaged ({len(table):,} rows, expected {len(_EDGES):,}): {CURE}")
         return cls(table["stay"].to_numpy(), table["pairs"].to_numpy())
 
 

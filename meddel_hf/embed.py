@@ -11,7 +11,6 @@ many processes, workers or threads wrote them, nor on interruptions.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -21,7 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.runtime import checks, options
+from meddel_hf.runtime.exits import command, exit_status
 from meddel_hf.schema import ID, IMAGE
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from meddel_hf.modeling import Encoder, Pooling, Precision
     from meddel_hf.pool import Pool
     from meddel_hf.store import EmbeddingStore, Shard, StoreWriter
+
+_LARGEST_BATCH = 65_536
 
 
 def embed(
@@ -76,9 +78,8 @@ def embed(
     from meddel_hf.processes import computing_device, decoding_workers, launched_processes
     from meddel_hf.store import EmbeddingStore, StoreWriter
 
-    for name, value in (("batch_size", batch_size), ("shard_rows", shard_rows)):
-        if value < 1:
-            raise InvalidArgument(f"{name} must be at least 1, got {value}")
+    checks.count("batch_size", batch_size, 1, _LARGEST_BATCH)
+    checks.count("shard_rows", shard_rows, 1)
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
     processes = launched_processes(device)
     workers = decoding_workers(num_workers, processes)
@@ -240,18 +241,25 @@ def _plain(preprocessing: Any) -> dict[str, Any]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `meddel embed` and `python -m meddel_hf.embed`."""
     add = parser.add_argument
-    add("pool", metavar="POOL", help="folder of images, data set folder or Hub id, with :config and @split if needed")
-    add("--encoder", required=True, help="transformers vision model: Hub id or folder")
-    add("--out", required=True, type=Path, help="folder to write; an interrupted one is resumed")
+    add(
+        "pool",
+        metavar="POOL",
+        type=options.text,
+        help="folder of images, data set folder or Hub id, with :config and @split if needed",
+    )
+    add("--encoder", required=True, type=options.text, help="transformers vision model: Hub id or folder")
+    add("--out", required=True, type=options.path, help="folder to write; an interrupted one is resumed")
     add("--pooling", choices=("cls", "mean"), default="cls", help="CLS token, or mean over patches (default: cls)")
     add("--precision", choices=("auto", "bf16", "float32"), default="auto", help="auto: bf16 where it runs natively")
-    add("--batch-size", type=int, default=32, metavar="N", help="frames in one forward pass (default: 32)")
-    add("--shard-rows", type=int, default=4096, metavar="N", help="rows in one file of the store (default: 4096)")
+    add("--batch-size", type=options.count(1, _LARGEST_BATCH), default=32, metavar="N",
+        help="frames in one forward pass (default: 32)")  # fmt: skip
+    add("--shard-rows", type=options.count(1), default=4096, metavar="N",
+        help="rows in one file of the store (default: 4096)")  # fmt: skip
     add("--include", metavar="PATTERN", help="of a folder of images, only paths that match, such as '*/images/*'")
     add("--image-column", default=IMAGE, metavar="NAME", help="default: image")
     add("--id-column", default=ID, metavar="NAME", help="default: id, or row numbers where there is none")
     add("--streaming", action="store_true", help="read a data set row by row instead of preparing it first")
-    add("--num-workers", type=_number_or_auto, default="auto", metavar="N", help="decoding processes (default: auto)")
+    add("--num-workers", type=options.workers, default="auto", metavar="N", help="decoding processes (default: auto)")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     add("--revision", help="branch, tag or commit of the encoder on the Hub")
     add("--trust-remote-code", action="store_true", help="run code that comes with the encoder")
@@ -260,9 +268,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what `add_arguments` asked for. Returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
+    words = "finished shards are kept, and the same command goes on from there"
+    return exit_status(lambda: _run(args), interrupted=words)
+
+
+def _run(args: argparse.Namespace) -> None:
     from meddel_hf.pool import load_pool
     from meddel_hf.processes import leave
+    from meddel_hf.schema import check_target
+    from meddel_hf.store import BEGUN
 
+    check_target(args.out, "embeddings", begun=(BEGUN,))  # before the work
     try:
         embed(
             load_pool(args.pool, include=args.include, streaming=args.streaming), args.encoder, args.out,
@@ -271,27 +287,13 @@ def run(args: argparse.Namespace) -> int:
             revision=args.revision, trust_remote_code=args.trust_remote_code, progress=not args.quiet,
             pool_spec=args.pool,
         )  # fmt: skip
-    except MedDELError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: finished shards are kept, and the same command goes on from there", file=sys.stderr)
-        return 130
     finally:
         leave()
-    return 0
-
-
-def _number_or_auto(text: str) -> int | str:
-    return text if text == "auto" else int(text)
 
 
 def main() -> int:
     """Entry of `python -m meddel_hf.embed`."""
-    parser = argparse.ArgumentParser("meddel_hf.embed", description="Embed every frame of a pool of images.")
-    add_arguments(parser)
-    return run(parser.parse_args())
+    return command("meddel_hf.embed", "Embed every frame of a pool of images.", add_arguments, run)
 
 
 class _CallableModule(ModuleType):

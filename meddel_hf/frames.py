@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.batches import Batch, TableBatches, read_ahead, spans
-from meddel_hf.errors import InvalidDataset, Mismatch, UnreadableImage
+from meddel_hf.errors import IncompleteStore, InvalidDataset, Mismatch, UnreadableImage
 from meddel_hf.files import sweep
 from meddel_hf.images import Preprocessing, prepare
 from meddel_hf.pool import Pool
+from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.tables import exactly, read_table
 
 PIXELS, UNREADABLE = "frames.npy", "unreadable.parquet"
 _BILINEAR = 2  # Pillow's number; what ViT's image processor does
 _BATCH = 64
-_UNREADABLE_COLUMNS = pa.schema({"row": pa.int64(), schema.ID: pa.string(), schema.REASON: pa.string()})
+_UNREADABLE_COLUMNS = exactly(row=pa.int64(), id=pa.string(), reason=pa.string())
 
 
 def stored_side(image_size: int) -> int:
@@ -126,11 +128,16 @@ class CachedFrames:
         folder = Path(folder)
         manifest = schema.Manifest.read(folder, "frames")
         manifest.check(folder, trust=trust)
+        cure = f"delete {folder}, and the frames are decoded again"
         # "c": a change stays in memory. None is made, but torch warns of arrays that do not allow it.
-        pixels = np.load(folder / PIXELS, mmap_mode="c")
-        table = pq.read_table(folder / UNREADABLE)
-        if pixels.shape != tuple(manifest.details["shape"]):
-            raise Mismatch(f"{folder / PIXELS} has shape {pixels.shape}, its manifest says {manifest.details['shape']}")
+        with intact(folder / PIXELS, cure):
+            pixels = np.load(folder / PIXELS, mmap_mode="c", allow_pickle=False)
+        table = read_table(folder / UNREADABLE, _UNREADABLE_COLUMNS, cure=cure)
+        wanted = manifest.details.get("shape")
+        if list(pixels.shape) != wanted or pixels.dtype != np.uint8:
+            raise IncompleteStore(
+                f"{folder / PIXELS} holds {pixels.dtype} of shape {pixels.shape}, its manifest says {wanted}: {cure}"
+            )
         reasons = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
         return cls(folder, pixels, reasons, manifest.fingerprint, manifest.parents["pool"])
 

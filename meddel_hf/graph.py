@@ -18,6 +18,7 @@ from meddel_hf.files import whole_file
 from meddel_hf.neighbors import Rows
 from meddel_hf.pairs import Pairs
 from meddel_hf.rules import PairEngine
+from meddel_hf.runtime.tables import exactly, read_table
 
 _PAIRS, _ORDER = "pairs.parquet", "order.parquet"
 
@@ -66,7 +67,7 @@ class StoredGraph(NearDuplicateGraph):
 
     @cached_property
     def groups(self) -> Sequence[Rows]:
-        order = pq.read_table(self._path(_ORDER))
+        order = read_table(self._path(_ORDER), exactly(group=pa.int64(), row=pa.int64()))
         group, row = order["group"].to_numpy(), order["row"].to_numpy()
         return np.split(row, np.flatnonzero(np.diff(group)) + 1)
 

@@ -7,6 +7,7 @@ still no smaller than what the resize asks for: twice as fast, and the manifest 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from meddel_hf.data.decoding import (
 from meddel_hf.data.limits import too_many
 from meddel_hf.errors import InvalidArgument, UnreadableImage
 
+_LARGEST_SIDE = 16_384
 _HALF = [0.5, 0.5, 0.5]
 _CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 _CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
@@ -110,6 +112,14 @@ class Preprocessing:
         )
 
     def __post_init__(self) -> None:
+        for side in (self.resize, *(self.resize if isinstance(self.resize, tuple) else ()), *(self.crop or ())):
+            if isinstance(side, int) and not 1 <= side <= _LARGEST_SIDE:
+                raise InvalidArgument(f"the image processor asks for {side} pixels: expected 1 to {_LARGEST_SIDE:,}")
+        if self.resample not in range(6):
+            raise InvalidArgument(f"the image processor's filter {self.resample} is none of Pillow's, 0 to 5")
+        numbers = [self.scale, *self.mean, *self.std]
+        if not all(map(math.isfinite, numbers)) or 0 in self.std:
+            raise InvalidArgument("the image processor's factor, mean or deviation is no finite number, or zero")
         if self.crop is None and isinstance(self.resize, int):
             raise InvalidArgument(
                 f"the image processor resizes the shortest edge to {self.resize} and crops nothing, so frames would "

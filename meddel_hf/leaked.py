@@ -12,7 +12,10 @@ def leaks(spec: str) -> Iterator[tuple[str, str]]:
     """(id, id of the same frame in another source) of the folder that a POOL names; none where it has no such list."""
     path = Path(spec.partition(":")[0]) / FILE
     if path.is_file():
-        import pyarrow.parquet as pq
+        import pyarrow as pa
 
-        table = pq.read_table(path, columns=["id", "in_id"]).drop_null()
+        from meddel_hf.runtime.tables import read_table
+
+        columns = pa.schema([("id", pa.string()), ("in_id", pa.string())])
+        table = read_table(path, columns, cure="copy it again, or build the data set again").drop_null()
         yield from zip(table["id"].to_pylist(), table["in_id"].to_pylist(), strict=True)

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from meddel_hf.errors import InvalidArgument
+from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.images import Preprocessing
+from meddel_hf.runtime.reading import reason
 from meddel_hf.schema import MANIFEST, SNAPSHOTS, WHOLE, Manifest, fingerprint
 
 Pooling = Literal["cls", "mean"]
@@ -87,12 +88,12 @@ def load_encoder(
     if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).is_dir():
         raise InvalidArgument(f"encoder {name_or_path!r} is not a folder: expected one with config.json, or a Hub id")
     check_weights(Path(name_or_path))
-    with _quiet_transformers(), _explained(name_or_path):
+    with _quiet_transformers(), explained(name_or_path):
         model, config = _load_model(name_or_path, revision, trust_remote_code)
         preprocessing = Preprocessing.from_pretrained(name_or_path, model_type=config.model_type, revision=revision)
-    digest = _fingerprint(model, config, preprocessing)
-    model = model.to(device=device, dtype=_DTYPES[resolved]).eval().requires_grad_(False)
-    prefix, dim = _measure(model, config, name_or_path, preprocessing, device, _DTYPES[resolved])
+        digest = _fingerprint(model, config, preprocessing)
+        model = model.to(device=device, dtype=_DTYPES[resolved]).eval().requires_grad_(False)
+        prefix, dim = _measure(model, config, name_or_path, preprocessing, device, _DTYPES[resolved])
     if pooling == "cls" and prefix == 0:
         raise InvalidArgument(f'{name_or_path} ({config.model_type}) has no CLS token: use pooling="mean"')
     return Encoder(name_or_path, model, preprocessing, pooling, resolved, device, dim, prefix, digest)
@@ -217,14 +218,14 @@ def _fingerprint(model: nn.Module, config: Any, preprocessing: Preprocessing) ->
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Say in one sentence what transformers says in a page."""
     try:
         yield
-    except InvalidArgument:
+    except (MedDELError, MemoryError):
         raise
     except Exception as error:  # hubs, configurations and weight files fail in many ways; the cause stays chained
-        first = " ".join(re.split(r"\.\s", str(error))[0].split()).rstrip(".")
+        first = reason(ValueError(re.split(r"\.\s", str(error))[0].rstrip(".")) if str(error) else error)
         if "trust_remote_code" in str(error):
             first = "it brings its own code: read that code, then pass trust_remote_code=True (--trust-remote-code)"
         raise InvalidArgument(f"encoder {name!r} cannot be loaded: {first}") from error

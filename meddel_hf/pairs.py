@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from meddel_hf.files import whole_file
 from meddel_hf.neighbors import BLOCK, TILE, Rows, Tier, Vectors, candidates, product, rounded
+from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.runtime.threads import own_threads
 
 _FLOOR = b"floor"
@@ -44,9 +46,10 @@ class Pairs:
 
     @classmethod
     def load(cls, path: Path) -> Pairs:
-        table = pq.read_table(path)
+        table = read_table(path, exactly(first=pa.int64(), second=pa.int64(), cosine=pa.float32()))
         first, second, cosine = (table[name].to_numpy() for name in ("first", "second", "cosine"))
-        return cls(first, second, cosine, float((table.schema.metadata or {})[_FLOOR]))
+        with intact(path):
+            return cls(first, second, cosine, float((table.schema.metadata or {})[_FLOOR]))
 
 
 def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: int | None = None) -> Pairs | None:

@@ -10,7 +10,6 @@ its mask depend on its number and the seed alone: the same for one process or se
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Collection
 from dataclasses import MISSING, fields
@@ -18,8 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
-from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError
+from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.recipe import Recipe
+from meddel_hf.runtime import checks, options
+from meddel_hf.runtime.exits import command, exit_status
 from meddel_hf.schema import ID, IMAGE, TRUST
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def pretrain(
     from meddel_hf.pretrain_run import Run
     from meddel_hf.processes import computing_device, decoding_workers, launched_processes
 
-    if seed < 0:
-        raise InvalidArgument(f"seed must be 0 or more, got {seed}")
+    checks.seed(seed)
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
     if progress:
         tell(dataset)
@@ -109,22 +109,35 @@ _HELP = {
 }  # fmt: skip
 
 
+_TAKEN = {int: options.count(0, 10**15), float: options.number(0, 1000), str: options.text}  # `Recipe` knows more
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `meddel pretrain` and `python -m meddel_hf.pretrain`."""
     add = parser.add_argument
-    add("pool", metavar="POOL", help="folder of images, data set folder or Hub id, with :config and @split if needed")
-    add("--out", required=True, type=Path, help="folder to write; an interrupted one is resumed")
-    add("--selection", type=Path, help="folder of a selection of this pool")
-    add("--exclude", type=Path, metavar="FILE", help="file of ids to leave out, one a line")
+    add(
+        "pool",
+        metavar="POOL",
+        type=options.text,
+        help="folder of images, data set folder or Hub id, with :config and @split if needed",
+    )
+    add("--out", required=True, type=options.path, help="folder to write; an interrupted one is resumed")
+    add("--selection", type=options.path, help="folder of a selection of this pool")
+    add("--exclude", type=options.path, metavar="FILE", help="file of ids to leave out, one a line")
     add("--keep-leaks", action="store_true", help="train on frames that a built data set lists as standing in another "
         "source too (default: they are left out)")  # fmt: skip
-    add("--frames", type=Path, metavar="DIR", help="decode the pool into this folder once, for all runs that name it")
+    add(
+        "--frames",
+        type=options.path,
+        metavar="DIR",
+        help="decode the pool into this folder once, for all runs that name it",
+    )
     _add_recipe(parser)
-    add("--seed", type=int, default=0, metavar="N", help="initial weights, order, crops, masks (default: 0)")
+    add("--seed", type=options.seed, default=0, metavar="N", help="initial weights, order, crops, masks (default: 0)")
     add("--include", metavar="PATTERN", help="of a folder of images, only paths that match, such as '*/images/*'")
     add("--image-column", default=IMAGE, metavar="NAME", help="default: image")
     add("--id-column", default=ID, metavar="NAME", help="default: id, or row numbers where there is none")
-    add("--num-workers", type=_number_or_auto, default="auto", metavar="N", help="decoding processes (default: auto)")
+    add("--num-workers", type=options.workers, default="auto", metavar="N", help="decoding processes (default: auto)")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     add("--trust", action="store_true", help=TRUST)
     add("--quiet", action="store_true", help="no progress bar")
@@ -137,25 +150,37 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         name, kind = "--" + field.name.replace("_", "-"), kinds[field.name]
         default = field.default if field.default is not MISSING else None
         text = _HELP.get(field.name, f"default: {default}")
-        options = [option for option in get_args(kind) if isinstance(option, str)]
+        words = [option for option in get_args(kind) if isinstance(option, str)]
         if kind is bool:
             group.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help=text)
-        elif options:
-            group.add_argument(name, choices=options, default=default, help=text)
+        elif words:
+            group.add_argument(name, choices=words, default=default, help=text)
         else:
             number = next(one for one in (*get_args(kind), kind) if one in (int, float, str))
-            group.add_argument(name, type=number, default=default, metavar="X" if number is str else "N", help=text)
+            taken = _TAKEN[number]
+            group.add_argument(name, type=taken, default=default, metavar="X" if number is str else "N", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what `add_arguments` asked for. Returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
+    return exit_status(lambda: _run(args), interrupted="the same command goes on from the last checkpoint")
+
+
+def _run(args: argparse.Namespace) -> None:
+    from meddel_hf.files import check_can_write
     from meddel_hf.leaked import leaks
     from meddel_hf.pool import load_pool
+    from meddel_hf.pretrain_run import BEGUN
     from meddel_hf.processes import leave
+    from meddel_hf.runtime.reading import read_lines
+    from meddel_hf.schema import check_target
 
+    recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
+    check_target(args.out, "pretraining", begun=(BEGUN,))  # before the work
+    if args.frames is not None:
+        check_can_write(args.frames)
     try:
-        recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
-        exclude = args.exclude.read_text(encoding="utf-8").splitlines() if args.exclude else []
+        exclude = read_lines(args.exclude, "a list of ids") if args.exclude else []
         if not args.keep_leaks:
             exclude += [id for id, _ in leaks(args.pool)]
         pretrain(
@@ -164,27 +189,13 @@ def run(args: argparse.Namespace) -> int:
             image_column=args.image_column, id_column=args.id_column, progress=not args.quiet, pool_spec=args.pool,
             trust=args.trust,
         )  # fmt: skip
-    except (MedDELError, OSError) as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
     finally:
         leave()
-    return 0
-
-
-def _number_or_auto(text: str) -> int | str:
-    return text if text == "auto" else int(text)
 
 
 def main() -> int:
     """Entry of `python -m meddel_hf.pretrain`."""
-    parser = argparse.ArgumentParser("meddel_hf.pretrain", description="Pre-train an encoder on a pool of images.")
-    add_arguments(parser)
-    return run(parser.parse_args())
+    return command("meddel_hf.pretrain", "Pre-train an encoder on a pool of images.", add_arguments, run)
 
 
 class _CallableModule(ModuleType):

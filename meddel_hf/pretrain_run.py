@@ -32,12 +32,15 @@ from meddel_hf.modeling import resolve_precision
 from meddel_hf.objectives import build, fingerprint_of, quiet, save_encoder
 from meddel_hf.pretrained import LOG, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
 from meddel_hf.recipe import Recipe
+from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
+from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 from meddel_hf.trainer import PretrainingTrainer
 from meddel_hf.views import Views
 
 BEGUN, CHECKPOINTS = "begun.json", "checkpoints"
+_UNREADABLE_COLUMNS = exactly(row=pa.int64(), id=pa.string(), reason=pa.string())
 # Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
 _NO_PART_OF_THE_RESULT = ("checkpoint_samples", "start", "accumulation", "gradient_checkpointing", "compile")
 
@@ -74,7 +77,8 @@ class Run:
                 print(f"{self.out}: {found.summary}; nothing was left to do", file=sys.stderr)
             return found
         if (self.out / BEGUN).is_file():
-            self._compare(self._begun())
+            with intact(self.out / BEGUN, "delete the folder, and begin again"):
+                self._compare(self._begun())
         else:
             schema.check_target(self.out, "pretraining")
         return None
@@ -172,13 +176,12 @@ class Run:
             else:
                 found = {}
             columns = {"row": list(found), schema.ID: [ids[row] for row in found], schema.REASON: list(found.values())}
-            kinds = pa.schema({"row": pa.int64(), schema.ID: pa.string(), schema.REASON: pa.string()})
             with whole_file(path) as aside:
-                pq.write_table(pa.table(columns, schema=kinds), aside)
+                pq.write_table(pa.table(columns, schema=_UNREADABLE_COLUMNS), aside)
             write_facts(self.out / BEGUN, {**self._begun(), "files": recorded_files(self.out, [UNREADABLE])})
         self.processes.wait_for_everyone()
         check_files(self.out, self._begun().get("files", {}), "delete it and run the same command again")
-        table = pq.read_table(path)
+        table = read_table(path, _UNREADABLE_COLUMNS)
         bad = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
         rows = [row for row in self.choice.rows if row not in bad]
         if not rows:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from meddel_hf import schema
+from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.tables import read_table
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 
 LOG, UNREADABLE = "log.parquet", "unreadable.parquet"
@@ -90,17 +91,18 @@ class PreTraining:
 
     @cached_property
     def summary(self) -> Summary:
-        return Summary(**self.manifest.details["summary"])
+        with intact(self.folder / schema.MANIFEST):
+            return Summary(**self.manifest.details["summary"])
 
     @cached_property
     def log(self) -> pa.Table:
         """step, samples, epoch, loss, learning_rate, seconds; at most about 1,000 rows."""
-        return pq.read_table(self._sound(LOG))
+        return read_table(self._sound(LOG), _LOG_COLUMNS)
 
     @cached_property
     def unreadable(self) -> pa.Table:
         """row, id, reason of the chosen frames that could not be trained on."""
-        return pq.read_table(self._sound(UNREADABLE))
+        return read_table(self._sound(UNREADABLE), ["row", schema.ID, schema.REASON])
 
     def verify(self) -> None:
         """Compare the encoder, the log and the list of unreadable frames with their checksums.

@@ -17,7 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Mismatch
+from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.runtime import checks, options
+from meddel_hf.runtime.exits import command, exit_status
 from meddel_hf.schema import LABEL, MANIFEST, TRUST, Manifest, check_target, fingerprint, step_folder
 
 if TYPE_CHECKING:
@@ -61,8 +63,9 @@ def probe(
     from meddel_hf.scores import FILE, Scores
     from meddel_hf.store import EmbeddingStore
 
-    if method not in get_args(Method):
-        raise InvalidArgument(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+    checks.choice("method", method, get_args(Method))
+    checks.count("neighbours", neighbours, 1)
+    checks.seed(seed)
     store = store if isinstance(store, EmbeddingStore) else EmbeddingStore.load(store)
     groups, out = groups or {}, Path(out)
     parts = {name: set(ids) for name, ids in test.items()}
@@ -211,50 +214,57 @@ def table(scores: Scores) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `meddel probe` and `python -m meddel_hf.probe`."""
     add = parser.add_argument
-    add("embeddings", metavar="EMBEDDINGS", help="folder that meddel embed wrote")
-    add("--labels", required=True, metavar="POOL", help="labelled data set, joined on id: as in meddel embed")
+    add("embeddings", metavar="EMBEDDINGS", type=options.path, help="folder that meddel embed wrote")
+    add(
+        "--labels",
+        required=True,
+        metavar="POOL",
+        type=options.text,
+        help="labelled data set, joined on id: as in meddel embed",
+    )
     add("--include", metavar="PATTERN", help="of a folder of images, only paths that match: as in meddel embed")
-    add("--out", required=True, type=Path, help="folder to write; finished with the same arguments, it is read")
+    add("--out", required=True, type=options.path, help="folder to write; finished with the same arguments, it is read")
     add("--target", default=LABEL, metavar="COLUMN", help="column of the classes (default: label), or folder: the name "
         "of the folder that holds the image")  # fmt: skip
     add("--method", choices=get_args(Method), default="linear", help="ridge regression, or kNN by cosine")
-    add("--neighbours", type=int, default=5, metavar="K", help="that vote, of knn (default: 5)")
+    add("--neighbours", type=options.count(1), default=5, metavar="K", help="that vote, of knn (default: 5)")
     add("--train-match", metavar="PATTERN", help="ids that train, such as 'Train/*' (default: all that is not tested)")
     add("--test-match", metavar="PATTERN", action="append", help="ids that are tested, such as 'Test/*'; NAME=PATTERN, "
         "and again for more test sets (default: the official split, else a seeded fifth of each class)")  # fmt: skip
     add("--split", choices=("auto", "official", "seeded"), default="auto", help="where nothing is matched (default: "
         "auto, the official one where there is one)")  # fmt: skip
     add("--trust", action="store_true", help=TRUST)
-    add("--seed", type=int, default=0, help="of a seeded split, and of the folds that choose the penalty")
+    add("--seed", type=options.seed, default=0, help="of a seeded split, and of the folds that choose the penalty")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what `add_arguments` asked for. Returns the exit status: 0, or 2 after an error."""
+    """Do what `add_arguments` asked for. Returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
+    return exit_status(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
     from meddel_hf.data.identity import same_pool
     from meddel_hf.labels import Labelled
     from meddel_hf.pool import load_pool
+    from meddel_hf.schema import check_target
     from meddel_hf.store import EmbeddingStore
 
-    try:
-        store = EmbeddingStore.load(args.embeddings, trust=args.trust)
-        dataset = load_pool(args.labels, include=args.include)
-        labelled = Labelled.of(dataset, args.target)
-        if store.row_ids and not same_pool(dataset, store.pool_fingerprint):
-            raise Mismatch(
-                f"{args.embeddings} has row numbers for ids and was made from another data set than {args.labels}: "
-                "embed that one, or give both an id column"
-            )
-        parts = _parts(labelled, args)
-        scores = probe(
-            store, labelled.labels, args.out, train=parts.train, test=parts.test, groups=labelled.groups,
-            method=args.method, neighbours=args.neighbours, seed=args.seed,
-        )  # fmt: skip
-        print(table(scores))
-        print(_remarks(Manifest.read(args.out, "probe"), labelled, parts), file=sys.stderr)
-    except MedDELError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    check_target(args.out, "probe", begun=())  # before the work
+    store = EmbeddingStore.load(args.embeddings, trust=args.trust)
+    dataset = load_pool(args.labels, include=args.include)
+    labelled = Labelled.of(dataset, args.target)
+    if store.row_ids and not same_pool(dataset, store.pool_fingerprint):
+        raise Mismatch(
+            f"{args.embeddings} has row numbers for ids and was made from another data set than {args.labels}: "
+            "embed that one, or give both an id column"
+        )
+    parts = _parts(labelled, args)
+    scores = probe(
+        store, labelled.labels, args.out, train=parts.train, test=parts.test, groups=labelled.groups,
+        method=args.method, neighbours=args.neighbours, seed=args.seed,
+    )  # fmt: skip
+    print(table(scores))
+    print(_remarks(Manifest.read(args.out, "probe"), labelled, parts), file=sys.stderr)
 
 
 def _parts(labelled: Labelled, args: argparse.Namespace) -> Parts:
@@ -293,9 +303,7 @@ def _remarks(manifest: Manifest, labelled: Labelled, parts: Parts) -> str:
 
 def main() -> int:
     """Entry of `python -m meddel_hf.probe`."""
-    parser = argparse.ArgumentParser("meddel_hf.probe", description="Probe frozen features with a simple classifier.")
-    add_arguments(parser)
-    return run(parser.parse_args())
+    return command("meddel_hf.probe", "Probe frozen features with a simple classifier.", add_arguments, run)
 
 
 class _CallableModule(ModuleType):

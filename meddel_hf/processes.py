@@ -9,7 +9,9 @@ import torch
 from accelerate import PartialState
 
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.runtime.checks import MOST_PROCESSES, is_whole
 from meddel_hf.runtime.parents import leave_with_launcher
+from meddel_hf.runtime.reading import shown
 
 _LONGEST_WAIT = timedelta(days=30)  # one process may have hours more to do than another
 _MOST_FOR_A_PROCESSOR, _MOST_FOR_A_GPU = 4, 16  # decoding processes beyond which nothing was gained
@@ -57,9 +59,9 @@ def computing_device(device: str, processes: PartialState) -> torch.device:
 def decoding_workers(wanted: int | str, processes: PartialState) -> int:
     """Decoding processes for each computing one; a GPU needs many to stay busy, a processor its cores for the model."""
     if wanted != "auto":
-        if not isinstance(wanted, int) or wanted < 0:
-            raise InvalidArgument(f"num_workers must be 0 or more, or 'auto', got {wanted!r}")
-        return wanted
+        if not is_whole(wanted) or not 0 <= int(wanted) <= MOST_PROCESSES:
+            raise InvalidArgument(f"num_workers must be from 0 to {MOST_PROCESSES:,}, or 'auto', got {shown(wanted)}")
+        return int(wanted)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = cores // int(os.environ.get("LOCAL_WORLD_SIZE", processes.num_processes)) or 1
     most = min(_MOST_FOR_A_PROCESSOR, share // 4) if processes.device.type == "cpu" else min(_MOST_FOR_A_GPU, share - 1)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.runtime import checks
 
 ObjectiveName = Literal["mae", "simmim"]
 Preset = Literal["tiny", "small", "base"]
 Flips = Literal["none", "horizontal", "both"]
 Precision = Literal["auto", "bf16", "float32"]
 
+LARGEST_SIDE, LARGEST_BATCH = 16_384, 1 << 20  # pixels, frames
 _LOG_ENTRIES = 1000  # lines of a run's log at most: enough for any curve, and few enough to be saved with checkpoints
 
 
@@ -66,18 +68,12 @@ class Recipe:
     checkpoint_samples: int = 100_000
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check_type(field.name, getattr(self, field.name))
-        least = {"image_size": 1, "patch_size": 1, "layers": 1, "samples": 0, "batch_size": 1, "accumulation": 1,
-                 "snapshots": 0, "checkpoint_samples": 1}  # fmt: skip
-        for name, value in least.items():
-            found = getattr(self, name)
-            if found is not None and found < value:
-                raise InvalidArgument(f"{name} must be at least {value}, got {found}")
+        checks.types(self)
+        for name, (least, most) in _COUNTS.items():
+            if getattr(self, name) is not None:
+                checks.count(name, getattr(self, name), least, most)
         for name, (low, high) in _RANGES.items():
-            found = getattr(self, name)
-            if not low <= found <= high:  # so that NaN fails too
-                raise InvalidArgument(f"{name} must be from {low:g} to {high:g}, got {found:g}")
+            checks.within(name, getattr(self, name), low, high)
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -136,18 +132,9 @@ _RANGES = {
     "learning_rate": (0.0, 10.0), "warmup": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0),
     "weight_decay": (0.0, 10.0), "mask_ratio": (0.0, 1.0), "crop": (0.01, 1.0),
 }  # fmt: skip
-
-
-def _check_type(name: str, value: Any) -> None:
-    """A recipe may come from a file: say there, and not in the middle of a run, what does not fit."""
-    kind = get_type_hints(Recipe)[name]
-    options = get_args(kind)
-    if options and all(isinstance(option, str) for option in options):
-        if value not in options:
-            raise InvalidArgument(f"{name} must be one of {', '.join(options)}, got {value!r}")
-        return
-    allowed = tuple(options) or (kind,)
-    numbers = (float in allowed and isinstance(value, int)) and not isinstance(value, bool)
-    if not (isinstance(value, allowed) or numbers) or (isinstance(value, bool) and bool not in allowed):
-        words = " or ".join("nothing" if one is type(None) else one.__name__ for one in allowed)
-        raise InvalidArgument(f"{name} must be {words}, got {value!r}")
+# field -> (least, most): beyond it no machine has the memory, or the years
+_COUNTS = {
+    "image_size": (1, LARGEST_SIDE), "patch_size": (1, LARGEST_SIDE), "layers": (1, 1000), "samples": (0, 10**12),
+    "batch_size": (1, LARGEST_BATCH), "accumulation": (1, LARGEST_BATCH), "snapshots": (0, 10_000),
+    "checkpoint_samples": (1, 10**12),
+}  # fmt: skip

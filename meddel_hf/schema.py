@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
@@ -115,18 +115,23 @@ def check_recorded(folder: Path, names: Iterable[str] | None = None) -> None:
         Manifest.read(folder).check(folder, names)
 
 
-def check_target(folder: str | Path, step: Step) -> Path:
+def check_target(folder: str | Path, step: Step, *, begun: Collection[str] | None = None) -> Path:
     """The folder, if a step may be written there; asked before the work, so that no hour of it is lost.
 
+    begun: what an interrupted run leaves, of a step that then goes on there, and that reads what is finished; None: of
+           one that writes it anew.
     Raises InvalidArgument where something else stands there, or where nothing can be written.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InvalidArgument(f"{folder} is a file: name a folder to write to")
     if not is_vacant(folder):
-        if not (folder / MANIFEST).is_file():
+        if not (folder / MANIFEST).is_file() and not any((folder / name).exists() for name in begun or ()):
             raise InvalidArgument(f"{folder} is not empty and holds no {step}: name another folder")
-        Manifest.read(folder, step)  # never replace what is another step's
+        if (folder / MANIFEST).is_file():
+            Manifest.read(folder, step)  # never replace what is another step's
+            if begun is not None:
+                return folder
     check_can_write(folder)
     return folder
 

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from meddel_hf import schema
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.files import whole_file
+from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.tables import read_table
 
 FILE = "scores.parquet"
 # miou:              mean of the frames' IoU; every frame counts the same (the paper's tables; the default)
@@ -142,11 +144,12 @@ class Scores:
         if not path.is_file():
             raise IncompleteStore(f"{folder} holds no {FILE}: the downstream run that writes it is not finished")
         schema.check_recorded(Path(folder), [FILE])
-        table = pq.read_table(path)
+        table = read_table(path)
         measure = (table.schema.metadata or {}).get(b"measure")
         if measure is None or table.schema.names != COLUMNS.names:
             raise Mismatch(f"{path} was not written by a downstream run: it lacks the columns or the measure of one")
-        return cls(table.cast(COLUMNS), measure.decode())
+        with intact(path):
+            return cls(table.cast(COLUMNS), measure.decode())  # checked there
 
     def _check_rows(self) -> None:
         table = self.table

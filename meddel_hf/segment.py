@@ -21,7 +21,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meddel_hf.errors import InvalidArgument, MedDELError, Mismatch
+from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.recipe import LARGEST_BATCH, LARGEST_SIDE
+from meddel_hf.runtime import checks, options
+from meddel_hf.runtime.exits import command, exit_status
 from meddel_hf.schema import MANIFEST, MODEL, Manifest, check_target, fingerprint
 from meddel_hf.segmentation_recipe import SegmentationRecipe
 
@@ -73,8 +76,7 @@ def segment(
 
     if not test:
         raise InvalidArgument("test names no data set: give at least one, such as {'kvasir_seg': dataset}")
-    if seed < 0:
-        raise InvalidArgument(f"seed must be 0 or more, got {seed}")
+    checks.seed(seed)
     out, began = Path(out), time.monotonic()
     processes = launched_processes(device)
     place = computing_device(device, processes)
@@ -155,6 +157,7 @@ class _Run:
 
     def train(self, frames: LabelledFrames) -> None:
         """Train the model in place."""
+        from meddel_hf.checkpoints import written
         from meddel_hf.modeling import resolve_precision
         from meddel_hf.processes import decoding_workers
         from meddel_hf.segmentation_training import FrameSamples, Samples, TokenSamples, encoded_views, fit
@@ -180,7 +183,7 @@ class _Run:
             samples = TokenSamples(tokens, decoded.masks, self.seed)
         else:
             samples = FrameSamples(decoded, self.preprocessing, self.recipe, self.seed)
-        with self._timed("training"):
+        with self._timed("training"), written("a checkpoint", checkpoints, checkpoints):
             losses = fit(
                 self.model, samples, self.recipe, checkpoints, self.processes, seed=self.seed, device=self.device,
                 precision=precision, workers=decoding_workers("auto", self.processes), shown=self._shown,
@@ -259,30 +262,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     standard = SegmentationRecipe()
     add = parser.add_argument
-    add("data", metavar="DATA", help="frames with masks: data set folder or Hub id, with :config and @split if needed")
-    add("--encoder", required=True, help="ViT or MAE of transformers: Hub id or folder")
-    add("--out", required=True, type=Path, help="folder to write; an interrupted one goes on")
-    add("--test", nargs="+", default=[], metavar="DATA", help="further test sets")
+    add(
+        "data",
+        metavar="DATA",
+        type=options.text,
+        help="frames with masks: data set folder or Hub id, with :config and @split if needed",
+    )
+    add("--encoder", required=True, type=options.text, help="ViT or MAE of transformers: Hub id or folder")
+    add("--out", required=True, type=options.path, help="folder to write; an interrupted one goes on")
+    add("--test", nargs="+", default=[], metavar="DATA", type=options.text, help="further test sets")
     add("--frozen", action="store_true", help="train the head alone: seconds instead of minutes")
     add("--split", choices=("auto", "official", "seeded"), default="auto", help="auto: official where there is one")
-    add("--test-share", type=float, default=TEST_SHARE, metavar="X",
+    add("--test-share", type=options.number(0, 1), default=TEST_SHARE, metavar="X",
         help=f"share of DATA to test on where no official split says (default: {TEST_SHARE}); 0: none")  # fmt: skip
     add("--masked-only", action="store_true", help="leave out rows that have no mask")
-    add("--seed", type=int, default=0, help="of split, head, order and augmentation (default: 0)")
-    add("--num-labels", type=int, default=standard.num_labels, metavar="N", help="classes with background (default: 2)")
-    add("--image-size", type=int, metavar="PIXELS", help="default: what the encoder's image processor says")
-    add("--epochs", type=int, default=standard.epochs, metavar="N", help=f"default: {standard.epochs}")
-    add("--batch-size", type=int, default=standard.batch_size, metavar="N",
+    add("--seed", type=options.seed, default=0, help="of split, head, order and augmentation (default: 0)")
+    add("--num-labels", type=options.count(2, 255), default=standard.num_labels, metavar="N",
+        help="classes with background (default: 2)")  # fmt: skip
+    add(
+        "--image-size",
+        type=options.count(1, LARGEST_SIDE),
+        metavar="PIXELS",
+        help="default: what the encoder's image processor says",
+    )
+    add("--epochs", type=options.count(1), default=standard.epochs, metavar="N", help=f"default: {standard.epochs}")
+    add("--batch-size", type=options.count(1, LARGEST_BATCH), default=standard.batch_size, metavar="N",
         help=f"frames in a step, over all processes (default: {standard.batch_size})")  # fmt: skip
-    add("--learning-rate", type=float, metavar="X", help="default: 1e-3 with --frozen, else 3e-4")
+    add("--learning-rate", type=options.number(0, 10), metavar="X", help="default: 1e-3 with --frozen, else 3e-4")
     add(
         "--weight-decay",
-        type=float,
+        type=options.number(0, 10),
         default=standard.weight_decay,
         metavar="X",
         help=f"default: {standard.weight_decay}",
     )
-    add("--dice-weight", type=float, default=standard.dice_weight, metavar="X",
+    add("--dice-weight", type=options.number(0, 1e6), default=standard.dice_weight, metavar="X",
         help=f"weight of the Dice loss beside the cross entropy (default: {standard.dice_weight:g})")  # fmt: skip
     add("--precision", choices=("auto", "bf16", "float32"), default="auto", help="auto: bf16 where it runs natively")
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
@@ -292,30 +306,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what `add_arguments` asked for. Returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
-    from meddel_hf.processes import leave
+    return exit_status(lambda: _run(args), interrupted="the same command goes on at the last checkpoint")
 
-    main_process = os.environ.get("RANK", "0") == "0"
+
+def _run(args: argparse.Namespace) -> None:
+    from meddel_hf.processes import leave
+    from meddel_hf.schema import check_target
+    from meddel_hf.scores import FILE
+
+    names = {field.name for field in fields(SegmentationRecipe)}
+    recipe = SegmentationRecipe(**{name: value for name, value in vars(args).items() if name in names})
+    check_target(args.out, "segmentation", begun=(_CHECKPOINTS, MODEL, FILE))  # before the work
     try:
-        names = {field.name for field in fields(SegmentationRecipe)}
-        recipe = SegmentationRecipe(**{name: value for name, value in vars(args).items() if name in names})
         train, test = _data(args)
         scores = segment(
             train, test, args.encoder, args.out, recipe=recipe, seed=args.seed, device=args.device,
             revision=args.revision, progress=not args.quiet,
         )  # fmt: skip
-        if main_process:
+        if os.environ.get("RANK", "0") == "0":
             print(table(scores))
             print(_empty_masks(Manifest.read(args.out, "segmentation")), end="", file=sys.stderr)
-    except MedDELError as error:
-        if main_process:
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on at the last checkpoint", file=sys.stderr)
-        return 130
     finally:
         leave()
-    return 0
 
 
 def _data(args: argparse.Namespace) -> tuple[Dataset, dict[str, Dataset]]:
@@ -342,9 +354,7 @@ def _data(args: argparse.Namespace) -> tuple[Dataset, dict[str, Dataset]]:
 
 def main() -> int:
     """Entry of `python -m meddel_hf.segment`."""
-    parser = argparse.ArgumentParser("meddel_hf.segment", description="Train a segmentation model and score it.")
-    add_arguments(parser)
-    return run(parser.parse_args())
+    return command("meddel_hf.segment", "Train a segmentation model and score it.", add_arguments, run)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from transformers.utils import logging
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.images import Preprocessing
-from meddel_hf.modeling import load_encoder
+from meddel_hf.modeling import Encoder, explained, load_encoder
 
 IGNORED = 255  # label of pixels that count for nothing
 _POSITIONS = "embeddings.position_embeddings"
@@ -200,6 +200,17 @@ def from_encoder(
     patch = found.patch_size
     if not isinstance(patch, int):
         raise InvalidArgument(f"{name_or_path} has patches of {patch} pixels: expected square ones, one number")
+    with explained(name_or_path):
+        model = _with_head(encoder, preprocessing, seed, num_labels, hidden_size, dice_weight)
+    return model, preprocessing, encoder.fingerprint
+
+
+def _with_head(
+    encoder: Encoder, preprocessing: Preprocessing, seed: int, num_labels: int, hidden_size: int, dice_weight: float
+) -> ViTForSegmentation:
+    """The encoder's weights in a new model of that size."""
+    found: Any = encoder.model.config
+    patch = found.patch_size
     vit = ViTConfig(**{name: getattr(found, name) for name in _SHARED})
     vit.image_size = list(preprocessing.size) if len(set(preprocessing.size)) > 1 else preprocessing.size[0]
     if any(side % patch for side in preprocessing.size):
@@ -214,7 +225,7 @@ def from_encoder(
     weights = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
     weights[_POSITIONS] = _positions(weights[_POSITIONS], model.grid)
     model.encoder.load_state_dict(weights)
-    return model.eval(), preprocessing, encoder.fingerprint
+    return model.eval()
 
 
 def _positions(trained: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -6,7 +6,13 @@ import math
 from dataclasses import dataclass
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.recipe import Precision
+from meddel_hf.recipe import LARGEST_BATCH, LARGEST_SIDE, Precision
+from meddel_hf.runtime import checks
+
+_COUNTS = {
+    "num_labels": (2, 10**9), "epochs": (1, 10**9), "batch_size": (1, LARGEST_BATCH), "hidden_size": (1, 1 << 20),
+    "image_size": (1, LARGEST_SIDE),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,10 @@ class SegmentationRecipe:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        least = {"num_labels": 2, "epochs": 1, "batch_size": 1, "hidden_size": 1, "image_size": 1}
-        for name, value in least.items():
-            found = getattr(self, name)
-            if found is not None and found < value:
-                raise InvalidArgument(f"{name} must be at least {value}, got {found}")
+        checks.types(self)
+        for name, (least, most) in _COUNTS.items():
+            if getattr(self, name) is not None:
+                checks.count(name, getattr(self, name), least, most)
         if self.num_labels > 255:
             raise InvalidArgument(f"num_labels is {self.num_labels}: a mask of one byte holds at most 255 classes")
         if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):

@@ -21,6 +21,8 @@ from meddel_hf.density import CosineSample
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.graph import NearDuplicateGraph, StoredGraph
 from meddel_hf.neighbors import rounded
+from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.tables import read_table
 from meddel_hf.subset import Subset, chosen
 
 if TYPE_CHECKING:
@@ -28,6 +30,17 @@ if TYPE_CHECKING:
 
 ROWS = "rows.parquet"
 DENSITY = "density.parquet"
+_COLUMNS = pa.schema(
+    [
+        pa.field(schema.ID, pa.string(), nullable=False),
+        pa.field(schema.KEPT, pa.bool_(), nullable=False),
+        (schema.REASON, pa.string()),
+        (schema.DUPLICATE_OF, pa.string()),
+        (schema.SIMILARITY, pa.float32()),
+        (schema.CLUSTER, pa.int64()),
+        (schema.DISTANCE, pa.float32()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -237,15 +250,17 @@ class Selection:
             return folder / name
 
         settings = dict(manifest.arguments)
-        eta = settings.pop("found_eta")
+        with intact(folder / schema.MANIFEST):
+            eta = settings.pop("found_eta")
+            origin, notes = Origin(**manifest.details["origin"]), tuple(manifest.details["notes"])
         selection = cls(
-            pq.read_table(sound(ROWS)),
+            read_table(sound(ROWS), _COLUMNS),
             settings,
-            Origin(**manifest.details["origin"]),
+            origin,
             eta,
             StoredGraph(sound) if StoredGraph.is_in(folder) else None,
             CosineSample.load(sound(DENSITY)) if (folder / DENSITY).is_file() else None,
-            tuple(manifest.details["notes"]),
+            notes,
         )
         if selection.fingerprint != manifest.fingerprint:
             raise Mismatch(

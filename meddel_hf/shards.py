@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import xxhash
 
 from meddel_hf.errors import IncompleteStore
 from meddel_hf.files import whole_file
+from meddel_hf.runtime.reading import CURE, intact
 from meddel_hf.runtime.records import Records, check_files, read_facts, recorded_files, write_facts
 
 _DTYPES = {"F32": "<f4", "I64": "<i8"}
@@ -82,18 +83,34 @@ class ShardFiles:
         return recorded_files(self.folder, [self.table.name, self.tensors.name])
 
 
-def mapped(path: Path, tensor: str) -> np.ndarray:
-    """A tensor of a safetensors file, mapped from it."""
-    header, start = _header(path)
-    facts: Mapping[str, Any] = header[tensor]
-    shape, dtype = tuple(facts["shape"]), np.dtype(_DTYPES[facts["dtype"]])
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "r", start + facts["data_offsets"][0], shape)
+def mapped(path: Path, tensor: str, width: int | None) -> np.ndarray:
+    """A tensor of a safetensors file, mapped from it. width: of an embedding; None: the tensor has one axis.
+
+    Raises IncompleteStore where the file does not hold such a tensor.
+    """
+    tensors, start = _header(path)
+    entry = tensors.get(tensor, {})
+    shape, dtype = tuple(entry.get("shape", ())), _DTYPES.get(entry.get("dtype", ""))
+    kind, rest = (_DTYPES["I64"], ()) if width is None else (_DTYPES["F32"], (width,))
+    if dtype != kind or shape[1:] != rest:
+        raise IncompleteStore(f"{path} is damaged ({tensor!r} is {dtype} of shape {shape}): {CURE}")
+    begins, ends = (start + offset for offset in entry["data_offsets"])
+    if path.stat().st_size < ends:
+        raise IncompleteStore(f"{path} is damaged (it ends before its tensors do): {CURE}")
+    return np.empty(shape, dtype) if 0 in shape else np.memmap(path, dtype, "r", begins, shape)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """(tensors by name, byte where their data begin) of a safetensors file."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(length)), 8 + length
+    with intact(path), path.open("rb") as file:
+        length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+        if length > size - 8:
+            raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+        found = json.loads(file.read(length))
+        tensors = {name: entry for name, entry in found.items() if name != "__metadata__"}
+        for entry in tensors.values():
+            start, end = entry["data_offsets"]
+            width = np.dtype(_DTYPES[entry["dtype"]]).itemsize
+            if not 0 <= start <= end or end - start != width * math.prod(entry["shape"]):
+                raise ValueError(f"a tensor of shape {entry['shape']} in the bytes {start} to {end}")
+        return tensors, 8 + length

@@ -26,7 +26,9 @@ import pyarrow.parquet as pq
 from meddel_hf.data.identity import is_by_names_and_sizes
 from meddel_hf.errors import IncompleteStore, InvalidDataset, Mismatch
 from meddel_hf.files import sweep, whole_file
+from meddel_hf.runtime.reading import CURE, intact
 from meddel_hf.runtime.records import Records, check_files, read_facts, recorded_files, write_facts
+from meddel_hf.runtime.tables import exactly, read_schema, read_table
 from meddel_hf.schema import MANIFEST, Manifest, check_target, fingerprint, installed_versions
 from meddel_hf.shards import ShardFiles, mapped
 
@@ -35,6 +37,7 @@ UNREADABLE = "unreadable.parquet"
 
 _TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
 _CONTENT = b"content"
+_DTYPES = {"F32": "<f4", "I64": "<i8"}
 _NAMES = ("encoder", "pool", "revision")  # how inputs were called; their fingerprints say whether they are the same
 _INPUTS = {"pool": "data set", "encoder": "encoder"}
 
@@ -127,18 +130,21 @@ class EmbeddingStore:
     @cached_property
     def rows(self) -> np.ndarray:
         """(n,) int64: the pool's row number of each embedding, ascending."""
-        return self._joined("rows", np.empty(len(self), np.int64))
+        rows = self._joined("rows", np.empty(len(self), np.int64))
+        if len(rows) and not (rows[0] >= 0 and rows[-1] < self.manifest.details["rows"] and (np.diff(rows) > 0).all()):
+            raise IncompleteStore(f"{self.folder} is damaged (its row numbers do not ascend): {CURE}")
+        return rows
 
     @cached_property
     def pool_ids(self) -> list[str]:
         """The id of every pool row, in pool order, unreadable ones included."""
-        tables = [pq.read_table(self._sound(f"{name}.parquet"), columns=["id"]) for name in self._shards]
+        tables = [read_table(self._sound(f"{name}.parquet"), exactly(id=pa.string())) for name in self._shards]
         return pa.concat_tables(tables)["id"].to_pylist()
 
     @cached_property
     def unreadable(self) -> pa.Table:
         """row int64, id string, reason string of every pool row without an embedding."""
-        return pq.read_table(self._sound(UNREADABLE))
+        return read_table(self._sound(UNREADABLE), _TABLE)
 
     @property
     def _shards(self) -> list[str]:
@@ -147,14 +153,20 @@ class EmbeddingStore:
     def _joined(self, tensor: str, whole: np.ndarray) -> np.ndarray:
         """One tensor of all shards: the mapped file itself where there is one, else read into `whole`."""
         if len(self._shards) == 1:
-            return mapped(self._sound(f"{self._shards[0]}.safetensors"), tensor)
+            return self._mapped(self._shards[0], tensor)
         at = 0
         for name in self._shards:
-            part = mapped(self._sound(f"{name}.safetensors"), tensor)
-            whole[at : at + len(part)] = part
+            part = self._mapped(name, tensor)
+            if at + len(part) <= len(whole):
+                whole[at : at + len(part)] = part
             at += len(part)
+        if at != len(whole):
+            raise IncompleteStore(f"{self.folder} holds {at:,} embeddings, expected {len(whole):,}: {CURE}")
         whole.flags.writeable = False
         return whole
+
+    def _mapped(self, shard: str, tensor: str) -> np.ndarray:
+        return mapped(self._sound(f"{shard}.safetensors"), tensor, self.dim if tensor == "embeddings" else None)
 
 
 @dataclass(frozen=True)
@@ -196,7 +208,8 @@ class StoreWriter:
             _compare(folder, found, {**wanted, "versions": {}})
         elif (folder / BEGUN).is_file():
             found = read_facts(folder / BEGUN, f"delete {folder} and embed again")
-            _compare(folder, found, wanted)
+            with intact(folder / BEGUN, "delete the folder, and embed again"):
+                _compare(folder, found, wanted)
         else:
             check_target(folder, "embeddings")
             found = wanted
@@ -222,7 +235,7 @@ class StoreWriter:
             store = EmbeddingStore.load(self.folder)
             store.verify()
             of_it = [ShardFiles.of(self.folder, name) for name in store._shards]
-            found = {shard.index: pq.read_metadata(shard.table).num_rows for shard in of_it}
+            found = {shard.index: read_schema(shard.table)[1] for shard in of_it}
         for shard in ShardFiles.recorded(self.folder):
             found.setdefault(shard.index, shard.rows(self._made_from))
         return {index: rows for index, rows in sorted(found.items()) if rows is not None}
@@ -235,7 +248,7 @@ class StoreWriter:
 
     def content(self, index: int) -> str:
         """What `write` was given as the content of a shard that is there."""
-        metadata = pq.read_schema(ShardFiles(self.folder, index).table).metadata or {}
+        metadata = read_schema(ShardFiles(self.folder, index).table)[0].metadata or {}
         return metadata.get(_CONTENT, b"").decode()
 
     def write(self, shard: Shard) -> None:
@@ -250,7 +263,7 @@ class StoreWriter:
     def finish(self, *, dim: int, row_ids: bool) -> EmbeddingStore:
         """Write unreadable.parquet and the manifest from the shards; the same bytes whoever wrote those, and when."""
         shards = [ShardFiles(self.folder, index) for index in self.shards()]
-        tables = [pq.read_table(shard.table).replace_schema_metadata() for shard in shards]
+        tables = [read_table(shard.table, _TABLE).replace_schema_metadata() for shard in shards]
         table = pa.concat_tables(tables) if tables else _TABLE.empty_table()
         if not np.array_equal(table["row"].to_numpy(), np.arange(len(table))):
             raise IncompleteStore(f"{self.folder} lacks shards: run the same command again")

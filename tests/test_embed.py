@@ -336,7 +336,7 @@ def test_a_stream_of_images_in_memory_and_without_ids(encoder, tmp_path):
         ({"image_column": "frame"}, InvalidDataset, "no image column"),
         ({"batch_size": 0}, InvalidArgument, "batch_size must be at least 1"),
         ({"shard_rows": -1}, InvalidArgument, "shard_rows must be at least 1"),
-        ({"num_workers": -1}, InvalidArgument, "num_workers must be 0 or more"),
+        ({"num_workers": -1}, InvalidArgument, "num_workers must be from 0"),
         ({"device": "abacus"}, InvalidArgument, "not known to torch"),
         ({"pooling": "max"}, InvalidArgument, "pooling must be one of"),
         ({"precision": "fp16"}, InvalidArgument, "precision must be one of"),

@@ -14,7 +14,7 @@ from datasets import Dataset
 from PIL import Image as Picture
 from test_pretrain import BROKEN, ROWS, folder_of_images, frames, jpeg
 
-from meddel_hf.errors import IncompleteStore, InvalidDataset, Mismatch
+from meddel_hf.errors import IncompleteStore, InvalidDataset
 from meddel_hf.frames import CachedFrames, LiveFrames, cache_folder, decode_once, stored_side
 from meddel_hf.pool import Pool, load_pool
 
@@ -84,7 +84,7 @@ def test_what_is_not_whole_is_not_taken_for_a_cache(tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["checksum"]  # as in folders that were written before there was one
     (folder / "manifest.json").write_text(json.dumps({**manifest, "details": {"shape": [21, 32, 32, 3]}}))
-    with pytest.raises(Mismatch, match=r"has shape \(20, 32, 32, 3\), its manifest says"):
+    with pytest.raises(IncompleteStore, match=r"of shape \(20, 32, 32, 3\), its manifest says"):
         CachedFrames.load(folder)
 
 

@@ -386,7 +386,7 @@ def test_switches(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"seed": -1}, InvalidArgument, "seed must be 0 or more"),
+        ({"seed": -1}, InvalidArgument, "seed must be a whole number from 0"),
         ({"exclude": [f"f/{row:03d}" for row in range(ROWS)]}, InvalidArgument, "no frame is left to train on"),
         ({"exclude": "f/001"}, InvalidArgument, "got one string"),
         ({"recipe": TINY.but(accumulation=2, batch_size=6), "num_workers": -1}, InvalidArgument, "num_workers"),

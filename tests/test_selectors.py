@@ -194,7 +194,7 @@ def test_subtract_mean_selects_from_the_spread_out_rows(name):
         *[(name, {"retention": value}, r"retention must be a fraction in \(0, 1\]") for name in NAMES
           for value in (0, 1.5, float("nan"))],
         *[(name, {"retention": "half"}, "half|not supported") for name in NAMES],
-        *[(name, {"seed": -1}, "seed must be a whole number of at least 0, got -1") for name in RIVALS],
+        *[(name, {"seed": -1}, "seed must be a whole number from 0 to 4294967295, got -1") for name in RIVALS],
         *[(name, {"n_clusters": value}, "n_clusters must be 'auto' or a number of at least 1")
           for name in ("semdedup", "prototypes-easy", "density") for value in (0, "many", True)],
         ("random-stratified", {"by": ()}, "by must name columns of the pool"),
@@ -204,7 +204,7 @@ def test_subtract_mean_selects_from_the_spread_out_rows(name):
         ("density", {"keep": "closest"}, "keep must be one of hard, easy, random"),
         ("density", {"temperature": 0}, "temperature must be a positive number, got 0"),
         ("density", {"temperature": "hot"}, "temperature must be a positive number"),
-        ("density", {"neighbors": 0}, "neighbors must be a whole number of at least 1"),
+        ("density", {"neighbors": 0}, "neighbors must be at least 1"),
         ("k-centre", {"first": "middle"}, "first must be one of random, medoid, got 'middle'"),
     ],
 )  # fmt: skip

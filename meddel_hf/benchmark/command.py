@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meddel_hf.errors import MedDELError
+from meddel_hf.runtime import options
+from meddel_hf.runtime.exits import exit_status
 
 if TYPE_CHECKING:
     from meddel_hf.benchmark.matrix import Outcome
@@ -25,21 +25,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = verbs.add_parser("run", help=text, description=text[0].upper() + text[1:] + ".", epilog=_EXITS)
     sub.set_defaults(benchmark=_run)
     add = sub.add_argument
-    add("plan", metavar="PLAN", type=Path, help="YAML file; docs/benchmark.md says what stands in it")
-    add("--out", type=Path, metavar="RUNS", help="folder to write; an interrupted one goes on (default: runs/PLAN)")
+    add("plan", metavar="PLAN", type=options.path, help="YAML file; docs/benchmark.md says what stands in it")
+    add(
+        "--out",
+        type=options.path,
+        metavar="RUNS",
+        help="folder to write; an interrupted one goes on (default: runs/PLAN)",
+    )
     add("--dry-run", action="store_true", help="print the cells and an estimate, and run nothing")
     add("--gate-only", action="store_true", help="full pool against no pre-training, and no selector")
     add("--shard", default="1/1", metavar="I/N", help="run the I-th of N parts of the cells, for a job array")
-    add("--frames", type=Path, metavar="DIR", help="folder of decoded frames, shared by cells (default: in RUNS)")
+    add(
+        "--frames",
+        type=options.path,
+        metavar="DIR",
+        help="folder of decoded frames, shared by cells (default: in RUNS)",
+    )
     add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     add("--quiet", action="store_true", help="no progress bars; a line for each cell stays")
 
     text = "put a matrix's evidence into one file: plan, gate, selections and the score of every frame"
     sub = verbs.add_parser("pack", help=text, description=text[0].upper() + text[1:] + ".")
     sub.set_defaults(benchmark=_pack)
-    sub.add_argument("runs", metavar="RUNS", type=Path, help="folder that `meddel benchmark run` wrote")
+    sub.add_argument("runs", metavar="RUNS", type=options.path, help="folder that `meddel benchmark run` wrote")
     sub.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="a .tar.xz; meddel report reads it unpacked"
+        "--out", type=options.path, required=True, metavar="FILE", help="a .tar.xz; meddel report reads it unpacked"
     )
 
 
@@ -48,12 +58,14 @@ _EXITS = f"Status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER
 
 def run(args: argparse.Namespace) -> int:
     """Do what `add_arguments` asked for. Returns the exit status."""
-    return args.benchmark(args)
+    return exit_status(lambda: args.benchmark(args), interrupted="the same command goes on with what is missing")
 
 
 def _pack(args: argparse.Namespace) -> int:
     from meddel_hf.benchmark.pack import pack
+    from meddel_hf.files import check_can_write
 
+    check_can_write(args.out)
     print(f"wrote {args.out}, {pack(args.runs, args.out):,} bytes")
     return 0
 
@@ -62,12 +74,15 @@ def _run(args: argparse.Namespace) -> int:
     from meddel_hf.benchmark.matrix import run as run_matrix
     from meddel_hf.benchmark.places import Shard
     from meddel_hf.benchmark.plan import Plan
+    from meddel_hf.files import check_can_write
     from meddel_hf.processes import leave
 
     main = os.environ.get("RANK", "0") == "0"
     try:
         plan, shard = Plan.load(args.plan), Shard.parse(args.shard)
         runs = args.out or Path("runs") / args.plan.stem
+        for folder in [] if args.dry_run else [runs, args.frames or runs]:
+            check_can_write(folder)
         if args.dry_run:
             _dry_run(plan, runs, shard, args)
             return 0
@@ -76,13 +91,6 @@ def _run(args: argparse.Namespace) -> int:
             say=lambda line: print(line, flush=True), progress=not args.quiet,
         )  # fmt: skip
         return _told(plan, runs, outcome) if main else 0
-    except MedDELError as error:
-        if main:
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on with what is missing", file=sys.stderr)
-        return 130
     finally:
         leave()
 

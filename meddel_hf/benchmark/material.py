@@ -19,6 +19,7 @@ from meddel_hf.labelled import with_masks
 from meddel_hf.labels import Labelled, Parts
 from meddel_hf.leaked import leaks
 from meddel_hf.pool import Pool, load_pool, name_of
+from meddel_hf.runtime.reading import read_lines
 from meddel_hf.splits import OFFICIAL, split
 
 _TEXTS = (schema.SOURCE, schema.CENTER, schema.LABEL, schema.GROUP)
@@ -179,7 +180,7 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
         path = Path(file)
         if not path.is_file():
             raise InvalidArgument(f"exclude names {file}, which is not there: expected a file of ids, one a line")
-        for id in path.read_text(encoding="utf-8").splitlines():
+        for id in read_lines(path, "a list of ids"):
             if id in pool:
                 why.setdefault(id, f"listed in {path.name}")
     return why

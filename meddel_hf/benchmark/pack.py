@@ -15,6 +15,7 @@ from meddel_hf.benchmark.places import CELL, CELLS, EXCLUDED, GATE, PLAN, POOL, 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.files import check_can_write, whole_file
 from meddel_hf.report.reading import read
+from meddel_hf.runtime.tables import read_table
 from meddel_hf.scores import FILE
 from meddel_hf.selection import ROWS
 
@@ -58,7 +59,7 @@ def _selection(folder: Path) -> dict[Path, bytes]:
     """
     manifest = schema.Manifest.read(folder, "selection")
     manifest.check(folder, [ROWS], cure=cure(folder.parent))
-    table = pq.read_table(folder / ROWS, columns=[schema.ID, schema.KEPT, schema.REASON])
+    table = read_table(folder / ROWS, [schema.ID, schema.KEPT, schema.REASON])
     with tempfile.TemporaryDirectory() as scratch:
         pq.write_table(
             table.replace_schema_metadata(), Path(scratch) / ROWS, compression="none", use_dictionary=[schema.REASON]

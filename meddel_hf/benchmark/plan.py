@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.recipe import Recipe
-from meddel_hf.report.planned import FULL, UNTRAINED
+from meddel_hf.report.planned import FULL, MOST_SEEDS, UNTRAINED
+from meddel_hf.runtime import checks
+from meddel_hf.runtime.reading import shown
 from meddel_hf.segmentation_recipe import SegmentationRecipe
 from meddel_hf.splits import TEST_SHARE
 
 Pooling = Literal["cls", "mean"]
 Split = Literal["auto", "official", "seeded"]
+_MOST_CELLS, _LONGEST_NAME = 100_000, 100  # cells, bytes
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class ProbeTask:
 
     def __post_init__(self) -> None:
         _check_name("name", self.name)
+        checks.count("neighbours", self.neighbours, 1)
         if self.train_match and not self.test_match:
             raise InvalidArgument("train_match alone says nothing of the test: add test_match")
 
@@ -145,12 +150,15 @@ class Plan:
             "retentions": self.retentions, "seeds": self.seeds,
         }.items():  # fmt: skip
             if len(set(values)) < len(values):
-                raise InvalidArgument(f"{name} repeat themselves: {', '.join(map(str, values))}")
+                raise InvalidArgument(f"{name} repeat themselves: {shown(', '.join(map(str, values)))}")
         wrong = [share for share in self.retentions if not 0 < share <= 1]
         if wrong:
             raise InvalidArgument(f"retentions are fractions in (0, 1], got {wrong[0]}: divide a percentage by 100")
-        if any(seed < 0 for seed in self.seeds):
-            raise InvalidArgument(f"seeds must be 0 or more, got {min(self.seeds)}")
+        for seed in self.seeds:
+            checks.seed(seed, "a seed")
+        cells = len(self.seeds) * (2 + len(self.arms) * len(self.retentions))
+        if cells > _MOST_CELLS:
+            raise InvalidArgument(f"the plan asks for {cells:,} cells, more than {_MOST_CELLS:,}: give fewer seeds")
         if not 0 < self.gate_level < 1:
             raise InvalidArgument(f"gate_level is a fraction between 0 and 1, such as 0.95, got {self.gate_level}")
         if not self.pretraining.samples:
@@ -161,15 +169,9 @@ class Plan:
     @classmethod
     def load(cls, path: str | Path) -> Plan:
         """Read a plan. Raises InvalidArgument, with the place in the file, for what does not fit."""
-        import yaml
+        from meddel_hf.benchmark.yaml_file import read_yaml
 
-        path = Path(path)
-        if not path.is_file():
-            raise InvalidArgument(f"{path} is not there: expected a plan, a YAML file as in `meddel benchmark --help`")
-        try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InvalidArgument(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        found = read_yaml(Path(path), "a plan, a YAML file as in `meddel benchmark --help`")
         return cls.of(found, str(path))
 
     @classmethod
@@ -183,6 +185,11 @@ class Plan:
             if isinstance(found.get("pool"), Sequence):
                 found["pool"] = [{"pool": part} if isinstance(part, str) else part for part in found["pool"]]
             if isinstance(seeds, int) and not isinstance(seeds, bool):
+                if not 1 <= seeds <= MOST_SEEDS:
+                    raise InvalidArgument(
+                        f"{where}: seeds is a number of seeds from 1 to {MOST_SEEDS:,}, got {shown(seeds)}; a list "
+                        f"names them, such as seeds: [{shown(max(seeds, 0))}]"
+                    )
                 found["seeds"] = list(range(seeds))
         return _typed(cls, found, where)
 
@@ -201,37 +208,55 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     """A plain value as `kind`. Raises InvalidArgument that names the place where it does not fit."""
     if kind == Task:
         name = value.get("kind") if isinstance(value, Mapping) else None
-        if name not in _KINDS:
-            raise InvalidArgument(f"{where}: kind must be one of {', '.join(_KINDS)}, got {name!r}")
+        if not isinstance(name, str) or name not in _KINDS:
+            raise InvalidArgument(f"{where}: kind must be one of {', '.join(_KINDS)}, got {shown(name)}")
         kind = _KINDS[name]
     if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__"):
         return _record(kind, value, where)
     origin, options = get_origin(kind), get_args(kind)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise InvalidArgument(f"{where} must be a list, got {value!r}")
+            raise InvalidArgument(f"{where} must be a list, got {shown(value)}")
         return tuple(_typed(options[0], one, f"{where}[{at}]") for at, one in enumerate(value))
     if origin in (Union, UnionType):
         rest = [option for option in options if option is not type(None)]
         return None if value is None else _typed(rest[0], value, where)
     if origin is Literal:
         if value not in options:
-            raise InvalidArgument(f"{where} must be one of {', '.join(map(str, options))}, got {value!r}")
+            raise InvalidArgument(f"{where} must be one of {', '.join(map(str, options))}, got {shown(value)}")
         return value
     if origin is not None:  # a mapping
         if not isinstance(value, Mapping):
-            raise InvalidArgument(f"{where} must be a mapping, got {value!r}")
-        return {str(name): _typed(options[1], one, f"{where}.{name}") for name, one in value.items()}
-    return value if kind is Any else _plain(kind, value, where)
+            raise InvalidArgument(f"{where} must be a mapping, got {shown(value)}")
+        return {
+            _plain(str, key, f"a key of {where}"): _typed(options[1], value[key], f"{where}.{key}") for key in value
+        }
+    return _any(value, where) if kind is Any else _plain(kind, value, where)
+
+
+def _any(value: Any, where: str) -> Any:
+    """An option of a selector: plain values, and lists of them."""
+    if isinstance(value, list | tuple):
+        return type(value)(_any(one, where) for one in value)
+    return value if value is None else _plain(type(value) if type(value) in _NAMES else str, value, where)
 
 
 def _plain(kind: type, value: Any, where: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         hint = "; write 1.0e-3, since YAML takes 1e-3 for text" if kind is float and isinstance(value, str) else ""
-        raise InvalidArgument(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {value!r}{hint}")
+        raise InvalidArgument(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {shown(value)}{hint}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidArgument(f"{where} must be a finite number, got {value}")
+    if isinstance(value, str) and not _is_clean(value):
+        raise InvalidArgument(f"{where} holds characters that no text has: {shown(value)}")
     return value
+
+
+def _is_clean(text: str) -> bool:
+    """No control characters, which no path may hold, and no halves of characters, which no file may."""
+    return not any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in text)
 
 
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -239,10 +264,10 @@ _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 def _record(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
-        raise InvalidArgument(f"{where} must be a mapping of {', '.join(_names(kind))}, got {value!r}")
-    unknown = sorted(str(name) for name in set(value) - set(_names(kind)))
+        raise InvalidArgument(f"{where} must be a mapping of {', '.join(_names(kind))}, got {shown(value)}")
+    unknown = sorted(str(name) for name in value if name not in _names(kind))
     if unknown:
-        raise InvalidArgument(f"{where} has the unknown key {unknown[0]!r}: expected {', '.join(_names(kind))}")
+        raise InvalidArgument(f"{where} has the unknown key {shown(unknown[0])}: expected {', '.join(_names(kind))}")
     missing = [one.name for one in fields(kind) if _required(one) and one.name not in value]
     if missing:
         raise InvalidArgument(f"{where} lacks {', '.join(missing)}")
@@ -264,5 +289,6 @@ def _required(one: Any) -> bool:
 
 def _check_name(what: str, name: str) -> None:
     """Names are those of folders too."""
-    if not name or name.startswith(".") or set(name) & set('/\\@:*?"<>|') or name != name.strip():
-        raise InvalidArgument(f"{what} {name!r} is no name of a folder: use letters, digits, '-' and '_'")
+    odd = name.startswith(".") or set(name) & set('/\\@:*?"<>|') or name != name.strip() or not name.isprintable()
+    if not name or odd or len(name.encode()) > _LONGEST_NAME:
+        raise InvalidArgument(f"{what} {shown(name)} is no name of a folder: use letters, digits, '-' and '_'")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FULL, UNTRAINED = "full", "untrained"
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True, order=True)
@@ -30,9 +31,12 @@ def percent(retention: float) -> str:
 def planned(plan: Mapping[str, Any]) -> tuple[Place, ...]:
     """Places that a plan asks for, in its order: the full pool, no pre-training, then every arm at every retention."""
     arms = [label(arm) for arm in listed(plan.get("arms") or plan.get("selectors"))]
-    retentions = [float(value) for value in listed(plan.get("retentions"))]
-    seeds = plan.get("seeds", ())
-    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    try:
+        retentions = [float(value) for value in listed(plan.get("retentions"))]
+        seeds = plan.get("seeds", ())
+        seeds = list(range(min(seeds, MOST_SEEDS))) if isinstance(seeds, int) else [int(seed) for seed in listed(seeds)]
+    except (TypeError, ValueError, OverflowError):
+        return ()
     if not (arms and retentions and seeds):
         return ()
     columns = [(FULL, 1.0), (UNTRAINED, 0.0)]

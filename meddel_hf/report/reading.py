@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from meddel_hf import schema
 from meddel_hf.benchmark.evidence import FILES, GROUND, check_cell, check_together, cure, ground, scores_of, tasks_of
 from meddel_hf.benchmark.places import CELL, CELLS, GATE, PLAN, POOL, SELECTION, read_json
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.report.planned import FULL, UNTRAINED, Place, label, listed, percent, planned
+from meddel_hf.runtime.reading import intact, read_lines
 from meddel_hf.runtime.records import check_files
+from meddel_hf.runtime.tables import read_table
 from meddel_hf.scores import Measure, Scores
 from meddel_hf.selection import ROWS
 
+_KEPT = pa.schema([(schema.ID, pa.string()), (schema.KEPT, pa.bool_()), (schema.REASON, pa.string())])
 RANDOM = "random"  # name of the selector that every other one has to beat
 
 
@@ -118,7 +120,7 @@ class Cell:
         if not (folder / schema.MANIFEST).is_file():
             return None
         schema.Manifest.read(folder).check(folder, [ROWS], trust=self.trust, cure=cure(self.folder))
-        return pq.read_table(folder / ROWS, columns=[schema.ID, schema.KEPT, schema.REASON])
+        return read_table(folder / ROWS, _KEPT)
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Runs:
     def pool(self) -> pa.Table | None:
         """What was selected from: id, source, center, label, group; None where the runs do not tell."""
         path = self.folder / POOL
-        return pq.read_table(path) if path.is_file() else None
+        return read_table(path) if path.is_file() else None
 
     @property
     def arms(self) -> list[str]:
@@ -266,7 +268,7 @@ def read(folder: str | Path, *, trust: bool = False) -> Runs:
         tuple(label(task) for task in listed(plan.get("tasks"))),
         _verdicts(folder / GATE, manifest, trust),
         manifest,
-        text.read_text(encoding="utf-8") if text.is_file() else None,
+        "\n".join(read_lines(text, "a plan")) + "\n" if text.is_file() else None,
     )
 
 
@@ -278,7 +280,8 @@ def _cell(folder: Path, trust: bool) -> Cell:
         selector = schema.Manifest.read(manifest.parent, "selection").arguments.get("selector")
     names = tasks_of(folder, facts)
     tasks, on_the_way = (tuple(name for name in names if ("@" in name) is partly) for partly in (False, True))
-    arm, retention, seed = str(facts["arm"]), float(facts["retention"]), int(facts["seed"])
+    with intact(folder / CELL, cure(folder)):
+        arm, retention, seed = str(facts["arm"]), float(facts["retention"]), int(facts["seed"])
     cell = Cell(folder, arm, retention, seed, facts, selector, tasks, on_the_way, trust)
     here = Place(folder.parents[1].name, folder.parent.name, _number(folder.name))
     if here != replace(cell.place, arm=cell.arm.replace("/", "_")):
@@ -300,4 +303,5 @@ def _verdicts(path: Path, manifest: schema.Manifest | None, trust: bool) -> dict
         raise Mismatch(f"{path} is of another benchmark than {path.parent / schema.MANIFEST}: {again}")
     check_files(path.parent, found.get(FILES, {}), f"it is not what {path} was decided by: {again}", trust=trust)
     names = ("passed", "measure", "full", "untrained", "difference", "low", "high")
-    return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in found["tasks"].items()}
+    with intact(path):
+        return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in found["tasks"].items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import errno
 import os
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from meddel_hf.errors import MedDELError
+from meddel_hf.runtime.disk import disk_error
+from meddel_hf.runtime.reading import reason
 from meddel_hf.runtime.stopping import requests_heard
 
 # As shells and sysexits have them: 2 an error that the sentence explains, 128 + the signal's number.
@@ -62,11 +65,35 @@ def _status_of(error: BaseException, request: int | None, interrupted: str) -> i
     if _is_lost_peer(error) and not os.environ.get(DEBUG):
         _tell("error: another process of this run has ended before it was through: see what it said, and run again")
         return ERROR
-    if isinstance(error, (MedDELError, OSError, MemoryError)) and not os.environ.get(DEBUG):
+    if isinstance(error, Exception) and _is_expected(error) and not os.environ.get(DEBUG):
         if isinstance(error, OSError) or os.environ.get("RANK", "0") == "0":
             _tell(f"error: {sentence(error)}")
         return ERROR
     raise error
+
+
+def command(
+    name: str,
+    description: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], int | None],
+) -> int:
+    """A command of its own, such as `python -m meddel_hf.embed`: read its arguments and run it. Returns its status."""
+
+    def work() -> int | None:
+        parser = argparse.ArgumentParser(name, description=description)
+        add_arguments(parser)
+        return run(parser.parse_args())
+
+    return exit_status(work)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Ours, the system's, also in the disguise of safetensors and torch, and what damaged data lead to."""
+    kinds: tuple[type[Exception], ...] = (MedDELError, OSError, MemoryError, UnicodeError)
+    if "pyarrow" in sys.modules:
+        kinds += (sys.modules["pyarrow"].lib.ArrowException,)
+    return isinstance(error, kinds) or disk_error(error) is not None
 
 
 def sentence(error: BaseException) -> str:
@@ -78,6 +105,12 @@ def sentence(error: BaseException) -> str:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
         cure = _CURES.get(error.errno or 0)
         return f"{where}{error.strerror}" + (f": {cure}" if cure else "")
+    if not isinstance(error, (MedDELError, OSError)):
+        said = disk_error(error)
+        if said is not None:
+            return f"{said}: make room, and run the same command again"
+        text = reason(error)
+        return f"what was read is damaged, or not what its name says ({text}): copy it again, or look at it by hand"
     return " ".join(str(error).split()) or type(error).__name__
 
 

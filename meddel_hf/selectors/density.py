@@ -52,7 +52,7 @@ class DensityQuotas:
 
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
-        checks.count("seed", self.seed, 0)
+        checks.seed(self.seed)
         checks.choice("keep", self.keep, ("hard", "easy", "random"))
         checks.clusters(self.n_clusters)
         checks.count("neighbors", self.neighbors, 1)

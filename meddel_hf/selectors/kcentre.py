@@ -51,7 +51,7 @@ class KCentre:
 
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
-        checks.count("seed", self.seed, 0)
+        checks.seed(self.seed)
         checks.choice("first", self.first, ("random", "medoid"))
 
     @own_threads()

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Literal
 from meddel_hf.embed import embed
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.rules import Rule
+from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection import Selection
+from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable
 from meddel_hf.selectors.thinning import Thinning
 from meddel_hf.sweep import Curve
@@ -63,21 +65,19 @@ class MedDEL:
     def __post_init__(self) -> None:
         if self.eta is not None and self.retention is not None:
             raise InvalidArgument(f"give eta or retention, not both (got eta={self.eta}, retention={self.retention})")
-        if self.retention is not None and not 0 < self.retention <= 1:
-            raise InvalidArgument(f"retention must be a fraction in (0, 1], got {self.retention}")
-        if self.eta is not None and not -1 <= self.eta <= 1:
-            raise InvalidArgument(f"eta must be a cosine in [-1, 1], got {self.eta}")
-        if self.epsilon is not None and not 0 <= self.epsilon <= 2:
+        if self.retention is not None:
+            checks.fraction("retention", self.retention)
+        if self.eta is not None and not (checks.is_number(self.eta) and -1 <= self.eta <= 1):
+            raise InvalidArgument(f"eta must be a cosine in [-1, 1], got {shown(self.eta)}")
+        if self.epsilon is not None and not (checks.is_number(self.epsilon) and 0 <= self.epsilon <= 2):
             raise InvalidArgument(
-                f"epsilon must be a distance in [0, 2], or None for no outlier step; got {self.epsilon}"
+                f"epsilon must be a distance in [0, 2], or None for no outlier step; got {shown(self.epsilon)}"
             )
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InvalidArgument(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.n_clusters != "auto" and not (isinstance(self.n_clusters, int) and self.n_clusters >= 1):
-            raise InvalidArgument(f"n_clusters must be 'auto' or a number of at least 1, got {self.n_clusters!r}")
-        if self.max_iterations < 1:
-            raise InvalidArgument(f"max_iterations must be at least 1, got {self.max_iterations}")
+            checks.choice(name, getattr(self, name), choices)
+        checks.clusters(self.n_clusters)
+        checks.count("max_iterations", self.max_iterations, 1)
+        checks.seed(self.seed)
         if self.max_iterations > 1 and self.retention is not None:
             raise InvalidArgument("max_iterations above 1 goes with eta: a retention is met exactly in one")
 
@@ -98,8 +98,10 @@ class MedDEL:
         """Retention at each eta, from one search where the near-duplicates are sparse enough to be stored."""
         if self.max_iterations > 1:
             raise InvalidArgument("a sweep clusters once: leave max_iterations at 1")
-        if not len(eta):
+        if isinstance(eta, str | bytes) or not hasattr(eta, "__len__") or not len(eta):
             raise InvalidArgument("a sweep needs at least one eta, such as eta=[0.7, 0.8, 0.9]")
+        for value in eta:
+            replace(self, eta=value, retention=None)  # raises where it is no cosine
         lowest = replace(self, eta=min(eta), retention=None)
         run = Thinning.begin(lowest, Readable.of(embeddings), eta)
         return Curve(tuple(run.at(replace(lowest, eta=value)) for value in sorted(eta)))

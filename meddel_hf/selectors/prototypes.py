@@ -41,7 +41,7 @@ class Prototypicality:
 
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
-        checks.count("seed", self.seed, 0)
+        checks.seed(self.seed)
         checks.clusters(self.n_clusters)
         checks.choice("keep", self.keep, ("easy", "hard"))
 

@@ -39,7 +39,7 @@ class RandomStratified:
 
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
-        checks.count("seed", self.seed, 0)
+        checks.seed(self.seed)
         if not self.columns or not all(isinstance(name, str) and name for name in self.columns):
             raise InvalidArgument(f"by must name columns of the pool, such as 'label', got {self.by!r}")
 

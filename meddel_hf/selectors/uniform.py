@@ -28,7 +28,7 @@ class Random:
 
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
-        checks.count("seed", self.seed, 0)
+        checks.seed(self.seed)
 
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""

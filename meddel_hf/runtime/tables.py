@@ -1,0 +1,53 @@
+"""Parquet of ours, read: the columns that are expected, of the kinds that are expected, or one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from meddel_hf.errors import IncompleteStore, MedDELError
+from meddel_hf.runtime.reading import CURE, intact
+
+
+def read_table(
+    path: Path,
+    columns: pa.Schema | Sequence[str] | None = None,
+    *,
+    cure: str = CURE,
+    error: type[MedDELError] = IncompleteStore,
+) -> pa.Table:
+    """Read a whole file.
+
+    columns: those to read; of a schema their types are checked, and that a field that is not nullable has no nulls.
+             None: all.
+    Raises `error` where the file is missing or damaged, or lacks a column. What the system says stays an OSError.
+    """
+    names = columns.names if isinstance(columns, pa.Schema) else columns
+    with intact(path, cure, error), path.open("rb") as file, pq.ParquetFile(file) as found:
+        there = found.schema_arrow.names
+        missing = [name for name in names or () if name not in there]
+        if missing:
+            raise error(f"{path} has no column {missing[0]!r}, but {', '.join(there) or 'none'}: {cure}")
+        table = found.read(columns=None if names is None else list(names))
+        table.validate(full=True)  # texts are UTF-8, offsets lie inside
+    for field in columns if isinstance(columns, pa.Schema) else ():
+        column = table[field.name]
+        if column.type != field.type:
+            raise error(f"{path} is damaged (column {field.name!r} is {column.type}, expected {field.type}): {cure}")
+        if not field.nullable and column.null_count:
+            raise error(f"{path} is damaged ({column.null_count:,} rows have no {field.name!r}): {cure}")
+    return table
+
+
+def read_schema(path: Path, *, cure: str = CURE) -> tuple[pa.Schema, int]:
+    """(schema with its metadata, rows) of a file, from its footer. Raises IncompleteStore as `read_table` does."""
+    with intact(path, cure), path.open("rb") as file, pq.ParquetFile(file) as found:
+        return found.schema_arrow, found.metadata.num_rows
+
+
+def exactly(**kinds: pa.DataType) -> pa.Schema:
+    """A schema of columns that have no nulls."""
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
