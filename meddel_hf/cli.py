@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--license", metavar="ID", help="licence to name in the card, such as cc-by-4.0")
     add("--strip-metadata", action="store_true", help="leave metadata out of the images; no pixel changes")
     text = "hash ids and groups with the key in KEYFILE (default: OUT.key; a new one is made where there is none)"
-    add("--hash-ids", metavar="KEYFILE", nargs="?", type=Path, const=True, default=False, help=text)
+    add("--hash-ids", metavar="KEYFILE", nargs="?", type=options.path, const=True, default=False, help=text)
     add("--trust", action="store_true", help=TRUST)
 
     text = "pre-train an encoder on a pool, or on what a selection keeps of it"
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--private", action="store_true", default=None, help="create it private")
     add("--strip-metadata", action="store_true", help="leave metadata out of the images; no pixel changes")
     add("--yes-with-metadata", action="store_true", help="publish names and positions that stand in the images")
-    add("--hash-ids", metavar="KEYFILE", type=Path, help="of a selection: hash its ids with this key")
+    add("--hash-ids", metavar="KEYFILE", type=options.path, help="of a selection: hash its ids with this key")
 
     add = command("normdel", _normdel, "weigh a downstream score against the share of data kept").add_argument
     add("performance", type=options.number(-1e9, 1e9), nargs="+", help="score as a fraction in [0, 1], such as mIoU")

@@ -22,7 +22,7 @@ from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.graph import NearDuplicateGraph, StoredGraph
 from meddel_hf.neighbors import rounded
 from meddel_hf.runtime.reading import intact
-from meddel_hf.runtime.tables import read_table
+from meddel_hf.runtime.tables import read_schema, read_table
 from meddel_hf.subset import Subset, chosen
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class Selection:
             eta = settings.pop("found_eta")
             origin, notes = Origin(**manifest.details["origin"]), tuple(manifest.details["notes"])
         selection = cls(
-            read_table(sound(ROWS), _COLUMNS),
+            _rows(sound(ROWS)),
             settings,
             origin,
             eta,
@@ -284,6 +284,12 @@ class Selection:
         from meddel_hf.cards import push_selection
 
         return push_selection(self, repo_id, private=private, token=token, hash_ids=hash_ids)
+
+
+def _rows(path: Path) -> pa.Table:
+    """The table of a selection; one that `meddel benchmark pack` made has its first three columns alone."""
+    there = read_schema(path)[0].names
+    return read_table(path, pa.schema([field for field in _COLUMNS if not field.nullable or field.name in there]))
 
 
 def pool_table(

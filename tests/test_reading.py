@@ -168,5 +168,5 @@ def test_full_disks(tmp_path):
     done = subprocess.run(["unshare", "--mount", *script], cwd=tmp_path, capture_output=True, text=True)
     results = json.loads(done.stdout.splitlines()[-1])
     for name, (tries, wrong) in results.items():
-        assert tries == 3, name
+        assert tries > 1, f"{name}: no try failed"
         assert wrong == [], name
