@@ -45,8 +45,15 @@ def exit_status(work: Callable[[], int | None], *, interrupted: str = "nothing h
             if requests.number is not None and not requests.answered:  # the work was through before it heard of it
                 status = _status_of(KeyboardInterrupt(), requests.number, interrupted)
         requests.answered = requests.number is not None
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # nothing is left that Ctrl-C could save
+    atexit.register(_leave_on_request)
     return status
+
+
+def _leave_on_request() -> None:
+    """While Python takes itself apart after the work, a signal ends it without a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, lambda number, frame: os._exit(128 + number))
 
 
 def _status_of(error: BaseException, request: int | None, interrupted: str) -> int:
