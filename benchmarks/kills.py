@@ -5,7 +5,7 @@
 
 Each command runs once in peace; then again and again into a new folder, where SIGINT (Ctrl-C: half of the times to the
 whole group, as from a terminal), SIGTERM or SIGKILL meets it at a moment between its start and its end. Counted as
-faults: exit status 0 without the whole output, another status than 130 or 143 of a command that could have told, a
+faults: exit status 0 without the whole output, another status than 130 or 143 of a command that was not through, a
 traceback, an output that looks finished and is not, the same command again that fails or gives other bytes, files left
 aside after that, and processes that live on. Ends with status 1 where there is one. Needs the `test` extra.
 """
@@ -124,8 +124,10 @@ class Bench:
         count.kills += 1
         count.ends[process.returncode] += 1
         found = tree(name, out)
+        told_of = process.returncode in (0, -sign if sign == signal.SIGKILL else 128 + sign)
         faults = {
-            "status": process.returncode not in (0, -sign if sign == signal.SIGKILL else 128 + sign),
+            # Once the work is done Python takes its handlers away before it is gone: then a signal kills as usual.
+            "status": not told_of and not (process.returncode == -sign and found == whole),
             "traceback": "Traceback" in told or "Exception ignored" in told,
             "half": (process.returncode == 0 or (out / step.last).is_file()) and found != whole,
             "processes": bool(still),

@@ -127,8 +127,8 @@ class CachedFrames:
         """
         folder = Path(folder)
         manifest = schema.Manifest.read(folder, "frames")
-        manifest.check(folder, trust=trust)
         cure = f"delete {folder}, and the frames are decoded again"
+        manifest.check(folder, trust=trust, cure=cure)
         # "c": a change stays in memory. None is made, but torch warns of arrays that do not allow it.
         with intact(folder / PIXELS, cure):
             pixels = np.load(folder / PIXELS, mmap_mode="c", allow_pickle=False)

@@ -246,7 +246,6 @@ def _run(args: argparse.Namespace) -> None:
     from meddel_hf.data.identity import same_pool
     from meddel_hf.labels import Labelled
     from meddel_hf.pool import load_pool
-    from meddel_hf.schema import check_target
     from meddel_hf.store import EmbeddingStore
 
     check_target(args.out, "probe", begun=())  # before the work

@@ -197,6 +197,7 @@ class _Run:
 
     def test(self, tests: Mapping[str, LabelledFrames], shown: Mapping[str, Shown], details: Mapping[str, Any]) -> None:
         """Score the model, and write everything at once; the manifest comes last."""
+        from meddel_hf.checkpoints import written
         from meddel_hf.files import whole_folder
         from meddel_hf.overlays import draw_overlays
         from meddel_hf.scores import FILE
@@ -216,7 +217,7 @@ class _Run:
         self.manifest.details["tested"] = {
             name: {measure: scores.of(name).value(measure) for measure in _MEASURES} for name in tests
         }
-        with whole_folder(self.out, replaced=(MODEL, OVERLAYS, FILE)) as aside:
+        with written("the result", self.out), whole_folder(self.out, replaced=(MODEL, OVERLAYS, FILE)) as aside:
             save(self.model, self.preprocessing, aside / MODEL)
             scores.write(aside)
             draw_overlays(scores, logits, tests, aside / OVERLAYS)
@@ -311,12 +312,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     from meddel_hf.processes import leave
-    from meddel_hf.schema import check_target
-    from meddel_hf.scores import FILE
 
     names = {field.name for field in fields(SegmentationRecipe)}
     recipe = SegmentationRecipe(**{name: value for name, value in vars(args).items() if name in names})
-    check_target(args.out, "segmentation", begun=(_CHECKPOINTS, MODEL, FILE))  # before the work
+    check_target(args.out, "segmentation", begun=(_CHECKPOINTS,))  # before the work
     try:
         train, test = _data(args)
         scores = segment(

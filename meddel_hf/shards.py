@@ -86,18 +86,19 @@ class ShardFiles:
 def mapped(path: Path, tensor: str, width: int | None) -> np.ndarray:
     """A tensor of a safetensors file, mapped from it. width: of an embedding; None: the tensor has one axis.
 
-    Raises IncompleteStore where the file does not hold such a tensor.
+    Raises IncompleteStore where the file is damaged, or the tensor another.
     """
     tensors, start = _header(path)
     entry = tensors.get(tensor, {})
     shape, dtype = tuple(entry.get("shape", ())), _DTYPES.get(entry.get("dtype", ""))
-    kind, rest = (_DTYPES["I64"], ()) if width is None else (_DTYPES["F32"], (width,))
-    if dtype != kind or shape[1:] != rest:
+    expected = (_DTYPES["I64"], ()) if width is None else (_DTYPES["F32"], (width,))
+    if not shape or (dtype, shape[1:]) != expected:
         raise IncompleteStore(f"{path} is damaged ({tensor!r} is {dtype} of shape {shape}): {CURE}")
-    begins, ends = (start + offset for offset in entry["data_offsets"])
-    if path.stat().st_size < ends:
+    if path.stat().st_size < start + entry["data_offsets"][1]:
         raise IncompleteStore(f"{path} is damaged (it ends before its tensors do): {CURE}")
-    return np.empty(shape, dtype) if 0 in shape else np.memmap(path, dtype, "r", begins, shape)
+    if 0 in shape:
+        return np.empty(shape, expected[0])
+    return np.memmap(path, expected[0], "r", start + entry["data_offsets"][0], shape)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

@@ -166,7 +166,8 @@ class EmbeddingStore:
         return whole
 
     def _mapped(self, shard: str, tensor: str) -> np.ndarray:
-        return mapped(self._sound(f"{shard}.safetensors"), tensor, self.dim if tensor == "embeddings" else None)
+        width = self.dim if tensor == "embeddings" else None
+        return mapped(self._sound(f"{shard}.safetensors"), tensor, width)
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class StoreWriter:
             _compare(folder, found, {**wanted, "versions": {}})
         elif (folder / BEGUN).is_file():
             found = read_facts(folder / BEGUN, f"delete {folder} and embed again")
-            with intact(folder / BEGUN, "delete the folder, and embed again"):
+            with intact(folder / BEGUN, f"delete {folder} and embed again"):
                 _compare(folder, found, wanted)
         else:
             check_target(folder, "embeddings")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from family import heed_interrupts
 
 from meddel_hf import MedDEL, embed
 from meddel_hf.cli import _parser, main
@@ -114,7 +115,12 @@ def test_ctrl_c_at_any_moment_is_one_line(delay, work):
     )
     line = [word.replace("OUT", f"interrupted-{delay}") for word in fuzz_commands.COMMANDS["embed"]]
     with subprocess.Popen(
-        [sys.executable, "-c", code, *line], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *line],
+        cwd=work,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     ) as process:
         assert process.stdout.readline() == "begun\n"
         time.sleep(delay * random.Random(delay).random())

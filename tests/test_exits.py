@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from family import heed_interrupts
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.exits import exit_status, sentence
@@ -67,7 +68,9 @@ def test_signals_end_the_work_and_are_told(sign, status, word, tmp_path):
         "sys.exit(exit_status(work, interrupted='finished shards are kept'))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    ) as process:
         assert process.stdout.readline() == "begun\n"
         process.send_signal(sign)
         _, told = process.communicate(timeout=10)

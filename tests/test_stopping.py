@@ -19,6 +19,7 @@ from meddel_hf.runtime.exits import exit_status
 ENCODER = Path(assets.__file__).parent / "encoder"
 BEGIN = """
 import ctypes, sys, time
+from threading import Timer
 from pathlib import Path
 from meddel_hf.files import whole_folder
 from meddel_hf.runtime.exits import exit_status
@@ -34,7 +35,8 @@ PLACES = {
     "a bare except": "begun()\n    try: time.sleep(60)\n    except: pass\n    time.sleep(60)",
     "an error made of it": "begun()\n    try: time.sleep(60)\n    except BaseException: raise ImportError('cut short')",
     "the cleaning up": "begun()\n    try: time.sleep(60)\n    finally: time.sleep(1.2); print('cleaned', flush=True)",
-    "C code": "begun(); lock, libc = bytes(64), ctypes.CDLL(None); [libc.pthread_mutex_lock(lock) for _ in range(2)]",
+    "C code": "Timer(1, begun).start(); lock, c = bytes(64), ctypes.CDLL(None)\n    "
+    "while True: c.pthread_mutex_lock(lock)",
 }
 
 

@@ -20,6 +20,7 @@ from meddel_hf.datadel.registry import SOURCES
 from meddel_hf.datadel.units import Record, hashes_path
 from meddel_hf.files import whole_file
 from meddel_hf.leaked import FILE
+from meddel_hf.runtime.tables import read_table
 
 # Bits of 256. Measured on real frames: copies (PNG, JPEG of quality 50, half size, 352 x 352, 256 pixels) of 100
 # Kvasir-SEG frames differ from them in 10 at most; frames of different sources here, 8 million pairs, in 34 at least.
@@ -47,7 +48,7 @@ class Hashes:
 
     @classmethod
     def read(cls, path: Path) -> Hashes:
-        table = pq.read_table(path)
+        table = read_table(path, [schema.ID, "hash"], cure="delete it, and build again")
         raw = table["hash"].to_pylist()
         bits = np.frombuffer(b"".join(value or bytes(HASH_BYTES) for value in raw), np.uint64)
         return cls(

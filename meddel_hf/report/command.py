@@ -13,21 +13,15 @@ from meddel_hf.schema import TRUST
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "runs",
-        metavar="RUNS",
-        type=options.path,
-        help="folder that `meddel benchmark run` writes; it need not be finished",
-    )
+    text = "folder that `meddel benchmark run` writes; it need not be finished"
+    add("runs", metavar="RUNS", type=options.path, help=text)
     add("--out", metavar="REPORT", type=options.path, default="report", help="folder to write (default: report)")
     add("--pool", metavar="POOL", type=options.text, help="the pool that was selected from, for contact sheets of "
         "what was dropped; 'plan': as the plan names it")  # fmt: skip
-    add(
-        "--draws", type=options.count(2, checks.MOST_DRAWS), default=2000, help="draws of the bootstrap (default: 2000)"
-    )
-    add(
-        "--level", type=options.fraction, default=0.95, help="share of the draws that an interval holds (default: 0.95)"
-    )
+    add("--draws", type=options.count(2, checks.MOST_DRAWS), default=2000, help="draws of the bootstrap (default: "
+        "2000)")  # fmt: skip
+    add("--level", type=options.fraction, default=0.95, help="share of the draws that an interval holds (default: "
+        "0.95)")  # fmt: skip
     add("--trust", action="store_true", help=TRUST)
     add("--seed", type=options.seed, default=0, help="of the bootstrap (default: 0)")
 

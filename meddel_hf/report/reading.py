@@ -282,6 +282,8 @@ def _cell(folder: Path, trust: bool) -> Cell:
     tasks, on_the_way = (tuple(name for name in names if ("@" in name) is partly) for partly in (False, True))
     with intact(folder / CELL, cure(folder)):
         arm, retention, seed = str(facts["arm"]), float(facts["retention"]), int(facts["seed"])
+    if not (0 < retention <= 1 or (arm == UNTRAINED and not retention)):
+        raise IncompleteStore(f"{folder / CELL} is damaged (retention {retention} of {arm}): {cure(folder)}")
     cell = Cell(folder, arm, retention, seed, facts, selector, tasks, on_the_way, trust)
     here = Place(folder.parents[1].name, folder.parent.name, _number(folder.name))
     if here != replace(cell.place, arm=cell.arm.replace("/", "_")):
