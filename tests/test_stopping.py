@@ -32,9 +32,9 @@ class Swallows:
 # What a command does when the signal comes; `work` goes on for a minute where that is lost.
 PLACES = {
     "a destructor": "Swallows(); time.sleep(60)",
-    "a bare except": "begun()\n    try: time.sleep(60)\n    except: pass\n    time.sleep(60)",
-    "an error made of it": "begun()\n    try: time.sleep(60)\n    except BaseException: raise ImportError('cut short')",
-    "the cleaning up": "begun()\n    try: time.sleep(60)\n    finally: time.sleep(1.2); print('cleaned', flush=True)",
+    "a bare except": "try: begun(); time.sleep(60)\n    except: pass\n    time.sleep(60)",
+    "an error made of it": "try: begun(); time.sleep(60)\n    except BaseException: raise ImportError('cut short')",
+    "the cleaning up": "try: begun(); time.sleep(60)\n    finally: time.sleep(1.2); print('cleaned', flush=True)",
     "C code": "Timer(1, begun).start(); lock, c = bytes(64), ctypes.CDLL(None)\n    "
     "while True: c.pthread_mutex_lock(lock)",
 }
