@@ -303,6 +303,7 @@ def _why(args: argparse.Namespace) -> None:
 
 
 def _filter(args: argparse.Namespace) -> None:
+    from meddel_hf.data.scan import tell
     from meddel_hf.hub import write_subset
     from meddel_hf.pool import load_pool
     from meddel_hf.schema import check_target
@@ -310,7 +311,9 @@ def _filter(args: argparse.Namespace) -> None:
     from meddel_hf.subset import Subset
 
     check_target(args.out, "subset")  # before the work
-    subset = Selection.load(args.selection, trust=args.trust).filter(load_pool(args.pool, include=args.include))
+    pool = load_pool(args.pool, include=args.include)
+    tell(pool)
+    subset = Selection.load(args.selection, trust=args.trust).filter(pool)
     assert isinstance(subset, Subset)  # load_pool does not stream unless told to
     facts = {"license": args.license} if args.license else {}
     written = write_subset(subset, args.out, args.strip_metadata, args.hash_ids, facts)

@@ -234,3 +234,23 @@ def test_trailing_bytes_and_long_text_are_no_damage():
     for data in (SOUND["JPEG"] + bytes(4096), SOUND["PNG"] + bytes(4096), text):
         wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         np.testing.assert_array_equal(np.asarray(decode(data)), wanted)
+
+
+def test_no_other_program_is_started_for_a_picture(tmp_path, monkeypatch):
+    """Pillow loads an EPS file by running the `gs` that stands on PATH; a file of any name may be one."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\necho 10.0\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "EPS")
+    for read in (
+        decode,
+        lambda data: look(data, 8),
+        lambda data: prepare(data, SQUARE),
+    ):
+        with pytest.raises(UnreadableImage, match="EPS, which another program"):
+            read(file.getvalue())
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(OSError, match=r"Ghostscript|image file|truncated|cannot"):
+        Image.open(io.BytesIO(file.getvalue())).load()
+    assert (tmp_path / "ran").exists()  # so the test could have failed

@@ -27,6 +27,7 @@ ImageSource = bytes | str | Path | Image.Image | Mapping[str, Any] | None
 
 MOST_BYTES = 2**31  # of one file, all of which is held in memory while it is decoded
 _EXIF_IN_HEADER = ("JPEG", "MPO")  # formats whose EXIF is read without loading pixels, and that can be drafted
+_PROGRAMS = ("EPS", "WMF")  # to load them, Pillow starts Ghostscript, or asks Windows to draw what the file says
 _REASON_LENGTH = 120
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -148,6 +149,8 @@ def file_bytes(path: str | Path) -> bytes:
 def _opened(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
+        if image.format in _PROGRAMS:
+            raise UnreadableImage(f"not an image: {image.format}, which another program would have to draw")
         if image.format == "PNG":  # its load checks no checksums of chunks: damage near the end of the data would pass
             Image.open(io.BytesIO(data)).verify()
         return image
