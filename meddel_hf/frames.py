@@ -7,6 +7,7 @@ the same, to the last bit, with and without the folder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.batches import Batch, TableBatches, read_ahead, spans
-from meddel_hf.errors import IncompleteStore, InvalidDataset, Mismatch, UnreadableImage
+from meddel_hf.errors import IncompleteStore, InvalidDataset, MedDELError, Mismatch, UnreadableImage
 from meddel_hf.files import sweep
 from meddel_hf.images import Preprocessing, prepare
 from meddel_hf.pool import Pool
@@ -180,7 +181,7 @@ def decode_once(
             pq.write_table(pa.table(table, schema=_UNREADABLE_COLUMNS), aside / UNREADABLE)
             digest = schema.fingerprint("frames", str(pool.fingerprint), str(side), repr(sorted(reasons.items())))
             arguments = {"side": side, "resample": _BILINEAR, "draft": True}
-            details = {"shape": [len(pool.ids), side, side, 3], "unreadable": len(reasons)}
+            details = {"shape": [len(pool.ids), side, side, 3], "unreadable": len(reasons), "ids": _ids_digest(pool)}
             parents = {"pool": str(pool.fingerprint)}
             schema.Manifest("frames", digest, arguments, parents, details).write(aside, [PIXELS, UNREADABLE])
         trust = True  # the frames were written just now
@@ -191,6 +192,23 @@ def decode_once(
             f"{pool.fingerprint}): delete it, and they are decoded again"
         )
     return found
+
+
+def older_copies(folder: Path, pool: Pool, image_size: int) -> list[Path]:
+    """Decoded frames of the same ids and side that are not this pool's: most likely of its frames as they were."""
+    target = cache_folder(folder, pool, stored_side(image_size))
+    found = []
+    for path in sorted(folder.glob(f"*-{stored_side(image_size)}/{schema.MANIFEST}")):
+        with suppress(MedDELError):  # what is damaged is told when it is used
+            ids = schema.Manifest.read(path.parent, "frames").details.get("ids")
+            if path.parent != target and ids is not None and ids == _ids_digest(pool):
+                found.append(path.parent)
+    return found
+
+
+def _ids_digest(pool: Pool) -> str | None:
+    """None where ids are row numbers, which many pools have in common."""
+    return schema.fingerprint("ids", *pool.ids) if pool.id_column is not None and pool.ids is not None else None
 
 
 def squeezed(side: int) -> Preprocessing:

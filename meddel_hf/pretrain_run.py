@@ -27,7 +27,7 @@ from meddel_hf.checkpoints import last_checkpoint, step_of, written
 from meddel_hf.choice import Choice
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.files import sweep, whole_file, whole_folder
-from meddel_hf.frames import CachedFrames, Frames, LiveFrames, cache_folder, decode_once, stored_side
+from meddel_hf.frames import CachedFrames, Frames, LiveFrames, cache_folder, decode_once, older_copies, stored_side
 from meddel_hf.modeling import resolve_precision
 from meddel_hf.objectives import build, fingerprint_of, quiet, save_encoder
 from meddel_hf.pretrained import LOG, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
@@ -155,6 +155,12 @@ class Run:
             with _Bar(self.processes, self.progress) as bar, written("the decoded frames", folder):
                 bar.begin("decoding", len(self.choice.pool.ids or ()), " frames", 0)
                 decode_once(self.choice.pool, folder, self.recipe.image_size, workers=self._decoders, progress=bar)
+            for copy in older_copies(folder, self.choice.pool, self.recipe.image_size):
+                print(
+                    f"note: {copy} holds a decoded copy of frames with the same ids and other content: delete it where "
+                    "those pixels must go",
+                    file=sys.stderr,
+                )
         self.processes.wait_for_everyone()
         trust = self.trust or not self.processes.is_main_process  # one of them reads all pixels
         found = decode_once(self.choice.pool, folder, self.recipe.image_size, trust=trust)

@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from test_pretrain import BROKEN, ROWS, folder_of_images, frames, jpeg
 
 from meddel_hf.errors import IncompleteStore, InvalidDataset
-from meddel_hf.frames import CachedFrames, LiveFrames, cache_folder, decode_once, stored_side
+from meddel_hf.frames import CachedFrames, LiveFrames, cache_folder, decode_once, older_copies, stored_side
 from meddel_hf.pool import Pool, load_pool
 
 
@@ -112,3 +112,20 @@ def test_a_killed_decoding_leaves_no_cache_and_no_rubbish_for_ever(tmp_path):
     decode_once(made_of, cache, 24)
     assert not left.exists()
     assert len(list(cache.iterdir())) == 1
+
+
+def test_a_copy_of_frames_as_they_were_before_is_named(tmp_path):
+    source, cache = folder_of_images(tmp_path / "pool"), tmp_path / "frames"
+    before = Pool.of(load_pool(str(source)))
+    first = decode_once(before, cache, 24).folder
+    assert older_copies(cache, before, 24) == []
+    Picture.new("RGB", (32, 32), "black").save(sorted(source.rglob("*.jpg"))[0])
+    after = Pool.of(load_pool(str(source)))
+    assert after.ids == before.ids
+    decode_once(after, cache, 24)
+    assert older_copies(cache, after, 24) == [first]
+    assert older_copies(cache, after, 48) == []
+    numbered = [Pool.of(frames().select(range(start, start + 5)).remove_columns("id")) for start in (0, 5)]
+    for pool_without_ids in numbered:
+        decode_once(pool_without_ids, tmp_path / "numbered", 24)
+    assert older_copies(tmp_path / "numbered", numbered[1], 24) == []
