@@ -117,8 +117,24 @@ def test_a_bad_row_of_a_csv_leaves_the_others():
     text = b"class_name,xmin,ymin,xmax,ymax\npolyp,10,8,60,70\npolyp,10,8\npolyp,x,8,60,70,9\npolyp,1,2,3,4\n"
     found = list(parse(BoxFile(Entry("x", "a.csv", 0, 0, 0), "csv"), text, 96, 80))
     assert [type(each) for each in found] == [Box, OddBox, OddBox, Box]
-    wrong_head = b"name,x,y,w,h\npolyp,10,8,60,70\n"
-    assert [type(each) for each in parse(BoxFile(Entry("x", "a.csv", 0, 0, 0), "csv"), wrong_head, 96, 80)] == [OddBox]
+
+
+def test_a_csv_is_read_line_by_line():
+    def kinds(lines):
+        text = "\n".join(["class_name, xmin, ymin, xmax, ymax", *lines, "polyp, 1, 2, 3, 4"]).encode()
+        return [type(each) for each in parse(BoxFile(Entry("x", "a.csv", 0, 0, 0), "csv"), text, 96, 80)]
+
+    assert kinds([]) == [Box]
+    assert kinds(['"polyp,10,8,60,70']) == [OddBox, Box]
+    assert kinds(["p" * 200_000 + ",10,8,60,70"]) == [OddBox, Box]  # more than the csv module takes
+
+
+@pytest.mark.parametrize("head", ["name,x,y,w,h", "polyp,10,8,60,70", "class_name;xmin;ymin;xmax;ymax"])
+def test_a_csv_without_its_head_is_told_even_where_no_line_follows(head):
+    for rest in ("", "\npolyp,10,8,60,70\n"):
+        found = list(parse(BoxFile(Entry("x", "a.csv", 0, 0, 0), "csv"), (head + rest).encode(), 96, 80))
+        assert [type(each) for each in found] == [OddBox]
+        assert f"at its head, found {head!r}" in found[0].reason
 
 
 def test_a_thousand_odd_boxes_of_one_frame_are_told_in_five_lines():
