@@ -264,13 +264,13 @@ def test_a_file_that_changed_after_the_scan(tmp_path):
     path, entry = raw / "Kvasir-SEG/images/cju0a.jpg", tree.folders["raw/Kvasir-SEG/images"][0]
     before = path.stat()
     path.write_bytes(b"short")
-    with pytest.raises(UnreadableArchive, match=r"cju0a\.jpg was changed while the build ran: build again"):
-        Members(tree.containers).read(entry)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(UnreadableArchive, match="unfinished: 5 bytes of"):
-        Members(tree.containers).read(entry)
+    for _ in range(2):
+        with pytest.raises(UnreadableArchive, match=r"cju0a\.jpg was changed while the build ran: build again"):
+            Members(tree.containers).read(entry)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     path.unlink()
     os.mkfifo(path)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(UnreadableArchive, match=r"cju0a\.jpg is no longer a plain file"):
+    with pytest.raises(UnreadableArchive, match=r"cju0a\.jpg was changed"):
         Members(tree.containers).read(entry)
+    with pytest.raises(OSError, match=r"cju0a\.jpg is no longer a plain file"):
+        Members(tree.containers).stream(entry)

@@ -14,6 +14,7 @@ from meddel_hf.datadel.boxes import BadBox, kvasir_json, of_frame, parse
 from meddel_hf.datadel.build import build
 from meddel_hf.datadel.entries import Entry
 from meddel_hf.datadel.source import Box, BoxFile, OddBox
+from meddel_hf.datadel.tables import rows
 
 WHOLE = {"label": "polyp", "xmin": 10, "ymin": 8, "xmax": 60, "ymax": 70}
 
@@ -117,8 +118,46 @@ def test_a_bad_row_of_a_csv_leaves_the_others():
     text = b"class_name,xmin,ymin,xmax,ymax\npolyp,10,8,60,70\npolyp,10,8\npolyp,x,8,60,70,9\npolyp,1,2,3,4\n"
     found = list(parse(BoxFile(Entry("x", "a.csv", 0, 0, 0), "csv"), text, 96, 80))
     assert [type(each) for each in found] == [Box, OddBox, OddBox, Box]
-    wrong_head = b"name,x,y,w,h\npolyp,10,8,60,70\n"
-    assert [type(each) for each in parse(BoxFile(Entry("x", "a.csv", 0, 0, 0), "csv"), wrong_head, 96, 80)] == [OddBox]
+
+
+def test_a_csv_is_read_line_by_line():
+    def kinds(lines):
+        text = "\n".join(["class_name, xmin, ymin, xmax, ymax", *lines, "polyp, 1, 2, 3, 4"]).encode()
+        return [type(each) for each in parse(BoxFile(Entry("x", "a.csv", 0, 0, 0), "csv"), text, 96, 80)]
+
+    assert kinds([]) == [Box]
+    assert kinds(['"polyp,10,8,60,70']) == [OddBox, Box]
+    assert kinds(["p" * 200_000 + ",10,8,60,70"]) == [OddBox, Box]  # more than the csv module takes
+
+
+@pytest.mark.parametrize("head", ["name,x,y,w,h", "polyp,10,8,60,70", "class_name;xmin;ymin;xmax;ymax"])
+def test_a_csv_without_its_head_is_told_even_where_no_line_follows(head):
+    for rest in ("", "\npolyp,10,8,60,70\n"):
+        found = list(parse(BoxFile(Entry("x", "a.csv", 0, 0, 0), "csv"), (head + rest).encode(), 96, 80))
+        assert [type(each) for each in found] == [OddBox]
+        assert f"at its head, found {head!r}" in found[0].reason
+
+
+@pytest.mark.parametrize(("line", "first"), [
+    ('"a;1', "a"), ('a;"1', "a"), ("x" * 200_000 + ";1", "x" * 200_000), ('"a;b";1', "a;b")])  # fmt: skip
+def test_an_odd_line_of_an_owners_table_costs_no_other(line, first):
+    found = list(rows(f"\ufeffname;x\r\n{line}\r\n\r\nb;2\r\nc\r\n".encode(), ";"))
+    assert found == [{"name": first, "x": "1"}, {"name": "b", "x": "2"}, {"name": "c"}]
+    assert list(rows(b"")) == []
+
+
+def test_an_open_quote_in_the_table_of_a_source_leaves_the_boxes_of_its_other_frames(tmp_path):
+    files = make.kvasir_capsule()
+    lines = str(files["metadata.csv"]).splitlines()
+    odd = "\n".join([lines[0], '"' + lines[1], *lines[2:]])
+    boxes = []
+    for number, metadata in enumerate((str(files["metadata.csv"]), odd)):
+        raw = make.write_folder(tmp_path / f"raw{number}", {**files, "metadata.csv": metadata})
+        done = build(raw, tmp_path / f"out{number}", workers=1)
+        parts = sorted((done.out / "data" / "kvasir_capsule").rglob("train-*.parquet"))
+        boxes.append([pq.read_table(part, columns=["id", "boxes"]).to_pylist() for part in parts])
+    assert boxes[0] == boxes[1]
+    assert any(row["boxes"] for part in boxes[1] for row in part)
 
 
 def test_a_thousand_odd_boxes_of_one_frame_are_told_in_five_lines():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -63,6 +64,21 @@ def test_each_load_gives_the_rows_of_its_folder(streaming, tmp_path):
         shutil.rmtree(raw)
         for config, rows in (("kvasir_seg", wanted(seeds)), ("all", {**wanted(seeds), **gastro})):
             assert loaded(tmp_path / place / "datadel", config, cache, streaming=streaming) == rows
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_frame_that_was_repainted_is_built_anew_though_size_and_time_stay(packed, tmp_path):
+    """As a tool that hides names in the frame leaves it: a BMP, its time of modification set back."""
+    raw, name = tmp_path / "raw", "Kvasir-SEG/images/x.bmp"
+    for seed in (1, 2, 1):
+        files = {name: make.bmp(seed), "Kvasir-SEG/masks/x.jpg": make.mask("JPEG")}
+        make.write_folder(raw, {"kvasir.tar": make.tarred(files, "")} if packed else files)
+        for path in raw.rglob("*.*"):
+            os.utime(path, (1_000_000_000, 1_000_000_000))
+        done = build(raw, tmp_path / "out", workers=1)
+        assert done.reused == 0
+        assert named_in_card(done.out, "kvasir_seg") == {"kvasir_seg/images/x": make.bmp(seed)}
+    assert build(raw, tmp_path / "out", workers=1).reused == 1
 
 
 def test_a_source_that_is_added_leaves_the_others_names(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 import xxhash
 
 from meddel_hf.errors import InvalidDataset
-from meddel_hf.runtime import digests, memory
+from meddel_hf.runtime import digests, memory, regular
 from meddel_hf.runtime.digests import file_digests
 from meddel_hf.runtime.memory import Memory
 from meddel_hf.runtime.regular import open_regular
@@ -83,6 +83,20 @@ def test_a_file_that_changed_just_now_is_not_remembered(tmp_path, opened, monkey
     for _ in range(2):
         assert file_digests(paths) == own(paths)
     assert len(opened) == 6
+
+
+def test_a_regular_file_with_nothing_to_read_yet(tmp_path, monkeypatch):
+    def empty_pipe(path):  # /proc/kmsg answers like one, and calls itself a regular file
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        ends.append(writing)
+        return os.fdopen(reading, "rb")
+
+    ends = []
+    monkeypatch.setattr(regular, "open_regular", empty_pipe)
+    with pytest.raises(regular.NotRegular, match="nothing to read yet"):
+        regular.read_regular(tmp_path / "kmsg.png", 100)
+    os.close(*ends)
 
 
 def test_what_is_no_file_is_told_and_never_waited_for(tmp_path):

@@ -169,6 +169,8 @@ UNCLEAR: dict[str, tuple[bytes, str]] = {
     "0 and 300": (grey(BYTES.astype(np.uint16) * np.uint16(300)), "holds 0, 300:"),
     "classes as JPEG": (grey(BYTES * np.uint8(3), "JPEG", quality=100), "as JPEG"),
     "white palette index 0": (palette(BYTES, (255, 255, 255), (0, 0, 0)), "0, 1 in a palette whose 0 is #ffffff"),
+    "nothing in a white palette": (palette(np.ones_like(BYTES), (255, 255, 255), (0, 0, 0)), "holds 1 in a palette"),
+    "1 and 2 in a palette": (palette(BYTES + 1, (0, 0, 0), (90, 0, 0), (0, 90, 0)), "holds 1, 2 as .* without 0"),
     "border in a palette": (palette(np.choose(STRIPES, [0, 1, 255, 0]), (0, 0, 0), *[(128, 0, 0)] * 255),
                             "holds 0, 1, 255 as indices"),
     "two colours, none black": (channels(BYTES * 255, BYTES * 0, 255 - BYTES * 255), "colours #0000ff, #ff0000"),

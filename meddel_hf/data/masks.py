@@ -221,8 +221,8 @@ def _by_index(page: _Page, palette: np.ndarray, red: bool, merge: bool) -> np.nd
     if red and (colours[:, 0] > 127).any():
         return palette[index][..., 0]
     dark = colours.max(axis=1) <= _NOISE
-    if used[0] == 0 and not dark[0] and dark.any():
-        raise UnclearMask(used, f" in a palette whose 0 is {_hexed(colours[0])} and whose {used[dark][0]} is black")
+    if palette[0].max() > _NOISE and dark.any():
+        raise UnclearMask(used, f" in a palette whose 0 is {_hexed(palette[0])} and whose {used[dark][0]} is black")
     if len(used) > _FEW:
         page.palette, page.pixels = None, palette[index]
         return _by_colour(page, red, merge)
@@ -234,6 +234,8 @@ def _by_index(page: _Page, palette: np.ndarray, red: bool, merge: bool) -> np.nd
     mixed = len(objects) > 1 and 255 in objects  # by custom 255 is the border that belongs to no class
     if mixed or not (merge or objects <= {1} or objects <= {255}):
         raise UnclearMask(used, " as indices of its palette")
+    if len(used) > 1 and used[0] > 0:
+        raise UnclearMask(used, " as indices of its palette, without 0, the background")
     return index != 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from meddel_hf.datadel.entries import Compression, Container, Entry, Tree
+from meddel_hf.datadel.entries import Compression, Container, Entry, Tree, stamp_of
 from meddel_hf.datadel.folders import HIDDEN, Odd, is_hidden, walk
 from meddel_hf.datadel.members import DAMAGE, open_stream, open_zip, said
 from meddel_hf.errors import InvalidDataset, UnreadableArchive
@@ -62,7 +62,7 @@ def _scan_folder(tree: Tree, root: Path, leave_out: Path | None) -> None:
             folder, _, name = virtual.rpartition("/")
             facts = found.facts
             inode = facts.st_dev, facts.st_ino
-            _add(tree, Entry(folder, name, facts.st_size, facts.st_mtime_ns, number, inode=inode))
+            _add(tree, Entry(folder, name, facts.st_size, stamp_of(facts), number, inode=inode))
 
 
 def _scan_file(tree: Tree, place: Path | Entry, virtual: str, depth: int) -> None:
@@ -82,7 +82,7 @@ def _scan_file(tree: Tree, place: Path | Entry, virtual: str, depth: int) -> Non
     kind: Literal["zip", "tar"] = "zip" if suffix[1].lower() == "zip" else "tar"
     compression = _COMPRESSIONS.get(suffix[1].lower(), "")
     facts = place.stat() if isinstance(place, Path) else None
-    inode, stamp = ((facts.st_dev, facts.st_ino), facts.st_mtime_ns) if facts else (None, None)
+    inode, stamp = ((facts.st_dev, facts.st_ino), stamp_of(facts)) if facts else (None, None)
     container = Container(kind, virtual[: suffix.start()], place, compression, inode, stamp)
     before = len(tree.problems)
     tree.containers.append(container)
@@ -106,6 +106,8 @@ def _scan_file(tree: Tree, place: Path | Entry, virtual: str, depth: int) -> Non
 def _members(tree: Tree, container: Container, number: int) -> Iterator[Entry]:
     """Entries of an archive; links, and names that lead out of it, become problems."""
     found = _zip_members(tree, container) if container.kind == "zip" else _tar_members(tree, container)
+    whole = container.place.stamp if isinstance(container.place, Entry) else container.stamp
+    anew = 0 if container.kind == "zip" else whole or 0  # a tar has no checksums of its members
     for count, (name, size, stamp, position, odd) in enumerate(found):
         if count == _MAX_MEMBERS:
             raise UnreadableArchive(f"more than {_MAX_MEMBERS:,} files")
@@ -117,7 +119,7 @@ def _members(tree: Tree, container: Container, number: int) -> Iterator[Entry]:
             tree.note(path, HIDDEN, "not read")
         else:
             folder, _, last = path.rpartition("/")
-            yield Entry(folder, last, size, stamp, number, position)
+            yield Entry(folder, last, size, stamp + anew, number, position)
 
 
 _Member = tuple[str, int, int, int, str | None]  # name, size, stamp, position, why it must not be read

@@ -7,7 +7,6 @@ right is told in a remark.
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from meddel_hf.datadel.source import Box, Boxes, BoxFile, OddBox, Reader
 from meddel_hf.errors import UnreadableArchive
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_COLUMNS = ("class_name", *_CORNERS)
 _SLACK = 0.05  # share of the frame's side by which a box may stick out and is cut; more is an error in the data
 _SHOWN = 60  # characters of the owner's text in a remark
 _TOLD = 5  # remarks on one frame's boxes
@@ -62,19 +62,32 @@ def of_frame(
 def parse(file: BoxFile, data: bytes, width: int, height: int) -> Iterator[Box | OddBox]:
     """Boxes of a text file that belongs to a frame of width x height pixels."""
     text = data.decode("utf-8-sig", "replace")
+    lines = filter(str.strip, text.splitlines())
     if file.format == "csv":
-        for row in csv.DictReader(io.StringIO(text)):
-            try:
-                yield Box.corners(_text(row["class_name"]), *(float(row[name]) for name in _CORNERS))
-            except (KeyError, TypeError, ValueError):
-                found = str({str(k): v for k, v in row.items()})[:_SHOWN]
-                yield OddBox(f"{file.entry.name}: expected class_name,xmin,ymin,xmax,ymax, found {found}")
+        yield from _table(file, lines)
         return
-    for line in filter(str.strip, text.splitlines()):
+    for line in lines:
         try:
             yield _line(file, line, width, height)
         except (ValueError, IndexError):
             yield OddBox(f"{file.entry.name}: the line {line[:_SHOWN]!r} is not a box")
+
+
+def _table(file: BoxFile, lines: Iterator[str]) -> Iterator[Box | OddBox]:
+    """Each line is read alone: a quote that is not closed would take the lines after it along."""
+    expected = f"{file.entry.name}: expected {','.join(_COLUMNS)}"
+    if (head := next(lines, None)) is None:
+        return
+    names = [name.strip(' "') for name in head.split(",")]
+    if not set(_COLUMNS).issubset(names):
+        yield OddBox(f"{expected} at its head, found {head[:_SHOWN]!r}: none of its lines was read")
+        return
+    for line in lines:
+        try:
+            row = dict(zip(names, next(csv.reader([line], skipinitialspace=True)), strict=False))
+            yield Box.corners(row[_COLUMNS[0]], *(float(row[name]) for name in _CORNERS))
+        except (KeyError, ValueError, csv.Error):
+            yield OddBox(f"{expected}, found {line[:_SHOWN]!r}")
 
 
 def _line(file: BoxFile, line: str, width: int, height: int) -> Box:

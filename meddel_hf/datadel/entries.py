@@ -20,7 +20,7 @@ class Container:
 
     prefix: path of its content as sources see it, such as "raw/kvasir-seg" for raw/kvasir-seg.zip.
     place:  where it lies: a path on disk, or the entry of the archive that holds it.
-    inode, stamp: of an archive on disk, as it was listed: its time of change in nanoseconds.
+    inode, stamp: of an archive on disk, as it was listed: see `stamp_of`.
     """
 
     kind: Literal["folder", "zip", "tar"]
@@ -36,10 +36,15 @@ class Container:
         return self.kind == "tar" and (self.compression != "" or not isinstance(self.place, Path))
 
 
+def stamp_of(found: os.stat_result) -> int:
+    """Another one whenever a file was written, even where its time of modification was set back afterwards."""
+    return found.st_mtime_ns + found.st_ctime_ns
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One file. folder and name: its path as sources see it; stamp: changes when the content does, as far as a listing
-    tells (CRC-32 in a zip, time of change elsewhere); position: index in a zip, first byte in a tar; inode: of a file
+    tells (CRC-32 in a zip, `stamp_of` elsewhere); position: index in a zip, first byte in a tar; inode: of a file
     on disk, the same whatever links lead to it."""
 
     folder: str

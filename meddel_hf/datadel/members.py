@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from meddel_hf.datadel.entries import Container, Entry
+from meddel_hf.datadel.entries import Container, Entry, stamp_of
 from meddel_hf.errors import UnreadableArchive
 
 # Whatever a damaged archive makes its reader raise.
@@ -83,7 +83,7 @@ class Members:
 
     def _check_unchanged(self, path: Path, stamp: int | None) -> None:
         try:
-            now = path.stat().st_mtime_ns
+            now = stamp_of(path.stat())
         except OSError as error:
             raise UnreadableArchive(f"cannot be read: {said(error)}") from error
         if now != stamp:

@@ -51,9 +51,11 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_regular(path: str | Path, most: int) -> bytes:
-    """All bytes of a file of at most `most` bytes. Raises TooLarge, and as `open_regular`."""
+    """All bytes of a file of at most `most` bytes. Raises TooLarge, NotRegular, and as `open_regular`."""
     with open_regular(path) as file:
         data = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else b""
+        if data is None:  # as of /proc/kmsg, which calls itself a regular file
+            raise NotRegular(errno.EAGAIN, "not a file: it has nothing to read yet", str(path))
         size = len(data) or os.fstat(file.fileno()).st_size
     if size > most:
         raise TooLarge(size, most, path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 
 from meddel_hf.datadel.entries import Problem, Tree
 from meddel_hf.datadel.layouts import AT, IMAGES, absent
 from meddel_hf.datadel.source import Centre, Item, Licence, Published, Reader, Source
+from meddel_hf.datadel.tables import rows
 
 _COUNTS = {
     "Accessory tools": 1266, "Angiectasia": 17, "Barrett's esophagus": 95, "Blood in lumen": 171, "Cecum": 113,
@@ -43,8 +42,7 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
                 built.add(key)
                 yield Item(f"{label}/{entry.stem}", entry, "labelled", label=label, official_split=splits.get(key))
     for table in tree.files(".", r"GastroVision_metadata\.csv"):
-        rows = csv.DictReader(io.StringIO(read(table).decode("utf-8-sig", "replace")))
-        listed = {f"{_label(row)}/{row.get('Filename')}" for row in rows}
+        listed = {f"{_label(row)}/{row.get('Filename')}" for row in rows(read(table))}
         if built:
             yield from absent("gastrovision", table.name, listed, built)
 
@@ -57,7 +55,7 @@ def _official_splits(tree: Tree, read: Reader) -> dict[str, str]:
     """Split by "label/file name", where the owner's CSVs (columns Filename and Class) are there."""
     found = {}
     for table in tree.files(r"gastrovision|(?:^|/)split$", r"(train|validate|test)\.csv"):
-        for row in csv.DictReader(io.StringIO(read(table).decode("utf-8-sig", "replace"))):
+        for row in rows(read(table)):
             if row.get("Filename") and row.get("Class"):
                 found[f"{_label(row)}/{row['Filename']}"] = table.stem.lower()
     return found

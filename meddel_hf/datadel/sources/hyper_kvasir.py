@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 
 from meddel_hf.datadel import videos
@@ -11,6 +9,7 @@ from meddel_hf.datadel.boxes import kvasir_tables
 from meddel_hf.datadel.entries import Problem, Tree
 from meddel_hf.datadel.layouts import AT, IMAGES, absent, pairs
 from meddel_hf.datadel.source import Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
+from meddel_hf.datadel.tables import rows
 
 # Folder name, which is the label here -> (name in the owner's split files, frames). Their README has a third spelling.
 _CLASSES = {
@@ -62,8 +61,7 @@ def _labelled(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
                 path = f"labeled-images/{match['tract'].lower()}/{match['kind'].lower()}/{label}/{entry.stem}"
                 yield Item(path, entry, "labelled", label=label, official_split=folds.get(entry.name))
     for table in tree.files(".", r"image-labels\.csv"):
-        rows = csv.DictReader(io.StringIO(read(table).decode("utf-8-sig", "replace")))
-        listed = {(row.get("Video file") or "").removesuffix(".jpg") for row in rows}
+        listed = {(row.get("Video file") or "").removesuffix(".jpg") for row in rows(read(table))}
         if built:
             yield from absent("hyper_kvasir", table.name, listed - {""}, built)
 
@@ -72,7 +70,7 @@ def _official_folds(tree: Tree, read: Reader) -> dict[str, str]:
     """ "fold 0" or "fold 1" by file name, of the owner's two-fold split."""
     found = {}
     for table in tree.files(".", r"2_fold_split\.csv"):
-        for row in csv.DictReader(io.StringIO(read(table).decode("utf-8-sig", "replace")), delimiter=";"):
+        for row in rows(read(table), ";"):
             if row.get("file-name") and row.get("split-index"):
                 found[row["file-name"]] = f"fold {row['split-index']}"
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 
@@ -11,6 +9,7 @@ from meddel_hf.datadel import videos
 from meddel_hf.datadel.entries import Entry, Problem, Tree
 from meddel_hf.datadel.layouts import absent
 from meddel_hf.datadel.source import Box, Centre, Item, Licence, OddBox, Published, Reader, Source
+from meddel_hf.datadel.tables import rows
 
 _COUNTS = {
     "Ampulla of vater": 10, "Angiectasia": 866, "Blood - fresh": 446, "Blood - hematin": 12, "Erosion": 506,
@@ -58,7 +57,7 @@ def _video(entry: Entry) -> Item:
 def _boxes(table: bytes) -> dict[str, list[str]]:
     """The corners x1, y1 ... x4, y4 by stem, as they are written; an empty list where a frame has none."""
     found = {}
-    for row in csv.DictReader(io.StringIO(table.decode("utf-8-sig", "replace")), delimiter=";"):
+    for row in rows(table, ";"):
         name = row.get("filename") or ""
         if _FRAME.match(name):
             corners = [(row.get(f"{axis}{number}") or "").strip() for number in range(1, 5) for axis in "xy"]
@@ -84,7 +83,7 @@ def _official_splits(tree: Tree, read: Reader) -> dict[str, str]:
     """ "split 0" or "split 1" by stem, of the owner's split_0.csv and split_1.csv."""
     found = {}
     for table in tree.files(".", r"split_[01]\.csv"):
-        for row in csv.DictReader(io.StringIO(read(table).decode("utf-8-sig", "replace"))):
+        for row in rows(read(table)):
             stem = (row.get("filename") or "").rpartition(".")[0]
             if _FRAME.fullmatch(stem):
                 found[stem] = table.stem.lower().replace("_", " ")
