@@ -341,3 +341,20 @@ def test_what_segmentation_refuses_names_the_frame_and_the_values(monkeypatch):
     assert "cannot be read: damaged" in said(b"II*\0" + bytes(50)) or "not an image" in said(b"II*\0" + bytes(50))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert "cannot be read: too large" in said(grey(BYTES)), "Pillow itself would only warn here"
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+def test_a_mask_that_tifffile_wrote_from_bools_is_not_turned_inside_out(options):
+    drawn = np.zeros((40, 64), bool)
+    drawn[5:12, 8:30] = True
+    file = io.BytesIO()
+    tifffile.imwrite(file, drawn, **options)
+    assert np.array_equal(tifffile.imread(io.BytesIO(file.getvalue())), drawn)
+    assert np.array_equal(binary(file.getvalue()), drawn[None])
+    by_pillow = io.BytesIO()
+    Image.fromarray(drawn).save(by_pillow, "TIFF")
+    assert np.array_equal(binary(by_pillow.getvalue()), drawn[None])
+    white_is_zero = Image.fromarray(drawn)  # as the specification means it, by a writer that means it
+    fax = io.BytesIO()
+    white_is_zero.save(fax, "TIFF", compression="group4")
+    assert np.array_equal(binary(fax.getvalue()), np.asarray(Image.open(fax))[None])

@@ -21,6 +21,7 @@ _FEW = 16  # levels: JPEG and soft edges make about as many, or more; masks of c
 _FLAT = 0.001  # share of the pixels that may lie in flat patches of a level which is neither black nor the object
 _SOFT = 0.25  # share of the pixels that may be neither dark nor bright
 _NOISE = 8  # levels that JPEG adds to black
+_PHOTOMETRIC, _SOFTWARE = 262, 305  # tags of a TIFF
 _SHOWN = 8  # values in a message
 _DEPTHS = {"L;2": 85, "L;4": 17}  # Pillow brings 2 and 4 bits to 8: what one step of the file is then
 _HALVED = "colours of 16 bits, of which Pillow reads the upper 8, and these are 0: save the mask with 8 bits"
@@ -147,7 +148,22 @@ def _page(image: Image.Image) -> _Page:
     kind, tiles = image.format, getattr(image, "tile", None)
     raw = tiles[0][3] if tiles else ""  # how the decoder unpacks pixels, such as "L;4"; gone after the load
     raw = raw if isinstance(raw, str) else str(raw[0]) if raw else ""
-    return _Page(loaded(image), kind, raw)
+    upside_down = _is_of_bools(image)
+    page = _Page(loaded(image), kind, raw)
+    if upside_down:
+        page.pixels = ~page.pixels
+    return page
+
+
+def _is_of_bools(image: Image.Image) -> bool:
+    """Whether tifffile wrote the page from an array of bools: it says that 0 is white, and leaves the bits as they are.
+
+    Pillow believes what it says, and would show the object as nothing, and all else as the object.
+    """
+    if image.format != "TIFF" or image.mode != "1":
+        return False
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return tags.get(_PHOTOMETRIC) == 0 and str(tags.get(_SOFTWARE, "")).startswith("tifffile")
 
 
 def _plane(page: _Page, red: bool, merge: bool) -> np.ndarray:
