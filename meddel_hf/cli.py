@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import io
+# Next to nothing is imported before `main` is there to answer Ctrl-C.
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf.errors import InvalidArgument, MedDELError
-from meddel_hf.runtime import options
-from meddel_hf.runtime.exits import exit_status
-from meddel_hf.schema import TRUST
 
 if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
     from meddel_hf.selection import Selection
     from meddel_hf.selectors import MedDEL
     from meddel_hf.store import EmbeddingStore
@@ -24,9 +22,15 @@ _TABLE_2 = (0.7, 0.75, 0.8, 0.85, 0.9)
 def main(arguments: list[str] | None = None) -> int:
     """Run `meddel`. Returns the exit status: 0, 2 after an error that one sentence explains, 130 after Ctrl-C."""
 
+    try:
+        from meddel_hf.runtime.exits import exit_status
+    except KeyboardInterrupt:
+        print("\ninterrupted: nothing was begun", file=sys.stderr)
+        return 130
+
     def work() -> int | None:
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
+            if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # a file name may hold what no terminal can show
         args = _parser().parse_args(arguments)
         return args.run(args)
@@ -35,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    # Here, so that Ctrl-C is answered while they are read.
+    import argparse
+    from pathlib import Path
+
     import meddel_hf.benchmark.command as benchmarking
     import meddel_hf.datadel.command as building
     import meddel_hf.embed as embedding
@@ -43,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     import meddel_hf.probe as probing
     import meddel_hf.report.command as reporting
     import meddel_hf.segment as segmenting
+    from meddel_hf.runtime import options
+    from meddel_hf.schema import TRUST
     from meddel_hf.selectors.registry import names
 
     parser = argparse.ArgumentParser(
@@ -146,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _selector_arguments(parser: argparse.ArgumentParser) -> None:
+    from meddel_hf.runtime import options
+
     add = parser.add_argument
     add(
         "--epsilon",
@@ -218,6 +228,8 @@ def _select(args: argparse.Namespace) -> None:
 
 
 def _selection(args: argparse.Namespace) -> Selection:
+    import argparse
+
     from meddel_hf.selectors.registry import make, parse_option
 
     if args.selector == "meddel" and not args.option:
