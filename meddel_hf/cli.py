@@ -323,9 +323,10 @@ def _filter(args: argparse.Namespace) -> None:
     from meddel_hf.subset import Subset
 
     check_target(args.out, "subset")  # before the work
+    selection = Selection.load(args.selection, trust=args.trust)  # first: a pool takes minutes to open, or a Hub to ask
     pool = load_pool(args.pool, include=args.include)
     tell(pool)
-    subset = Selection.load(args.selection, trust=args.trust).filter(pool)
+    subset = selection.filter(pool)
     assert isinstance(subset, Subset)  # load_pool does not stream unless told to
     facts = {"license": args.license} if args.license else {}
     written = write_subset(subset, args.out, args.strip_metadata, args.hash_ids, facts)
