@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import numpy as np
@@ -258,7 +258,10 @@ def machine(args: argparse.Namespace) -> str:
     model = f"{facts.get('model name', platform.processor())}, family {facts.get('cpu family')}"
     flags = facts.get("flags", "")
     bf16 = "native" if "avx512_bf16" in flags or "amx_bf16" in flags else "no"
-    packages = ", ".join(f"{p} {version(p)}" for p in ("numpy", "torch", "faiss-cpu", "semhash", "usearch"))
+    there = {each for name in packages_distributions().values() for each in name}
+    packages = ", ".join(
+        f"{p} {version(p)}" for p in ("numpy", "torch", "faiss-cpu", "semhash", "usearch") if p in there
+    )
     blas = "".join(f", {key}={value}" for key, value in BLAS.items() if "avx512f" in flags)
     return (
         f"{model} model {facts.get('model')}, {os.cpu_count()} cores, {bf16} bfloat16 products; {args.threads} threads"

@@ -17,10 +17,9 @@ from meddel_hf.data.cells import Cell, change_images, holds_images
 from meddel_hf.data.findings import Findings
 from meddel_hf.data.metadata.frames import stripped
 from meddel_hf.data.parquet import read_rows, write_parts
+from meddel_hf.data.scan import IMAGE_SUFFIXES
 from meddel_hf.errors import IncompleteStore, UnreadableImage
 
-_IMAGES = frozenset((".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
-                     ".ppm", ".tif", ".tiff", ".webp"))  # fmt: skip
 _CELL = {"bytes", "path"}  # of an image in a table that does not say that it is one
 
 
@@ -32,7 +31,7 @@ def look(folder: Path) -> Findings:
             names = _image_columns(path)
             for row in read_rows(path, names) if names else ():
                 change_images(row, _features(row.schema), partial(_looked_at, found=found))
-        elif path.suffix.lower() in _IMAGES:
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
             found.look(path.read_bytes())
     return found
 
@@ -53,7 +52,7 @@ def clean_copy(folder: Path, strip: bool) -> Iterator[Path]:
             try:
                 if strip and path.suffix == ".parquet" and _image_columns(path):
                     _strip_table(path, target)
-                elif strip and path.suffix.lower() in _IMAGES:
+                elif strip and path.suffix.lower() in IMAGE_SUFFIXES:
                     target.write_bytes(stripped(path.read_bytes()))
                 else:
                     target.symlink_to(path.resolve())
