@@ -239,6 +239,8 @@ def test_an_empty_mask_that_is_met_by_an_empty_prediction_scores_one(encoder, tm
         for first in (0, 50)
     )
     scores = segment(train, {"t": test}, encoder, tmp_path, recipe=FROZEN, progress=False)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["details"]["empty_masks"] == {"the training set": 8, "t": 8}
     assert scores.table["union"].to_pylist() == [[0]] * 8
     assert scores.value() == scores.value("dice") == 1
 
@@ -276,6 +278,15 @@ MISTAKES = {
         InvalidDataset, "f/000 of the training set cannot be decoded .not an image",
     ),
 }  # fmt: skip
+
+
+def test_a_test_set_that_cannot_be_scored_is_told_before_anything_is_trained(encoder, tmp_path):
+    with pytest.raises(InvalidDataset, match=r"mask of f/009 in t is 40 x 40 pixels, its frame \d+ x \d+, each turned"):
+        segment(
+            frames(0, 4), {"t": frames(9, 4, mask=[NO_MASK] * 4)}, encoder, tmp_path / "out", recipe=FROZEN,
+            progress=False,
+        )  # fmt: skip
+    assert not (tmp_path / "out" / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("name", MISTAKES)
