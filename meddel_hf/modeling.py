@@ -218,17 +218,17 @@ def _fingerprint(model: nn.Module, config: Any, preprocessing: Preprocessing) ->
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
-    """Say in one sentence what transformers says in a page."""
+def explained(name: str, what: str = "encoder") -> Iterator[None]:
+    """Say in one sentence what transformers says in a page. what: the name was given as."""
     try:
         yield
     except (MedDELError, MemoryError):
         raise
     except Exception as error:  # hubs, configurations and weight files fail in many ways; the cause stays chained
         first = reason(ValueError(re.split(r"\.\s", str(error))[0].rstrip(".")) if str(error) else error)
-        if "trust_remote_code" in str(error):
+        if "trust_remote_code" in str(error) and what == "encoder":
             first = "it brings its own code: read that code, then pass trust_remote_code=True (--trust-remote-code)"
-        raise InvalidArgument(f"encoder {name!r} cannot be loaded: {first}") from error
+        raise InvalidArgument(f"{what} {name!r} cannot be loaded: {first}") from error
 
 
 @contextmanager

@@ -23,8 +23,8 @@ from transformers import (
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.utils import logging
 
-from meddel_hf.errors import InvalidArgument, MedDELError
-from meddel_hf.modeling import check_weights
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.modeling import check_weights, explained
 from meddel_hf.recipe import Recipe
 from meddel_hf.schema import WHOLE, fingerprint
 
@@ -245,7 +245,7 @@ def _start(objective: Objective, recipe: Recipe) -> PreTrainedModel:
     start = str(recipe.start)
     folder = str(Path(start) / WHOLE) if (Path(start) / WHOLE).is_dir() else start
     check_weights(Path(folder))
-    with quiet(), _explained(start):
+    with quiet(), explained(start, "start"):
         config = AutoConfig.from_pretrained(folder)
     if config.model_type != objective.model_type:
         raise InvalidArgument(
@@ -256,7 +256,7 @@ def _start(objective: Objective, recipe: Recipe) -> PreTrainedModel:
         found, wanted = getattr(config, name), getattr(recipe, name)
         if found != wanted:
             raise InvalidArgument(f"start {start!r} has {name} {found}, the recipe {wanted}: make them equal")
-    with quiet(), _explained(start):
+    with quiet(), explained(start, "start"):
         return objective.load(
             folder, mask_ratio=recipe.mask_ratio, norm_pix_loss=recipe.norm_pix_loss, hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
@@ -275,15 +275,3 @@ def _loaded(kind: Any, folder: str, config: dict[str, Any]) -> Any:
             "expected the whole model that was pre-trained, not its encoder alone"
         )
     return model
-
-
-@contextmanager
-def _explained(start: str) -> Iterator[None]:
-    """Say in one sentence what transformers says in a page."""
-    try:
-        yield
-    except MedDELError:
-        raise
-    except Exception as error:  # hubs, configurations and weight files fail in many ways; the cause stays chained
-        first = " ".join(str(error).split(". ")[0].split()).rstrip(".")
-        raise InvalidArgument(f"start {start!r} cannot be loaded: {first}") from error
