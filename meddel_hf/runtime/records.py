@@ -12,6 +12,7 @@ import xxhash
 
 from meddel_hf.errors import IncompleteStore
 from meddel_hf.files import checksum, whole_file
+from meddel_hf.runtime.reading import read_json
 
 Records = dict[str, dict[str, Any]]  # name relative to a folder -> {"bytes": size, "xxh3": XXH3-128 in hex}
 
@@ -31,12 +32,7 @@ def read_facts(path: Path, cure: str) -> dict[str, Any]:
 
     Raises IncompleteStore, with the cure, where the file is damaged.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise IncompleteStore(f"{path} is damaged (no JSON: {error}): {cure}") from error
-    if not isinstance(found, dict):
-        raise IncompleteStore(f"{path} is damaged (no mapping): {cure}")
+    found = read_json(path, cure)
     last = next(reversed(found.values()), None)
     unnamed = _CHECKSUM not in found and isinstance(last, str) and len(last) == _DIGITS
     said = found.pop(_CHECKSUM, None)
