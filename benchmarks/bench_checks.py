@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from meddel_hf import EmbeddingStore, MedDEL
-from meddel_hf.files import checksum
-from meddel_hf.store import Shard, StoreWriter
+from meddel_hf.embedding.store import Shard, StoreWriter
+from meddel_hf.runtime.files import checksum
 
 
 def written(folder: Path, rows: int, dim: int, shard_rows: int) -> EmbeddingStore:

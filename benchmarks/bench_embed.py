@@ -28,10 +28,10 @@ import torch
 import transformers
 from PIL import Image
 
-from meddel_hf.embed import embed
-from meddel_hf.images import prepare
-from meddel_hf.modeling import Encoder, load_encoder
-from meddel_hf.pool import IMAGE_SUFFIXES, load_pool
+from meddel_hf.data.images import prepare
+from meddel_hf.data.pool import IMAGE_SUFFIXES, load_pool
+from meddel_hf.embedding.embed import embed
+from meddel_hf.embedding.encoder import Encoder, load_encoder
 
 SIZE = (720, 576)
 

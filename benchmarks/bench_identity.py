@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from meddel_hf.pool import load_pool
+from meddel_hf.data.pool import load_pool
 from meddel_hf.runtime.digests import file_digests
 from meddel_hf.runtime.memory import LOCATION
 

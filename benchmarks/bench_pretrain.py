@@ -31,15 +31,15 @@ import transformers
 from datasets import Dataset, Image
 from torch.utils.data import DataLoader
 
-from meddel_hf.frames import Frames, LiveFrames, decode_once, stored_side
-from meddel_hf.images import decode
-from meddel_hf.modeling import resolve_precision
-from meddel_hf.objectives import build, masked, suit
-from meddel_hf.pool import Pool, load_pool
-from meddel_hf.processes import computing_device, decoding_workers, launched_processes
-from meddel_hf.recipe import Recipe
-from meddel_hf.trainer import PretrainingTrainer
-from meddel_hf.views import Views, crops, ranks
+from meddel_hf.data.images import decode
+from meddel_hf.data.pool import Pool, load_pool
+from meddel_hf.pretraining.frame_cache import Frames, LiveFrames, decode_once, stored_side
+from meddel_hf.pretraining.objectives import build, masked, suit
+from meddel_hf.pretraining.recipe import Recipe
+from meddel_hf.pretraining.trainer import PretrainingTrainer
+from meddel_hf.pretraining.views import Views, crops, ranks
+from meddel_hf.runtime.devices import resolve_precision
+from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
 
 WARM = 3  # steps at the start of a turn that do not count
 

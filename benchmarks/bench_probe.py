@@ -21,10 +21,10 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from meddel_hf.classifiers import PENALTIES, Ridge, nearest_neighbours
-from meddel_hf.labels import Labelled, Parts
-from meddel_hf.pool import load_pool
-from meddel_hf.store import EmbeddingStore
+from meddel_hf.data.pool import load_pool
+from meddel_hf.downstream.probing.classifiers import PENALTIES, Ridge, nearest_neighbours
+from meddel_hf.downstream.probing.labels import Labelled, Parts
+from meddel_hf.embedding.store import EmbeddingStore
 
 STRENGTHS = 10.0 ** np.arange(-4, 3)  # scikit-learn's C; its default 1 is among them
 

@@ -84,7 +84,7 @@ def ascii_(word: str) -> str:
 
 def lines(draw: random.Random, commands: Sequence[str] = _RUN) -> Iterator[list[str]]:
     """Command lines without end."""
-    parsers = subparsers(cli._parser())
+    parsers = subparsers(cli.parser())
     while True:
         name = draw.choice(commands)
         words = list(COMMANDS[name])

@@ -28,9 +28,9 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from meddel_hf.data.decoding import ImageSource
+from meddel_hf.data.images import Preprocessing, decode, look, prepare
 from meddel_hf.data.masks import binary
 from meddel_hf.errors import UnreadableImage
-from meddel_hf.images import Preprocessing, decode, look, prepare
 
 SQUARE = Preprocessing((64, 64), None, 2, 1 / 255, (0.0,) * 3, (1.0,) * 3)
 SIDE = 320  # pixels, the longer side of the frames that are damaged

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from meddel_hf import EmbeddingStore, MedDEL, Selection
-from meddel_hf.images import decode
-from meddel_hf.pool import load_pool
+from meddel_hf.data.images import decode
+from meddel_hf.data.pool import load_pool
 
 # First frame of each sequence; the ranges are contiguous (metadata.csv of the Kaggle repack).
 STARTS = (1, 26, 51, 68, 79, 104, 127, 152, 178, 200, 206, 228, 253, 278, 298, 318, 343, 364, 384, 409, 429, 448, 467)

@@ -22,8 +22,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from meddel_hf.bootstrap import interval
-from meddel_hf.scores import COLUMNS, Scores
+from meddel_hf.downstream.intervals import interval
+from meddel_hf.downstream.scores import COLUMNS, Scores
 
 LEVEL = 0.95
 MIDDLE, SCALE = 0.5, 0.03  # made scores lie in [0, 1]: effects are multiples of SCALE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from meddel_hf.datadel import command
+from meddel_hf.commands import build as command
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -19,8 +19,8 @@ import numpy as np
 from datasets import Dataset
 from PIL import Image as Pillow
 
-from meddel_hf.datadel.rows import FEATURES
-from meddel_hf.files import whole_folder
+from meddel_hf.datadel.features import FEATURES
+from meddel_hf.runtime.files import whole_folder
 
 CENTRES = range(1, 7)
 FRAMES_PER_CENTRE = 75

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from meddel_hf.hub import push
+from meddel_hf.hub.push import push
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

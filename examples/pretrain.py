@@ -9,8 +9,7 @@ import argparse
 
 from accelerate import PartialState
 
-from meddel_hf.pool import load_pool
-from meddel_hf.pretrain import Recipe, pretrain
+from meddel_hf import Recipe, load_pool, pretrain
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("frames", help="folder of images")

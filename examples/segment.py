@@ -8,9 +8,8 @@ import argparse
 
 from accelerate import PartialState
 
-from meddel_hf.pool import load_pool
-from meddel_hf.segment import SegmentationRecipe, segment, table
-from meddel_hf.splits import split
+from meddel_hf import SegmentationRecipe, load_pool, segment, split
+from meddel_hf.downstream.segmentation.scoring import table
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("train", help="frames with masks; a fifth is held out, and no video is parted")

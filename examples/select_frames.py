@@ -7,8 +7,7 @@ import argparse
 
 from datasets import load_from_disk
 
-from meddel_hf import MedDEL, embed
-from meddel_hf.pool import load_pool
+from meddel_hf import MedDEL, embed, load_pool
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("frames", help="folder of images")

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from meddel_hf.embed import embed as embed
+    from meddel_hf.data.pool import load_pool as load_pool
+    from meddel_hf.downstream.probing.probe import probe as probe
+    from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe as SegmentationRecipe
+    from meddel_hf.downstream.segmentation.segment import segment as segment
+    from meddel_hf.downstream.splits import split as split
+    from meddel_hf.embedding.embed import embed as embed
+    from meddel_hf.embedding.store import EmbeddingStore as EmbeddingStore
     from meddel_hf.errors import MedDELError as MedDELError
-    from meddel_hf.selection import Selection as Selection
+    from meddel_hf.pretraining.pretrain import pretrain as pretrain
+    from meddel_hf.pretraining.recipe import Recipe as Recipe
+    from meddel_hf.selection.folder import save_subset as save_subset
+    from meddel_hf.selection.selection import Selection as Selection
     from meddel_hf.selectors import MedDEL as MedDEL
-    from meddel_hf.store import EmbeddingStore as EmbeddingStore
 
 # Names load on first use, so that `import meddel_hf` and `meddel --help` do not wait for torch.
 _HOME = {
-    "EmbeddingStore": "meddel_hf.store",
+    "EmbeddingStore": "meddel_hf.embedding.store",
     "MedDEL": "meddel_hf.selectors",
     "MedDELError": "meddel_hf.errors",
-    "Selection": "meddel_hf.selection",
-    "embed": "meddel_hf.embed",
+    "Recipe": "meddel_hf.pretraining.recipe",
+    "SegmentationRecipe": "meddel_hf.downstream.segmentation.recipe",
+    "Selection": "meddel_hf.selection.selection",
+    "embed": "meddel_hf.embedding.embed",
+    "load_pool": "meddel_hf.data.pool",
+    "pretrain": "meddel_hf.pretraining.pretrain",
+    "probe": "meddel_hf.downstream.probing.probe",
+    "save_subset": "meddel_hf.selection.folder",
+    "segment": "meddel_hf.downstream.segmentation.segment",
+    "split": "meddel_hf.downstream.splits",
 }
-__all__ = ["EmbeddingStore", "MedDEL", "MedDELError", "Selection", "embed"]
+__all__ = [
+    "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "embed", "load_pool",
+    "pretrain", "probe", "save_subset", "segment", "split",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -31,3 +52,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(ModuleType):
+    """Keeps `embed` and its like the functions of that name, also once the module of that name was imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,23 +1,11 @@
-"""What steps agree on: column names, and the manifest that every folder carries."""
+"""What steps agree on: names of columns and of folders."""
 
 from __future__ import annotations
-
-import hashlib
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
-from importlib import metadata
-from pathlib import Path
-from typing import Any, Literal, get_args
-
-from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
-from meddel_hf.files import MANIFEST, check_can_write, is_vacant, whole_folder
-from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
 
 ID = "id"
 IMAGE = "image"
 
-# The other columns of DataDEL, the same in every configuration; their types stand in datadel/rows.py.
+# The other columns of DataDEL, the same in every configuration; their types stand in datadel/features.py.
 MASK = "mask"
 BOXES = "boxes"
 LABEL = "label"
@@ -36,151 +24,13 @@ SIMILARITY = "similarity"
 CLUSTER = "cluster"
 DISTANCE = "distance"
 
-# Columns of a downstream run's scores.parquet, one row for every tested frame; see scores.py.
+# Columns of a downstream run's scores.parquet, one row for every tested frame; see downstream/scores.py.
 SET = "set"
 SCORE = "score"
 INTERSECTION = "intersection"
 UNION = "union"
 
-Reason = Literal["unreadable", "outlier", "near-duplicate", "not-selected"]
-Step = Literal[
-    "datadel", "embeddings", "selection", "subset", "frames", "pretraining", "segmentation", "probe", "benchmark",
-    "report",
-]  # fmt: skip
-
 # Folders of weights inside a run's: the whole model beside an encoder, encoders exported on the way, a segmentation's.
 WHOLE, SNAPSHOTS, MODEL = "objective", "snapshots", "model"
 
 TRUST = "compare the sizes of files that are read, and not their checksums"  # what --trust does, everywhere
-
-_RECORDED_PACKAGES = ("meddel-hf", "torch", "transformers", "datasets", "numpy", "pillow")
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """Identity card of a step's folder, stored as `manifest.json` together with a checksum of itself.
-
-    fingerprint: hex digest of what the step made; a child names it in `parents`, so that a mismatched pair is an error.
-    parents:     role -> fingerprint of what the step was made from, such as {"pool": "3f2a…"}.
-    details:     facts of the step that a reader wants to see, such as {"rows": 5150, "dim": 768}.
-    files:       name relative to the folder -> {"bytes": size, "xxh3": XXH3-128 in hex}, of the files that `check`
-                 reads again; empty in folders that were written before there was such a record.
-    """
-
-    step: Step
-    fingerprint: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    parents: dict[str, str] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def write(self, folder: Path, names: Iterable[str] | None = None) -> Manifest:
-        """Write the manifest, after the files that it records. Returns it with them.
-
-        names: the files to record, relative to the folder; None: those that `files` records already.
-        """
-        recorded = self if names is None else replace(self, files=recorded_files(folder, names))
-        write_facts(folder / MANIFEST, asdict(recorded))
-        return recorded
-
-    @classmethod
-    def read(cls, folder: Path, step: Step | None = None) -> Manifest:
-        """Raises IncompleteStore where there is no manifest or a damaged one, Mismatch where it is not the step's."""
-        path = folder / MANIFEST
-        if not path.is_file():
-            what = f"a finished {step} folder; run that step first" if step else "the folder of a finished step"
-            raise IncompleteStore(f"{folder} has no {MANIFEST}: it is not {what}")
-        found = cls(**_content(path))
-        if step is not None and found.step != step:
-            raise Mismatch(f"{folder} is a folder of step {found.step!r}, expected {step!r}")
-        return found
-
-    def check(
-        self, folder: Path, names: Iterable[str] | None = None, *, trust: bool = False, cure: str | None = None
-    ) -> None:
-        """Read files again and compare them with what was recorded: all, or those named (others are not looked at).
-
-        trust: compare their sizes alone. cure: what to do, where it is not to copy the file or to run the step again.
-        Raises IncompleteStore that names what is missing or damaged.
-        """
-        wanted = self.files if names is None else {name: self.files[name] for name in names if name in self.files}
-        cure = cure or f"copy it again, or delete {folder} and run the step again"
-        check_files(folder, wanted, cure, trust=trust)
-
-
-def check_recorded(folder: Path, names: Iterable[str] | None = None) -> None:
-    """Where a folder carries a manifest, its files are as that records them; without one there is nothing to check."""
-    if (folder / MANIFEST).is_file():
-        Manifest.read(folder).check(folder, names)
-
-
-def check_target(folder: str | Path, step: Step, *, begun: Collection[str] | None = None) -> Path:
-    """The folder, if a step may be written there; asked before the work, so that no hour of it is lost.
-
-    begun: what an interrupted run leaves, of a step that then goes on there, and that reads what is finished; None: of
-           one that writes it anew.
-    Raises InvalidArgument where something else stands there, or where nothing can be written.
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InvalidArgument(f"{folder} is a file: name a folder to write to")
-    if not is_vacant(folder):
-        if not (folder / MANIFEST).is_file() and not any((folder / name).exists() for name in begun or ()):
-            raise InvalidArgument(f"{folder} is not empty and holds no {step}: name another folder")
-        if (folder / MANIFEST).is_file():
-            Manifest.read(folder, step)  # never replace what is another step's
-            if begun is not None:
-                return folder
-    check_can_write(folder)
-    return folder
-
-
-@contextmanager
-def step_folder(folder: str | Path, step: Step) -> Iterator[Path]:
-    """`whole_folder` for a step's output: an older one of the same step is replaced, other files beside it stay.
-
-    The block writes its manifest as well, last. Raises InvalidArgument or Mismatch as `check_target` does.
-    """
-    folder = check_target(folder, step)
-    before = Manifest.read(folder, step).files if (folder / MANIFEST).is_file() else {}
-    with whole_folder(folder, replaced=list(before) or None) as aside:
-        yield aside
-
-
-def _content(path: Path) -> dict[str, Any]:
-    """The fields of a manifest that is sound. Raises IncompleteStore where it is damaged."""
-    cure = f"copy {path.name} again, or delete the folder and run its step again"
-    found = read_facts(path, cure)
-    unknown = sorted(found.keys() - {one.name for one in fields(Manifest)})
-    if unknown:
-        raise IncompleteStore(f"{path} has the unknown key {unknown[0]!r}: it is damaged, or a newer version's: {cure}")
-    kinds = {"step": str, "fingerprint": str} | dict.fromkeys(("arguments", "parents", "details", "versions"), dict)
-    wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
-    wrong += ["files"] * (not isinstance(found.get("files", {}), dict))
-    if wrong or found["step"] not in get_args(Step):
-        raise IncompleteStore(f"{path} is damaged ({wrong[0] if wrong else 'step'} is not what it should be): {cure}")
-    return found
-
-
-def installed_versions() -> dict[str, str]:
-    """Version of each package whose release can change a result."""
-    return {name: metadata.version(name) for name in _RECORDED_PACKAGES if _installed(name)}
-
-
-def fingerprint(*parts: str | bytes) -> str:
-    """32 hex digits over the parts, each told apart from its neighbours by its length."""
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()[:32]
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -17,27 +17,27 @@ from typing import Any
 
 import numpy as np
 import oracle
+from downstream.segmentation.test_segment import FROZEN
+from downstream.segmentation.test_segment import frames as discs
 from make_runs import PROBE, SEG, Task, Truth, make_runs
-from test_pretrain import TINY, frames
-from test_segment import FROZEN
-from test_segment import frames as discs
+from pretraining.test_pretrain import TINY, frames
 
 from meddel_hf import MedDEL
-from meddel_hf.checkpoints import check, record
+from meddel_hf.benchmark.results import read
+from meddel_hf.data.pool import Pool
+from meddel_hf.downstream.probing.probe import probe
+from meddel_hf.downstream.scores import Scores
+from meddel_hf.downstream.segmentation.segment import segment
+from meddel_hf.embedding.encoder import load_encoder
+from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
 from meddel_hf.errors import MedDELError
-from meddel_hf.frames import CachedFrames, decode_once
-from meddel_hf.modeling import load_encoder
-from meddel_hf.objectives import build, fingerprint_of
-from meddel_hf.pool import Pool
-from meddel_hf.pretrain import pretrain
-from meddel_hf.pretrained import PreTraining
-from meddel_hf.probe import probe
-from meddel_hf.recipe import Recipe
-from meddel_hf.report.reading import read
-from meddel_hf.scores import Scores
-from meddel_hf.segment import segment
-from meddel_hf.selection import Selection
-from meddel_hf.store import EmbeddingStore, Shard, StoreWriter
+from meddel_hf.pretraining.frame_cache import CachedFrames, decode_once
+from meddel_hf.pretraining.objectives import build, fingerprint_of
+from meddel_hf.pretraining.pretrain import pretrain
+from meddel_hf.pretraining.recipe import Recipe
+from meddel_hf.pretraining.result import PreTraining
+from meddel_hf.selection.selection import Selection
+from meddel_hf.training.checkpoints import check, record
 
 WAYS = ("flipped", "cut", "emptied", "removed")
 SMALL = Truth(

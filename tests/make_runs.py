@@ -17,9 +17,11 @@ import pyarrow as pa
 
 from meddel_hf import schema
 from meddel_hf.benchmark.evidence import ground, of_scores
+from meddel_hf.downstream.scores import COLUMNS, Scores
+from meddel_hf.runtime.manifest import Manifest, fingerprint
 from meddel_hf.runtime.records import recorded_files, write_facts
-from meddel_hf.scores import COLUMNS, Scores
-from meddel_hf.selection import Origin, Selection
+from meddel_hf.selection.answer import Origin
+from meddel_hf.selection.selection import Selection
 
 SOURCES = {"gastrovision": 90, "cp_child": 60, "polypgen2021": 40, "tiny_center": 6}
 POOL = [f"{source}/frame-{i:03}" for source, n in SOURCES.items() for i in range(n)]
@@ -92,9 +94,9 @@ def make_runs(folder: Path, truth: Truth = SHOWN, *, gate: bool = True) -> Path:
     return folder
 
 
-def _benchmark(plan: Mapping[str, object]) -> schema.Manifest:
+def _benchmark(plan: Mapping[str, object]) -> Manifest:
     arguments = {"pretraining": {"samples": 800_000}}
-    return schema.Manifest("benchmark", schema.fingerprint("made"), arguments, {"pool": "0" * 32}, {"plan": plan})
+    return Manifest("benchmark", fingerprint("made"), arguments, {"pool": "0" * 32}, {"plan": plan})
 
 
 def _gate(task: Task, passed: bool) -> dict[str, object]:
@@ -217,7 +219,7 @@ def _selection(selector: str, retention: float, seed: int) -> Selection:
 
 
 def _rng(*key: object) -> np.random.Generator:
-    return np.random.default_rng(int(schema.fingerprint(*map(str, key))[:15], 16))
+    return np.random.default_rng(int(fingerprint(*map(str, key))[:15], 16))
 
 
 if __name__ == "__main__":

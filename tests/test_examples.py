@@ -16,9 +16,9 @@ from make_archives import mask, png
 from PIL import Image
 from transformers import ViTModel
 
-from meddel_hf.benchmark.places import arm_cells
+from meddel_hf.benchmark.cells import arm_cells
 from meddel_hf.benchmark.plan import Plan
-from meddel_hf.pretrained import PreTraining
+from meddel_hf.pretraining.result import PreTraining
 
 ROOT = Path(__file__).parents[1]
 ENCODER = str(ROOT / "meddel_hf" / "assets" / "encoder")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from meddel_hf import EmbeddingStore, MedDEL, Selection
+from meddel_hf.benchmark.results import read
+from meddel_hf.embedding.store import StoreWriter
 from meddel_hf.errors import IncompleteStore, Mismatch
-from meddel_hf.pretrained import PreTraining
-from meddel_hf.report.reading import read
-from meddel_hf.store import StoreWriter
+from meddel_hf.pretraining.result import PreTraining
 
 OLD = Path(__file__).parent / "data" / "written-by-1ba22a8"
 ROWS, DIM, UNREADABLE = 9, 4, 1

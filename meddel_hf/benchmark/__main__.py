@@ -1,9 +1,10 @@
-"""Entry of `python -m meddel_hf.benchmark`, for `accelerate launch`; the same as `meddel benchmark`."""
+"""A door: `python -m meddel_hf.benchmark`, and `accelerate launch -m meddel_hf.benchmark`, are `meddel benchmark`."""
+
+from __future__ import annotations
 
 import sys
 
-from meddel_hf.benchmark.command import add_arguments, run
-from meddel_hf.runtime.exits import command
+from meddel_hf.__main__ import alone
 
 if __name__ == "__main__":
-    sys.exit(command("meddel_hf.benchmark", "Run a benchmark of selectors.", add_arguments, run))
+    sys.exit(alone("benchmark"))

@@ -11,22 +11,23 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from meddel_hf.benchmark.cells import CELL, PRETRAINING, SELECTION, TASKS, CellPlan, read_json
+from meddel_hf.benchmark.data import Material, ProbeData, SegmentationData
 from meddel_hf.benchmark.evidence import FILES, GROUND, PARENTS, of_scores
-from meddel_hf.benchmark.material import Material, ProbeData, SegmentationData
-from meddel_hf.benchmark.places import CELL, PRETRAINING, SELECTION, TASKS, CellPlan, read_json
-from meddel_hf.embed import embed
+from meddel_hf.downstream.probing.probe import probe
+from meddel_hf.downstream.scores import FILE, Scores
+from meddel_hf.downstream.segmentation.segment import segment
+from meddel_hf.embedding.embed import embed
+from meddel_hf.embedding.encoder import load_encoder
+from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import MedDELError, Mismatch
-from meddel_hf.modeling import load_encoder
-from meddel_hf.pretrain import pretrain
-from meddel_hf.pretrained import PreTraining
-from meddel_hf.probe import probe
+from meddel_hf.pretraining.pretrain import pretrain
+from meddel_hf.pretraining.result import PreTraining
+from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint
 from meddel_hf.runtime.records import write_facts
-from meddel_hf.schema import MANIFEST, MODEL, Manifest, fingerprint
-from meddel_hf.scores import FILE, Scores
-from meddel_hf.segment import segment
-from meddel_hf.selection import Selection
+from meddel_hf.schema import MODEL
+from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors.registry import make
-from meddel_hf.store import EmbeddingStore
 
 _SECONDS, _WORK = "seconds.json", "work"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meddel_hf.benchmark.places import CELL, CELLS, read_json
-from meddel_hf.recipe import Recipe
+from meddel_hf.benchmark.cells import CELL, CELLS, read_json
+from meddel_hf.pretraining.recipe import Recipe
 
 _WARM, _LEAST_STEPS, _LONGEST = 3, 5, 20.0  # steps, steps, seconds
 
@@ -36,10 +36,10 @@ def samples_per_second(recipe: Recipe, device: str = "auto") -> float:
     import numpy as np
     import torch
 
-    from meddel_hf.modeling import resolve_precision
-    from meddel_hf.objectives import build, masked, suit
-    from meddel_hf.processes import computing_device, launched_processes
-    from meddel_hf.views import ranks
+    from meddel_hf.pretraining.objectives import build, masked, suit
+    from meddel_hf.pretraining.views import ranks
+    from meddel_hf.runtime.devices import resolve_precision
+    from meddel_hf.runtime.processes import computing_device, launched_processes
 
     place = computing_device(device, launched_processes(device))
     precision = resolve_precision(recipe.precision, place)

@@ -11,21 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meddel_hf import schema
-from meddel_hf.benchmark.places import CELL, SELECTION, TASKS
+from meddel_hf.benchmark.cells import CELL, SELECTION, TASKS
+from meddel_hf.downstream.scores import FILE, Scores
 from meddel_hf.errors import Mismatch
+from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint
 from meddel_hf.runtime.records import Records, check_files, recorded_files
-from meddel_hf.scores import FILE, Scores
 
 GROUND, PARENTS, FILES = "ground", "parents", "files"  # keys of cell.json
 
 
-def ground(benchmark: schema.Manifest) -> str | None:
+def ground(benchmark: Manifest) -> str | None:
     """Digest of what all cells of a benchmark share, however its plan grows: the pool, and how to pre-train on it."""
     if not {"pool"} <= set(benchmark.parents) or "pretraining" not in benchmark.arguments:
         return None
     recipe = json.dumps(benchmark.arguments["pretraining"], sort_keys=True)
-    return schema.fingerprint("ground", benchmark.parents["pool"], recipe)
+    return fingerprint("ground", benchmark.parents["pool"], recipe)
 
 
 def of_scores(cell: Path) -> Records:
@@ -52,11 +52,11 @@ def cure(cell: Path) -> str:
     return f"copy it again, or delete {cell} and run the same `meddel benchmark run` again"
 
 
-def check_cell(cell: Path, facts: Mapping[str, Any], benchmark: schema.Manifest | None) -> None:
+def check_cell(cell: Path, facts: Mapping[str, Any], benchmark: Manifest | None) -> None:
     """Raises Mismatch where a cell is of another benchmark, or holds another selection than it was made from."""
     if benchmark is not None and GROUND in facts and facts[GROUND] != ground(benchmark):
         raise Mismatch(
-            f"{cell / CELL} is of another benchmark than {cell.parents[3] / schema.MANIFEST} (another pool, or another "
+            f"{cell / CELL} is of another benchmark than {cell.parents[3] / MANIFEST} (another pool, or another "
             "recipe): its scores cannot be compared with those of other cells; remove the cell"
         )
     if benchmark is not None and GROUND in facts:
@@ -66,7 +66,7 @@ def check_cell(cell: Path, facts: Mapping[str, Any], benchmark: schema.Manifest 
                 raise Mismatch(f"{cell / CELL} was tested on other frames in task {task!r}: {cure(cell)}")
     made_from = facts.get(PARENTS, {}).get("selection")
     if made_from is not None:
-        found = schema.Manifest.read(cell / SELECTION, "selection").fingerprint
+        found = Manifest.read(cell / SELECTION, "selection").fingerprint
         if found != made_from:
             raise Mismatch(
                 f"{cell / SELECTION} is not the selection that {cell / CELL} was made from ({found}, expected "

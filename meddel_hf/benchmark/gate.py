@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from meddel_hf.benchmark.cells import CELL, GATE, TASKS, CellPlan, gate_cells, read_json
 from meddel_hf.benchmark.evidence import FILES, GROUND, scores_of
-from meddel_hf.benchmark.places import CELL, GATE, TASKS, CellPlan, gate_cells, read_json
 from meddel_hf.benchmark.plan import Plan
-from meddel_hf.bootstrap import compare
-from meddel_hf.report.reading import Verdict, in_words
+from meddel_hf.benchmark.results import Verdict, in_words
+from meddel_hf.downstream.intervals import compare
+from meddel_hf.downstream.scores import FILE, Scores
 from meddel_hf.runtime.records import recorded_files, write_facts
-from meddel_hf.scores import FILE, Scores
 
 
 def verdict(

@@ -17,13 +17,9 @@ from accelerate import PartialState
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from meddel_hf import schema
 from meddel_hf.benchmark import gate
 from meddel_hf.benchmark.cell import CellRun
-from meddel_hf.benchmark.estimate import left
-from meddel_hf.benchmark.evidence import ground
-from meddel_hf.benchmark.material import Material
-from meddel_hf.benchmark.places import (
+from meddel_hf.benchmark.cells import (
     CELL,
     EXCLUDED,
     PLAN,
@@ -36,16 +32,20 @@ from meddel_hf.benchmark.places import (
     is_finished,
     read_json,
 )  # fmt: skip
+from meddel_hf.benchmark.data import Material
+from meddel_hf.benchmark.estimate import left
+from meddel_hf.benchmark.evidence import ground
 from meddel_hf.benchmark.plan import Plan
-from meddel_hf.embed import embed
+from meddel_hf.benchmark.results import Verdict
+from meddel_hf.data.pool import Pool
+from meddel_hf.downstream.scores import Scores
+from meddel_hf.embedding.embed import embed
+from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import Mismatch
-from meddel_hf.files import check_can_write, whole_file
-from meddel_hf.frames import decode_once
-from meddel_hf.pool import Pool
-from meddel_hf.processes import agreed, decoding_workers, launched_processes
-from meddel_hf.report.reading import Verdict
-from meddel_hf.scores import Scores
-from meddel_hf.store import EmbeddingStore
+from meddel_hf.pretraining.frame_cache import decode_once
+from meddel_hf.runtime.files import check_can_write, whole_file
+from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint
+from meddel_hf.runtime.processes import agreed, decoding_workers, launched_processes
 
 EMBEDDINGS, FRAMES, LOCKS = "embeddings", "frames", ".locks"
 Say = Callable[[str], None]
@@ -159,14 +159,14 @@ class _Matrix:
         _check_selectors(self.plan)
         wanted = self._manifest()
         if self._holds_something_else() or not self.runs.is_dir():
-            schema.check_target(self.runs, "benchmark")
+            check_target(self.runs, "benchmark")
         check_can_write(self.runs)
         if not self.processes.is_main_process:
             return  # the others wait in `run`, before they look at the cells
         self.runs.mkdir(parents=True, exist_ok=True)
         with FileLock(self.runs / LOCKS / "manifest.lock"):
-            if (self.runs / schema.MANIFEST).is_file():
-                _compare(schema.Manifest.read(self.runs, "benchmark"), wanted, self.runs)
+            if (self.runs / MANIFEST).is_file():
+                _compare(Manifest.read(self.runs, "benchmark"), wanted, self.runs)
             for name, table in ((POOL, self.material.table()), (EXCLUDED, self.material.excluded)):
                 with whole_file(self.runs / name) as aside:
                     pq.write_table(table, aside, compression="zstd")
@@ -239,15 +239,15 @@ class _Matrix:
         finally:
             lock.release()
 
-    def _manifest(self) -> schema.Manifest:
+    def _manifest(self) -> Manifest:
         tasks = {name: data.identity for name, data in self.material.tasks.items()}
         details = {
             "plan": self.plan.plain(), "tasks": tasks, "pool_frames": len(self.material.pool),
             "excluded": len(self.material.excluded), "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         }  # fmt: skip
         arguments = {"pretraining": self.plan.plain()["pretraining"], "embedding": self.plan.plain()["embedding"]}
-        made = schema.fingerprint(self.material.fingerprint, repr(arguments), repr(sorted(tasks.items())))
-        return schema.Manifest("benchmark", made, arguments, {"pool": self.material.fingerprint}, details)
+        made = fingerprint(self.material.fingerprint, repr(arguments), repr(sorted(tasks.items())))
+        return Manifest("benchmark", made, arguments, {"pool": self.material.fingerprint}, details)
 
 
 def _check_selectors(plan: Plan) -> None:
@@ -259,7 +259,7 @@ def _check_selectors(plan: Plan) -> None:
             make(arm.selector, retention=retention, seed=plan.seeds[0], **arm.options)
 
 
-def _compare(before: schema.Manifest, now: schema.Manifest, runs: Path) -> None:
+def _compare(before: Manifest, now: Manifest, runs: Path) -> None:
     """Raises Mismatch where finished cells would no longer be comparable with new ones."""
     arms = [{arm["label"]: arm for arm in manifest.details["plan"]["arms"]} for manifest in (before, now)]
     pairs = [("pool", before.parents["pool"], now.parents["pool"])]

@@ -10,17 +10,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
+from meddel_hf.benchmark.cells import CELL, CELLS, EXCLUDED, GATE, PLAN, POOL, SELECTION, TASKS
 from meddel_hf.benchmark.evidence import cure
-from meddel_hf.benchmark.places import CELL, CELLS, EXCLUDED, GATE, PLAN, POOL, SELECTION, TASKS
+from meddel_hf.benchmark.results import read
+from meddel_hf.downstream.scores import FILE
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.files import check_can_write, whole_file
-from meddel_hf.report.reading import read
+from meddel_hf.runtime.files import check_can_write, whole_file
+from meddel_hf.runtime.manifest import MANIFEST, Manifest
 from meddel_hf.runtime.tables import read_table
-from meddel_hf.scores import FILE
-from meddel_hf.selection import ROWS
+from meddel_hf.selection.table import ROWS
 
 _AS_THEY_ARE = (
-    PLAN, schema.MANIFEST, GATE, POOL, EXCLUDED, f"{CELLS}/*/*/*/{CELL}", f"{CELLS}/*/*/*/{TASKS}/*/{FILE}",
+    PLAN, MANIFEST, GATE, POOL, EXCLUDED, f"{CELLS}/*/*/*/{CELL}", f"{CELLS}/*/*/*/{TASKS}/*/{FILE}",
 )  # fmt: skip
 _SELECTIONS = f"{CELLS}/*/*/*/{SELECTION}"
 
@@ -33,7 +34,7 @@ def pack(runs: str | Path, out: str | Path) -> int:
     together, InvalidArgument where the file is not called .tar.xz.
     """
     runs, out = Path(runs), Path(out)
-    schema.Manifest.read(runs, "benchmark")
+    Manifest.read(runs, "benchmark")
     if not out.name.endswith(".tar.xz"):
         raise InvalidArgument(f"{out} would be a .tar.xz file: call it so")
     check_can_write(out)
@@ -41,7 +42,7 @@ def pack(runs: str | Path, out: str | Path) -> int:
         _ = cell.scores, cell.snapshots
     found = {path: path.read_bytes() for pattern in _AS_THEY_ARE for path in runs.glob(pattern)}
     for folder in runs.glob(_SELECTIONS):
-        if (folder / schema.MANIFEST).is_file():
+        if (folder / MANIFEST).is_file():
             found.update(_selection(folder))
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as aside, tarfile.open(aside, "w:xz") as archive:
@@ -57,7 +58,7 @@ def _selection(folder: Path) -> dict[Path, bytes]:
 
     The rows are not compressed: the ids are the same in every cell, and xz sees that.
     """
-    manifest = schema.Manifest.read(folder, "selection")
+    manifest = Manifest.read(folder, "selection")
     manifest.check(folder, [ROWS], cure=cure(folder.parent))
     table = read_table(folder / ROWS, [schema.ID, schema.KEPT, schema.REASON])
     with tempfile.TemporaryDirectory() as scratch:

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from meddel_hf.benchmark.place import FULL, MOST_SEEDS, UNTRAINED
+from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
+from meddel_hf.downstream.splits import TEST_SHARE
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.recipe import Recipe
-from meddel_hf.report.planned import FULL, MOST_SEEDS, UNTRAINED
+from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.reading import shown
-from meddel_hf.segmentation_recipe import SegmentationRecipe
-from meddel_hf.splits import TEST_SHARE
 
 Pooling = Literal["cls", "mean"]
 Split = Literal["auto", "official", "seeded"]

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from meddel_hf.data.decoding import MOST_BYTES
 from meddel_hf.runtime.digests import UNREAD, file_digests
+from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.memory import Memory
-from meddel_hf.schema import ID, IMAGE, fingerprint
+from meddel_hf.schema import ID, IMAGE
 
 _FRAMES, _ROWS = "frames-", "-rows-"
 _KNOWN_FRAMES = re.compile(f"{_FRAMES}[0-9a-f]{{32}}")

@@ -27,8 +27,8 @@ from filelock import FileLock, Timeout
 from meddel_hf.data.identity import data_set_fingerprint
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.digests import UNREAD, file_digests
+from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.regular import open_regular
-from meddel_hf.schema import fingerprint
 
 _UNUSED = 30 * 86_400  # seconds
 _COMMIT = 40  # hex digits

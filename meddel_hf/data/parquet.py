@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meddel_hf.files import whole_file
+from meddel_hf.runtime.files import whole_file
 
 PART_BYTES = 450_000_000  # of a file's rows: with what Parquet adds it stays below 500 MB
 GROUP_ROWS, GROUP_BYTES = 100, 30_000_000  # of a row group: small enough to stream and page well

@@ -19,7 +19,7 @@ from meddel_hf.data.findings import Findings
 from meddel_hf.data.metadata.frames import stripped
 from meddel_hf.data.parquet import MOST_BYTES
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
-from meddel_hf.files import check_can_write
+from meddel_hf.runtime.files import check_can_write
 from meddel_hf.schema import DUPLICATE_OF, GROUP, ID
 
 _KEY_BYTES = 32

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from meddel_hf.files import whole_file
+from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.regular import why_not_read
 
 IMAGE_SUFFIXES = (

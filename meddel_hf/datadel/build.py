@@ -13,22 +13,24 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from meddel_hf import schema
-from meddel_hf.datadel import leaks, output, preview
+from meddel_hf.datadel import leaks, preview
 from meddel_hf.datadel import problems as listing
-from meddel_hf.datadel.archives import scan
+from meddel_hf.datadel.archives.entries import Entry, Problem, Tree
+from meddel_hf.datadel.archives.members import Members
+from meddel_hf.datadel.archives.scan import scan
 from meddel_hf.datadel.card import Facts, card, configs, rows_of
-from meddel_hf.datadel.entries import Entry, Problem, Tree
-from meddel_hf.datadel.members import Members
-from meddel_hf.datadel.output import KINDS, REJECTED, STATE, folder_of, placed
+from meddel_hf.datadel.features import CLASS_MASKS, FEATURES
 from meddel_hf.datadel.registry import SOURCES
-from meddel_hf.datadel.rows import CLASS_MASKS, FEATURES
-from meddel_hf.datadel.running import run
+from meddel_hf.datadel.shards import output
+from meddel_hf.datadel.shards.output import KINDS, REJECTED, STATE, folder_of, placed
+from meddel_hf.datadel.shards.units import Record, Unit, hashes_path, plan, record_path
+from meddel_hf.datadel.shards.workers import run
 from meddel_hf.datadel.source import Item
 from meddel_hf.datadel.summary import Build
-from meddel_hf.datadel.units import Record, Unit, hashes_path, plan, record_path
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableArchive
-from meddel_hf.files import check_can_write, is_vacant, whole_file
+from meddel_hf.runtime.files import check_can_write, is_vacant, whole_file
+from meddel_hf.runtime.manifest import MANIFEST, Manifest
+from meddel_hf.runtime.records import recorded_files
 
 _SHOWN = 5
 
@@ -85,7 +87,7 @@ def _build(
         listing.write(problems, out)
         kept_out = len(facts.of_kind("kept out"))
         raise InvalidDataset(f"no frame passed the checks: {out / REJECTED} lists {kept_out:,} files with reasons")
-    (out / schema.MANIFEST).unlink(missing_ok=True)  # it records the files that are written now
+    (out / MANIFEST).unlink(missing_ok=True)  # it records the files that are written now
     output.finish(out, facts.names)
     listing.write(problems, out)
     leaks.write(facts.leaks, out)
@@ -245,8 +247,8 @@ def _finish(facts: Facts, out: Path) -> None:
         "empty_masks": {source.name: facts.annotated(source.name)[1] for source in facts.sources},
         "leaks": facts.leaks.num_rows,
     }
-    files |= schema.recorded_files(out, [REJECTED, leaks.FILE])
-    schema.Manifest("datadel", facts.identity, {"fps": facts.fps}, {}, details, files=files).write(out)
+    files |= recorded_files(out, [REJECTED, leaks.FILE])
+    Manifest("datadel", facts.identity, {"fps": facts.fps}, {}, details, files=files).write(out)
 
 
 def _nothing(roots: Sequence[Path], problems: Sequence[Problem]) -> str:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from meddel_hf import schema
 from meddel_hf.datadel import leaks
-from meddel_hf.datadel.entries import Kind, Problem
-from meddel_hf.datadel.output import DATA, named
+from meddel_hf.datadel.archives.entries import Kind, Problem
 from meddel_hf.datadel.problems import grouped, suffixes
 from meddel_hf.datadel.registry import SOURCES
+from meddel_hf.datadel.shards.output import DATA, named
+from meddel_hf.datadel.shards.units import UNSPECIFIED, Count, Record, Shard
 from meddel_hf.datadel.source import Published, Source
-from meddel_hf.datadel.units import UNSPECIFIED, Count, Record, Shard
+from meddel_hf.runtime.manifest import fingerprint
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _LEAKS_LIMIT = 40
@@ -44,7 +44,7 @@ class Facts:
     @cached_property
     def identity(self) -> str:
         """Fingerprint of all rows."""
-        return schema.fingerprint("datadel", *(f"{shard.path} {shard.xxh3}" for shard in self.shards))
+        return fingerprint("datadel", *(f"{shard.path} {shard.xxh3}" for shard in self.shards))
 
     @cached_property
     def identities(self) -> dict[str, str]:
@@ -53,7 +53,7 @@ class Facts:
         for record in self.records:
             for shard in (*record.shards, *record.class_masks):
                 parts.setdefault(record.source, []).append(f"{shard.path} {shard.xxh3}")
-        return {source: schema.fingerprint("datadel", *mine) for source, mine in parts.items()}
+        return {source: fingerprint("datadel", *mine) for source, mine in parts.items()}
 
     @cached_property
     def names(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from meddel_hf.datadel.entries import Entry, Problem, Tree
+from meddel_hf.datadel.archives.entries import Entry, Problem, Tree
 
 IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 AT = r"(?:^|/)"  # where a folder's name begins

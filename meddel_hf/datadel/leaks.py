@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
-from meddel_hf.datadel.baking import HASH_BYTES
+from meddel_hf.data.leaks import FILE
+from meddel_hf.datadel.convert.frame import HASH_BYTES
 from meddel_hf.datadel.registry import SOURCES
-from meddel_hf.datadel.units import Record, hashes_path
-from meddel_hf.files import whole_file
-from meddel_hf.leaked import FILE
+from meddel_hf.datadel.shards.units import Record, hashes_path
+from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.tables import read_table
 
 # Bits of 256. Measured on real frames: copies (PNG, JPEG of quality 50, half size, 352 x 352, 256 pixels) of 100

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from meddel_hf import schema
+from meddel_hf.data.contact_sheet import COLUMNS, FAINT, KEPT, Frame, draw_sheet
+from meddel_hf.data.images import decode
 from meddel_hf.errors import UnreadableImage
-from meddel_hf.images import decode
-from meddel_hf.sheets import COLUMNS, FAINT, KEPT, Frame, draw_sheet
 
 FOLDER = "preview"
 _ROWS = 4

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meddel_hf.datadel.entries import Problem, Tree
-from meddel_hf.datadel.output import REJECTED
-from meddel_hf.files import whole_file
+from meddel_hf.datadel.archives.entries import Problem, Tree
+from meddel_hf.datadel.shards.output import REJECTED
+from meddel_hf.runtime.files import whole_file
 
 COLUMNS = pa.schema({"source": pa.string(), "path": pa.string(), "reason": pa.string(), "kind": pa.string()})
 _REASONS = 12  # shown of one source

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meddel_hf import schema
-from meddel_hf.datadel.output import STATE
 from meddel_hf.datadel.registry import SOURCES
+from meddel_hf.datadel.shards.output import STATE
 from meddel_hf.datadel.source import Source
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.runtime.manifest import MANIFEST, Manifest
 
 NOT_PUBLISHED = [f"{STATE}/**"]  # patterns of files that stay here
 
@@ -18,9 +18,9 @@ def forbidden(folder: Path) -> list[Source]:
 
     Known of what `meddel build` made, and of what `meddel filter` took from that; none elsewhere.
     """
-    if not (folder / schema.MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file():
         return []
-    manifest = schema.Manifest.read(folder)
+    manifest = Manifest.read(folder)
     if manifest.step not in ("datadel", "subset"):
         return []
     named = [SOURCES[name] for name in manifest.details.get("sources", ()) if name in SOURCES]

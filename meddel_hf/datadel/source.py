@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from meddel_hf.datadel.entries import Entry, Problem, Tree
+from meddel_hf.datadel.archives.entries import Entry, Problem, Tree
 
 Sure = Literal["verified", "third party", "unsure"]
 Role = Literal["pretraining", "downstream"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from meddel_hf.datadel import leaks, problems
 from meddel_hf.datadel.card import Facts, mismatches, rows_of
 from meddel_hf.datadel.layouts import IMAGES
-from meddel_hf.datadel.output import REJECTED
 from meddel_hf.datadel.registry import SOURCES
+from meddel_hf.datadel.shards.output import REJECTED
 
 _SHOWN = 5
 

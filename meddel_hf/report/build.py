@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meddel_hf import schema
-from meddel_hf.files import whole_file
-from meddel_hf.report.answer import headline
+from meddel_hf.benchmark.results import Runs, read
 from meddel_hf.report.contents import contents
 from meddel_hf.report.document import Document
-from meddel_hf.report.drawing import render
+from meddel_hf.report.figures.drawing import render
 from meddel_hf.report.findings import Draws, Findings, findings
-from meddel_hf.report.markdown import markdown
-from meddel_hf.report.page import html
-from meddel_hf.report.reading import Runs, read
+from meddel_hf.report.pages.html import html
+from meddel_hf.report.pages.markdown import markdown
+from meddel_hf.report.sections.answer import headline
+from meddel_hf.runtime.files import whole_file
+from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,10 +53,10 @@ def report(
     command: what was typed, for the record. trust: compare sizes of the runs' files, and not their checksums.
     Raises InvalidArgument, IncompleteStore and Mismatch as `read` does, and where `out` is a folder of something else.
     """
-    out = schema.check_target(out, "report")
+    out = check_target(out, "report")
     read_runs = read(runs, trust=trust)
     found = findings(read_runs, draws)
-    with schema.step_folder(out, "report") as aside:
+    with step_folder(out, "report") as aside:
         document = contents(found, pool, aside / FIGURES, command)
         _write(document, aside)
         files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
@@ -79,7 +79,7 @@ def _write(document: Document, folder: Path) -> None:
             aside.write_text(text, encoding="utf-8")
 
 
-def _manifest(runs: Runs, found: Findings, document: Document, command: str) -> schema.Manifest:
+def _manifest(runs: Runs, found: Findings, document: Document, command: str) -> Manifest:
     parents = {"benchmark": runs.manifest.fingerprint} if runs.manifest else {}
     cells = [str(cell.place) for cell in runs.cells]
     details = {
@@ -90,5 +90,5 @@ def _manifest(runs: Runs, found: Findings, document: Document, command: str) -> 
         "command": command,
     }
     facts = [json.dumps(dict(cell.facts), sort_keys=True) for cell in runs.cells]
-    made = schema.fingerprint(*parents.values(), *sorted(cells), *sorted(facts), repr(found.draws))
-    return schema.Manifest("report", made, asdict(found.draws), parents, details)
+    made = fingerprint(*parents.values(), *sorted(cells), *sorted(facts), repr(found.draws))
+    return Manifest("report", made, asdict(found.draws), parents, details)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from meddel_hf import schema
-from meddel_hf.benchmark.places import SELECTION
-from meddel_hf.pictures import draw_duplicates
-from meddel_hf.report.answer import answer
+from meddel_hf.benchmark.cells import SELECTION
+from meddel_hf.benchmark.place import FULL, percent
+from meddel_hf.benchmark.results import Cell
 from meddel_hf.report.document import (
     Block,
     Document,
@@ -28,16 +28,16 @@ from meddel_hf.report.document import (
     plural,
     slug,
 )
+from meddel_hf.report.figures.lines import alpha_curve, retention_curve, training_curve
+from meddel_hf.report.figures.maps import carried_over, removals, vanished
+from meddel_hf.report.figures.spreads import boxes, differences
 from meddel_hf.report.findings import Findings
-from meddel_hf.report.limits import flips, limits
-from meddel_hf.report.lines import alpha_curve, retention_curve, training_curve
-from meddel_hf.report.maps import carried_over, removals, vanished
-from meddel_hf.report.planned import FULL, percent
-from meddel_hf.report.reading import Cell
-from meddel_hf.report.record import record
-from meddel_hf.report.spreads import boxes, differences
-from meddel_hf.report.tables import differences_table, kept_by, removed, scores_table, stored
-from meddel_hf.selection import Selection
+from meddel_hf.report.sections.answer import answer
+from meddel_hf.report.sections.limits import flips, limits
+from meddel_hf.report.sections.record import record
+from meddel_hf.report.sections.tables import differences_table, kept_by, removed, scores_table, stored
+from meddel_hf.selection.pictures import draw_duplicates
+from meddel_hf.selection.selection import Selection
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from meddel_hf.data.spreadsheets import as_text
-from meddel_hf.files import whole_file
+from meddel_hf.runtime.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,10 +14,10 @@ from typing import Literal
 from normdel import normdel
 
 from meddel_hf.benchmark.gate import verdict
-from meddel_hf.bootstrap import Difference, Interval, compare, interval, simultaneous_level
-from meddel_hf.report.planned import FULL, UNTRAINED
-from meddel_hf.report.reading import Runs, Target, Verdict
-from meddel_hf.scores import Measure, Scores
+from meddel_hf.benchmark.place import FULL, UNTRAINED
+from meddel_hf.benchmark.results import Runs, Target, Verdict
+from meddel_hf.downstream.intervals import Difference, Interval, compare, interval, simultaneous_level
+from meddel_hf.downstream.scores import Measure, Scores
 
 MASK_MEASURES: tuple[Measure, ...] = ("miou", "miou-set", "dice")
 CLASS_MEASURES: tuple[Measure, ...] = ("balanced-accuracy", "accuracy")

@@ -12,6 +12,7 @@ from meddel_hf.runtime.reading import shown
 
 MOST = 10**9  # of what is counted
 MOST_PROCESSES = 1024
+LARGEST_SIDE, LARGEST_BATCH = 16_384, 1 << 20  # pixels, frames in one step of a training
 MOST_DRAWS = 1_000_000  # of a bootstrap
 MOST_SEED = 2**32 - 1  # numpy's legacy generator, which transformers seeds, takes no greater one
 _KINDS = {NoneType: "nothing", int: "a whole number", float: "a number", bool: "true or false", str: "text"}

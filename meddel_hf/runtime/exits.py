@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import errno
 import os
@@ -77,22 +76,6 @@ def _status_of(error: BaseException, request: int | None, interrupted: str) -> i
             _tell(f"error: {sentence(error)}")
         return ERROR
     raise error
-
-
-def command(
-    name: str,
-    description: str,
-    add_arguments: Callable[[argparse.ArgumentParser], None],
-    run: Callable[[argparse.Namespace], int | None],
-) -> int:
-    """A command of its own, such as `python -m meddel_hf.embed`: read its arguments and run it. Returns its status."""
-
-    def work() -> int | None:
-        parser = argparse.ArgumentParser(name, description=description)
-        add_arguments(parser)
-        return run(parser.parse_args())
-
-    return exit_status(work)
 
 
 def _is_expected(error: Exception) -> bool:

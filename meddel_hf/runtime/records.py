@@ -11,7 +11,7 @@ from typing import Any
 import xxhash
 
 from meddel_hf.errors import IncompleteStore
-from meddel_hf.files import checksum, whole_file
+from meddel_hf.runtime.files import checksum, whole_file
 from meddel_hf.runtime.reading import read_json
 
 Records = dict[str, dict[str, Any]]  # name relative to a folder -> {"bytes": size, "xxh3": XXH3-128 in hex}

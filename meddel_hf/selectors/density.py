@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.clustering import Clustering, cluster, distance
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors.clustering import Clustering, cluster, distance
 from meddel_hf.runtime.threads import own_threads
-from meddel_hf.selection import Selection
+from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import quotas

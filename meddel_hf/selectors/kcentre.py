@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from meddel_hf.clustering import distance
-from meddel_hf.neighbors import BLOCK, Rows, Vectors, cosine_to_mean, nearest, product
+from meddel_hf.neighbors.clustering import distance
+from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, cosine_to_mean, nearest, product
 from meddel_hf.runtime.threads import own_threads
-from meddel_hf.selection import Selection
+from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 

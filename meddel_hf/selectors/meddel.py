@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from meddel_hf.embed import embed
+from meddel_hf.dedup.engines import Rule
+from meddel_hf.dedup.search import Settings
+from meddel_hf.embedding.embed import embed
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.rules import Rule
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
-from meddel_hf.selection import Selection
+from meddel_hf.selection.curve import Curve
+from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable
 from meddel_hf.selectors.thinning import Thinning
-from meddel_hf.sweep import Curve
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
-    from meddel_hf.subset import Subset
+    from meddel_hf.selection.subset import Subset
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class MedDEL:
         if self.max_iterations > 1 and self.retention is not None:
             raise InvalidArgument("max_iterations above 1 goes with eta: a retention is met exactly in one")
 
+    @property
+    def settings(self) -> Settings:
+        """All but the encoder."""
+        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
+
     @own_threads()
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
@@ -91,7 +97,7 @@ class MedDEL:
         """
         if self.eta is None and self.retention is None:
             raise InvalidArgument("nothing says how much to keep: give MedDEL a retention or an eta")
-        return Thinning.begin(self, Readable.of(embeddings)).selection()
+        return Thinning.begin(self.settings, Readable.of(embeddings)).selection()
 
     @own_threads()
     def sweep(self, embeddings: Embeddings, eta: Sequence[float]) -> Curve:
@@ -102,9 +108,9 @@ class MedDEL:
             raise InvalidArgument("a sweep needs at least one eta, such as eta=[0.7, 0.8, 0.9]")
         for value in eta:
             replace(self, eta=value, retention=None)  # raises where it is no cosine
-        lowest = replace(self, eta=min(eta), retention=None)
-        run = Thinning.begin(lowest, Readable.of(embeddings), eta)
-        return Curve(tuple(run.at(replace(lowest, eta=value)) for value in sorted(eta)))
+        lowest = replace(self, eta=min(eta), retention=None).settings
+        thinning = Thinning.begin(lowest, Readable.of(embeddings), eta)
+        return Curve(tuple(thinning.at(value) for value in sorted(eta)))
 
     def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.

@@ -12,13 +12,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.decide import Decision
+from meddel_hf.dedup.decision import Decision, rows_for
+from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
-from meddel_hf.graph import rows_for
-from meddel_hf.neighbors import Rows, Vectors
-from meddel_hf.neighbors import subtract_mean as minus_mean
-from meddel_hf.selection import Origin, Selection, pool_table
-from meddel_hf.store import EmbeddingStore
+from meddel_hf.neighbors.cosines import Rows, Vectors
+from meddel_hf.neighbors.cosines import subtract_mean as minus_mean
+from meddel_hf.runtime.manifest import fingerprint
+from meddel_hf.selection.answer import Origin
+from meddel_hf.selection.selection import Selection
+from meddel_hf.selection.table import pool_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -71,7 +73,7 @@ class Readable:
         array = np.asarray(embeddings)
         if array.ndim != 2:
             raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
-        content = schema.fingerprint(str(array.shape), str(array.dtype), np.ascontiguousarray(array).tobytes())
+        content = fingerprint(str(array.shape), str(array.dtype), np.ascontiguousarray(array).tobytes())
         ids = [str(row) for row in range(len(array))]
         return cls(array, np.arange(len(ids)), ids, Origin(content, row_ids=True))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from meddel_hf.clustering import cluster, distance
+from meddel_hf.neighbors.clustering import cluster, distance
 from meddel_hf.runtime.threads import own_threads
-from meddel_hf.selection import Selection
+from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 

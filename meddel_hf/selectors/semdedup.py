@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from meddel_hf.selection import Selection
+from meddel_hf.dedup.search import Settings
+from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
-from meddel_hf.selectors.meddel import MedDEL
 from meddel_hf.selectors.protocol import Embeddings, Readable
 from meddel_hf.selectors.thinning import Thinning
 
@@ -50,7 +50,7 @@ class SemDeDup:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         readable.rows_to_keep(self.retention)  # for its sentence, which speaks of no outliers
-        settings = MedDEL(rule="semdedup", scope="cluster", epsilon=None, **asdict(self))
+        settings = Settings(rule="semdedup", scope="cluster", epsilon=None, **asdict(self))
         return replace(
             Thinning.begin(settings, readable).selection(), settings={"selector": "semdedup", **asdict(self)}
         )

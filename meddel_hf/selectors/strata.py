@@ -8,8 +8,8 @@ from typing import Any
 from datasets import ClassLabel, Dataset, Value
 
 from meddel_hf.data.identity import same_pool
+from meddel_hf.data.pool import check_ids, load_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
-from meddel_hf.pool import check_ids, load_pool
 from meddel_hf.selectors.protocol import Readable
 
 NONE = "(none)"  # stratum of rows for which every column is empty

@@ -10,7 +10,7 @@ import numpy as np
 
 from meddel_hf import schema
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.selection import Selection
+from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import quotas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meddel_hf.datadel.entries import Entry, Problem, Tree
+from meddel_hf.datadel.archives.entries import Entry, Problem, Tree
 from meddel_hf.datadel.layouts import AT, IMAGES, ByStem
 from meddel_hf.datadel.source import BoxFile, Centre, Item, Licence, Mask, Published, Reader, Source
 

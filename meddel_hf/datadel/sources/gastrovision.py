@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meddel_hf.datadel.entries import Problem, Tree
+from meddel_hf.datadel.archives.entries import Problem, Tree
+from meddel_hf.datadel.archives.tables import rows
 from meddel_hf.datadel.layouts import AT, IMAGES, absent
 from meddel_hf.datadel.source import Centre, Item, Licence, Published, Reader, Source
-from meddel_hf.datadel.tables import rows
 
 _COUNTS = {
     "Accessory tools": 1266, "Angiectasia": 17, "Barrett's esophagus": 95, "Blood in lumen": 171, "Cecum": 113,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meddel_hf.datadel import videos
-from meddel_hf.datadel.boxes import kvasir_tables
-from meddel_hf.datadel.entries import Problem, Tree
+from meddel_hf.datadel.archives.entries import Problem, Tree
+from meddel_hf.datadel.archives.tables import rows
+from meddel_hf.datadel.convert import videos
+from meddel_hf.datadel.convert.boxes import kvasir_tables
 from meddel_hf.datadel.layouts import AT, IMAGES, absent, pairs
 from meddel_hf.datadel.source import Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
-from meddel_hf.datadel.tables import rows
 
 # Folder name, which is the label here -> (name in the owner's split files, frames). Their README has a third spelling.
 _CLASSES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from meddel_hf.datadel.entries import Entry, Problem, Tree
+from meddel_hf.datadel.archives.entries import Entry, Problem, Tree
 from meddel_hf.datadel.layouts import AT, IMAGES, absent
 from meddel_hf.datadel.source import Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from meddel_hf.datadel import videos
-from meddel_hf.datadel.entries import Entry, Problem, Tree
+from meddel_hf.datadel.archives.entries import Entry, Problem, Tree
+from meddel_hf.datadel.archives.tables import rows
+from meddel_hf.datadel.convert import videos
 from meddel_hf.datadel.layouts import absent
 from meddel_hf.datadel.source import Box, Centre, Item, Licence, OddBox, Published, Reader, Source
-from meddel_hf.datadel.tables import rows
 
 _COUNTS = {
     "Ampulla of vater": 10, "Angiectasia": 866, "Blood - fresh": 446, "Blood - hematin": 12, "Erosion": 506,

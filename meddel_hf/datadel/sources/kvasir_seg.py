@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meddel_hf.datadel.boxes import kvasir_tables
-from meddel_hf.datadel.entries import Problem, Tree
+from meddel_hf.datadel.archives.entries import Problem, Tree
+from meddel_hf.datadel.convert.boxes import kvasir_tables
 from meddel_hf.datadel.layouts import AT, ByStem, Pair, absent, pairs, pranet
 from meddel_hf.datadel.source import Boxes, BoxFile, Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 

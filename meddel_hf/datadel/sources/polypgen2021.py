@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from meddel_hf.datadel.entries import Problem, Tree
+from meddel_hf.datadel.archives.entries import Problem, Tree
 from meddel_hf.datadel.layouts import AT, IMAGES, ByStem, pairs
 from meddel_hf.datadel.source import BoxFile, Centre, Item, Licence, Mask, Published, Reader, Source
 

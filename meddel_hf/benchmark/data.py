@@ -1,0 +1,211 @@
+"""What a plan works on: the pool without what is tested, and for each task the frames that train and are tested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, concatenate_datasets
+
+from meddel_hf import schema
+from meddel_hf.benchmark.plan import Plan, PoolPart, ProbeTask, SegmentationTask
+from meddel_hf.data.leaks import leaks
+from meddel_hf.data.pool import Pool, load_pool, name_of
+from meddel_hf.downstream.probing.labels import Labelled, Parts
+from meddel_hf.downstream.segmentation.masked_frames import with_masks
+from meddel_hf.downstream.splits import OFFICIAL, split
+from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.runtime.manifest import fingerprint
+from meddel_hf.runtime.reading import read_lines
+
+_TEXTS = (schema.SOURCE, schema.CENTER, schema.LABEL, schema.GROUP)
+_COLUMNS = [schema.ID, schema.IMAGE, *_TEXTS]
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationData:
+    """Frames with masks: a training set, and test sets by name."""
+
+    task: SegmentationTask
+    train: Dataset
+    tests: Mapping[str, Dataset]
+
+    @property
+    def tested(self) -> set[str]:
+        return {id for dataset in self.tests.values() for id in _ids(dataset)}
+
+    @cached_property
+    def identity(self) -> str:
+        parts = [f"{name} {dataset._fingerprint}" for name, dataset in self.tests.items()]
+        return fingerprint(repr(self.task), str(self.train._fingerprint), *parts)
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeData:
+    """Labelled frames: those that train or are tested, and which of them do what."""
+
+    task: ProbeTask
+    frames: Dataset
+    labelled: Labelled
+    parts: Parts
+
+    @property
+    def tested(self) -> set[str]:
+        return {id for ids in self.parts.test.values() for id in ids}
+
+    @cached_property
+    def identity(self) -> str:
+        said = [repr(self.task), str(self.frames._fingerprint), repr(sorted(self.labelled.labels.items()))]
+        parts = [self.parts.train, *(self.parts.test[name] for name in sorted(self.parts.test))]
+        return fingerprint(*said, *(" ".join(sorted(ids)) for ids in parts))
+
+
+TaskData = SegmentationData | ProbeData
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """pool: id, image (undecoded), source, center, label, group. excluded: columns id and why, of what was left out."""
+
+    plan: Plan
+    pool: Dataset
+    excluded: pa.Table
+    tasks: Mapping[str, TaskData]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Material:
+        """Open everything that the plan names. Raises InvalidDataset or InvalidArgument where something is missing."""
+        tasks = {task.name: _task(task) for task in plan.tasks}
+        parts = [_part(part, place) for place, part in enumerate(plan.pool)]
+        whole = concatenate_datasets(parts)
+        ids = Pool.of(whole).ids or []  # raises where one is repeated
+        why = _excluded(plan, set(ids), tasks)
+        left = [row for row, id in enumerate(ids) if id not in why]
+        if not left:
+            raise InvalidDataset(f"no frame of the pool is left: all {len(ids):,} are tested downstream, or excluded")
+        digest = fingerprint("pool", *(str(part._fingerprint) for part in parts), *sorted(why))
+        gone = pa.table({schema.ID: [id for id in ids if id in why], "why": [why[id] for id in ids if id in why]})
+        return cls(plan, _named(whole.select(left), digest), gone, tasks)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return str(self.pool._fingerprint)
+
+    def table(self) -> pa.Table:
+        """What was selected from, without the images."""
+        return self.pool.with_format("arrow").select_columns([schema.ID, *_TEXTS])[:]
+
+
+def _part(part: PoolPart, place: int) -> Dataset:
+    dataset = opened(part.pool)
+    if schema.ID not in dataset.column_names:
+        raise InvalidDataset(f"pool[{place}], {part.pool}, has no column {schema.ID!r}, by which frames are told apart")
+    digest = fingerprint(str(dataset._fingerprint), str(part))
+    if part.match is not None:
+        rows = [row for row, id in enumerate(_ids(dataset)) if fnmatchcase(id, part.match)]
+        if not rows:
+            raise InvalidDataset(f"pool[{place}]: no id of {part.pool} matches {part.match!r}")
+        dataset = dataset.select(rows)
+    n = len(dataset)
+    source = part.source or name_of(part.pool)
+    columns = dataset.with_format(None).select_columns([name for name in _TEXTS if name in dataset.column_names])
+    told: dict[str, list[Any]] = columns[:] if columns.column_names else {}
+    frames = Pool.of(dataset).frames
+    assert isinstance(frames, Dataset)
+    texts = {name: [_text(value) for value in told.get(name, [None] * n)] for name in _TEXTS}
+    texts[schema.SOURCE] = [value or source for value in texts[schema.SOURCE]]
+    for name, values in {schema.ID: _ids(dataset), **texts}.items():
+        frames = frames.add_column(name, pa.array(values, pa.string()))
+    return _named(frames.select_columns(_COLUMNS), digest)
+
+
+def _task(task: SegmentationTask | ProbeTask) -> TaskData:
+    if isinstance(task, ProbeTask):
+        return _probe(task)
+    train, tests = _masked(task, task.train), {}
+    if task.test_share:
+        digest = fingerprint(str(train._fingerprint), repr((task.split, task.test_share)))
+        train, tests[task.name] = split(train, test_share=task.test_share, official=OFFICIAL[task.split]).of(train)
+        train = _named(train, fingerprint(digest, "train"))
+        tests[task.name] = _named(tests[task.name], fingerprint(digest, "test"))
+    tests.update({name: _masked(task, spec) for name, spec in task.test.items()})
+    return SegmentationData(task, train, tests)
+
+
+def _probe(task: ProbeTask) -> ProbeData:
+    dataset = opened(task.labels)
+    labelled = Labelled.of(dataset, task.target)
+    if task.test_match is not None:
+        parts = labelled.matched(task.train_match, {task.name: task.test_match})
+    else:
+        found = labelled.split(official=OFFICIAL[task.split])
+        parts = Parts(found.train, {task.name: found.test["test"]}, found.left_out, found.by)
+    wanted = {*parts.train, *parts.test[task.name]}
+    rows = [row for row, id in enumerate(_ids(dataset)) if id in wanted]
+    digest = fingerprint(str(dataset._fingerprint), *sorted(wanted))
+    frames = dataset.select(rows).select_columns([schema.ID, schema.IMAGE])
+    return ProbeData(task, _named(frames, digest), labelled, parts)
+
+
+def _masked(task: SegmentationTask, spec: str) -> Dataset:
+    dataset = opened(spec)
+    if not task.masked_only:
+        return dataset
+    return _named(with_masks(dataset), fingerprint(str(dataset._fingerprint), "masked only"))
+
+
+def opened(spec: str) -> Dataset:
+    """A data set whose fingerprint goes by what it holds, as `load_pool` gives it."""
+    dataset = load_pool(spec)
+    assert isinstance(dataset, Dataset)  # load_pool does not stream unless told to
+    return dataset
+
+
+def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict[str, str]:
+    """id of the pool -> why it is left out."""
+    why: dict[str, str] = {}
+    tested: dict[str, str] = {}
+    for name, data in tasks.items():
+        tested.update(dict.fromkeys(data.tested, name))
+    for id in sorted(pool & set(tested)):
+        why[id] = f"tested in {tested[id]}"
+    for id, other in _leaks(plan):
+        if id in pool and other in tested:
+            why.setdefault(id, f"the same frame as {other}, tested in {tested[other]}")
+    for file in plan.exclude:
+        path = Path(file)
+        if not path.is_file():
+            raise InvalidArgument(f"exclude names {file}, which is not there: expected a file of ids, one a line")
+        for id in read_lines(path, "a list of ids"):
+            if id in pool:
+                why.setdefault(id, f"listed in {path.name}")
+    return why
+
+
+def _leaks(plan: Plan) -> Iterator[tuple[str, str]]:
+    """(id, id of the same frame in another source) from all folders that the plan names."""
+    specs = [part.pool for part in plan.pool]
+    for task in plan.tasks:
+        specs += [task.labels] if isinstance(task, ProbeTask) else [task.train, *task.test.values()]
+    for folder in dict.fromkeys(spec.partition(":")[0] for spec in specs):
+        yield from leaks(folder)
+
+
+def _ids(dataset: Dataset) -> list[str]:
+    if schema.ID not in dataset.column_names:
+        raise InvalidDataset(f"a data set has no column {schema.ID!r}; it has {', '.join(dataset.column_names)}")
+    return [str(id) for id in dataset.with_format(None).select_columns([schema.ID])[:][schema.ID]]
+
+
+def _named(dataset: Dataset, fingerprint: str) -> Dataset:
+    info = DatasetInfo(features=dataset.features)
+    return Dataset(dataset.data, info, dataset.split, dataset._indices, fingerprint)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,142 @@
+"""`meddel benchmark`: `run` a plan, `pack` the evidence of its runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meddel_hf.commands import kinds, options
+
+if TYPE_CHECKING:
+    from meddel_hf.benchmark.cells import Shard
+    from meddel_hf.benchmark.matrix import Outcome
+    from meddel_hf.benchmark.plan import Plan
+
+HELP = "compare selectors: pre-train, test and weigh a whole matrix of runs"
+INTERRUPTED = "the same command goes on with what is missing"
+NOT_PASSED, LATER = 3, 75  # exit statuses; 75 is sysexits' EX_TEMPFAIL: try again later
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    text = "run what is missing of a plan: the gate first, then selectors x retentions x seeds"
+    sub = verbs.add_parser("run", help=text, description=text[0].upper() + text[1:] + ".", epilog=_EXITS)
+    sub.set_defaults(benchmark=_run)
+    add = sub.add_argument
+    add("plan", metavar="PLAN", type=kinds.path, help="YAML file; docs/benchmark.md says what stands in it")
+    add(
+        "--out",
+        type=kinds.path,
+        metavar="RUNS",
+        help="folder to write; an interrupted one goes on (default: runs/PLAN)",
+    )
+    add("--dry-run", action="store_true", help="print the cells and an estimate, and run nothing")
+    add("--gate-only", action="store_true", help="full pool against no pre-training, and no selector")
+    add("--shard", default="1/1", metavar="I/N", help="run the I-th of N parts of the cells, for a job array")
+    add(
+        "--frames",
+        type=kinds.path,
+        metavar="DIR",
+        help="folder of decoded frames, shared by cells (default: in RUNS)",
+    )
+    options.device(sub)
+    options.quiet(sub, "no progress bars; a line for each cell stays")
+
+    text = "put a matrix's evidence into one file: plan, gate, selections and the score of every frame"
+    sub = verbs.add_parser("pack", help=text, description=text[0].upper() + text[1:] + ".")
+    sub.set_defaults(benchmark=_pack)
+    sub.add_argument("runs", metavar="RUNS", type=kinds.path, help="folder that `meddel benchmark run` wrote")
+    sub.add_argument(
+        "--out", type=kinds.path, required=True, metavar="FILE", help="a .tar.xz; meddel report reads it unpacked"
+    )
+
+
+_EXITS = f"Status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER} gate cells of other shards missing."
+
+
+def run(args: argparse.Namespace) -> int:
+    """Returns the exit status, see `_EXITS`."""
+    return args.benchmark(args)
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from meddel_hf.benchmark.pack import pack
+    from meddel_hf.runtime.files import check_can_write
+
+    check_can_write(args.out)
+    print(f"wrote {args.out}, {pack(args.runs, args.out):,} bytes")
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from meddel_hf.benchmark.cells import Shard
+    from meddel_hf.benchmark.matrix import run as run_matrix
+    from meddel_hf.benchmark.plan import Plan
+    from meddel_hf.runtime.files import check_can_write
+    from meddel_hf.runtime.processes import leave
+
+    main = os.environ.get("RANK", "0") == "0"
+    try:
+        plan, shard = Plan.load(args.plan), Shard.parse(args.shard)
+        runs = args.out or Path("runs") / args.plan.stem
+        for folder in [] if args.dry_run else [runs, args.frames or runs]:
+            check_can_write(folder)
+        if args.dry_run:
+            _dry_run(plan, runs, shard, args)
+            return 0
+        outcome = run_matrix(
+            plan, runs, shard=shard, gate_only=args.gate_only, frames=args.frames, device=args.device,
+            say=lambda line: print(line, flush=True), progress=not args.quiet,
+        )  # fmt: skip
+        return _told(plan, runs, outcome) if main else 0
+    finally:
+        leave()
+
+
+def _told(plan: Plan, runs: Path, outcome: Outcome) -> int:
+    from meddel_hf.benchmark.gate import table
+
+    if outcome.locked:
+        print(f"{len(outcome.locked)} cells are being run by another process: they were left to it")
+    if outcome.verdicts is None:
+        print(
+            f"{len(outcome.waiting)} cells of the gate are still to be finished by other shards, such as "
+            f"{outcome.waiting[0].place.words}: run the shards again once they are"
+        )
+        return LATER
+    print(f"\n{table(outcome.verdicts)}\n")
+    if not outcome.passed:
+        print(
+            "No task passed the gate: on none does pre-training on the full pool beat no pre-training, the interval "
+            "clear of zero. No selector was run, since nothing could tell them apart. Raise samples or seeds, or add "
+            "a more sensitive task."
+        )
+    print(f"{outcome.ran} cells run; read them with: meddel report {runs}")
+    return 0 if outcome.passed else NOT_PASSED
+
+
+def _dry_run(plan: Plan, runs: Path, shard: Shard, args: argparse.Namespace) -> None:
+    from meddel_hf.benchmark.cells import arm_cells, gate_cells, is_finished
+    from meddel_hf.benchmark.data import Material
+    from meddel_hf.benchmark.estimate import in_words, measured, samples_per_second
+
+    material = Material.of(plan)
+    n, gone = len(material.pool), len(material.excluded)
+    print(f"pool: {n:,} frames, {gone:,} left out since they are tested downstream or excluded")
+    cells = [] if args.gate_only else arm_cells(plan)
+    todo = 0
+    for title, group in (("gate", gate_cells(plan)), ("matrix", cells)):
+        for cell in shard.part(group):
+            folder = cell.folder(runs)
+            finished = is_finished(cell, runs, plan)
+            state = "finished" if finished else "begun" if folder.is_dir() else "to run"
+            print(f"{title:<8}{cell.place.words:<40}{round(cell.retention * n):>10,} frames  {state}")
+            todo += not finished and bool(cell.retention)
+    each, by = measured(runs), f"finished cells in {runs} took, tasks included"
+    if each is None:
+        speed = samples_per_second(plan.pretraining, args.device)
+        each, by = plan.pretraining.samples / speed, f"{speed:,.0f} samples/s measured now; tasks come on top"
+    print(f"\n{todo} cells to pre-train, {plan.pretraining.samples:,} samples each, about {in_words(each)} each ({by})")
+    print(f"in all about {in_words(each * todo)} on one machine like this")

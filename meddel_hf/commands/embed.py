@@ -1,0 +1,52 @@
+"""`meddel embed`: every frame of a pool becomes an embedding."""
+
+from __future__ import annotations
+
+import argparse
+
+from meddel_hf.commands import kinds, options
+from meddel_hf.embedding.embed import LARGEST_BATCH
+
+HELP = "turn every frame of a pool into an embedding"
+INTERRUPTED = "finished shards are kept, and the same command goes on from there"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    options.pool(parser)
+    add("--encoder", required=True, type=kinds.text, help="transformers vision model: Hub id or folder")
+    options.out(parser, "folder to write; an interrupted one is resumed")
+    add("--pooling", choices=("cls", "mean"), default="cls", help="CLS token, or mean over patches (default: cls)")
+    options.precision(parser)
+    text = "frames in one forward pass (default: 32)"
+    add("--batch-size", type=kinds.count(1, LARGEST_BATCH), default=32, metavar="N", help=text)
+    text = "rows in one file of the store (default: 4096)"
+    add("--shard-rows", type=kinds.count(1), default=4096, metavar="N", help=text)
+    options.include(parser)
+    options.columns(parser)
+    add("--streaming", action="store_true", help="read a data set row by row instead of preparing it first")
+    options.num_workers(parser)
+    options.device(parser)
+    options.revision(parser)
+    add("--trust-remote-code", action="store_true", help="run code that comes with the encoder")
+    options.quiet(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from meddel_hf.data.pool import load_pool
+    from meddel_hf.embedding.embed import embed
+    from meddel_hf.embedding.store import BEGUN
+    from meddel_hf.runtime.manifest import check_target
+    from meddel_hf.runtime.processes import leave
+
+    check_target(args.out, "embeddings", begun=(BEGUN,))  # before the work
+    try:
+        embed(
+            load_pool(args.pool, include=args.include, streaming=args.streaming), args.encoder, args.out,
+            pooling=args.pooling, precision=args.precision, batch_size=args.batch_size, shard_rows=args.shard_rows,
+            image_column=args.image_column, id_column=args.id_column, num_workers=args.num_workers, device=args.device,
+            revision=args.revision, trust_remote_code=args.trust_remote_code, progress=not args.quiet,
+            pool_spec=args.pool,
+        )  # fmt: skip
+    finally:
+        leave()

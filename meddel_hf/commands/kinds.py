@@ -1,0 +1,77 @@
+"""Kinds of arguments, for argparse: each refuses in one sentence what a command could not use."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from meddel_hf.runtime import checks
+from meddel_hf.runtime.reading import shown
+
+
+def count(least: int = 0, most: int = checks.MOST) -> Callable[[str], int]:
+    """A whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        value = _number(text, int, "a whole number")
+        if not least <= value <= most:
+            raise ArgumentTypeError(f"must be a whole number from {least:,} to {most:,}, got {shown(text)}")
+        return value
+
+    return parse
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 2^32 - 1."""
+    return count(0, checks.MOST_SEED)(text)
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A number from low to high, both included."""
+
+    def parse(text: str) -> float:
+        value = _number(text, float, "a number")
+        if not low <= value <= high:  # so that NaN fails too
+            raise ArgumentTypeError(f"must be a number from {low:g} to {high:g}, got {shown(text)}")
+        return value
+
+    return parse
+
+
+def fraction(text: str) -> float:
+    """In (0, 1]."""
+    value = _number(text, float, "a number")
+    if not 0 < value <= 1:
+        raise ArgumentTypeError(f"must be a fraction in (0, 1], got {shown(text)}")
+    return value
+
+
+def or_word(word: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The word, or what `kind` takes; the word "none" stands for None."""
+    return lambda text: (None if word == "none" else word) if text.lower() == word else kind(text)
+
+
+def workers(text: str) -> int | str:
+    """A number of processes, or "auto"."""
+    return "auto" if text == "auto" else count(0, checks.MOST_PROCESSES)(text)
+
+
+def text(value: str) -> str:
+    """What names something: a pool, an encoder, a column."""
+    if not value.strip() or "\0" in value:
+        raise ArgumentTypeError(f"names nothing: {shown(value)}")
+    return value
+
+
+def path(value: str) -> Path:
+    """A file or folder. An empty one, as of a variable that the shell does not know, would be the working folder."""
+    return Path(text(value))
+
+
+def _number(value: str, kind: Callable[[str], Any], what: str) -> Any:
+    try:
+        return kind(value)
+    except (ValueError, OverflowError) as error:
+        raise ArgumentTypeError(f"must be {what}, got {shown(value)}") from error

@@ -1,0 +1,37 @@
+"""`meddel normdel`: the metric of given scores and retentions."""
+
+from __future__ import annotations
+
+import argparse
+
+from meddel_hf.commands import kinds
+from meddel_hf.errors import InvalidArgument
+
+HELP = "weigh a downstream score against the share of data kept"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("performance", type=kinds.number(-1e9, 1e9), nargs="+", help="score as a fraction in [0, 1], such as mIoU")
+    text = "share of the data kept, in (0, 1]; one, or one a score"
+    add("--retention", type=kinds.fraction, nargs="+", required=True, help=text)
+    add("--alpha", type=kinds.number(0, 1e6), default=1.0, help="weight of retention, above 0 (default: 1)")
+
+
+def run(args: argparse.Namespace) -> None:
+    from normdel import del_index, normdel
+
+    scores, shares = args.performance, args.retention
+    if len(shares) == 1:
+        shares = shares * len(scores)
+    if len(shares) != len(scores):
+        raise InvalidArgument(f"{len(scores)} scores and {len(shares)} retentions: give one retention, or one a score")
+    try:
+        rows = [
+            (m, r, del_index(m, r, args.alpha), normdel(m, r, args.alpha)) for m, r in zip(scores, shares, strict=True)
+        ]
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
+    print(f"{'performance':>12}{'retention':>11}{'DEL':>9}{'NormDEL':>9}")
+    for row in rows:
+        print("{:>12.4f}{:>11.4f}{:>9.4f}{:>9.4f}".format(*row))

@@ -1,0 +1,93 @@
+"""`meddel pretrain`: an encoder learns from a pool, or from what a selection keeps of it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, fields
+from typing import get_args, get_type_hints
+
+from meddel_hf.commands import kinds, options
+from meddel_hf.pretraining.recipe import Recipe
+
+HELP = "pre-train an encoder on a pool, or on what a selection keeps of it"
+INTERRUPTED = "the same command goes on from the last checkpoint"
+
+_OF_THE_RECIPE = {
+    "objective": "default: mae", "preset": "ViT size (default: base)",
+    "start": "Hub id or folder of a model to continue from", "image_size": "side in pixels (default: 224)",
+    "patch_size": "side in pixels (default: 16)", "layers": "of the encoder (default: the preset's)",
+    "samples": "views seen over the whole run (default: 17,656,400); 0 writes initial weights",
+    "batch_size": "views in one step, over all processes (default: 16)",
+    "accumulation": "parts of a batch that a process computes one by one", "learning_rate": "peak (default: 1.5e-4)",
+    "warmup": "share of the run (default: 0.05)", "mask_ratio": "share of patches hidden (default: 0.75)",
+    "crop": "smallest area of a crop (default: 0.2)", "precision": "auto: bf16 where it runs natively",
+    "snapshots": "encoders written on the way (default: 0)",
+    "checkpoint_samples": "what an interruption costs at most (default: 100,000)",
+}  # fmt: skip
+_TAKEN = {int: kinds.count(0, 10**15), float: kinds.number(0, 1000), str: kinds.text}  # `Recipe` knows more
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    options.pool(parser)
+    options.out(parser, "folder to write; an interrupted one is resumed")
+    add("--selection", type=kinds.path, help="folder of a selection of this pool")
+    add("--exclude", type=kinds.path, metavar="FILE", help="file of ids to leave out, one a line")
+    text = "train on frames that a built data set lists as standing in another source too (default: they are left out)"
+    add("--keep-leaks", action="store_true", help=text)
+    text = "decode the pool into this folder once, for all runs that name it"
+    add("--frames", type=kinds.path, metavar="DIR", help=text)
+    _add_recipe(parser)
+    options.seed(parser, "initial weights, order, crops, masks (default: 0)", "N")
+    options.include(parser)
+    options.columns(parser)
+    options.num_workers(parser)
+    options.device(parser)
+    options.trust(parser)
+    options.quiet(parser)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """An option for every field of the recipe."""
+    group, types = parser.add_argument_group("recipe"), get_type_hints(Recipe)
+    for field in fields(Recipe):
+        name, kind = "--" + field.name.replace("_", "-"), types[field.name]
+        default = field.default if field.default is not MISSING else None
+        text = _OF_THE_RECIPE.get(field.name, f"default: {default}")
+        words = [option for option in get_args(kind) if isinstance(option, str)]
+        if kind is bool:
+            group.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help=text)
+        elif words:
+            group.add_argument(name, choices=words, default=default, help=text)
+        else:
+            number = next(one for one in (*get_args(kind), kind) if one in (int, float, str))
+            metavar = "X" if number is str else "N"
+            group.add_argument(name, type=_TAKEN[number], default=default, metavar=metavar, help=text)
+
+
+def run(args: argparse.Namespace) -> None:
+    from meddel_hf.data.leaks import leaks
+    from meddel_hf.data.pool import load_pool
+    from meddel_hf.pretraining.pretrain import pretrain
+    from meddel_hf.pretraining.run import BEGUN
+    from meddel_hf.runtime.files import check_can_write
+    from meddel_hf.runtime.manifest import check_target
+    from meddel_hf.runtime.processes import leave
+    from meddel_hf.runtime.reading import read_lines
+
+    recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
+    check_target(args.out, "pretraining", begun=(BEGUN,))  # before the work
+    if args.frames is not None:
+        check_can_write(args.frames)
+    try:
+        exclude = read_lines(args.exclude, "a list of ids") if args.exclude else []
+        if not args.keep_leaks:
+            exclude += [id for id, _ in leaks(args.pool)]
+        pretrain(
+            load_pool(args.pool, include=args.include), args.out, recipe=recipe, selection=args.selection,
+            exclude=exclude, frames=args.frames, seed=args.seed, device=args.device, num_workers=args.num_workers,
+            image_column=args.image_column, id_column=args.id_column, progress=not args.quiet, pool_spec=args.pool,
+            trust=args.trust,
+        )  # fmt: skip
+    finally:
+        leave()

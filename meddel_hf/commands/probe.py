@@ -1,0 +1,118 @@
+"""`meddel probe`: a simple classifier on frozen features, scored frame by frame."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, get_args
+
+from meddel_hf.commands import kinds, options
+from meddel_hf.downstream.probing.probe import Method
+from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.schema import LABEL
+
+if TYPE_CHECKING:
+    from meddel_hf.downstream.probing.labels import Labelled, Parts
+    from meddel_hf.downstream.scores import Scores
+    from meddel_hf.runtime.manifest import Manifest
+
+HELP = "tell what frozen features are worth to a simple classifier"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    options.embeddings(parser, "EMBEDDINGS")
+    text = "labelled data set, joined on id: as in meddel embed"
+    add("--labels", required=True, metavar="POOL", type=kinds.text, help=text)
+    options.include(parser)
+    options.out(parser, "folder to write; finished with the same arguments, it is read")
+    text = "column of the classes (default: label), or folder: the name of the folder that holds the image"
+    add("--target", default=LABEL, metavar="COLUMN", help=text)
+    add("--method", choices=get_args(Method), default="linear", help="ridge regression, or kNN by cosine")
+    add("--neighbours", type=kinds.count(1), default=5, metavar="K", help="that vote, of knn (default: 5)")
+    add("--train-match", metavar="PATTERN", help="ids that train, such as 'Train/*' (default: all that is not tested)")
+    text = (
+        "ids that are tested, such as 'Test/*'; NAME=PATTERN, and again for more test sets (default: the official "
+        "split, else a seeded fifth of each class)"
+    )
+    add("--test-match", metavar="PATTERN", action="append", help=text)
+    options.split(parser, "where nothing is matched (default: auto, the official one where there is one)")
+    options.trust(parser)
+    options.seed(parser, "of a seeded split, and of the folds that choose the penalty")
+
+
+def run(args: argparse.Namespace) -> None:
+    from meddel_hf.data.identity import same_pool
+    from meddel_hf.data.pool import load_pool
+    from meddel_hf.downstream.probing.labels import Labelled
+    from meddel_hf.downstream.probing.probe import probe
+    from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.runtime.manifest import Manifest, check_target
+
+    check_target(args.out, "probe", begun=())  # before the work
+    store = EmbeddingStore.load(args.embeddings, trust=args.trust)
+    dataset = load_pool(args.labels, include=args.include)
+    labelled = Labelled.of(dataset, args.target)
+    if store.row_ids and not same_pool(dataset, store.pool_fingerprint):
+        raise Mismatch(
+            f"{args.embeddings} has row numbers for ids and was made from another data set than {args.labels}: "
+            "embed that one, or give both an id column"
+        )
+    parts = _parts(labelled, args)
+    scores = probe(
+        store, labelled.labels, args.out, train=parts.train, test=parts.test, groups=labelled.groups,
+        method=args.method, neighbours=args.neighbours, seed=args.seed,
+    )  # fmt: skip
+    print(table(scores))
+    print(_remarks(Manifest.read(args.out, "probe"), labelled, parts), file=sys.stderr)
+
+
+def _parts(labelled: Labelled, args: argparse.Namespace) -> Parts:
+    from meddel_hf.downstream.splits import OFFICIAL
+
+    if args.test_match:
+        named = [_name_and_pattern(text) for text in args.test_match]
+        if len(dict(named)) < len(named):
+            raise InvalidArgument("two test sets of one name: give each its own, --test-match NAME=PATTERN")
+        return labelled.matched(args.train_match, dict(named))
+    if args.train_match:
+        raise InvalidArgument("--train-match alone says nothing of the test: add --test-match PATTERN")
+    return labelled.split(official=OFFICIAL[args.split], seed=args.seed)
+
+
+def _name_and_pattern(text: str) -> tuple[str, str]:
+    name, equals, pattern = text.partition("=")
+    return (name, pattern) if equals else ("test", text)
+
+
+def table(scores: Scores) -> str:
+    """Of each test set: frames, classes, balanced accuracy with its interval over frames, and chance, as text."""
+    from meddel_hf.downstream.intervals import interval
+
+    lines = [("set", "frames", "classes", "balanced accuracy", "chance")]
+    for name in scores.sets:
+        part = scores.of(name)
+        classes = len(set(part.table[LABEL].to_pylist()))
+        lines.append((name, f"{len(part):,}", str(classes), str(interval([part])), f"{1 / classes:.3f}"))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in lines
+    )
+
+
+def _remarks(manifest: Manifest, labelled: Labelled, parts: Parts) -> str:
+    from meddel_hf.downstream.probing.labels import examples
+
+    facts = manifest.details
+    by = {"match": "by pattern", "official": "official"}.get(parts.by, f"seeded, by {parts.by}")
+    remarks = [f"{facts['train']:,} frames trained, split {by}"]
+    remarks += [f"{parts.left_out:,} in neither part"] * bool(parts.left_out)
+    remarks += [f"{labelled.unlabelled:,} without a label"] * bool(labelled.unlabelled)
+    remarks += [f"{facts['unreadable']:,} unreadable, left out"] * bool(facts["unreadable"])
+    unseen = sorted({label for each in facts["sets"].values() for label in each["unseen"]})
+    remarks += [f"tested, never trained and so counted wrong: {examples(unseen)}"] * bool(unseen)
+    return "; ".join(remarks)

@@ -1,0 +1,40 @@
+"""`meddel push`: a selection, a subset, a built data set or the metric goes to the Hub."""
+
+from __future__ import annotations
+
+import argparse
+
+from meddel_hf.commands import kinds, options
+
+HELP = "publish a selection, a subset or the metric on the Hub"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    text = "folder that select, filter or build wrote, or the word 'normdel' for the metric's Space"
+    add("path", metavar="PATH", help=text)
+    add("repo", metavar="USER/NAME", help="repository to create or update")
+    add("--private", action="store_true", default=None, help="create it private")
+    options.strip_metadata(parser)
+    add("--yes-with-metadata", action="store_true", help="publish names and positions that stand in the images")
+    add("--hash-ids", metavar="KEYFILE", type=kinds.path, help="of a selection: hash its ids with this key")
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.path == "normdel":
+        from meddel_hf.hub.metric import push_metric
+
+        print(push_metric(args.repo))
+        return
+    from meddel_hf.hub.push import push
+
+    print(
+        push(
+            args.path,
+            args.repo,
+            private=args.private,
+            strip_metadata=args.strip_metadata,
+            hash_ids=args.hash_ids,
+            yes_with_metadata=args.yes_with_metadata,
+        )
+    )

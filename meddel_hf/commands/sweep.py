@@ -1,0 +1,43 @@
+"""`meddel sweep`: how much stays over eta."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from meddel_hf.commands import kinds, options
+
+HELP = "show how much stays at each of several etas (the paper's Table 2)"
+_TABLE_2 = (0.7, 0.75, 0.8, 0.85, 0.9)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.embeddings(parser)
+    text = "default: 0.7 0.75 0.8 0.85 0.9"
+    parser.add_argument("--eta", type=kinds.number(-1, 1), nargs="+", default=list(_TABLE_2), help=text)
+    parser.add_argument("--csv", type=kinds.path, metavar="FILE", help="write the table as CSV too")
+    options.trust(parser)
+    options.meddel(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.runtime.files import check_can_write, whole_file
+    from meddel_hf.selectors import MedDEL
+
+    if args.csv:
+        check_can_write(args.csv)  # before the work
+    store = EmbeddingStore.load(args.embeddings, trust=args.trust)
+    curve = MedDEL(**options.typed(args)).sweep(store, args.eta)
+    print(curve)
+    notes = [note for selection in curve for note in selection.notes]
+    if notes:  # the lowest eta's says it best
+        print(f"note: {notes[0]}", file=sys.stderr)
+    if args.csv:
+        from pyarrow import csv
+
+        from meddel_hf.data.spreadsheets import text_columns_safe
+
+        args.csv.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(args.csv) as aside:
+            csv.write_csv(text_columns_safe(curve.table), aside)

@@ -1,0 +1,22 @@
+"""`meddel why`: what became of a frame."""
+
+from __future__ import annotations
+
+import argparse
+
+from meddel_hf.commands import options
+
+HELP = "say what became of a frame"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.selection(parser)
+    parser.add_argument("ids", metavar="ID", nargs="+", help="id of a frame")
+
+
+def run(args: argparse.Namespace) -> None:
+    from meddel_hf.selection.selection import Selection
+
+    selection = Selection.load(args.selection)
+    for id in args.ids:
+        print(selection.why(id))

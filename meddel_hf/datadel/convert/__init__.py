@@ -1,0 +1,1 @@
+"""From an owner's files to a row: frame, mask, boxes, frames of a video."""

@@ -1,0 +1,90 @@
+"""How dense near-duplicates are, from a few rows' exact cosines: it chooses the engine and where a search starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from meddel_hf.errors import IncompleteStore
+from meddel_hf.neighbors.cosines import TILE, Rows, Vectors
+from meddel_hf.runtime.files import whole_file
+from meddel_hf.runtime.reading import CURE
+from meddel_hf.runtime.tables import exactly, read_table
+
+_SAMPLED_ROWS = 256
+_BINS = 1024  # over cosines from -1 to 1
+_EDGES = -1 + np.arange(_BINS + 1) * (2 / _BINS)
+
+
+@dataclass(frozen=True, eq=False)
+class CosineSample:
+    """Two curves over eta (1,025 edges from -1 to 1), from the exact cosines of at most 256 evenly spaced rows.
+
+    stay:  (1025,) float64, estimated rows that a greedy pass keeps, the sum of 1 / (1 + neighbours) (Caro; Wei).
+    pairs: (1025,) float64, estimated pairs at or above the edge.
+    """
+
+    stay: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+
+    @classmethod
+    def draw(cls, vectors: Vectors, groups: Sequence[Rows]) -> CosineSample:
+        """groups: row numbers that are compared with one another only."""
+        size = sum(map(len, groups))
+        picked = np.unique(np.linspace(0, size - 1, min(size, _SAMPLED_ROWS)).astype(np.int64))
+        counts = np.zeros((len(picked), _BINS + 2), np.int64)
+        end = 0
+        for group in groups:
+            end += len(group)
+            here = slice(*np.searchsorted(picked, (end - len(group), end)))
+            at = picked[here] - (end - len(group))
+            for start in range(0, len(group), TILE) if len(at) else ():
+                cosines = vectors.exact_tile(group[at], vectors, group[start : start + TILE])
+                bins = np.floor((cosines.astype(np.float64) + 1) * (_BINS / 2)).astype(np.int64).clip(0, _BINS)
+                own = (at >= start) & (at < start + TILE)
+                bins[own, at[own] - start] = _BINS + 1  # no pair with itself: a bin that is left out
+                bins += np.arange(len(at))[:, None] * (_BINS + 2)
+                counts[here] += np.bincount(bins.ravel(), minlength=len(at) * (_BINS + 2)).reshape(len(at), -1)
+        neighbors = counts[:, _BINS::-1].cumsum(axis=1)[:, ::-1]
+        return cls((1 / (1 + neighbors)).mean(axis=0) * size, neighbors.mean(axis=0) * size / 2)
+
+    def kept(self, eta: float) -> float:
+        """Estimated number of rows that a greedy pass keeps."""
+        return float(self.stay[_edge(eta)])
+
+    def pairs_above(self, eta: float) -> float:
+        """Estimated number of pairs above eta."""
+        return float(self.pairs[_edge(eta)])
+
+    def share_above(self, eta: float) -> float:
+        """Estimated share of the compared pairs that are above eta."""
+        return self.pairs_above(eta) / max(1.0, float(self.pairs[0]))
+
+    def eta_for(self, kept: float) -> float:
+        """The greatest edge at which `kept` rows stay at most, in [-1, 1]."""
+        return float(_EDGES[max(0, int(np.searchsorted(self.stay, kept, side="right")) - 1)])
+
+    def floor_for(self, pairs: float) -> float:
+        """The lowest edge with at most so many pairs at or above it, in [-1, 1]."""
+        return float(_EDGES[min(_BINS, int(np.searchsorted(-self.pairs, -pairs, side="left")))])
+
+    def save(self, path: Path) -> None:
+        with whole_file(path) as aside:
+            pq.write_table(pa.table({"eta": _EDGES, "stay": self.stay, "pairs": self.pairs}), aside)
+
+    @classmethod
+    def load(cls, path: Path) -> CosineSample:
+        table = read_table(path, exactly(stay=pa.float64(), pairs=pa.float64()))
+        if len(table) != len(_EDGES):
+            raise IncompleteStore(f"{path} is damaged ({len(table):,} rows, expected {len(_EDGES):,}): {CURE}")
+        return cls(table["stay"].to_numpy(), table["pairs"].to_numpy())
+
+
+def _edge(eta: float) -> int:
+    return int(np.ceil((np.clip(eta, -1, 1) + 1) * (_BINS / 2)))

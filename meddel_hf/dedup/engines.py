@@ -1,0 +1,299 @@
+"""Which rows stay: the greedy rule and SemDeDup's rule.
+
+Two engines give the same answers. `PairEngine` looks them up in stored pairs; `BlockEngine` stores no pairs, so that
+its memory is bounded however dense the near-duplicates are, and compares each row with kept rows only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, rounded
+from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.runtime.threads import own_threads
+
+Rule = Literal["greedy", "semdedup"]
+Answer = TypeVar("Answer")
+_MANY = 4  # groups per thread from which threads work at groups of their own
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass over the pool kept.
+
+    kept:     (n,) bool over the rows of the pool; rows outside every group are False.
+    count:    how many.
+    complete: False when the pass stopped because more than its limit stayed; `share` of the rows were seen until then.
+    """
+
+    kept: NDArray[np.bool_]
+    count: int
+    complete: bool = True
+    share: float = 1.0
+
+
+class Engine(Protocol):
+    """Answers about rows in groups, each group an array of row numbers in keep order; groups never meet."""
+
+    groups: Sequence[Rows]
+
+    def greedy(self, eta: float, limit: int | None = None) -> Pass:
+        """In keep order, a row goes if a row that stays is above eta. Stops early once more than `limit` stay."""
+
+    def semdedup(self, eta: float, limit: int | None = None) -> Pass:
+        """A row goes if any earlier row is above eta, whether that one stays or not."""
+
+    def nearest_kept(self, kept: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float32]]:
+        """Of each row that goes: the kept row of its group with the greatest cosine, and that cosine.
+
+        Equal cosines go to the earlier in keep order. Both are (n,); rows that stay, and rows without a kept row that
+        the engine knows of, have -1 and -2.
+        """
+
+
+class BlockEngine:
+    """Compares blocks of rows with what is kept so far."""
+
+    def __init__(self, vectors: Vectors, groups: Sequence[Rows]):
+        self.vectors, self.groups = vectors, groups
+
+    def greedy(self, eta: float, limit: int | None = None) -> Pass:
+        kept = np.zeros(len(self.vectors), bool)
+        total = sum(map(len, self.groups))
+        count = seen = 0
+        bar = tqdm(total=total, desc="selecting", unit="row", delay=5, leave=False)
+        with bar, _for_each(self.groups, partial(self._greedy_in, eta=eta, room=limit, bar=bar)) as answers:
+            for order, stays in zip(self.groups, answers, strict=False):
+                complete = True
+                if limit is not None and count + int(stays.sum()) > limit:
+                    complete, stays[np.flatnonzero(stays)[limit - count + 1 :]] = False, False
+                kept[order[stays]] = True
+                count += int(stays.sum())
+                seen += len(order) if complete else int(np.flatnonzero(stays)[-1]) + 1
+                if not complete:
+                    return Pass(kept, count, False, seen / total)
+        return Pass(kept, count)
+
+    def _greedy_in(self, order: Rows, eta: float, room: int | None, bar: tqdm) -> NDArray[np.bool_]:
+        """Who stays in one group, (len(order),) bool; ends at the first row beyond `room`."""
+        stays = np.zeros(len(order), bool)
+        if rounded(eta) >= 1:  # no cosine exceeds 1
+            stays[: None if room is None else room + 1] = True
+            return stays
+        tier = self.vectors.cheapest if len(order) > BLOCK else "float32"
+        panel = self.vectors.panel(order[:0], tier)
+        for start in range(0, len(order), BLOCK):
+            block = order[start : start + BLOCK]
+            kept = order[stays]
+            if len(panel) < len(kept):  # grows by half, so that appending stays cheap
+                panel = self.vectors.panel(np.resize(kept, -(-(len(kept) * 3 // 2) // TILE) * TILE), tier)
+            free = self._free(block, kept, panel, eta, tier)
+            new = free[self._greedy_within(block[free], eta)]
+            if room is not None and len(kept) + len(new) > room:
+                stays[start + new[: room + 1 - len(kept)]] = True
+                return stays
+            stays[start + new] = True
+            end = len(kept) + len(new)
+            if end <= len(panel):
+                panel[len(kept) : end] = self.vectors.panel(block[new], tier)
+            bar.update(len(block))
+        return stays
+
+    def _free(self, block: Rows, kept: Rows, panel: torch.Tensor, eta: float, tier: Tier) -> Rows:
+        """Positions in a block of rows that no kept one is above eta to."""
+
+        def free(part: slice) -> Rows:
+            rows = np.arange(part.start, part.stop)
+            for c in range(0, len(kept) if len(rows) else 0, TILE):
+                cols = kept[c : c + TILE]
+                rows = rows[~self.vectors.any_above(block[rows], cols, eta, tier, panel[c : c + len(cols)])]
+                if not len(rows):
+                    break
+            return rows
+
+        with own_threads() as threads:
+            return np.concatenate(list(threads.map(free, threads.parts(len(block)))))
+
+    def _greedy_within(self, rows: Rows, eta: float) -> NDArray[np.bool_]:
+        """The greedy rule among the rows of one block, (m,) bool."""
+        keep, blocked = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+        if not len(rows):
+            return keep
+        tile = self.vectors.panel(rows, "float32")
+        cosine, margin = (tile @ tile.T).numpy(), self.vectors.margin(self.vectors, "float32")
+        above, maybe = cosine > float(rounded(eta)) + margin, cosine >= float(rounded(eta)) - margin
+        maybe &= ~above
+        for r in range(len(rows)):
+            if blocked[r]:
+                continue
+            keep[r] = True
+            blocked |= above[r]
+            if maybe[r].any():
+                ask = np.flatnonzero(maybe[r] & ~blocked)
+                ask = ask[ask > r]
+                exact = self.vectors.exact(np.full(len(ask), rows[r]), self.vectors, rows[ask])
+                blocked[ask] = exact > rounded(eta)
+        return keep
+
+    def semdedup(self, eta: float, limit: int | None = None) -> Pass:
+        return _semdedup(self.groups, self._earlier, eta)
+
+    @cached_property
+    def _earlier(self) -> NDArray[np.float32]:
+        """Greatest cosine of each row with an earlier row of its group, (n,) float32; -2 for a first row."""
+        result = np.full(len(self.vectors), -2, np.float32)
+        bar = tqdm(total=sum(map(len, self.groups)), desc="comparing", unit="row", delay=5, leave=False)
+        with bar, _for_each(self.groups, partial(self._earlier_in, bar=bar)) as answers:
+            for order, best in zip(self.groups, answers, strict=True):
+                result[order] = best
+        return result
+
+    def _earlier_in(self, order: Rows, bar: tqdm) -> NDArray[np.float32]:
+        best = np.full(len(order), -2, np.float32)
+        for start in range(0, len(order), BLOCK):
+            block, rest = order[start : start + BLOCK], slice(start + BLOCK, None)
+            inside = self.vectors.exact_tile(block, self.vectors, block)
+            inside[np.triu_indices(len(block))] = -2
+            best[start : start + BLOCK] = np.maximum(best[start : start + BLOCK], inside.max(axis=1))
+            best[rest] = nearest(self.vectors, order[rest], self.vectors, block, best[rest])[1]
+            bar.update(len(block))
+        return best
+
+    def nearest_kept(self, kept: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float32]]:
+        where, similarity = np.full(len(kept), -1, np.int64), np.full(len(kept), -2, np.float32)
+        self.name_kept(kept, ~kept, where, similarity)
+        return where, similarity
+
+    def name_kept(
+        self, kept: NDArray[np.bool_], asked: NDArray[np.bool_], where: Rows, similarity: NDArray[np.float32]
+    ) -> None:
+        """Fill in `where` and `similarity`, as `nearest_kept` gives them, for the rows asked for, (n,) bool."""
+
+        def name(order: Rows) -> None:
+            stays, goes = order[kept[order]], order[asked[order]]
+            if len(stays) and len(goes):
+                at, similarity[goes] = nearest(self.vectors, goes, self.vectors, stays)
+                where[goes] = stays[at]
+
+        with _for_each(self.groups, name) as named:
+            for _ in tqdm(named, "naming duplicates", total=len(self.groups), unit="group", delay=5, leave=False):
+                pass
+
+
+class PairEngine:
+    """Looks answers up in stored pairs; what lies at or below their floor is left to `below`, if there is one."""
+
+    def __init__(self, pairs: Pairs, n: int, groups: Sequence[Rows], below: BlockEngine | None = None):
+        self.pairs, self.n, self.groups, self.below = pairs, n, groups, below
+
+    @cached_property
+    def _rank(self) -> Rows:
+        """Position of each row in keep order, (n,)."""
+        order = np.concatenate(self.groups)
+        rank = np.full(self.n, -1, np.int64)
+        rank[order] = np.arange(len(order))
+        return rank
+
+    @cached_property
+    def _by_earlier(self) -> tuple[Rows, Rows, NDArray[np.float32]]:
+        """Pairs of grouped rows sorted by the rank of the earlier one: where each rank starts, later ranks, cosines."""
+        a, b = self._rank[self.pairs.first], self._rank[self.pairs.second]
+        grouped = (a >= 0) & (b >= 0)
+        earlier, later = np.minimum(a, b)[grouped], np.maximum(a, b)[grouped]
+        order = np.argsort(earlier, kind="stable")
+        starts = np.searchsorted(earlier[order], np.arange(len(np.concatenate(self.groups)) + 1))
+        return starts, later[order], self.pairs.cosine[grouped][order]
+
+    def _asks_below(self, eta: float) -> bool:
+        if rounded(eta) >= rounded(self.pairs.floor):
+            return False
+        if self.below is None:
+            raise InvalidArgument(
+                f"eta {eta:.4f} is below {self.pairs.floor:.4f}, the lowest cosine that the stored pairs hold: "
+                "select again from the embeddings"
+            )
+        return True
+
+    def greedy(self, eta: float, limit: int | None = None) -> Pass:
+        if self._asks_below(eta):
+            assert self.below is not None
+            return self.below.greedy(eta, limit)
+        order, (starts, later, cosine) = np.concatenate(self.groups), self._by_earlier
+        near = cosine > rounded(eta)
+        kept, blocked = np.zeros(self.n, bool), np.zeros(len(order), bool)
+        count = 0
+        for position, row in enumerate(order):
+            if blocked[position]:
+                continue
+            kept[row] = True
+            count += 1
+            if limit is not None and count > limit:
+                return Pass(kept, count, False, (position + 1) / len(order))
+            part = slice(starts[position], starts[position + 1])
+            blocked[later[part][near[part]]] = True
+        return Pass(kept, count)
+
+    def semdedup(self, eta: float, limit: int | None = None) -> Pass:
+        if self._asks_below(eta):
+            assert self.below is not None
+            return self.below.semdedup(eta, limit)
+        return _semdedup(self.groups, self._earlier, eta)
+
+    @cached_property
+    def _earlier(self) -> NDArray[np.float32]:
+        _, later, cosine = self._by_earlier
+        by_rank = np.full(len(np.concatenate(self.groups)), -2, np.float32)
+        np.maximum.at(by_rank, later, cosine)
+        result = np.full(self.n, -2, np.float32)
+        result[np.concatenate(self.groups)] = by_rank
+        return result
+
+    def nearest_kept(self, kept: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float32]]:
+        first, second, cosine = self.pairs.first, self.pairs.second, self.pairs.cosine
+        grouped = (self._rank[first] >= 0) & (self._rank[second] >= 0) & (kept[first] != kept[second])
+        first, second, cosine = first[grouped], second[grouped], cosine[grouped]
+        stays, goes = np.where(kept[first], first, second), np.where(kept[first], second, first)
+        order = np.lexsort((self._rank[stays], -cosine, goes))
+        best = order[np.unique(goes[order], return_index=True)[1]]
+        where, similarity = np.full(self.n, -1, np.int64), np.full(self.n, -2, np.float32)
+        where[goes[best]], similarity[goes[best]] = stays[best], cosine[best]
+        if self.below is not None:  # by SemDeDup's rule the nearest kept row may lie below the floor
+            unknown = np.zeros(self.n, bool)
+            unknown[np.concatenate(self.groups)] = True
+            unknown &= ~kept & (where < 0)
+            if unknown.any():
+                self.below.name_kept(kept, unknown, where, similarity)
+        return where, similarity
+
+
+def apply(engine: Engine, rule: Rule, eta: float, limit: int | None = None) -> Pass:
+    """One pass by the named rule."""
+    return engine.greedy(eta, limit) if rule == "greedy" else engine.semdedup(eta, limit)
+
+
+@contextmanager
+def _for_each(groups: Sequence[Rows], work: Callable[[Rows], Answer]) -> Iterator[Iterator[Answer]]:
+    """work(group) of each group, in order: many on threads of their own, a few one after the other on all threads."""
+    with own_threads() as threads:
+        if len(groups) < _MANY * threads.count:
+            yield map(work, groups)
+            return
+        with closing(threads.map(work, groups)) as answers:
+            yield answers
+
+
+def _semdedup(groups: Sequence[Rows], earlier: NDArray[np.float32], eta: float) -> Pass:
+    kept = np.zeros(len(earlier), bool)
+    for order in groups:
+        kept[order] = ~(earlier[order] > rounded(eta))
+    return Pass(kept, int(kept.sum()))

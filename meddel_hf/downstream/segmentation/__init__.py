@@ -1,0 +1,1 @@
+"""Segmentation with an MLP head on an encoder."""

@@ -1,0 +1,235 @@
+"""From an encoder and frames with masks to per-frame scores: MLP head on a ViT, trained through `Trainer`.
+
+    meddel segment datadel:kvasir_seg --encoder runs/mae --out runs/kvasir --test datadel:cvc_clinicdb
+    accelerate launch --multi_gpu --num_processes 2 -m meddel_hf.segment datadel:kvasir_seg --encoder ... --out ...
+
+Trained is the encoder with its head (the paper's downstream), or the head alone (`frozen`): the encoder then sees every
+frame once, and the head is trained in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
+from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.runtime import checks
+from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint
+from meddel_hf.schema import MODEL
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import PartialState
+    from datasets import Dataset
+
+    from meddel_hf.data.images import Preprocessing
+    from meddel_hf.downstream.scores import Scores
+    from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, Shown
+    from meddel_hf.downstream.segmentation.model import ViTForSegmentation
+
+OVERLAYS = "overlays.png"
+CHECKPOINTS = "checkpoints"
+_LABELS_A_PATCH = 4  # a side, where the head alone is trained: finer ones change no score and take twice as long
+
+
+def segment(
+    train: Dataset,
+    test: Mapping[str, Dataset],
+    encoder: str | Path,
+    out: str | Path,
+    *,
+    recipe: SegmentationRecipe = SegmentationRecipe(),  # noqa: B008  # frozen
+    seed: int = 0,
+    device: str = "auto",
+    revision: str | None = None,
+    progress: bool = True,
+) -> Scores:
+    """Train on one data set, test on others; writes the scores of every test frame, overlays and the model.
+
+    train, test: data sets with DataDEL's columns id, image, mask and, where frames belong together, group. `test` names
+                 each test set; a frame or a group of the training set in one of them is an error (see `splits.split`).
+    encoder:     Hub id or folder of a ViT or an MAE with safetensors weights.
+    out:         folder to write: manifest.json, scores.parquet, overlays.png, model/. A finished one with the same
+                 data, encoder, recipe and seed is answered from; an interrupted one goes on at its last checkpoint.
+    seed:        draws the head's first weights, the order of the frames and their augmentation.
+    device:      "auto", "cpu" or "cuda".
+
+    Masks are scored at their own size; `Scores.value()` is mIoU over images, `value("miou-set")` over the set.
+    Raises InvalidDataset, InvalidArgument or Mismatch before anything is trained, Diverged where the loss is no number.
+    """
+    from meddel_hf.downstream.scores import Scores
+    from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, check_apart
+    from meddel_hf.downstream.segmentation.model import from_encoder, quiet
+    from meddel_hf.runtime.processes import computing_device, launched_processes
+
+    if not test:
+        raise InvalidArgument("test names no data set: give at least one, such as {'kvasir_seg': dataset}")
+    checks.seed(seed)
+    out, began = Path(out), time.monotonic()
+    processes = launched_processes(device)
+    place = computing_device(device, processes)
+    with quiet():
+        model, preprocessing, digest = from_encoder(
+            str(encoder), seed=seed, num_labels=recipe.num_labels, hidden_size=recipe.hidden_size,
+            dice_weight=recipe.dice_weight, image_size=recipe.image_size, revision=revision,
+        )  # fmt: skip
+    manifest = _manifest(train, test, digest, recipe, seed)
+    if _is_finished(out, manifest):
+        return Scores.load(out)
+    if not (out / CHECKPOINTS).is_dir():  # of an interrupted run
+        check_target(out, "segmentation")
+    learned = LabelledFrames.of(train, "the training set", recipe.num_labels)
+    tested = {name: LabelledFrames.of(dataset, name, recipe.num_labels) for name, dataset in test.items()}
+    check_apart(learned, list(tested.values()))
+    run = _Run(out, manifest, recipe, seed, model, preprocessing, place, processes, progress)
+    with quiet():
+        shown = {name: frames.shown(preprocessing) for name, frames in tested.items()} if run.is_main else {}
+        run.train(learned)
+        if run.is_main:
+            run.test(tested, shown, {"encoder": str(encoder), "seconds": round(time.monotonic() - began, 1)})
+    processes.wait_for_everyone()
+    return Scores.load(out)
+
+
+def _manifest(
+    train: Dataset, test: Mapping[str, Dataset], encoder: str, recipe: SegmentationRecipe, seed: int
+) -> Manifest:
+    """What the folder is made from; two runs are the same where its arguments and parents are."""
+    arguments = {
+        "recipe": {**asdict(recipe), "learning_rate": recipe.rate, "flips": recipe.mirrored},
+        "seed": seed,
+        "test": list(test),
+    }
+    parents = {"encoder": encoder, "train": train._fingerprint}
+    parents |= {f"test {name}": dataset._fingerprint for name, dataset in test.items()}
+    return Manifest("segmentation", fingerprint(json.dumps([arguments, parents], sort_keys=True)), arguments, parents)
+
+
+def _is_finished(out: Path, wanted: Manifest) -> bool:
+    """Raises Mismatch where the folder holds another run, or another step."""
+    if not (out / MANIFEST).exists():
+        return False
+    found = Manifest.read(out, "segmentation")
+    for kind in ("arguments", "parents"):
+        before, now = getattr(found, kind), getattr(wanted, kind)
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                raise Mismatch(
+                    f"{out} holds a finished run with another {name} ({_told(before.get(name), now.get(name))}): "
+                    "choose another folder, or delete this one"
+                )
+    return True
+
+
+def _told(before: Any, now: Any) -> str:
+    """Of two dictionaries only what differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        return ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)
+    return f"{before}, now {now}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One training with its tests, in the folder `out`."""
+
+    out: Path
+    manifest: Manifest
+    recipe: SegmentationRecipe
+    seed: int
+    model: ViTForSegmentation
+    preprocessing: Preprocessing
+    device: torch.device
+    processes: PartialState
+    progress: bool
+
+    def train(self, frames: LabelledFrames) -> None:
+        """Train the model in place."""
+        from meddel_hf.downstream.segmentation.training import FrameSamples, Samples, TokenSamples, encoded_views, fit
+        from meddel_hf.runtime.devices import resolve_precision
+        from meddel_hf.runtime.processes import decoding_workers
+        from meddel_hf.training.checkpoints import written
+
+        precision = resolve_precision(self.recipe.precision, self.device)
+        checkpoints = self.out / CHECKPOINTS / self.manifest.fingerprint
+        if self.processes.is_main_process:
+            self.out.mkdir(parents=True, exist_ok=True)
+            for other in (self.out / CHECKPOINTS).glob("*"):
+                if other != checkpoints:
+                    shutil.rmtree(other)
+        self.processes.wait_for_everyone()
+        with self._timed("decoding"):
+            height, width = self.model.grid
+            coarse = (height * _LABELS_A_PATCH, width * _LABELS_A_PATCH) if self.recipe.frozen else None
+            decoded = frames.decoded(self.preprocessing, coarse)
+        samples: Samples
+        if self.recipe.frozen:
+            self.model.encoder.requires_grad_(False)
+            with self._timed("features"):
+                views = 4 if self.recipe.mirrored else 1
+                tokens = encoded_views(self.model, decoded.pixels, self.preprocessing, self.device, precision, views)
+            samples = TokenSamples(tokens, decoded.masks, self.seed)
+        else:
+            samples = FrameSamples(decoded, self.preprocessing, self.recipe, self.seed)
+        with self._timed("training"), written("a checkpoint", checkpoints, checkpoints):
+            losses = fit(
+                self.model, samples, self.recipe, checkpoints, self.processes, seed=self.seed, device=self.device,
+                precision=precision, workers=decoding_workers("auto", self.processes), shown=self._shown,
+            )  # fmt: skip
+        last = losses[-max(1, len(losses) // 10) :]
+        self.manifest.details.update(
+            frames=len(frames), empty_masks={"the training set": decoded.empty_masks},
+            steps_done_here=len(losses), loss=sum(last) / len(last) if last else None,
+            precision=precision, device=self.device.type, processes=self.processes.num_processes,
+        )  # fmt: skip
+
+    def test(self, tests: Mapping[str, LabelledFrames], shown: Mapping[str, Shown], details: Mapping[str, Any]) -> None:
+        """Score the model, and write everything at once; the manifest comes last."""
+        from meddel_hf.downstream.scores import FILE
+        from meddel_hf.downstream.segmentation.model import save
+        from meddel_hf.downstream.segmentation.overlays import draw_overlays
+        from meddel_hf.downstream.segmentation.scoring import MEASURES, score
+        from meddel_hf.downstream.segmentation.training import logits_of
+        from meddel_hf.runtime.files import whole_folder
+        from meddel_hf.training.checkpoints import written
+
+        precision = self.manifest.details["precision"]
+        with self._timed("scoring"):
+            logits = {
+                name: logits_of(self.model, frames.pixels, self.preprocessing, self.device, precision)
+                for name, frames in shown.items()
+            }
+            scores = score(logits, tests)
+        self.manifest.details.update(details)
+        self.manifest.details["empty_masks"].update({name: frames.empty_masks for name, frames in shown.items()})
+        self.manifest.details["tested"] = {
+            name: {measure: scores.of(name).value(measure) for measure in MEASURES} for name in tests
+        }
+        with written("the result", self.out), whole_folder(self.out, replaced=(MODEL, OVERLAYS, FILE)) as aside:
+            save(self.model, self.preprocessing, aside / MODEL)
+            scores.write(aside)
+            draw_overlays(scores, logits, tests, aside / OVERLAYS)
+            files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
+            self.manifest.write(aside, files)
+        shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
+
+    @property
+    def is_main(self) -> bool:
+        return self.processes.is_main_process
+
+    @property
+    def _shown(self) -> bool:
+        return self.progress and self.is_main
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.manifest.details[f"seconds_{part}"] = round(time.monotonic() - began, 2)

@@ -1,0 +1,310 @@
+"""Training a segmentation model through `Trainer`: samples that depend on seed and position alone.
+
+Sample i of a run is frame permutation(seed, epoch)[i mod n], augmented by a generator of (seed, i). So neither the
+number of processes nor an interruption changes what is learned from, and a resumed run ends where the other would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from meddel_hf.data.images import Preprocessing
+from meddel_hf.downstream.segmentation.masked_frames import Decoded
+from meddel_hf.downstream.segmentation.model import ViTForSegmentation
+from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
+from meddel_hf.errors import Diverged, InvalidArgument
+from meddel_hf.runtime.parents import become_worker
+from meddel_hf.training.checkpoints import check, record
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+
+_CHECKPOINTS = 10  # at most in a run: what an interruption costs is a tenth
+_FEWEST_STEPS = 50  # between two of them
+_INFERENCE_BATCH = 64
+_ASPECT = math.log(4 / 3)  # of a crop, either way
+Resolved = Literal["bf16", "float32"]
+
+
+class Samples(Protocol):
+    """What a model is trained on: `frames` of them, and batches for given sample numbers."""
+
+    frames: int
+
+    def batch(self, samples: Sequence[int]) -> dict[str, np.ndarray]:
+        """Made ahead of the model, in a worker process where there are any."""
+
+    def inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """What the model is called with, made of a batch in the model's process."""
+
+
+class FrameSamples:
+    """Frames and masks, each flipped and cropped in its own way: for training the whole model."""
+
+    def __init__(self, decoded: Decoded, preprocessing: Preprocessing, recipe: SegmentationRecipe, seed: int) -> None:
+        self.decoded, self.preprocessing, self.recipe, self.seed = decoded, preprocessing, recipe, seed
+        self.frames = len(decoded.pixels)
+
+    def batch(self, samples: Sequence[int]) -> dict[str, np.ndarray]:
+        """pixels (B, H, W, 3) and masks (B, H, W), uint8."""
+        pixels, masks = zip(*[self._view(sample) for sample in samples], strict=True)
+        return {"pixels": np.stack(pixels), "masks": np.stack(masks)}
+
+    def inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """pixel_values (B, 3, H, W) float32 and labels (B, H, W) int64."""
+        pixels = normalised(batch["pixels"], self.preprocessing)
+        return {"pixel_values": pixels, "labels": torch.from_numpy(batch["masks"]).long()}
+
+    def _view(self, sample: int) -> tuple[np.ndarray, np.ndarray]:
+        row = frame_of(sample, self.frames, self.seed)
+        pixels, mask = self.decoded.pixels[row], self.decoded.masks[row]
+        draw = np.random.default_rng([self.seed, 1, sample])
+        if self.recipe.smallest_crop < 1:
+            box = crop_box(draw, mask.shape, self.recipe.smallest_crop)
+            size = mask.shape[::-1]
+            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))
+            mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST, box=box))
+        if not self.recipe.mirrored:
+            return pixels, mask
+        view = int(draw.integers(4))
+        return flipped(pixels, view), flipped(mask, view)
+
+
+class TokenSamples:
+    """Patch tokens of every frame, and of its mirror images, computed once: for training the head alone."""
+
+    def __init__(self, tokens: list[torch.Tensor], masks: np.ndarray, seed: int) -> None:
+        """tokens: for each view (see `flipped`) (n, N, D). masks: (n, H, W) uint8."""
+        self.tokens, self.masks, self.seed = tokens, masks, seed
+        self.frames = len(masks)
+
+    def batch(self, samples: Sequence[int]) -> dict[str, np.ndarray]:
+        """views and rows (B,) int64 of the frames."""
+        rows = [frame_of(sample, self.frames, self.seed) for sample in samples]
+        draws = [np.random.default_rng([self.seed, 1, sample]) for sample in samples]
+        return {"views": np.array([draw.integers(len(self.tokens)) for draw in draws]), "rows": np.array(rows)}
+
+    def inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """tokens (B, N, D) float32 and labels (B, H, W) int64, which may be coarser than the frames."""
+        places = list(zip(batch["views"].tolist(), batch["rows"].tolist(), strict=True))
+        tokens = torch.stack([self.tokens[view][row] for view, row in places])
+        masks = np.stack([flipped(self.masks[row], view) for view, row in places])
+        return {"tokens": tokens.float(), "labels": torch.from_numpy(masks).long()}
+
+
+def frame_of(sample: int, frames: int, seed: int) -> int:
+    """Row of the frame that sample number `sample` shows: each epoch is a permutation of its own."""
+    epoch, place = divmod(sample, frames)
+    return int(_permutation(epoch, frames, seed)[place])
+
+
+def flipped(array: np.ndarray, view: int) -> np.ndarray:
+    """View 0 as it is, 1 left and right swapped, 2 top and bottom swapped, 3 both; (H, W, ...)."""
+    array = array[:, ::-1] if view % 2 else array
+    return np.ascontiguousarray(array[::-1] if view >= 2 else array)
+
+
+def crop_box(draw: np.random.Generator, shape: tuple[int, int], smallest: float) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of a crop of `smallest` to all of the area, its aspect up to 4:3 either way."""
+    height, width = shape
+    area, aspect = draw.uniform(smallest, 1), math.exp(draw.uniform(-_ASPECT, _ASPECT))
+    wide, high = min(1.0, math.sqrt(area * aspect)) * width, min(1.0, math.sqrt(area / aspect)) * height
+    left, top = draw.uniform(0, width - wide), draw.uniform(0, height - high)
+    return left, top, left + wide, top + high
+
+
+def normalised(pixels: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, as the encoder's image processor does."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().mul_(preprocessing.scale).sub_(mean).div_(std)
+
+
+def encoded_views(
+    model: ViTForSegmentation,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    precision: Resolved,
+    views: int,
+) -> list[torch.Tensor]:
+    """Patch tokens of every frame in each of the first `views` views: (n, N, D) each, in `precision`, on the host."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    found: list[torch.Tensor] = []
+    model.to(device).eval()  # type: ignore[arg-type]  # transformers wraps nn.Module.to
+    with torch.no_grad(), computing(device, precision):
+        for view in range(views):
+            parts = []
+            for start in range(0, len(pixels), _INFERENCE_BATCH):
+                frames = np.stack([flipped(frame, view) for frame in pixels[start : start + _INFERENCE_BATCH]])
+                parts.append(model.encode(normalised(frames, preprocessing).to(device)).to("cpu", dtype))
+            found.append(torch.cat(parts))
+    return found
+
+
+def logits_of(
+    model: ViTForSegmentation,
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    precision: Resolved,
+) -> torch.Tensor:
+    """(n, C, h, w) float32 on the host, of (n, H, W, 3) uint8 frames."""
+    model.to(device).eval()  # type: ignore[arg-type]  # transformers wraps nn.Module.to
+    with torch.no_grad(), computing(device, precision):
+        batches = range(0, len(pixels), _INFERENCE_BATCH)
+        found = [normalised(pixels[start : start + _INFERENCE_BATCH], preprocessing) for start in batches]
+        return torch.cat([model(pixel_values=frames.to(device)).logits.float().cpu() for frames in found])
+
+
+@contextlib.contextmanager
+def computing(device: torch.device, precision: Resolved) -> Iterator[None]:
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+def fit(
+    model: ViTForSegmentation,
+    samples: Samples,
+    recipe: SegmentationRecipe,
+    checkpoints: Path,
+    processes: PartialState,
+    *,
+    seed: int,
+    device: torch.device,
+    precision: Resolved,
+    workers: int,
+    shown: bool,
+) -> list[float]:
+    """Train the model in place, from the last checkpoint where there is one. Returns the loss of each step done here.
+
+    checkpoints: folder of this run alone, named by its digest; written with whole fine-tuning only, a head is trained
+    in seconds. Raises Diverged where the loss is not finite, the last checkpoint stays; IncompleteStore where that is
+    damaged.
+    """
+    if recipe.batch_size % processes.num_processes:
+        raise InvalidArgument(
+            f"a batch of {recipe.batch_size} frames cannot be shared by {processes.num_processes} processes: "
+            "choose a batch_size (--batch-size) that is a multiple of them"
+        )
+    steps = math.ceil(recipe.epochs * samples.frames / recipe.batch_size)
+    on_cpu = device.type == "cpu"
+    arguments = TrainingArguments(
+        str(checkpoints), max_steps=steps, per_device_train_batch_size=recipe.batch_size // processes.num_processes,
+        learning_rate=recipe.rate, weight_decay=recipe.weight_decay, lr_scheduler_type="cosine",
+        warmup_steps=round(recipe.warmup * steps), bf16=precision == "bf16", use_cpu=on_cpu, seed=seed % 2**32,
+        save_strategy="no" if recipe.frozen else "steps", save_steps=max(_FEWEST_STEPS, steps // _CHECKPOINTS),
+        save_total_limit=1, logging_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False,
+        dataloader_num_workers=0 if on_cpu or recipe.frozen else workers, dataloader_pin_memory=not on_cpu,
+        ddp_find_unused_parameters=False,
+    )  # fmt: skip
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # Trainer would spread a batch over all GPUs that one process sees
+    trainer = _Trainer(model, arguments, samples, recipe, _Progress(shown=shown))
+    last = _last_checkpoint(checkpoints)
+    if last is not None:
+        check(Path(last), checkpoints.name)
+    trainer.train(resume_from_checkpoint=last)
+    trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # forward as it was before
+    return trainer.losses
+
+
+class _Trainer(Trainer):
+    """Takes samples in their order, and stops where the loss is not finite."""
+
+    def __init__(
+        self,
+        model: ViTForSegmentation,
+        arguments: TrainingArguments,
+        samples: Samples,
+        recipe: SegmentationRecipe,
+        progress: _Progress,
+    ) -> None:
+        self.samples = samples
+        self.losses: list[float] = []
+        numbers = range(arguments.max_steps * recipe.batch_size)
+        super().__init__(
+            model, arguments, train_dataset=numbers, data_collator=samples.batch, callbacks=[progress]
+        )  # fmt: skip
+        self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        loader = super().get_train_dataloader()
+        loader.worker_init_fn = become_worker  # samples need no seed of the worker's own
+        return loader
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return super()._prepare_inputs(self.samples.inputs(inputs))
+
+    def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(str(self.args.output_dir))
+            record(folder / f"checkpoint-{self.state.global_step}", folder.name)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # counting them walks through all weights at every step
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler:
+        return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        self.losses.append(float(loss))
+        if not math.isfinite(self.losses[-1]):
+            kept = _last_checkpoint(Path(str(self.args.output_dir)))
+            raise Diverged(
+                f"the loss is {self.losses[-1]} at step {self.state.global_step + 1} of {self.args.max_steps}: lower "
+                f"learning_rate (--learning-rate {self.args.learning_rate / 10:g}) or compute in float32 (--precision "
+                f"float32); {f'the last good weights are in {kept}' if kept else 'no checkpoint was written yet'}"
+            )
+        return loss
+
+
+class _Progress(TrainerCallback):
+    """A bar on stderr with steps/s, time left and the loss."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self.shown = shown
+        self.bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        from tqdm import tqdm
+
+        if self.shown:
+            pause = 0.2 if sys.stderr.isatty() else 10
+            self.bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc="training", unit=" steps", mininterval=pause,
+                dynamic_ncols=True,
+            )  # fmt: skip
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole; Trainer writes its state last."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None
+
+
+@lru_cache(maxsize=4)  # batches cross from one epoch to the next
+def _permutation(epoch: int, frames: int, seed: int) -> np.ndarray:
+    """(frames,) rows in the order of an epoch."""
+    return np.random.default_rng([seed, 0, epoch]).permutation(frames)

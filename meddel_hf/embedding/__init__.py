@@ -1,0 +1,1 @@
+"""From frames to unit vectors, and the store that keeps them."""

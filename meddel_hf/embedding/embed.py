@@ -1,0 +1,236 @@
+"""From a data set of frames to an embedding store; distributed with Accelerate, resumable.
+
+    meddel embed POOL --encoder ENCODER --out DIR
+    accelerate launch --multi_gpu --num_processes 2 -m meddel_hf.embed POOL --encoder ENCODER --out DIR
+
+`--multi_gpu` starts several processes on a machine without a GPU too; `--cpu` starts one, whatever number it is given.
+The bytes that are written depend on the data set, the encoder, the options and the library versions, and not on how
+many processes, workers or threads wrote them, nor on interruptions.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from meddel_hf.runtime import checks
+from meddel_hf.schema import ID, IMAGE
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+    from datasets import Dataset, IterableDataset
+
+    from meddel_hf.data.batches import Batch
+    from meddel_hf.data.pool import Pool
+    from meddel_hf.data.scan import Scan
+    from meddel_hf.embedding.encoder import Encoder, Pooling
+    from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
+    from meddel_hf.runtime.devices import Precision
+
+LARGEST_BATCH = 65_536
+
+
+def embed(
+    dataset: Dataset | IterableDataset,
+    encoder: str | Path,
+    out: str | Path,
+    *,
+    pooling: Pooling = "cls",
+    precision: Precision = "auto",
+    batch_size: int = 32,
+    shard_rows: int = 4096,
+    image_column: str = IMAGE,
+    id_column: str | None = ID,
+    num_workers: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    progress: bool = True,
+    pool_spec: str | None = None,
+) -> EmbeddingStore:
+    """Embed every frame of a data set, once; called again after an interruption, it goes on at the first missing shard.
+
+    dataset:     with an image column, and ids in `id_column`; without that column, ids are row numbers.
+    encoder:     Hub id or folder of a transformers vision model with safetensors weights.
+    out:         folder of the store; empty, or begun earlier with the same data set, encoder and options.
+    pooling:     "cls", or "mean" over the patch tokens.
+    precision:   "auto" is bf16 where the processor or GPU runs it natively, else float32; the store records which.
+    batch_size:  frames in one forward pass. shard_rows: rows in one file, and at most lost by an interruption.
+    num_workers: processes that decode ahead of the model; "auto" goes by the processors that are free for it.
+    device:      "auto", "cpu", "cuda" and so on.
+    progress:    show a bar and a last line on stderr.
+    pool_spec:   what the data set was called on the command line, if it was.
+
+    A frame that cannot be decoded stops nothing: it is listed in the store, with its reason. Where Accelerate launched
+    several processes, each writes its own shards and all return the finished store.
+    Raises InvalidDataset, InvalidArgument or Mismatch before any frame is read.
+    """
+    from meddel_hf.data.pool import Pool
+    from meddel_hf.data.scan import scan_of
+    from meddel_hf.embedding.encoder import load_encoder
+    from meddel_hf.embedding.store import EmbeddingStore, StoreWriter
+    from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
+
+    checks.count("batch_size", batch_size, 1, LARGEST_BATCH)
+    checks.count("shard_rows", shard_rows, 1)
+    pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
+    processes = launched_processes(device)
+    workers = decoding_workers(num_workers, processes)
+    model = load_encoder(
+        str(encoder),
+        pooling=pooling,
+        precision=precision,
+        device=computing_device(device, processes),
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
+    arguments = {
+        "encoder": str(encoder), "revision": revision, "pool": pool_spec, "pooling": pooling,
+        "precision": model.precision, "device": model.device.type, "batch_size": batch_size, "shard_rows": shard_rows,
+        "image_column": image_column, "id_column": pool.id_column, "preprocessing": _plain(model.preprocessing),
+    }  # fmt: skip
+    parents = {"encoder": model.fingerprint, **({"pool": pool.fingerprint} if pool.fingerprint else {})}
+    writer = StoreWriter.begin(Path(out), arguments, parents, claim=processes.is_main_process)
+    finished = writer.shards()  # before anyone writes, so that all processes share out the same missing ones
+    processes.wait_for_everyone()
+    with _Report(processes, shown=progress) as report:
+        if not (writer.finished and pool.ids is not None):
+            _write_shards(writer, finished, pool, model, workers, processes, report)
+            processes.wait_for_everyone()
+            if processes.is_main_process:
+                if (scan := scan_of(dataset)) is not None:
+                    scan.save(Path(out))
+                writer.finish(dim=model.dim, row_ids=pool.id_column is None)
+            processes.wait_for_everyone()
+        store = EmbeddingStore.load(out)
+    report.sum_up(store, scan_of(dataset))
+    return store
+
+
+def _write_shards(
+    writer: StoreWriter,
+    finished: Mapping[int, int],
+    pool: Pool,
+    model: Encoder,
+    workers: int,
+    processes: PartialState,
+    report: _Report,
+) -> None:
+    """Write the missing shards that belong to this process."""
+    from meddel_hf.data.batches import StreamBatches, TableBatches, read_ahead, spans
+
+    batch_size, shard_rows = writer.arguments["batch_size"], writer.arguments["shard_rows"]
+    batches: TableBatches | StreamBatches
+    if pool.ids is None:
+        contents = {index: writer.content(index) for index in finished}
+        batches = StreamBatches(
+            pool, model.preprocessing, batch_size=batch_size, shard_rows=shard_rows, finished=contents,
+            process=processes.process_index, processes=processes.num_processes,
+        )  # fmt: skip
+        report.begin(None, finished)
+    else:
+        total = -(-len(pool.ids) // shard_rows)
+        missing = sorted(set(range(total)) - set(finished))
+        mine = missing[processes.process_index :: processes.num_processes]
+        todo = spans(len(pool.ids), shard_rows, batch_size, mine)
+        batches = TableBatches(pool, todo, model.preprocessing)
+        workers = min(workers, len(todo))
+        report.begin(sum(stop - start for start, stop in todo), finished)
+    for index, group in groupby(read_ahead(batches, workers), key=lambda batch: batch.start // shard_rows):
+        writer.write(_shard(index, group, pool, model, report))
+
+
+def _shard(index: int, batches: Iterable[Batch], pool: Pool, model: Encoder, report: _Report) -> Shard:
+    """Embed the batches of one shard."""
+    import numpy as np
+
+    from meddel_hf.embedding.store import Shard
+    from meddel_hf.runtime.manifest import fingerprint
+
+    vectors: list[np.ndarray] = [np.empty((0, model.dim), np.float32)]
+    ids: list[str] = []
+    reasons: list[str | None] = []
+    contents: list[str] = []
+    start = None
+    for batch in batches:
+        start = batch.start if start is None else start
+        unit = model(batch.pixels).cpu().numpy()
+        found = [reason or _fault(vector) for reason, vector in zip(batch.reasons, unit, strict=True)]
+        vectors.append(unit[[reason is None for reason in found]])
+        reasons += found
+        ids += batch.ids if batch.ids is not None else pool.ids[batch.start : batch.start + len(found)]  # type: ignore[index]
+        contents.append(batch.content)
+        report.advance(len(found))
+    content = fingerprint(*contents) if pool.ids is None else ""
+    return Shard(index, start or 0, ids, reasons, np.concatenate(vectors), content)
+
+
+def _fault(vector: Any) -> str | None:
+    """Why a vector is no embedding, or None: a unit vector has length 1, a zero one 0, and NaN compares as neither."""
+    length = float((vector.astype("float64") ** 2).sum()) ** 0.5
+    if 0.5 < length < 2:
+        return None
+    return "the encoder answered zero" if length == 0 else "the encoder answered numbers that are not finite"
+
+
+class _Report:
+    """What the user sees on stderr: a bar with images/s and time left, and one line at the end; main process only."""
+
+    def __init__(self, processes: PartialState, *, shown: bool) -> None:
+        self.processes, self.shown = processes, shown and processes.is_main_process
+        self.bar: Any = None
+        self.began = time.monotonic()
+        self.rows_before: int | None = None
+
+    def __enter__(self) -> _Report:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def begin(self, rows: int | None, finished: Mapping[int, int]) -> None:
+        """rows: what this process has to do, if that is known. finished: shard -> rows of those that are there."""
+        from tqdm import tqdm
+
+        self.began, self.rows_before = time.monotonic(), sum(finished.values())
+        if not self.shown:
+            return
+        if finished:
+            print(f"{self.rows_before:,} frames are embedded already: going on with the rest", file=sys.stderr)
+        several = self.processes.num_processes > 1
+        title = f"embedding (process 1 of {self.processes.num_processes})" if several else "embedding"
+        pause = 0.2 if sys.stderr.isatty() else 10
+        self.bar = tqdm(total=rows, desc=title, unit=" images", mininterval=pause, dynamic_ncols=True)
+
+    def advance(self, rows: int) -> None:
+        if self.bar is not None:
+            self.bar.update(rows)
+
+    def sum_up(self, store: EmbeddingStore, scan: Scan | None) -> None:
+        """Print the last line, and what the folder of images holds besides."""
+        if not self.shown:
+            return
+        from meddel_hf.data.scan import SKIPPED
+
+        rows, unreadable = store.manifest.details["rows"], len(store.unreadable)
+        new = rows - self.rows_before if self.rows_before is not None else 0
+        parts = [f"{len(store):,} of {rows:,} frames embedded" if unreadable else f"all {rows:,} frames embedded"]
+        if unreadable:
+            parts.append(f"{unreadable:,} unreadable (reasons in unreadable.parquet)")
+        parts.append(f"{new / (time.monotonic() - self.began):.1f} images/s" if new else "nothing was left to do")
+        arguments = store.manifest.arguments
+        parts.append(f"{arguments['precision']} on {arguments['device']}")
+        told = f"; {scan.told}, see {SKIPPED}" if scan is not None and scan.told else ""
+        print(f"{store.folder}: {', '.join(parts)}{told}", file=sys.stderr)
+        for note in scan.notes if scan is not None else ():
+            print(f"note: {note}", file=sys.stderr)
+
+
+def _plain(preprocessing: Any) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(preprocessing).items()}

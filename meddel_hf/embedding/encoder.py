@@ -1,0 +1,235 @@
+"""Encoders: any vision model of transformers that has one token per patch, from pixels to unit embeddings.
+
+The embedding is the last hidden state after the model's final layer norm: its CLS token, or the mean over its patch
+tokens (class, register and distillation tokens are no patches), divided by its length.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import nn
+
+from meddel_hf.data.images import Preprocessing
+from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.runtime.devices import Precision, resolve_precision
+from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint
+from meddel_hf.runtime.reading import reason
+from meddel_hf.schema import SNAPSHOTS, WHOLE
+
+Pooling = Literal["cls", "mean"]
+
+_DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
+# Facts of a configuration that say where a model comes from, or how it is used, not what it computes.
+_NO_PART_OF_THE_ENCODER = {
+    "_name_or_path", "architectures", "auto_map", "dtype", "id2label", "label2id", "problem_type", "torch_dtype",
+    "transformers_version", "output_attentions", "output_hidden_states", "return_dict",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A loaded encoder: call it with pixels, get unit embeddings.
+
+    dim:         length of an embedding, 768 for ViT-Base.
+    prefix:      tokens before the first patch: 1 for CLS, more with registers, 0 for SigLIP.
+    precision:   "bf16" or "float32", what the layers compute in; embeddings are float32 either way.
+    fingerprint: 32 hex digits over weights, configuration and preprocessing.
+    """
+
+    name: str
+    model: nn.Module
+    preprocessing: Preprocessing
+    pooling: Pooling
+    precision: Literal["bf16", "float32"]
+    device: torch.device
+    dim: int
+    prefix: int
+    fingerprint: str
+
+    def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+        """pixels: (B, H, W, 3) uint8 at `preprocessing.size`. Returns (B, d) float32 unit vectors, on `device`.
+
+        A vector that the model made zero or not finite stays so: the caller decides what becomes of its frame.
+        """
+        with torch.inference_mode():
+            tokens = _tokens(self.model, _normalised(pixels, self.preprocessing, self.device, _DTYPES[self.precision]))
+            pooled = tokens[:, 0] if self.pooling == "cls" else tokens[:, self.prefix :].float().mean(dim=1)
+            return nn.functional.normalize(pooled.float(), dim=1)
+
+
+def load_encoder(
+    name_or_path: str,
+    *,
+    pooling: Pooling = "cls",
+    precision: Precision = "auto",
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Encoder:
+    """Load the vision model of a Hub id or folder, from safetensors weights only.
+
+    precision: "auto" is bf16 where the processor or GPU multiplies it natively, else float32.
+    Raises InvalidArgument where the model cannot be loaded, lacks weights, or has no token per patch or no CLS token;
+    IncompleteStore where a run of ours wrote it and its files were damaged since.
+    """
+    if pooling not in get_args(Pooling):
+        raise InvalidArgument(f"pooling must be one of {', '.join(get_args(Pooling))}, got {pooling!r}")
+    device = torch.device(device)
+    resolved = resolve_precision(precision, device)
+    if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).is_dir():
+        raise InvalidArgument(f"encoder {name_or_path!r} is not a folder: expected one with config.json, or a Hub id")
+    check_weights(Path(name_or_path))
+    with _quiet_transformers(), explained(name_or_path):
+        model, config = _load_model(name_or_path, revision, trust_remote_code)
+        preprocessing = Preprocessing.from_pretrained(name_or_path, model_type=config.model_type, revision=revision)
+        digest = _fingerprint(model, config, preprocessing)
+        model = model.to(device=device, dtype=_DTYPES[resolved]).eval().requires_grad_(False)
+        prefix, dim = _measure(model, config, name_or_path, preprocessing, device, _DTYPES[resolved])
+    if pooling == "cls" and prefix == 0:
+        raise InvalidArgument(f'{name_or_path} ({config.model_type}) has no CLS token: use pooling="mean"')
+    return Encoder(name_or_path, model, preprocessing, pooling, resolved, device, dim, prefix, digest)
+
+
+def check_weights(folder: Path) -> None:
+    """Where a folder was written by a run of ours, its files are as its run's manifest records them.
+
+    Raises IncompleteStore that names a damaged one. Hub ids, and folders of others, have no record: they pass.
+    """
+    folder = folder.absolute()
+    above = folder
+    if folder.name == WHOLE:
+        above = folder.parent
+    elif folder.parent.name == SNAPSHOTS:
+        above = folder.parents[1]
+    if (above / MANIFEST).is_file():
+        manifest, here = Manifest.read(above), folder.relative_to(above)
+        manifest.check(above, [name for name in manifest.files if Path(name).parent == here])
+
+
+def _load_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[nn.Module, Any]:
+    """The vision tower with no pooling head, in float32, and its configuration."""
+    from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+
+    origin: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    config = AutoConfig.from_pretrained(name, **origin)
+    config = getattr(config, "vision_config", config)  # CLIP and SigLIP carry a text model too
+    if config.model_type == "vit_mae":
+        config.mask_ratio = 0.0
+    if hasattr(config, "vision_use_head"):
+        config.vision_use_head = False  # SigLIP's attention pooling comes after the last hidden state
+    loader: Any = MODEL_MAPPING.get(type(config), AutoModel)
+    if "add_pooling_layer" in inspect.signature(loader).parameters:
+        origin["add_pooling_layer"] = False
+    model, report = loader.from_pretrained(
+        name, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **origin
+    )
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report.get("mismatched_keys", ()))
+    if missing:
+        raise InvalidArgument(
+            f"{name} lacks {len(missing)} weights of its vision model ({config.model_type}), such as {missing[0]}: "
+            "they would be random; expected a checkpoint that holds them"
+        )
+    return model, config
+
+
+def _tokens(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) -> (B, T, d), the last hidden state after the final layer norm, tokens in the image's order."""
+    config: Any = model.config
+    options: dict[str, Any] = {}
+    if config.model_type == "vit_mae":  # it sorts its tokens by noise: rising noise leaves them where they are
+        patches = (pixels.shape[2] // config.patch_size) * (pixels.shape[3] // config.patch_size)
+        options["noise"] = torch.arange(patches, dtype=torch.float32, device=pixels.device).expand(len(pixels), -1)
+    if _wants_interpolation(model, pixels.shape[2:]):
+        options["interpolate_pos_encoding"] = True
+    tokens = model(pixel_values=pixels, **options).last_hidden_state
+    if config.model_type == "clip_vision_model":  # transformers applies CLIP's final layer norm to its CLS token alone
+        tokens = next(layer for name, layer in model.named_modules() if name.endswith("post_layernorm"))(tokens)
+    return tokens
+
+
+def _wants_interpolation(model: nn.Module, size: torch.Size) -> bool:
+    trained = getattr(model.config, "image_size", None)
+    trained = (trained, trained) if isinstance(trained, int) else trained
+    takes_it = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+    return takes_it and trained is not None and tuple(trained) != tuple(size)
+
+
+def _normalised(
+    pixels: np.ndarray, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) in dtype."""
+    mean, std = (
+        torch.tensor(values, device=device).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
+    )
+    channels_first = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).contiguous().float()
+    return channels_first.mul_(preprocessing.scale).sub_(mean).div_(std).to(dtype)  # in place: this is 4 % of a batch
+
+
+def _measure(
+    model: nn.Module, config: Any, name: str, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
+) -> tuple[int, int]:
+    """(tokens before the first patch, length of an embedding), by one forward pass of a grey frame."""
+    height, width = preprocessing.size
+    try:
+        with torch.inference_mode():
+            grey = np.full((1, height, width, 3), 127, np.uint8)
+            shape = tuple(_tokens(model, _normalised(grey, preprocessing, device, dtype)).shape)
+    except (ValueError, RuntimeError) as error:
+        raise InvalidArgument(f"{name} does not take frames of {height}x{width} pixels: {error}") from error
+    patch = getattr(config, "patch_size", None)
+    patch_height, patch_width = (patch, patch) if isinstance(patch, int) else patch or (height, width)
+    patches = (height // patch_height) * (width // patch_width)
+    if len(shape) != 3 or not patches <= shape[1] <= patches + 16:
+        raise InvalidArgument(
+            f"the last hidden state of {name} ({config.model_type}) has shape {shape}: expected (1, tokens, d) with "
+            f"one token for each of {patches} patches, as of a vision transformer"
+        )
+    return shape[1] - patches, shape[2]
+
+
+def _fingerprint(model: nn.Module, config: Any, preprocessing: Preprocessing) -> str:
+    facts = {key: value for key, value in config.to_dict().items() if key not in _NO_PART_OF_THE_ENCODER}
+    parts: list[str | bytes] = [json.dumps([facts, asdict(preprocessing)], sort_keys=True, default=str)]
+    for name, tensor in sorted(model.state_dict().items()):
+        parts += [f"{name} {tuple(tensor.shape)} {tensor.dtype}", tensor.contiguous().cpu().numpy().tobytes()]
+    return fingerprint(*parts)
+
+
+@contextmanager
+def explained(name: str, what: str = "encoder") -> Iterator[None]:
+    """Say in one sentence what transformers says in a page. what: the name was given as."""
+    try:
+        yield
+    except (MedDELError, MemoryError):
+        raise
+    except Exception as error:  # hubs, configurations and weight files fail in many ways; the cause stays chained
+        first = reason(ValueError(re.split(r"\.\s", str(error))[0].rstrip(".")) if str(error) else error)
+        if "trust_remote_code" in str(error) and what == "encoder":
+            first = "it brings its own code: read that code, then pass trust_remote_code=True (--trust-remote-code)"
+        raise InvalidArgument(f"{what} {name!r} cannot be loaded: {first}") from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep the loading report quiet: a text model or a decoder that is left out is meant to be."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,324 @@
+"""The embedding store: a folder of shards by row range, each written whole or not at all, read memory-mapped.
+
+    shard-00000.safetensors   embeddings (m, d) float32, unit length; rows (m,) int64, ascending: the readable rows
+    shard-00000.parquet       row, id, reason (null where readable) of every row in the shard's range
+    unreadable.parquet        row, id, reason of every frame without an embedding
+    manifest.json             written last; until then begun.json says what the shards are being made from, and a
+                              shard-00000.json beside each shard what it was made from and the checksums of its files
+
+Shard k covers the rows k · shard_rows and on, so its bytes do not depend on who writes it, or when.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from meddel_hf.data.identity import is_by_names_and_sizes
+from meddel_hf.embedding.shards import ShardFiles, mapped
+from meddel_hf.errors import IncompleteStore, InvalidDataset, Mismatch
+from meddel_hf.runtime.files import sweep, whole_file
+from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint, installed_versions
+from meddel_hf.runtime.reading import CURE, intact
+from meddel_hf.runtime.records import Records, check_files, read_facts, recorded_files, write_facts
+from meddel_hf.runtime.tables import exactly, read_schema, read_table
+
+BEGUN = "begun.json"
+UNREADABLE = "unreadable.parquet"
+
+_TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
+_CONTENT = b"content"
+_DTYPES = {"F32": "<f4", "I64": "<i8"}
+_NAMES = ("encoder", "pool", "revision")  # how inputs were called; their fingerprints say whether they are the same
+_INPUTS = {"pool": "data set", "encoder": "encoder"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EmbeddingStore:
+    """A finished folder of embeddings, read-only. `n` below is the number of rows with an embedding.
+
+    fingerprint:      of the store, named by what is made from it.
+    pool_fingerprint: of the data set that was embedded.
+    pool_spec:        what was typed as POOL on the command line, or None.
+    row_ids:          True where the data set had no id column, so that ids are row numbers.
+    """
+
+    folder: Path
+    manifest: Manifest
+    trust: bool = False
+    _checked: set[str] = field(default_factory=set, init=False)
+
+    @classmethod
+    def load(cls, path: str | Path, *, trust: bool = False) -> EmbeddingStore:
+        """Open a folder: every file is there and has its recorded size; what is read is compared with its checksum.
+
+        trust: do without the checksums, where something else (a file system, a copy that was verified) answers for
+        the files. Raises IncompleteStore where the folder is not finished or damaged, Mismatch where it is another
+        step's; so does every property that reads a file.
+        """
+        folder = Path(path)
+        if (folder / BEGUN).is_file() and not (folder / MANIFEST).is_file():
+            raise IncompleteStore(f"{folder} was begun but not finished: run the same `meddel embed` again to resume")
+        store = cls(folder, Manifest.read(folder, "embeddings"), trust)
+        check_files(folder, store.records, store._cure, trust=True)
+        return store
+
+    @property
+    def records(self) -> Records:
+        """Size and checksum of every file, by its name; stores of before the common record have their own."""
+        return self.manifest.files or self.manifest.details.get("files", {})
+
+    def verify(self) -> None:
+        """Read every file and compare its checksum, at once. Raises IncompleteStore that names a damaged one."""
+        check_files(self.folder, self.records, self._cure)
+
+    @property
+    def _cure(self) -> str:
+        return f"copy it again, or delete {self.folder} and embed again"
+
+    def _sound(self, name: str) -> Path:
+        """Path of a file whose checksum is as recorded; looked at once, just before the file is read."""
+        if not self.trust and name not in self._checked:
+            check_files(self.folder, {name: self.records[name]} if name in self.records else {}, self._cure)
+            self._checked.add(name)
+        return self.folder / name
+
+    def __len__(self) -> int:
+        return self.manifest.details["readable"]
+
+    def __repr__(self) -> str:
+        arguments = self.manifest.arguments
+        return (
+            f"EmbeddingStore({str(self.folder)!r}: {len(self):,} of {self.manifest.details['rows']:,} rows, "
+            f"{self.dim} numbers each, {arguments['pooling']} of {arguments['encoder']} in {arguments['precision']})"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+    @property
+    def dim(self) -> int:
+        return self.manifest.details["dim"]
+
+    @property
+    def row_ids(self) -> bool:
+        return self.manifest.details["row_ids"]
+
+    @property
+    def pool_fingerprint(self) -> str:
+        return self.manifest.parents["pool"]
+
+    @property
+    def pool_spec(self) -> str | None:
+        return self.manifest.arguments["pool"]
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """(n, d) float32, unit length, in pool order; mapped from the file where there is one shard, else in memory."""
+        return self._joined("embeddings", np.empty((len(self), self.dim), np.float32))
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(n,) int64: the pool's row number of each embedding, ascending."""
+        rows = self._joined("rows", np.empty(len(self), np.int64))
+        if len(rows) and not (rows[0] >= 0 and rows[-1] < self.manifest.details["rows"] and (np.diff(rows) > 0).all()):
+            raise IncompleteStore(f"{self.folder} is damaged (its row numbers do not ascend): {CURE}")
+        return rows
+
+    @cached_property
+    def pool_ids(self) -> list[str]:
+        """The id of every pool row, in pool order, unreadable ones included."""
+        tables = [read_table(self._sound(f"{name}.parquet"), exactly(id=pa.string())) for name in self._shards]
+        return pa.concat_tables(tables)["id"].to_pylist()
+
+    @cached_property
+    def unreadable(self) -> pa.Table:
+        """row int64, id string, reason string of every pool row without an embedding."""
+        return read_table(self._sound(UNREADABLE), _TABLE)
+
+    @property
+    def _shards(self) -> list[str]:
+        return [Path(name).stem for name in sorted(self.records) if name.endswith(".safetensors")]
+
+    def _joined(self, tensor: str, whole: np.ndarray) -> np.ndarray:
+        """One tensor of all shards: the mapped file itself where there is one, else read into `whole`."""
+        if len(self._shards) == 1:
+            return self._mapped(self._shards[0], tensor)
+        at = 0
+        for name in self._shards:
+            part = self._mapped(name, tensor)
+            if at + len(part) <= len(whole):
+                whole[at : at + len(part)] = part
+            at += len(part)
+        if at != len(whole):
+            raise IncompleteStore(f"{self.folder} holds {at:,} embeddings, expected {len(whole):,}: {CURE}")
+        whole.flags.writeable = False
+        return whole
+
+    def _mapped(self, shard: str, tensor: str) -> np.ndarray:
+        width = self.dim if tensor == "embeddings" else None
+        return mapped(self._sound(f"{shard}.safetensors"), tensor, width)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What is written for one row range: `ids` and `reasons` of every row, `embeddings` of the readable ones.
+
+    content: digest of what a stream held in this range, so that a resumed run notices another stream; "" otherwise.
+    """
+
+    index: int
+    start: int
+    ids: list[str]
+    reasons: list[str | None]
+    embeddings: np.ndarray
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class StoreWriter:
+    """A store while it is being made. Any number of processes may write different shards at the same time."""
+
+    folder: Path
+    arguments: Mapping[str, Any]
+    parents: Mapping[str, str]
+
+    @classmethod
+    def begin(
+        cls, folder: Path, arguments: Mapping[str, Any], parents: Mapping[str, str], *, claim: bool = True
+    ) -> StoreWriter:
+        """Claim an empty folder, or resume one that was begun with the same inputs and options.
+
+        claim: False in all processes but one, which check the folder just the same and leave it as it is.
+        Raises Mismatch where it was begun, or finished, with others; InvalidArgument where it holds something else.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = {"arguments": dict(arguments), "parents": dict(parents), "versions": installed_versions()}
+        if (folder / MANIFEST).is_file():
+            found = asdict(Manifest.read(folder, "embeddings"))
+            _compare(folder, found, {**wanted, "versions": {}})
+        elif (folder / BEGUN).is_file():
+            found = read_facts(folder / BEGUN, f"delete {folder} and embed again")
+            with intact(folder / BEGUN, f"delete {folder} and embed again"):
+                _compare(folder, found, wanted)
+        else:
+            check_target(folder, "embeddings")
+            found = wanted
+            if claim:
+                write_facts(folder / BEGUN, found)
+        writer = cls(folder, found["arguments"], dict(parents))
+        if claim:
+            sweep(folder)
+            writer._tidy()
+        return writer
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / MANIFEST).is_file()
+
+    def shards(self) -> dict[int, int]:
+        """Shards that are there, whole and made from the same inputs and options: number -> rows, ascending.
+
+        Raises IncompleteStore where a file of a finished store is damaged; of an unfinished one, it is written anew.
+        """
+        found: dict[int, int | None] = {}
+        if self.finished:
+            store = EmbeddingStore.load(self.folder)
+            store.verify()
+            of_it = [ShardFiles.of(self.folder, name) for name in store._shards]
+            found = {shard.index: read_schema(shard.table)[1] for shard in of_it}
+        for shard in ShardFiles.recorded(self.folder):
+            found.setdefault(shard.index, shard.rows(self._made_from))
+        return {index: rows for index, rows in sorted(found.items()) if rows is not None}
+
+    @property
+    def _made_from(self) -> str:
+        """Digest of inputs and options, but not of how inputs were called: what binds a shard to its store."""
+        options = {key: value for key, value in self.arguments.items() if key not in _NAMES}
+        return fingerprint(json.dumps([options, dict(self.parents)], sort_keys=True))
+
+    def content(self, index: int) -> str:
+        """What `write` was given as the content of a shard that is there."""
+        metadata = read_schema(ShardFiles(self.folder, index).table)[0].metadata or {}
+        return metadata.get(_CONTENT, b"").decode()
+
+    def write(self, shard: Shard) -> None:
+        """Write one shard; it counts as there once what is recorded of it is."""
+        rows = np.arange(shard.start, shard.start + len(shard.ids), dtype=np.int64)
+        readable = np.array([reason is None for reason in shard.reasons], dtype=bool)
+        schema = _TABLE.with_metadata({_CONTENT: shard.content.encode()}) if shard.content else _TABLE
+        table = pa.table({"row": rows, "id": shard.ids, "reason": pa.array(shard.reasons, pa.string())}, schema=schema)
+        tensors = {"embeddings": np.ascontiguousarray(shard.embeddings), "rows": rows[readable]}
+        ShardFiles(self.folder, shard.index).write(table, tensors, self._made_from)
+
+    def finish(self, *, dim: int, row_ids: bool) -> EmbeddingStore:
+        """Write unreadable.parquet and the manifest from the shards; the same bytes whoever wrote those, and when."""
+        shards = [ShardFiles(self.folder, index) for index in self.shards()]
+        tables = [read_table(shard.table, _TABLE).replace_schema_metadata() for shard in shards]
+        table = pa.concat_tables(tables) if tables else _TABLE.empty_table()
+        if not np.array_equal(table["row"].to_numpy(), np.arange(len(table))):
+            raise IncompleteStore(f"{self.folder} lacks shards: run the same command again")
+        if len(table) == 0:
+            raise InvalidDataset("the pool has no rows: nothing to embed")
+        unreadable = table.filter(pc.is_valid(table["reason"]))
+        with whole_file(self.folder / UNREADABLE) as aside:
+            pq.write_table(unreadable, aside)
+        files: Records = {name: facts for shard in shards for name, facts in shard.records().items()}
+        files |= recorded_files(self.folder, [UNREADABLE])
+        parents = dict(self.parents)
+        if "pool" not in parents:
+            parents["pool"] = fingerprint("stream", *[self.content(shard.index) for shard in shards])
+        options = {key: value for key, value in self.arguments.items() if key not in _NAMES}
+        sums = [files[name]["xxh3"] for name in sorted(files)]
+        identity = json.dumps([options, parents, sums], sort_keys=True)
+        readable = len(table) - len(unreadable)
+        details = {"rows": len(table), "readable": readable, "dim": dim, "row_ids": row_ids}
+        manifest = Manifest(
+            "embeddings", fingerprint(identity), dict(self.arguments), parents, details, files=files
+        ).write(self.folder)
+        self._tidy()
+        return EmbeddingStore(self.folder, manifest)
+
+    def _tidy(self) -> None:
+        """Remove what a finished store does not need any more, of this run or of one that was killed at its end."""
+        if self.finished:
+            there = EmbeddingStore.load(self.folder).records
+            for shard in ShardFiles.recorded(self.folder):
+                if shard.tensors.name in there:
+                    shard.record.unlink()
+            (self.folder / BEGUN).unlink(missing_ok=True)
+
+
+def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    cure = "choose another folder, or delete this one"
+    for role, value in wanted["parents"].items():
+        known = str(found["parents"].get(role))
+        if role == "pool" and known != value and is_by_names_and_sizes(known):
+            raise Mismatch(
+                f"{folder} was made by an earlier version, which knew frames by their names and sizes and not by what "
+                "they hold, so that it cannot be resumed: embed into another folder"
+            )
+        if found["parents"].get(role) != value:
+            raise Mismatch(
+                f"{folder} was begun with another {_INPUTS[role]} (fingerprint {found['parents'].get(role)}, now "
+                f"{value}): {cure}"
+            )
+    for key, value in wanted["arguments"].items():
+        if key not in _NAMES and found["arguments"].get(key) != value:
+            raise Mismatch(f"{folder} was begun with {key} {found['arguments'].get(key)!r}, now {value!r}: {cure}")
+    for package, version in wanted["versions"].items():
+        if found["versions"].get(package) != version:
+            raise Mismatch(
+                f"{folder} was begun with {package} {found['versions'].get(package)}, this is {version}: finish it "
+                f"with that version, {cure}"
+            )

@@ -1,0 +1,98 @@
+"""Folders of steps to the Hub: a selection, a subset, a built data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from meddel_hf.data.outgoing import clean_copy, look
+from meddel_hf.errors import IncompleteStore, InvalidArgument
+from meddel_hf.runtime.manifest import MANIFEST, Manifest
+from meddel_hf.runtime.network import hub_errors, public
+from meddel_hf.selection.card import OURS
+from meddel_hf.selection.selection import Selection
+from meddel_hf.selection.table import ROWS
+
+
+def push(
+    path: str | Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    strip_metadata: bool = False,
+    hash_ids: str | Path | None = None,
+    yes_with_metadata: bool = False,
+) -> str:
+    """Publish a folder made by `meddel select`, `filter` or `build` as a data set; returns its address.
+
+    What an earlier push left there, and this one does not bring along, goes in the same commit.
+
+    strip_metadata:    leave metadata out of the images' files on the way; no pixel changes.
+    hash_ids:          of a selection: file of the key by which ids are hashed, such as that of the subset.
+    yes_with_metadata: publish names, positions and serial numbers that stand in images; else they are an error.
+
+    Raises InvalidArgument where it holds a source of DataDEL whose licence forbids that, unless it is to be private;
+    IncompleteStore where its files are not those that its manifest records; HubFailed where the Hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    from meddel_hf.datadel import publishing
+
+    path = Path(path)
+    if (path / ROWS).is_file():
+        Manifest.read(path, "selection").check(path)
+        return Selection.load(path).push_to_hub(repo_id, private=private, token=token, hash_ids=hash_ids)
+    if not (path / "README.md").is_file():
+        raise InvalidArgument(f"{path} is neither a selection nor a data set folder (it has no {ROWS}, no README.md)")
+    if hash_ids is not None:
+        raise InvalidArgument(f"ids of {path} are written already: hash them with `meddel filter --hash-ids`")
+    manifest = _checked(path)
+    publishing.check(path, private)
+    if not strip_metadata:
+        found = look(path)
+        found.check(path, yes_with_metadata)
+        found.tell()
+    api = HfApi(token=token)
+    with hub_errors(repo_id):
+        address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        publishing.check_repository(path, repo_id, api.dataset_info(repo_id).private)
+    with clean_copy(path, strip_metadata) as copy:
+        if manifest is not None:
+            _for_others(manifest, copy)
+        with hub_errors(repo_id):
+            api.upload_folder(
+                repo_id=repo_id,
+                repo_type="dataset",
+                folder_path=copy,
+                commit_message=f"Upload {path.name}",
+                ignore_patterns=publishing.NOT_PUBLISHED,
+                delete_patterns=None if manifest is None else list(OURS),
+            )
+    return str(address)
+
+
+def _checked(folder: Path) -> Manifest | None:
+    """The folder's manifest, None where it has none.
+
+    Raises IncompleteStore where a file that it records is damaged, or where a subset has rows that it does not record.
+    """
+    if not (folder / MANIFEST).is_file():
+        return None
+    manifest = Manifest.read(folder)
+    manifest.check(folder)
+    there = [file.relative_to(folder).as_posix() for file in sorted(folder.glob("data/**/*.parquet"))]
+    strangers = [name for name in there if name not in manifest.files]
+    if manifest.step == "subset" and manifest.files and strangers:
+        raise IncompleteStore(
+            f"{folder} holds {strangers[0]}, which its {MANIFEST} does not record: take it away, or run "
+            "`meddel filter` again"
+        )
+    return manifest
+
+
+def _for_others(manifest: Manifest, copy: Path) -> None:
+    """Write the manifest of what is published: of the files as they are there, with names in place of local paths."""
+    (copy / MANIFEST).unlink()
+    arguments, details = public(manifest.arguments), public(manifest.details)
+    replace(manifest, arguments=arguments, details=details).write(copy, manifest.files)

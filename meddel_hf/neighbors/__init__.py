@@ -1,0 +1,1 @@
+"""Exact cosines of many vectors: pairs above a threshold, k-means."""

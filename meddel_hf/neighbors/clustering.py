@@ -1,0 +1,68 @@
+"""Spherical k-means on unit embeddings, and the cluster of every row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf.neighbors.cosines import Rows, Screen, Vectors, nearest
+
+_SAMPLE_PER_CLUSTER = 64
+_MOST_ROUNDS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """label: (m,) int64 cluster of each row; cosine: (m,) float32 to its centroid; centroids: k rows."""
+
+    label: Rows
+    cosine: NDArray[np.float32]
+    centroids: Vectors
+
+
+def cluster(vectors: Vectors, rows: Rows, n_clusters: int | None, seed: int) -> Clustering:
+    """Cluster `rows`: centroids are trained on a sample of 64 rows per cluster, then every row is assigned.
+
+    n_clusters: None for round(sqrt(len(rows))); never more than there are rows.
+    The result depends on the rows and the seed only: assignments are exact (equals go to the lower cluster), sums run
+    in float64 in row order. A cluster that loses all its rows keeps its centroid.
+    """
+    k = min(len(rows), n_clusters or by_default(len(rows)))
+    rng = np.random.default_rng(seed)
+    sample = np.sort(rng.choice(rows, min(len(rows), _SAMPLE_PER_CLUSTER * k), replace=False))
+    unit = vectors.unit.numpy()[sample]
+    screen: Screen = "float32" if vectors.low is None else "bfloat16"  # few as centroids are, they meet every row
+    centroids = Vectors.prepare(vectors.base[np.sort(rng.choice(sample, k, replace=False))], screen=screen)
+    everywhere = np.arange(k)
+    label: Rows | None = None
+    for _ in range(_MOST_ROUNDS):
+        new, _ = nearest(vectors, sample, centroids, everywhere)
+        if label is not None and np.array_equal(new, label):
+            break
+        label, centroids = new, _moved(centroids, unit, new, screen)
+    label, cosine = nearest(vectors, rows, centroids, everywhere)
+    return Clustering(label, cosine, centroids)
+
+
+def distance(cosine: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Euclidean distance between unit vectors of that cosine, in [0, 2]."""
+    return np.sqrt(np.maximum(0, 2 - 2 * cosine.astype(np.float64))).astype(np.float32)
+
+
+def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows, screen: Screen) -> Vectors:
+    """Each centroid at the mean direction of its rows."""
+    moved = centroids.base / centroids.norms[:, None]
+    order = np.argsort(label, kind="stable")
+    starts = np.searchsorted(label[order], np.arange(len(moved) + 1))
+    for c in np.flatnonzero(starts[1:] > starts[:-1]):
+        total = unit[order[starts[c] : starts[c + 1]]].sum(axis=0, dtype=np.float64)
+        if np.linalg.norm(total) > 1e-6:  # rows that cancel out have no mean direction
+            moved[c] = total
+    return Vectors.prepare(moved, screen=screen)
+
+
+def by_default(rows: int) -> int:
+    """Clusters of so many rows where nobody says how many: round(sqrt(rows)), 1 at least."""
+    return max(1, round(rows**0.5))

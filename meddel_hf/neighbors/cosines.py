@@ -1,0 +1,374 @@
+"""Exact cosines between embeddings, found through cheap screens with proven margins.
+
+The cosine of two rows is one number wherever it is asked for: their dot product in float64 over the product of their
+float64 norms, summed in one fixed order, then rounded once to a multiple of 2^-24, the spacing of float32 below 1.
+Thresholds are rounded alike, so that a pair whose cosine equals eta is never above it. Products in bfloat16 or float32
+only rule pairs in or out: each comes with a bound on its error, and what lies within that bound of the threshold is
+computed again in float64. Results therefore do not depend on block size or thread count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from meddel_hf.errors import InvalidEmbeddings
+from meddel_hf.runtime.devices import has_bfloat16_products
+from meddel_hf.runtime.threads import own_threads
+
+Rows = NDArray[np.int64]
+Tier = Literal["bfloat16", "float32", "float64"]
+Screen = Literal["auto", "bfloat16", "float32"]
+
+BLOCK = 1024  # rows of a product
+TILE = 4096  # columns of a product
+_PART = 128  # rows of a product at least that a thread of its own pays for
+_CHUNK = 64  # columns whose maximum is looked at before any of them is
+_LOW_FROM = 2048  # rows from which a bfloat16 copy pays
+_LOW_PRODUCT = 2**17  # pairs from which a bfloat16 product pays: torch compiles one for each shape
+_NEXT: dict[Tier, Tier] = {"bfloat16": "float32", "float32": "float64"}
+# Share of a tile that may be checked pair by pair before a product of higher precision is cheaper (measured at 768-d).
+_GATHER_UP_TO = 1 / 256
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Embeddings made ready for cosines.
+
+    base:      (n, d) float32 or float64, as given; exact cosines are taken from it.
+    norms:     (n,) float64, Euclidean.
+    unit:      (n, d) float32, rows of norm 1 up to 1e-6.
+    low:       (n, d) bfloat16 copy of `unit`, or None where the processor has no bfloat16 products.
+    low_error: greatest Euclidean distance between a row of `unit` and its copy.
+    """
+
+    base: NDArray[np.floating]
+    norms: NDArray[np.float64]
+    unit: torch.Tensor
+    low: torch.Tensor | None
+    low_error: float
+
+    @classmethod
+    def prepare(
+        cls,
+        base: NDArray[np.floating],
+        *,
+        names: Sequence[str] | None = None,
+        screen: Screen = "auto",
+    ) -> Vectors:
+        """Check (n, d) embeddings and compute what screens need.
+
+        names: ids of the rows, for error messages.
+        Raises InvalidEmbeddings for an empty or misshapen array, and names the rows that are zero or not finite.
+        """
+        base = np.asarray(base)
+        if base.ndim != 2 or 0 in base.shape:
+            raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {base.shape}")
+        if base.dtype not in (np.float32, np.float64):
+            if not np.issubdtype(base.dtype, np.number) or np.iscomplexobj(base):
+                raise InvalidEmbeddings(f"embeddings must be real numbers, got dtype {base.dtype}")
+            base = base.astype(np.float32 if base.dtype == np.float16 else np.float64)
+        norms = _norms(base)
+        _refuse(~np.isfinite(norms), "not finite (NaN or infinite)", names)
+        _refuse(norms < np.finfo(np.float32).tiny, "zero vectors, which have no direction", names)
+        unit = _unit(base, norms)
+        low, low_error = None, 0.0
+        if screen == "bfloat16" or (screen == "auto" and len(base) >= _LOW_FROM and has_bfloat16_products()):
+            low, low_error = _low_copy(unit)
+        return cls(base, norms, unit, low, low_error)
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    @property
+    def dim(self) -> int:
+        return self.base.shape[1]
+
+    @property
+    def cheapest(self) -> Tier:
+        return "float32" if self.low is None else "bfloat16"
+
+    def margin(self, other: Vectors, tier: Tier) -> float:
+        """Bound on |screened - exact| cosine of any row of self with any row of other."""
+        # Summation in float32 in any order, twice over; norms of `unit` off by 1e-6; the exact cosine's own rounding.
+        single = (self.dim + 16) * 2.0**-23 + 2.0**-18
+        if torch.get_float32_matmul_precision() != "highest":  # then torch may round both sides to bfloat16 first
+            single += 2.0**-7 + 2.0**-16
+        if tier == "float32":
+            return single
+        # Cauchy-Schwarz on what rounding took from each side, and a result rounded to bfloat16 (8 significant bits).
+        return 1.02 * (self.low_error + other.low_error + self.low_error * other.low_error + single) + 2.0**-8
+
+    def panel(self, rows: Rows, tier: Tier) -> torch.Tensor:
+        """Unit rows in the tier's precision, (len(rows), d), to multiply with."""
+        source = self.unit if tier == "float32" or self.low is None else self.low
+        return source[torch.from_numpy(rows)]
+
+    def exact(self, rows: Rows, other: Vectors, cols: Rows) -> NDArray[np.float32]:
+        """The cosine of each pair (rows[p], cols[p]), (len(rows),) float32 in [-1, 1]."""
+        result = np.empty(len(rows), np.float32)
+        size = max(1, min(len(rows), 2**18 // self.dim))
+        left, right = np.empty((size, self.dim), self.base.dtype), np.empty((size, self.dim), other.base.dtype)
+        products = np.empty((size, self.dim))
+        for start in range(0, len(rows), size):
+            i, j = rows[start : start + size], cols[start : start + size]
+            m = len(i)
+            # Buffers are filled in place: fresh ones would cost five times the arithmetic in page faults.
+            np.take(self.base, i, axis=0, out=left[:m], mode="clip")
+            np.take(other.base, j, axis=0, out=right[:m], mode="clip")
+            np.multiply(left[:m], right[:m], out=products[:m], dtype=np.float64)
+            cosine = products[:m].sum(axis=1) / (self.norms[i] * other.norms[j])
+            result[start : start + m] = rounded(cosine)
+        return result
+
+    def exact_tile(self, rows: Rows, other: Vectors, cols: Rows) -> NDArray[np.float32]:
+        """The cosine of every row with every column, (len(rows), len(cols)) float32: the same numbers as `exact`."""
+        right = torch.from_numpy(other.base[cols].astype(np.float64))
+
+        def exact(part: slice) -> NDArray[np.float32]:
+            here = rows[part]
+            cosine = (torch.from_numpy(self.base[here].astype(np.float64)) @ right.T).numpy()
+            cosine /= self.norms[here, None]
+            cosine /= other.norms[cols]
+            # Where the error of this product could decide how the cosine is rounded, ask `exact`.
+            slack = (self.dim + 16) * 2.0**-52
+            result = rounded(cosine - slack)
+            r, c = np.nonzero(result != rounded(cosine + slack))
+            result[r, c] = self.exact(here[r], other, cols[c])
+            return result
+
+        with own_threads() as threads:
+            return np.concatenate(list(threads.map(exact, threads.parts(len(rows), _PART))) or [exact(slice(0, 0))])
+
+    def any_above(
+        self, rows: Rows, cols: Rows, eta: float, tier: Tier, panel: torch.Tensor | None = None
+    ) -> NDArray[np.bool_]:
+        """For each row: is its cosine with any of `cols` above eta? (len(rows),) bool. `panel`: that of `cols`."""
+        threshold = rounded(eta)
+        if tier == "float64":
+            return np.asarray((self.exact_tile(rows, self, cols) > threshold).any(axis=1))
+        tile = product(self.panel(rows, tier), self.panel(cols, tier) if panel is None else panel)
+        margin = self.margin(self, tier)
+        top = tile.amax(dim=1).float().numpy()
+        above = top > float(threshold) + margin
+        unsure = np.flatnonzero(~above & (top >= float(threshold) - margin))
+        if len(unsure):
+            part = tile[torch.from_numpy(unsure)]
+            limit = torch.full((len(unsure),), float(threshold) - margin)
+            few = few_candidates(part, limit, int(_GATHER_UP_TO * part.numel()))
+            if few is None:
+                above[unsure] = self.any_above(rows[unsure], cols, eta, _NEXT[tier])
+            else:
+                r, c = few
+                hit = self.exact(rows[unsure][r], self, cols[c]) > threshold
+                above[unsure[r[hit]]] = True
+        return above
+
+
+def cosine_to_mean(vectors: Vectors, rows: Rows) -> NDArray[np.float32]:
+    """(len(rows),): cosine of each row to the mean direction of all; 0 where the rows cancel out and have none."""
+    middle = mean_direction_sum(vectors.base, vectors.norms)
+    if np.linalg.norm(middle) < 1e-6:
+        return np.zeros(len(rows), np.float32)
+    return nearest(vectors, rows, Vectors.prepare(middle[None]), np.zeros(1, np.int64))[1]
+
+
+def nearest(
+    queries: Vectors, rows: Rows, reference: Vectors, cols: Rows, floor: NDArray[np.float32] | None = None
+) -> tuple[Rows, NDArray[np.float32]]:
+    """Of each row of `queries`: the position in `cols` of the reference row of greatest cosine, and that cosine.
+
+    Equal cosines go to the earlier position. Both arrays are (len(rows),). A row whose greatest cosine does not exceed
+    its `floor` answers position 0 and the floor; no floor means -2, which every cosine exceeds.
+    """
+    where = np.zeros(len(rows), np.int64)
+    best = np.full(len(rows), -2, np.float32) if floor is None else floor.copy()
+    low = queries.low is not None and reference.low is not None and len(rows) * len(cols) >= _LOW_PRODUCT
+    tier: Tier = "bfloat16" if low else "float32"
+
+    def improve(start: int, size: int, c: int, panel: torch.Tensor) -> None:
+        # No cosine exceeds 1: a row that has found an exact copy is done.
+        here = start + np.flatnonzero(best[start : start + size] < 1)
+        if len(here):
+            at, value = _nearest_in_tile(queries, rows[here], reference, cols[c : c + TILE], panel, best[here], tier)
+            better = value > best[here]
+            best[here[better]], where[here[better]] = value[better], at[better] + c
+
+    with own_threads() as threads:
+        size = min(BLOCK, max(_PART, -(-len(rows) // threads.count)))
+        for c in range(0, len(cols), TILE):
+            panel = reference.panel(cols[c : c + TILE], tier)
+            for _ in threads.map(partial(improve, size=size, c=c, panel=panel), range(0, len(rows), size)):
+                pass
+    return where, best
+
+
+def _nearest_in_tile(
+    queries: Vectors,
+    rows: Rows,
+    reference: Vectors,
+    cols: Rows,
+    panel: torch.Tensor,
+    floor: NDArray[np.float32],
+    tier: Tier,
+) -> tuple[Rows, NDArray[np.float32]]:
+    """As `nearest`, in one tile; a row that cannot exceed its `floor` there gets -2."""
+    if tier == "float64":
+        tile64 = queries.exact_tile(rows, reference, cols)
+        first = tile64.argmax(axis=1)
+        return first, tile64[np.arange(len(rows)), first]
+    tile, margin = product(queries.panel(rows, tier), panel), queries.margin(reference, tier)
+    at, value = np.zeros(len(rows), np.int64), np.full(len(rows), -2, np.float32)
+    top = tile.amax(dim=1).float()
+    limit = torch.maximum(torch.from_numpy(floor) - margin, top - 2 * margin)
+    live = np.flatnonzero((top >= limit).numpy())
+    if not len(live):
+        return at, value
+    part, limit = tile[torch.from_numpy(live)], limit[torch.from_numpy(live)]
+    few = few_candidates(part, limit, max(int(_GATHER_UP_TO * part.numel()), 2 * len(live)))
+    if few is None:
+        # In a crowd of copies the first candidate may already have cosine 1, which none exceeds.
+        at[live] = (part.float() >= limit[:, None]).numpy().argmax(axis=1)
+        value[live] = queries.exact(rows[live], reference, cols[at[live]])
+        live = live[value[live] < 1]
+        if len(live):
+            higher = _NEXT[tier]
+            panel = reference.panel(cols, higher)
+            at[live], value[live] = _nearest_in_tile(queries, rows[live], reference, cols, panel, floor[live], higher)
+        return at, value
+    r, c = few
+    cosine = queries.exact(rows[live][r], reference, cols[c])
+    # Best first within each row, the earlier column of equals: then the first entry of each row is the answer.
+    order = np.lexsort((c, -cosine, r))
+    first = order[np.unique(r[order], return_index=True)[1]]
+    at[live[r[first]]], value[live[r[first]]] = c[first], cosine[first]
+    return at, value
+
+
+def candidates(tile: torch.Tensor, limit: torch.Tensor) -> tuple[Rows, Rows]:
+    """Positions (row, column) in row-major order where tile[row, column] >= limit[row] (a float32 comparison)."""
+    return _listed(tile, limit, *_chunks_with_any(tile, limit))
+
+
+def few_candidates(tile: torch.Tensor, limit: torch.Tensor, most: int) -> tuple[Rows, Rows] | None:
+    """As `candidates`, or None where there are more than `most`; a crowd is noticed before it is listed."""
+    r, k = _chunks_with_any(tile, limit)
+    if len(r) > most:
+        return None
+    rows, cols = _listed(tile, limit, r, k)
+    return None if len(rows) > most else (rows, cols)
+
+
+def _chunks_with_any(tile: torch.Tensor, limit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(row, chunk) of each whole chunk of 64 columns that holds a candidate."""
+    # Most chunks hold nothing: one pass over their maxima is ten times cheaper than a search of every element.
+    whole = tile.shape[1] - tile.shape[1] % _CHUNK
+    chunks = tile[:, :whole].reshape(len(tile), whole // _CHUNK, _CHUNK)
+    r, k = (chunks.amax(dim=2).float() >= limit[:, None]).nonzero(as_tuple=True)
+    return r, k
+
+
+def _listed(tile: torch.Tensor, limit: torch.Tensor, r: torch.Tensor, k: torch.Tensor) -> tuple[Rows, Rows]:
+    width = tile.shape[1]
+    whole = width - width % _CHUNK
+    chunks = tile[:, :whole].reshape(len(tile), whole // _CHUNK, _CHUNK)
+    hit, offset = (chunks[r, k].float() >= limit[r, None]).nonzero(as_tuple=True)
+    rows, cols = r[hit], k[hit] * _CHUNK + offset
+    if whole < width:
+        tail_r, tail_c = (tile[:, whole:].float() >= limit[:, None]).nonzero(as_tuple=True)
+        rows, cols = torch.cat([rows, tail_r]), torch.cat([cols, tail_c + whole])
+        order = torch.argsort(rows, stable=True)
+        rows, cols = rows[order], cols[order]
+    return rows.numpy(), cols.numpy()
+
+
+def rounded(cosine: NDArray[np.float64] | float) -> NDArray[np.float32]:
+    """Cosines, or a threshold for them, rounded to the nearest multiple of 2^-24."""
+    nearest = np.rint(np.asarray(cosine) * 2.0**24) * 2.0**-24
+    return (nearest + 0.0).astype(np.float32)  # -0.0 + 0.0 is 0.0: one number, one pattern of bits
+
+
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left @ right.T; bfloat16 goes through few shapes, since torch compiles a kernel for each one that it meets."""
+    m, n = len(left), len(right)
+    if left.dtype != torch.bfloat16:
+        return left @ right.T
+    return (_padded(left) @ _padded(right).T)[:m, :n]
+
+
+def _padded(matrix: torch.Tensor) -> torch.Tensor:
+    size = max(64, 1 << (len(matrix) - 1).bit_length())
+    if size == len(matrix):
+        return matrix
+    return torch.nn.functional.pad(matrix, (0, 0, 0, size - len(matrix)))
+
+
+def subtract_mean(base: NDArray[np.floating], names: Sequence[str] | None = None) -> NDArray[np.float32]:
+    """Unit rows minus their mean, (n, d) float32, not normalised again.
+
+    The mean is summed in float64, block after block, in row order. Raises InvalidEmbeddings for rows that are the mean.
+    """
+    norms = _norms(base)
+    mean = mean_direction_sum(base, norms) / len(base)
+    result = np.empty(base.shape, np.float32)
+    for start in range(0, len(base), BLOCK):
+        part = slice(start, start + BLOCK)
+        result[part] = base[part] / norms[part, None] - mean
+    _refuse(_norms(result) < 1e-6, "equal to the pool's mean, so that subtract_mean leaves nothing of them", names)
+    return result
+
+
+def mean_direction_sum(base: NDArray[np.floating], norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of the unit rows, (d,) float64, block after block in row order."""
+    total = np.zeros(base.shape[1])
+    for start in range(0, len(base), BLOCK):
+        part = slice(start, start + BLOCK)
+        total += (base[part] / norms[part, None]).sum(axis=0)
+    return total
+
+
+def _norms(base: NDArray[np.floating]) -> NDArray[np.float64]:
+    def norm(start: int) -> NDArray[np.float64]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            part = base[start : start + BLOCK].astype(np.float64)
+            return np.sqrt((part * part).sum(axis=1))
+
+    with own_threads() as threads:
+        return np.concatenate(list(threads.map(norm, range(0, len(base), BLOCK))))
+
+
+def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tensor:
+    already = base.dtype == np.float32 and bool(np.all(np.abs(norms - 1) < 2.0**-20))
+    if already and base.flags.c_contiguous and base.flags.writeable:
+        return torch.from_numpy(base)
+    unit = np.empty(base.shape, np.float32)
+    for start in range(0, len(base), BLOCK):
+        part = slice(start, start + BLOCK)
+        unit[part] = base[part] if already else base[part] / norms[part, None]
+    return torch.from_numpy(unit)
+
+
+def _low_copy(unit: torch.Tensor) -> tuple[torch.Tensor, float]:
+    low = torch.empty(unit.shape, dtype=torch.bfloat16)
+
+    def copy(start: int) -> float:
+        part = slice(start, start + BLOCK)
+        low[part] = unit[part]
+        return float((low[part].double() - unit[part].double()).norm(dim=1).max())
+
+    with own_threads() as threads:
+        return low, max(threads.map(copy, range(0, len(unit), BLOCK)))
+
+
+def _refuse(bad: NDArray[np.bool_], what: str, names: Sequence[str] | None) -> None:
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        shown = ", ".join(str(r) if names is None else f"{r} ({names[r]})" for r in rows[:5])
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        raise InvalidEmbeddings(f"{len(rows)} of {len(bad)} embeddings are {what}: rows {shown}{more}; leave them out")

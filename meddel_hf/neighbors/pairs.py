@@ -1,0 +1,139 @@
+"""The stored near-duplicate graph: every pair of rows above a cosine, found once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, candidates, product, rounded
+from meddel_hf.runtime.files import whole_file
+from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.tables import exactly, read_table
+from meddel_hf.runtime.threads import own_threads
+
+_FLOOR = b"floor"
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of rows whose cosine is above `floor`, each once, sorted by (first, second).
+
+    first, second: (m,) int64 row numbers of the pool; within one pool first < second.
+    cosine:        (m,) float32.
+    """
+
+    first: Rows
+    second: Rows
+    cosine: NDArray[np.float32]
+    floor: float
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def save(self, path: Path) -> None:
+        table = pa.table({"first": self.first, "second": self.second, "cosine": self.cosine})
+        with whole_file(path) as aside:
+            pq.write_table(table.replace_schema_metadata({_FLOOR: repr(self.floor).encode()}), aside)
+
+    @classmethod
+    def load(cls, path: Path) -> Pairs:
+        table = read_table(path, exactly(first=pa.int64(), second=pa.int64(), cosine=pa.float32()))
+        first, second, cosine = (table[name].to_numpy() for name in ("first", "second", "cosine"))
+        with intact(path):
+            return cls(first, second, cosine, float((table.schema.metadata or {})[_FLOOR]))
+
+
+def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: int | None = None) -> Pairs | None:
+    """Every pair inside a group whose cosine is above `floor`; None as soon as there are more than `most`."""
+
+    def tiles() -> Iterator[tuple[Rows, Rows, bool]]:
+        for rows in groups:
+            for start in range(0, len(rows), TILE):
+                cols = rows[start : start + TILE]
+                for above in range(0, start + len(cols), BLOCK):
+                    yield rows[above : min(above + BLOCK, start + len(cols))], cols, above + BLOCK > start
+
+    # Ascending rows make the position in a tile tell which of two is first.
+    groups = [np.sort(rows) for rows in groups]
+    return _search(vectors, vectors, tiles(), floor, most, sum(len(g) for g in groups))
+
+
+def pairs_between(queries: Vectors, reference: Vectors, floor: float) -> Pairs:
+    """Every (row of queries, row of reference) whose cosine is above `floor`, such as a pool against a test set."""
+
+    def tiles() -> Iterator[tuple[Rows, Rows, bool]]:
+        for start in range(0, len(reference), TILE):
+            cols = np.arange(start, min(start + TILE, len(reference)))
+            for above in range(0, len(queries), BLOCK):
+                yield np.arange(above, min(above + BLOCK, len(queries))), cols, False
+
+    found = _search(queries, reference, tiles(), floor, None, len(reference))
+    assert found is not None
+    return found
+
+
+def _search(
+    left: Vectors,
+    right: Vectors,
+    tiles: Iterator[tuple[Rows, Rows, bool]],
+    floor: float,
+    most: int | None,
+    columns: int,
+) -> Pairs | None:
+    none = np.zeros(0, np.int64)
+    found: list[tuple[Rows, Rows, NDArray[np.float32]]] = [(none, none, np.zeros(0, np.float32))]
+    count, low = 0, left.low is not None and right.low is not None
+
+    def with_panels() -> Iterator[tuple[Rows, Rows, bool, Tier, torch.Tensor]]:
+        last: Rows | None = None
+        for rows, cols, triangle in tiles:
+            if cols is not last:
+                tier: Tier = "bfloat16" if low and len(cols) >= BLOCK else "float32"
+                last, panel = cols, right.panel(cols, tier)
+                bar.update(len(cols))
+            yield rows, cols, triangle, tier, panel
+
+    def search(
+        tile: tuple[Rows, Rows, bool, Tier, torch.Tensor],
+    ) -> tuple[Rows, Rows, NDArray[np.float32]]:
+        rows, cols, triangle, tier, panel = tile
+        r, c = _screen(left, rows, panel, left.margin(right, tier), floor, tier)
+        if triangle:
+            upper = rows[r] < cols[c]
+            r, c = r[upper], c[upper]
+        cosine = _exact(left, rows, right, cols, r, c)
+        above = cosine > rounded(floor)
+        return rows[r[above]], cols[c[above]], cosine[above]
+
+    bar = tqdm(total=columns, desc="finding pairs", unit="row", delay=5, leave=False)
+    with bar, own_threads() as threads, closing(threads.map(search, with_panels())) as parts:
+        for part in parts:
+            found.append(part)
+            count += len(part[0])
+            if most is not None and count > most:
+                return None
+    first, second, cosine = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.lexsort((second, first))
+    return Pairs(first[order], second[order], cosine[order], floor)
+
+
+def _screen(
+    left: Vectors, rows: Rows, panel: torch.Tensor, margin: float, floor: float, tier: Tier
+) -> tuple[Rows, Rows]:
+    tile = product(left.panel(rows, tier), panel)
+    return candidates(tile, torch.full((len(rows),), float(rounded(floor)) - margin))
+
+
+def _exact(left: Vectors, rows: Rows, right: Vectors, cols: Rows, r: Rows, c: Rows) -> NDArray[np.float32]:
+    if len(r) > len(rows) * len(cols) / 128:  # then one product is cheaper than so many pairs
+        return left.exact_tile(rows, right, cols)[r, c]
+    return left.exact(rows[r], right, cols[c])

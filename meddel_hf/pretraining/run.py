@@ -1,0 +1,302 @@
+"""One pre-training run: its frames, its folder, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate import PartialState
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from meddel_hf import schema
+from meddel_hf.errors import InvalidDataset, Mismatch
+from meddel_hf.pretraining.frame_cache import (
+    CachedFrames,
+    Frames,
+    LiveFrames,
+    cache_folder,
+    decode_once,
+    older_copies,
+    stored_side,
+)
+from meddel_hf.pretraining.objectives import build, fingerprint_of, quiet, save_encoder
+from meddel_hf.pretraining.recipe import Recipe
+from meddel_hf.pretraining.result import LOG, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
+from meddel_hf.pretraining.trainer import PretrainingTrainer
+from meddel_hf.pretraining.training_set import Choice
+from meddel_hf.pretraining.views import Views
+from meddel_hf.runtime.devices import resolve_precision
+from meddel_hf.runtime.files import sweep, whole_file, whole_folder
+from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint
+from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
+from meddel_hf.runtime.tables import exactly, read_table
+from meddel_hf.schema import SNAPSHOTS, WHOLE
+from meddel_hf.training.checkpoints import last_checkpoint, step_of, written
+
+BEGUN, CHECKPOINTS = "begun.json", "checkpoints"
+_UNREADABLE_COLUMNS = exactly(row=pa.int64(), id=pa.string(), reason=pa.string())
+# Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
+_NO_PART_OF_THE_RESULT = ("checkpoint_samples", "start", "accumulation", "gradient_checkpointing", "compile")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A recipe on the frames of a choice, in the folder `out`."""
+
+    out: Path
+    choice: Choice
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    processes: PartialState
+    workers: int
+    workers_are_free: bool
+    progress: bool
+    trust: bool = False
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """What the run begins with."""
+        return build(self.recipe, self.seed)
+
+    def finished(self) -> PreTraining | None:
+        """The run, if it is there. Raises Mismatch where the folder holds another one, finished or begun."""
+        if (self.out / MANIFEST).is_file():
+            found = PreTraining.load(self.out)
+            self._compare(asdict(found.manifest))
+            found.verify()
+            if self.processes.is_main_process:
+                self._tidy()  # where the run was killed between its manifest and this
+            if self.progress and self.processes.is_main_process:
+                print(f"{self.out}: {found.summary}; nothing was left to do", file=sys.stderr)
+            return found
+        if (self.out / BEGUN).is_file():
+            with intact(self.out / BEGUN, "delete the folder, and begin again"):
+                self._compare(self._begun())
+        else:
+            check_target(self.out, "pretraining")
+        return None
+
+    def train(self, frames: Path | None, spec: str | None) -> PreTraining:
+        """Do what is left of the run, and write its result."""
+        precision = resolve_precision(self.recipe.precision, self.device)
+        model = self.model  # before the folder is claimed: what cannot be built leaves no trace
+        main = self.processes.is_main_process
+        self.processes.wait_for_everyone()  # no process looks into the folder any more
+        if main:
+            self._claim()
+        source = self._source(frames)
+        rows, unreadable = self._readable(source)
+        with _Bar(self.processes, self.progress) as bar, _own_random_state(), quiet():
+            history, seconds = [], 0.0
+            if self.recipe.steps:
+                done = step_of(last_checkpoint(self.out / CHECKPOINTS)) * self.recipe.batch_size
+                bar.begin("training", self.recipe.steps * self.recipe.batch_size, " samples", done)
+                trainer = PretrainingTrainer(
+                    model, Views(source, rows, self.recipe, self.seed), self.out / CHECKPOINTS, recipe=self.recipe,
+                    precision=precision, device=self.device, processes=self.processes.num_processes,
+                    workers=self._view_workers(source), seed=self.seed, snapshot=self._snapshot, watcher=bar,
+                    made_from=fingerprint(json.dumps(self._identity, sort_keys=True)),
+                )  # fmt: skip
+                trainer.go_on()
+                history, seconds = trainer.state.log_history, trainer.seconds
+                model = trainer.network
+        if main:
+            self._finish(model, history, self._summary(rows, unreadable, history, seconds, precision), spec)
+        self.processes.wait_for_everyone()
+        result = PreTraining.load(self.out)
+        if self.progress and main:
+            print(f"{self.out}: {result.summary}", file=sys.stderr)
+        return result
+
+    @cached_property
+    def _identity(self) -> dict[str, dict[str, Any]]:
+        """What the result depends on, but for rounding: not on the device, nor on the number of processes."""
+        recipe = {name: value for name, value in asdict(self.recipe).items() if name not in _NO_PART_OF_THE_RESULT}
+        arguments = {**recipe, "seed": self.seed, "excluded": self.choice.excluded, "frames": self.choice.digest}
+        start = {"start": fingerprint_of(self.model)} if self.recipe.start is not None else {}
+        return {"arguments": arguments, "parents": {**self.choice.parents, **start}}
+
+    def _compare(self, found: dict[str, Any]) -> None:
+        for kind, wanted in self._identity.items():
+            for name in sorted({*wanted, *(found[kind] if kind == "parents" else ())}):
+                before, now = found[kind].get(name), wanted.get(name)
+                if before != now:
+                    raise Mismatch(
+                        f"{self.out} was begun with another {name} ({before}, now {now}): choose another folder, or "
+                        "delete this one"
+                    )
+
+    def _claim(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        for folder in (self.out, self.out / CHECKPOINTS, self.out / SNAPSHOTS):
+            sweep(folder)
+        if not (self.out / BEGUN).is_file():
+            write_facts(self.out / BEGUN, self._identity)
+
+    def _begun(self) -> dict[str, Any]:
+        return read_facts(self.out / BEGUN, f"delete {self.out} and run the same command again")
+
+    def _tidy(self) -> None:
+        shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
+        (self.out / BEGUN).unlink(missing_ok=True)
+
+    def _source(self, folder: Path | None) -> Frames:
+        if folder is None or not self.recipe.steps:
+            return LiveFrames(self.choice.pool, stored_side(self.recipe.image_size))
+        there = cache_folder(folder, self.choice.pool, stored_side(self.recipe.image_size)) / MANIFEST
+        if self.processes.is_main_process and not there.is_file():
+            with _Bar(self.processes, self.progress) as bar, written("the decoded frames", folder):
+                bar.begin("decoding", len(self.choice.pool.ids or ()), " frames", 0)
+                decode_once(self.choice.pool, folder, self.recipe.image_size, workers=self._decoders, progress=bar)
+            for copy in older_copies(folder, self.choice.pool, self.recipe.image_size):
+                print(
+                    f"note: {copy} holds a decoded copy of frames with the same ids and other content: delete it where "
+                    "those pixels must go",
+                    file=sys.stderr,
+                )
+        self.processes.wait_for_everyone()
+        trust = self.trust or not self.processes.is_main_process  # one of them reads all pixels
+        found = decode_once(self.choice.pool, folder, self.recipe.image_size, trust=trust)
+        self.processes.wait_for_everyone()
+        return found
+
+    def _readable(self, source: Frames) -> tuple[list[int], dict[int, str]]:
+        """Rows to train on, and why the others cannot be: row -> reason."""
+        path, ids = self.out / UNREADABLE, self.choice.pool.ids or []
+        if self.processes.is_main_process and not path.is_file():
+            rows = self.choice.rows
+            if isinstance(source, CachedFrames):
+                chosen = set(rows)
+                found = {row: why for row, why in source.reasons.items() if row in chosen}
+            elif isinstance(source, LiveFrames) and self.recipe.steps:
+                with _Bar(self.processes, self.progress) as bar:
+                    bar.begin("checking", len(rows), " frames", 0)
+                    found = source.unreadable(rows, self._decoders, bar)
+            else:
+                found = {}
+            columns = {"row": list(found), schema.ID: [ids[row] for row in found], schema.REASON: list(found.values())}
+            with whole_file(path) as aside:
+                pq.write_table(pa.table(columns, schema=_UNREADABLE_COLUMNS), aside)
+            write_facts(self.out / BEGUN, {**self._begun(), "files": recorded_files(self.out, [UNREADABLE])})
+        self.processes.wait_for_everyone()
+        check_files(self.out, self._begun().get("files", {}), "delete it and run the same command again")
+        table = read_table(path, _UNREADABLE_COLUMNS)
+        bad = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
+        rows = [row for row in self.choice.rows if row not in bad]
+        if not rows:
+            first = next(iter(bad))
+            raise InvalidDataset(
+                f"none of the {len(bad):,} chosen frames can be read, such as {ids[first]}: {bad[first]}"
+            )
+        return rows, bad
+
+    @property
+    def _decoders(self) -> int:
+        """Processes that decode while the model does not compute."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(self.workers, cores) if self.workers_are_free else self.workers
+
+    def _view_workers(self, source: Frames) -> int:
+        """Cutting views out of decoded frames is too little work for a processor to share it with another process."""
+        at_once = self.workers_are_free and isinstance(source, CachedFrames) and self.device.type == "cpu"
+        return 0 if at_once else self.workers
+
+    def _snapshot(self, model: PreTrainedModel, samples: int) -> None:
+        folder = snapshot_folder(self.out, samples)
+        what = f"the encoder after {samples:,} samples"
+        with written(what, folder, self.out / CHECKPOINTS), whole_folder(folder) as aside:
+            save_encoder(model, aside)
+
+    def _summary(
+        self, rows: list[int], unreadable: dict[int, str], history: list[dict[str, Any]], seconds: float, precision: str
+    ) -> Summary:
+        samples = self.recipe.steps * self.recipe.batch_size
+        return Summary(
+            pool=len(self.choice.pool.ids or ()), selected=self.choice.selected, excluded=self.choice.excluded,
+            unreadable=len(unreadable), frames=len(rows), samples=samples, epochs=samples / len(rows),
+            loss=history[-1]["loss"] if history else None, seconds=round(seconds, 3),
+            processes=self.processes.num_processes, device=self.device.type, precision=precision,
+        )  # fmt: skip
+
+    def _finish(
+        self, model: PreTrainedModel, history: list[dict[str, Any]], summary: Summary, spec: str | None
+    ) -> None:
+        """Write the result; it counts as there once its manifest is."""
+        what = written("the result", self.out, self.out / CHECKPOINTS)
+        with what, quiet(), whole_folder(self.out, replaced=()) as aside:
+            model.save_pretrained(aside / WHOLE)
+            save_encoder(model, aside)
+            pq.write_table(log_table(history, self.recipe.batch_size, summary.frames), aside / LOG)
+            digest = fingerprint((aside / "model.safetensors").read_bytes())
+            before = [self.out / UNREADABLE, *(self.out / SNAPSHOTS).rglob("*")]
+            files = recorded_files(aside, _files(aside, aside.rglob("*")))
+            files |= recorded_files(self.out, _files(self.out, before))
+            details = {"summary": asdict(summary), "pool": spec}
+            Manifest("pretraining", digest, **self._identity, details=details, files=files).write(aside)
+        self._tidy()
+
+
+def _files(folder: Path, paths: Iterable[Path]) -> list[str]:
+    """Names of those that are files, relative to the folder."""
+    return [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
+
+
+class _Bar:
+    """What the user sees on stderr; main process only."""
+
+    def __init__(self, processes: PartialState, shown: bool) -> None:
+        self.shown = shown and processes.is_main_process
+        self.bar: Any = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def begin(self, title: str, total: int, unit: str, done: int) -> None:
+        if not self.shown:
+            return
+        if done:
+            print(f"{done:,}{unit} are done already: going on with the rest", file=sys.stderr)
+        pause = 0.2 if sys.stderr.isatty() else 10
+        self.bar = tqdm(total=total, initial=done, desc=title, unit=unit, mininterval=pause, dynamic_ncols=True)
+
+    def update(self, count: int) -> None:
+        if self.bar is not None:
+            self.bar.update(count)
+
+    advance = update
+
+    def tell(self, loss: float) -> None:
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+
+
+@contextmanager
+def _own_random_state() -> Iterator[None]:
+    """`Trainer` seeds Python, numpy and torch: the caller's states are as before afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -1,0 +1,103 @@
+"""What was run: the plan, the versions, the device, what it cost, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from meddel_hf.benchmark.estimate import in_words
+from meddel_hf.benchmark.place import Place
+from meddel_hf.benchmark.results import Runs
+from meddel_hf.report.document import Block, Entry, Listing, Paragraph, Point, Points, Section, Table, listed, plural
+from meddel_hf.report.findings import Findings
+from meddel_hf.report.sections.tables import gate_table, time_table
+from meddel_hf.runtime.manifest import installed_versions
+
+_SHOWN = 40  # missing cells that are named one by one
+
+
+def record(f: Findings, command: str) -> Section:
+    runs = f.runs
+    blocks: list[Block] = [Points(tuple(_facts(f, command)))]
+    blocks += _missing(runs)
+    if f.verdicts:
+        blocks.append(gate_table(f))
+    blocks.append(time_table(runs))
+    if runs.plan:
+        blocks.append(Listing("plan.yaml", runs.plan))
+    elif runs.manifest:
+        blocks.append(Listing("plan", json.dumps(runs.manifest.details.get("plan"), indent=1)))
+    blocks.append(_versions(runs))
+    return Section("record", "What was run", tuple(blocks))
+
+
+def _facts(f: Findings, command: str) -> list[Point]:
+    runs = f.runs
+    seconds = sum(cell.facts.get("seconds_pretraining") or 0 for cell in runs.cells)
+    seconds += sum(cell.facts.get("seconds_selection") or 0 for cell in runs.cells)
+    samples = sorted({cell.samples for cell in runs.cells if cell.samples})
+    devices = sorted({str(cell.facts["device"]) for cell in runs.cells if cell.facts.get("device")})
+    planned = f" of {len(runs.planned)} planned" if runs.planned else ""
+    budget = " or ".join(f"{n:,}" for n in samples) or "no"
+    draws = f"{f.draws.draws:,} draws of frames, {f.draws.level:.0%} intervals, paired over seeds; seed {f.draws.seed}."
+    seeds = f"{plural(len(runs.seeds), 'seed')} ({listed([str(seed) for seed in runs.seeds])})"
+    return [
+        Point("Cells:", f"{len(runs.cells)}{planned}; {seeds}."),
+        Point("Budget:", f"{budget} samples seen in each pre-training, whatever the retention."),
+        Point("Selection and pre-training:", f"{in_words(seconds)} in all, added over cells."),
+        Point("Device:", f"{listed(devices) or 'not recorded'}."),
+        Point("Selectors:", f"{listed(_selectors(runs)) or 'none'}; the rival is {runs.rival or 'missing'}."),
+        Point("Bootstrap:", draws),
+        *_command(runs),
+        Point("This page:", command or "made from Python"),
+    ]
+
+
+def _command(runs: Runs) -> list[Point]:
+    """What was typed to run the matrix, where it was recorded."""
+    typed = runs.manifest.details.get("command") if runs.manifest else None
+    return [Point("Benchmark:", str(typed))] if typed else []
+
+
+def _selectors(runs: Runs) -> list[str]:
+    names = {cell.arm: cell.selector for cell in runs.cells}
+    return [arm if names.get(arm) in (None, arm) else f"{arm} (selector {names[arm]})" for arm in runs.arms]
+
+
+def _missing(runs: Runs) -> list[Block]:
+    if not runs.planned:
+        return [Paragraph("No plan was found beside the cells: what is missing cannot be said.", "warning")]
+    blocks: list[Block] = []
+    if missing := runs.missing:
+        begun = set(runs.unfinished)
+        words = [place.words + (" (begun)" if place in begun else "") for place in missing[:_SHOWN]]
+        more = f"; and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        blocks.append(Paragraph(f"Missing cells, {len(missing)}: " + "; ".join(words) + more + ".", "warning"))
+    else:
+        blocks.append(Paragraph("Every planned cell is finished."))
+    if lacking := _lacking(runs):
+        blocks.append(Paragraph("Finished cells without scores of a task: " + "; ".join(lacking) + ".", "warning"))
+    return blocks
+
+
+def _lacking(runs: Runs) -> list[str]:
+    """Tasks that some finished cell was scored on and another was not."""
+    counts = Counter(task for cell in runs.cells for task in cell.scores)
+    return [
+        f"{task}: {_places([cell.place for cell in runs.cells if task not in cell.scores])}"
+        for task, n in sorted(counts.items())
+        if n < len(runs.cells)
+    ]
+
+
+def _places(places: Sequence[Place]) -> str:
+    return listed([place.words for place in places[:_SHOWN]])
+
+
+def _versions(runs: Runs) -> Table:
+    versions = runs.manifest.versions if runs.manifest else {}
+    here = installed_versions()
+    names = sorted({*versions, *here})
+    rows: list[tuple[Entry | str, ...]] = [(name, versions.get(name, "–"), here.get(name, "–")) for name in names]  # noqa: RUF001
+    return Table("Versions", ("package", "of the runs", "of this report"), tuple(rows))

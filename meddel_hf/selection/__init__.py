@@ -1,0 +1,1 @@
+"""What a selector answers: which rows stay, which go and why, and the subset that is published."""

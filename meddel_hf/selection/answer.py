@@ -1,0 +1,243 @@
+"""What a selector answers: which rows of a pool stay, which go, why, and for whom; saved, and read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from meddel_hf import schema
+from meddel_hf.dedup.density import CosineSample
+from meddel_hf.dedup.graph import NearDuplicateGraph, StoredGraph
+from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.neighbors.cosines import rounded
+from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint, step_folder
+from meddel_hf.runtime.reading import intact
+from meddel_hf.selection.table import ROWS, decided, read_rows
+
+DENSITY = "density.parquet"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a selection was made from.
+
+    fingerprint: that of the data set, or of the array, whose rows were compared.
+    row_ids:     ids are row numbers, since the data set had no id column: only that very data set can be filtered.
+    embeddings:  fingerprint of the embedding store, or None for a plain array.
+    spec:        what was typed as POOL on the command line, or None.
+    encoder:     name of the encoder, or None; then its fingerprint.
+    """
+
+    fingerprint: str
+    row_ids: bool
+    embeddings: str | None = None
+    spec: str | None = None
+    encoder: str | None = None
+    encoder_fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of rows; `retention` is kept / pool; `coverage` the share of near-duplicates with a kept row above eta."""
+
+    pool: int
+    unreadable: int
+    outliers: int
+    near_duplicates: int
+    not_selected: int
+    kept: int
+    retention: float
+    eta: float | None
+    coverage: float | None
+
+    def __str__(self) -> str:
+        lines = [("pool", f"{self.pool:,}")]
+        lines += [
+            (name, f"-{count:,}" if count else "0")
+            for name, count in (
+                ("unreadable", self.unreadable),
+                ("outliers", self.outliers),
+                ("near-duplicates", self.near_duplicates),
+                ("not selected", self.not_selected),
+            )
+            if count or name != "not selected"
+        ]
+        lines.append(("kept", f"{self.kept:,}"))
+        lines.append(("retention", f"{self.retention:.2%}"))
+        if self.eta is not None:
+            lines.append(("eta", f"{self.eta:.4f}"))
+        if self.coverage is not None:
+            lines.append(("coverage", f"{self.coverage:.2%}"))
+        return "\n".join(f"{name:<16}{value:>12}" for name, value in lines)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The answer of a selector; `Selection` is one that filters data sets and is published.
+
+    table:    one row for every row of the pool, in the pool's order: `id` (string), `kept` (bool), `reason` (null when
+              kept, else "unreadable", "outlier", "near-duplicate" or "not-selected"), `duplicate_of` (id of the kept
+              row with the greatest cosine to a near-duplicate), `similarity` (float32, that cosine), `cluster` (int64),
+              `distance` (float32, Euclidean to the centroid, in [0, 2]).
+    settings: the selector and its arguments.
+    eta:      threshold that was used or, for a retention, found; None where the selector has none.
+    graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
+    density:  sampled curves of near-duplicates over eta, or None where the selector compared nothing.
+    notes:    sentences that the reader of the result should see.
+    """
+
+    table: pa.Table
+    settings: dict[str, Any]
+    origin: Origin
+    eta: float | None = None
+    graph: NearDuplicateGraph | None = None
+    density: CosineSample | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        s = self.summary
+        return f"Selection(kept={s.kept:,} of {s.pool:,}, retention={s.retention:.4f}, eta={s.eta})"
+
+    @cached_property
+    def kept(self) -> list[str]:
+        """Ids that stay, in the pool's order."""
+        return self.table.filter(self.table[schema.KEPT])[schema.ID].to_pylist()
+
+    @property
+    def retention(self) -> float:
+        """Kept rows / pool rows, a fraction in (0, 1]."""
+        return self.summary.retention
+
+    @cached_property
+    def fingerprint(self) -> str:
+        kept = np.packbits(self.table[schema.KEPT].to_numpy()).tobytes()
+        settings = json.loads(json.dumps(self.settings))  # as they will be read
+        return fingerprint(self.origin.fingerprint, str(len(self)), kept, repr(sorted(settings.items())))
+
+    @cached_property
+    def summary(self) -> Summary:
+        counts = {r["values"]: r["counts"] for r in self.table[schema.REASON].value_counts().to_pylist()}
+        kept = pc.sum(self.table[schema.KEPT]).as_py()
+        return Summary(
+            pool=len(self),
+            unreadable=counts.get("unreadable", 0),
+            outliers=counts.get("outlier", 0),
+            near_duplicates=counts.get("near-duplicate", 0),
+            not_selected=counts.get("not-selected", 0),
+            kept=kept,
+            retention=kept / len(self),
+            eta=self.eta,
+            coverage=self._coverage(),
+        )
+
+    def _coverage(self) -> float | None:
+        gone = self.table.filter(pc.equal(self.table[schema.REASON], "near-duplicate"))
+        if self.eta is None or not len(gone):
+            return None
+        return float(pc.mean(pc.greater(gone[schema.SIMILARITY], float(rounded(self.eta)))).as_py())
+
+    def why(self, id: str) -> str:
+        """One sentence on what became of a row. Raises InvalidArgument for an id that is not in the pool."""
+        rows = self.table.filter(pc.equal(self.table[schema.ID], id)).to_pylist()
+        if not rows:
+            raise InvalidArgument(f"id {id!r} is not in the pool of this selection ({len(self):,} rows)")
+        row = rows[0]
+        if row[schema.KEPT]:
+            for_whom = pc.sum(pc.equal(self.table[schema.DUPLICATE_OF], id)).as_py() or 0
+            return f"{id} is kept" + (f"; it stands for {for_whom} near-duplicates" if for_whom else "")
+        match row[schema.REASON]:
+            case "near-duplicate":
+                other, cosine = row[schema.DUPLICATE_OF], row[schema.SIMILARITY]
+                return f"{id} is dropped: near-duplicate of {other} (cosine {cosine:.4f}), which is kept"
+            case "outlier":
+                far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
+                return f"{id} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"
+            case "not-selected":
+                return f"{id} is dropped: selector {self.settings['selector']} did not choose it"
+            case reason:
+                return f"{id} is dropped: {reason}"
+
+    def at(self, *, eta: float | None = None, retention: float | None = None) -> Self:
+        """Another threshold or retention, looked up in the stored graph: no embeddings are read.
+
+        Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, or where eta is below
+        the lowest cosine that it holds.
+        """
+        if self.graph is None or self.density is None:
+            raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")
+        decision = self.graph.decide(eta=eta, retention=retention, pool=len(self), density=self.density)
+        settings = {**self.settings, "eta": eta, "retention": retention}
+        table = decided(self.table, decision)
+        return type(self)(table, settings, self.origin, decision.eta, self.graph, self.density)
+
+    def save(self, folder: str | Path, *, pictures: Callable[[Path], None] | None = None) -> Path:
+        """Write the selection to a folder, whole or not at all; an older selection there is replaced.
+
+        pictures: draws what belongs to the selection into the folder that it is given, before that counts as there.
+        Raises InvalidArgument or Mismatch where the folder holds something else.
+        """
+        with step_folder(folder, "selection") as aside:
+            pq.write_table(self.table, aside / ROWS)
+            if self.graph is not None:
+                self.graph.save(aside)
+            if self.density is not None:
+                self.density.save(aside / DENSITY)
+            if pictures is not None:
+                pictures(aside)
+            self.manifest.write(aside, [path.name for path in aside.iterdir()])
+        return Path(folder)
+
+    @property
+    def manifest(self) -> Manifest:
+        parents = {"pool": self.origin.fingerprint}
+        if self.origin.embeddings is not None:
+            parents["embeddings"] = self.origin.embeddings
+        details = {"summary": asdict(self.summary), "origin": asdict(self.origin), "notes": list(self.notes)}
+        return Manifest("selection", self.fingerprint, {**self.settings, "found_eta": self.eta}, parents, details)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, trust: bool = False) -> Self:
+        """Open a folder; what is read is compared with its checksum first, the graph when `at` asks for it.
+
+        trust: compare sizes alone. Raises IncompleteStore where the folder is not a finished selection, or damaged;
+        Mismatch where it is another step's, or where its rows are not those that its manifest is about.
+        """
+        folder = Path(folder)
+        manifest = Manifest.read(folder, "selection")
+        manifest.check(folder, [name for name in manifest.files if name.endswith(".parquet")], trust=True)
+
+        def sound(name: str) -> Path:
+            manifest.check(folder, [name], trust=trust)
+            return folder / name
+
+        settings = dict(manifest.arguments)
+        with intact(folder / MANIFEST):
+            eta = settings.pop("found_eta")
+            origin, notes = Origin(**manifest.details["origin"]), tuple(manifest.details["notes"])
+        selection = cls(
+            read_rows(sound(ROWS)),
+            settings,
+            origin,
+            eta,
+            StoredGraph(sound) if StoredGraph.is_in(folder) else None,
+            CosineSample.load(sound(DENSITY)) if (folder / DENSITY).is_file() else None,
+            notes,
+        )
+        if selection.fingerprint != manifest.fingerprint:
+            raise Mismatch(
+                f"{folder / ROWS} holds {len(selection):,} rows of another selection than {folder / MANIFEST} "
+                f"is about: copy the folder again, or delete {folder} and select again"
+            )
+        return selection

@@ -1,0 +1,149 @@
+"""What a published data set says of how it was chosen."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from meddel_hf import schema
+from meddel_hf.data.privacy import id_key, with_hashed
+from meddel_hf.runtime.manifest import MANIFEST, installed_versions
+from meddel_hf.runtime.network import hub_errors, public, public_name
+from meddel_hf.selection.answer import Answer
+
+PAPER = "https://arxiv.org/abs/2401.17542"
+TAGS = ["data-effective-learning", "meddel"]
+# What earlier pushes of this package, or of `Dataset.push_to_hub`, left in a repository, as patterns whose "*" matches
+# slashes too; what a new push does not bring along goes. Anything else there is its owner's.
+OURS = (
+    "data/train-*.parquet", "data*/*/train-*.parquet", "class_masks*/*.parquet", "preview*/*.png", "rows.parquet",
+    "density.parquet", "pairs.parquet", "order.parquet", "leaks.parquet", "rejected.parquet", "manifest.json",
+)  # fmt: skip
+_BEGIN, _END = "<!-- meddel: how it was chosen -->", "<!-- /meddel -->"
+
+
+def how_chosen(selection: Answer) -> str:
+    """Markdown: the selector and its arguments, what it kept and dropped, of which pool, by which versions."""
+    s, origin = selection.summary, selection.origin
+    chosen = {k: v for k, v in public(selection.settings).items() if v is not None and k != "selector"}
+    facts = [
+        ("selector", selection.settings.get("selector")),
+        ("encoder", origin.encoder and public_name(origin.encoder)),
+        ("fingerprint of the encoder", origin.encoder_fingerprint),
+        ("eta (near-duplicates above)", None if s.eta is None else f"{s.eta:.6f}"),
+        ("epsilon (outliers beyond)", chosen.pop("epsilon", None)),
+        ("retention", f"{s.retention:.4%} ({s.kept:,} of {s.pool:,} rows)"),
+        ("dropped", f"{s.near_duplicates:,} near-duplicates, {s.outliers:,} outliers, {s.unreadable:,} unreadable"),
+        (
+            "coverage",
+            None if s.coverage is None else f"{s.coverage:.2%} of the near-duplicates have a kept row above eta",
+        ),
+        ("other arguments", ", ".join(f"{k}={v}" for k, v in sorted(chosen.items()) if k not in ("eta", "retention"))),
+        ("pool", origin.spec and public_name(origin.spec)),
+        ("pool's fingerprint", origin.fingerprint),
+        ("fingerprint of the embeddings", origin.embeddings),
+        ("fingerprint of the selection", selection.fingerprint),
+        ("versions", ", ".join(f"{k} {v}" for k, v in installed_versions().items())),
+    ]
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts if value not in (None, ""))
+    return (
+        f"{_BEGIN}\n## How this subset was chosen\n\nBy [data-effective learning]({PAPER}): outliers and "
+        f"near-duplicates are left out in the embedding space of an encoder.\n\n"
+        f"| what | value |\n|---|---|\n{rows}\n{_END}\n"
+    )
+
+
+def with_chosen(text: str, selection: Answer) -> str:
+    """A card's text with the section on the selection at its end; an older such section is replaced."""
+    begin, end = text.find(_BEGIN), text.find(_END)
+    if 0 <= begin < end:
+        text = text[:begin].rstrip() + "\n" + text[end + len(_END) :].lstrip()
+    return f"{text.rstrip()}\n\n{how_chosen(selection)}"
+
+
+def subset_card(selection: Answer, name: str, files: str, facts: dict[str, Any]) -> str:
+    """README.md of a subset's folder: front matter with `configs:`, and how it was chosen.
+
+    files: pattern of the data's files.
+    """
+    from huggingface_hub import DatasetCardData
+
+    data = DatasetCardData(
+        tags=TAGS,
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": files}]}],
+        **facts,
+    )
+    return with_chosen(f"---\n{data.to_yaml()}\n---\n\n# {name}\n", selection)
+
+
+def describe_subset(selection: Answer, repo_id: str, *, token: str | None = None, revision: str | None = None) -> None:
+    """Add how it was chosen to the card of a data set on the Hub, and take away what described an older push."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
+
+    api = HfApi(token=token)
+    path = api.hf_hub_download(repo_id, "README.md", repo_type="dataset", revision=revision, force_download=True)
+    card = DatasetCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True)
+    card.data["tags"] = sorted({*(card.data.get("tags") or []), *TAGS})
+    card.text = with_chosen(card.text, selection)
+    operations: list[Any] = [CommitOperationAdd("README.md", str(card).encode())]
+    there = api.list_repo_files(repo_id, repo_type="dataset", revision=revision)
+    operations += [CommitOperationDelete(name) for name in there if name == MANIFEST]
+    api.create_commit(
+        repo_id, operations, repo_type="dataset", revision=revision, commit_message="How this subset was chosen"
+    )
+
+
+def push_selection(
+    selection: Answer,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    hash_ids: str | Path | None = None,
+) -> str:
+    """Publish a selection's rows, manifest and card as a data set; returns its address.
+
+    Paths of the pool and the encoder go as their names. hash_ids: file of the key by which ids are hashed, made where
+    there is none; with the key of a subset its rows can be joined.
+    """
+    from huggingface_hub import DatasetCardData, HfApi
+
+    shown = for_others(selection, None if hash_ids is None else id_key(hash_ids))
+    data = DatasetCardData(
+        tags=[*TAGS, "selection"],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "rows.parquet"}]}],
+    )
+    title = "# Which rows of a pool stay, which go, and why\n\nOne row for every row of the pool, in its order.\n"
+    api = HfApi(token=token)
+    with hub_errors(repo_id), tempfile.TemporaryDirectory() as scratch:
+        folder = shown.save(Path(scratch) / "selection")
+        (folder / "README.md").write_text(with_chosen(f"---\n{data.to_yaml()}\n---\n\n{title}", shown), "utf-8")
+        address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            commit_message="Selection",
+            delete_patterns=list(OURS),
+        )
+    return str(address)
+
+
+def for_others(selection: Answer, key: bytes | None) -> Answer:
+    """The selection without what tells of this machine, and with hashed ids where there is a key."""
+    origin = replace(
+        selection.origin,
+        spec=selection.origin.spec and public_name(selection.origin.spec),
+        encoder=selection.origin.encoder and public_name(selection.origin.encoder),
+    )
+    table = selection.table
+    if key is not None:
+        table = with_hashed(table, [schema.ID, schema.DUPLICATE_OF], key)
+    return replace(selection, table=table, origin=origin, settings=public(selection.settings))
+
+
+def _cell(value: object) -> str:
+    """Text of a Markdown table's cell: data must not break out of it, nor be read as HTML."""
+    return str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

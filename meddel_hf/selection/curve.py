@@ -1,0 +1,46 @@
+"""Retention over eta, in the shape of the paper's Table 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from meddel_hf.selection.selection import Selection
+
+_EPOCHS_OF_ALL = 200  # the paper's Table 2: so many epochs of the whole pool
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One selection for each eta, ascending."""
+
+    selections: tuple[Selection, ...]
+
+    def __iter__(self) -> Iterator[Selection]:
+        return iter(self.selections)
+
+    def __len__(self) -> int:
+        return len(self.selections)
+
+    @property
+    def table(self) -> pa.Table:
+        """Columns eta, images, retention, and the epochs that train as long as 200 of the whole pool (Table 2)."""
+        found = [selection.summary for selection in self.selections]
+        return pa.table(
+            {
+                "eta": [s.eta for s in found],
+                "images": [s.kept for s in found],
+                "retention": [s.retention for s in found],
+                "outliers": [s.outliers for s in found],
+                "near_duplicates": [s.near_duplicates for s in found],
+                "epochs": [round(_EPOCHS_OF_ALL / s.retention) for s in found],
+            }
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{'eta':>8}{'images':>12}{'retention':>12}{'epochs':>9}"]
+        for row in self.table.to_pylist():
+            lines.append(f"{row['eta']:>8.4g}{row['images']:>12,}{row['retention']:>12.2%}{row['epochs']:>9,}")
+        return "\n".join(lines)

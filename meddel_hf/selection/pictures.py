@@ -1,0 +1,120 @@
+"""Pictures of a selection: the retention curve, the largest groups of near-duplicates, the outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+from PIL import Image
+
+from meddel_hf import schema
+from meddel_hf.data.contact_sheet import COLUMNS, FAINT, GONE, KEPT, Frame, draw_sheet
+from meddel_hf.data.images import UnreadableImage, decode
+from meddel_hf.runtime.files import whole_file
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from meddel_hf.selection.selection import Selection
+
+_ROWS = 8
+_CURVE_POINTS = 9
+_PERCENT = (0.1, 1, 2, 5, 10, 20, 50, 100)
+
+
+def draw_retention(selection: Selection, path: Path) -> None:
+    """Share of the pool that stays over eta: a sampled estimate, exact points of the stored graph, this selection."""
+    from matplotlib.figure import Figure
+
+    s = selection.summary
+    floor = max(0.05, min(100 * s.retention, 5) / 2)  # per cent, where the vertical axis begins
+    figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    if selection.density is not None:
+        edges = np.linspace(-1, 1, len(selection.density.stay))
+        estimate = selection.density.stay / s.pool
+        axes.plot(edges, estimate * 100, color=FAINT, linestyle="--", linewidth=1.2, label="estimate from 256 rows")
+        visible = edges[estimate * 100 > floor]
+        axes.set_xlim(max(-1, min(visible[0], 0.95 if s.eta is None else s.eta) - 0.05), 1.005)
+    if selection.graph is not None and selection.graph.floor < 0.99:
+        etas = [float(eta) for eta in np.linspace(selection.graph.floor, 0.99, _CURVE_POINTS)]
+        kept = [selection.at(eta=eta).retention * 100 for eta in etas]
+        if s.eta is not None and s.eta < etas[0]:
+            etas, kept = [s.eta, *etas], [s.retention * 100, *kept]
+        axes.plot(etas, kept, color="#2a5caa", marker="o", markersize=3.5, label="exact, from the stored graph")
+    if s.eta is not None:
+        axes.plot(
+            [s.eta], [s.retention * 100], "o", color=KEPT, markersize=9, label=f"this selection, {s.retention:.1%}"
+        )
+    axes.set_yscale("log")
+    axes.set_yticks(_PERCENT, [f"{percent:g} %" for percent in _PERCENT])
+    axes.minorticks_off()
+    axes.set_ylim(floor, 115)
+    axes.set_xlabel("eta: cosine above which two frames are near-duplicates")
+    axes.set_ylabel("share of the pool that stays")
+    axes.set_title(f"{s.kept:,} of {s.pool:,} frames stay", loc="left")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+    with whole_file(path) as aside:
+        figure.savefig(aside, format="png")
+
+
+def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
+    """Contact sheet of the largest groups, kept frame first, then dropped ones from most to least alike.
+
+    pool: the data set with columns id and image. Returns False, and draws nothing, where there are no near-duplicates,
+    and where the table does not say of which frames, as in what `meddel benchmark pack` wrote.
+    """
+    if schema.DUPLICATE_OF not in selection.table.column_names:
+        return False
+    gone = selection.table.filter(pc.equal(selection.table[schema.REASON], "near-duplicate"))
+    if not len(gone):
+        return False
+    sizes = gone[schema.DUPLICATE_OF].value_counts().to_pylist()
+    largest = sorted(sizes, key=lambda entry: (-entry["counts"], entry["values"]))[:_ROWS]
+    sheet = []
+    for entry in largest:
+        rows = gone.filter(pc.equal(gone[schema.DUPLICATE_OF], entry["values"])).to_pylist()
+        rows.sort(key=lambda row: (-row[schema.SIMILARITY], row[schema.ID]))
+        shown = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), COLUMNS - 1)).astype(int))]
+        frames = [Frame(entry["values"], f"kept, for {len(rows)} others", KEPT)]
+        frames += [Frame(row[schema.ID], f"cosine {row[schema.SIMILARITY]:.3f}", GONE) for row in shown]
+        sheet.append(frames)
+    title = (
+        f"Largest groups of near-duplicates: kept frame first ({selection.summary.near_duplicates:,} dropped in all)"
+    )
+    draw_sheet(title, sheet, _images_of(sheet, pool), path)
+    return True
+
+
+def draw_outliers(selection: Selection, pool: Dataset, path: Path) -> bool:
+    """Contact sheet of the farthest outliers. Returns False, and draws nothing, where there are none."""
+    gone = selection.table.filter(pc.equal(selection.table[schema.REASON], "outlier")).to_pylist()
+    if not gone:
+        return False
+    gone.sort(key=lambda row: (-row[schema.DISTANCE], row[schema.ID]))
+    frames = [Frame(row[schema.ID], f"distance {row[schema.DISTANCE]:.3f}", GONE) for row in gone[: 4 * COLUMNS]]
+    sheet = [frames[i : i + COLUMNS] for i in range(0, len(frames), COLUMNS)]
+    title = f"Outliers, farthest first ({len(gone):,} dropped in all)"
+    draw_sheet(title, sheet, _images_of(sheet, pool), path)
+    return True
+
+
+def _images_of(sheet: Sequence[Sequence[Frame]], pool: Dataset) -> dict[str, Image.Image]:
+    """Decoded frames by id; one that cannot be decoded is left out."""
+    wanted = {frame.id for row in sheet for frame in row}
+    if schema.ID in pool.column_names:
+        ids = pool.with_format("arrow")[schema.ID][:].to_pylist()
+    else:
+        ids = [str(row) for row in range(len(pool))]
+    found = {}
+    for row, id in enumerate(ids):
+        if id in wanted:
+            try:
+                found[id] = decode(pool[row][schema.IMAGE])
+            except UnreadableImage:
+                continue
+    return found

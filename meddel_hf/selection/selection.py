@@ -1,0 +1,42 @@
+"""`Selection`: a selector's answer that filters the pool, and that can be published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meddel_hf import schema
+from meddel_hf.selection.answer import Answer
+from meddel_hf.selection.card import push_selection
+from meddel_hf.selection.subset import Subset, chosen
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Selection(Answer):
+    """Which rows of a pool stay, which go, why, and for whom; see `Answer` for what it holds."""
+
+    def filter(self, dataset: Dataset | IterableDataset, *, id_column: str = schema.ID) -> Subset | IterableDataset:
+        """The rows of `dataset` that are kept, in its order; joined on ids, never on row numbers, where it has ids.
+
+        dataset: the pool, as a Dataset or a stream. Raises Mismatch where it is not the pool that the selection was
+        made from, InvalidDataset where it has no id column although the pool had one.
+        """
+        return chosen(self, dataset, id_column)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        hash_ids: str | Path | None = None,
+    ) -> str:
+        """Publish the selection (which rows, and why) as a data set of its own; returns its address.
+
+        hash_ids: file of the key by which ids are hashed, made where there is none.
+        """
+        return push_selection(self, repo_id, private=private, token=token, hash_ids=hash_ids)

@@ -1,0 +1,159 @@
+"""A data set filtered by a selection: still a `datasets.Dataset`, whose published card says how it was chosen."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, IterableDataset
+from datasets.arrow_writer import ArrowWriter
+
+from meddel_hf import schema
+from meddel_hf.data.cells import with_images_opened
+from meddel_hf.data.identity import frames_changed, same_pool
+from meddel_hf.data.parquet import PART_BYTES
+from meddel_hf.data.privacy import Cleaner, id_key
+from meddel_hf.errors import InvalidDataset, Mismatch
+from meddel_hf.runtime.network import hub_errors
+from meddel_hf.selection.answer import Answer
+from meddel_hf.selection.card import describe_subset, for_others
+
+
+class Subset(Dataset):
+    """What `Selection.filter` returns. `push_to_hub` adds how the rows were chosen to the data set's card.
+
+    id_column: the column of the pool's ids, None where ids are row numbers.
+    Transformations (`map`, `select`, ...) return a plain Dataset, which no longer is what the selection says.
+    """
+
+    selection: Answer
+    id_column: str | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, selection: Answer, id_column: str | None) -> Subset:
+        subset = cls(dataset.data, dataset.info, dataset.split, dataset._indices, dataset._fingerprint)
+        if dataset._format_type is not None:
+            subset.set_format(**dataset.format)
+        subset.selection, subset.id_column = selection, id_column
+        return subset
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *args: Any,  # as in datasets' own
+        strip_metadata: bool = False,
+        hash_ids: str | Path | None = None,
+        yes_with_metadata: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """As `Dataset.push_to_hub`, with images that open as pictures; then the card says how the subset was chosen.
+
+        strip_metadata:    leave metadata out of the images' files; no pixel changes.
+        hash_ids:          file of the key by which ids and groups are hashed, made where there is none.
+        yes_with_metadata: publish names, positions and serial numbers that stand in images; else they are an error.
+        """
+        cleaner = self.cleaner(strip_metadata, None if hash_ids is None else id_key(hash_ids))
+        with tempfile.TemporaryDirectory() as scratch, hub_errors(repo_id):
+            ready, sizes = self._made_ready(cleaner, Path(scratch))
+            if not strip_metadata:
+                cleaner.found.check(repo_id, yes_with_metadata)
+            cleaner.found.tell(stripped=strip_metadata)
+            if not {"num_shards", "max_shard_size"} & kwargs.keys():
+                kwargs["num_shards"] = shards_for(sizes)
+            commit = ready.push_to_hub(repo_id, *args, **kwargs)
+            revision = getattr(commit, "pr_revision", None) or kwargs.get("revision")
+            described = for_others(self.selection, None)
+            describe_subset(described, repo_id, token=kwargs.get("token"), revision=revision)
+        return commit
+
+    def cleaner(self, strip_metadata: bool, key: bytes | None) -> Cleaner:
+        """What makes the rows of `with_images_opened(subset)` ready for others."""
+        return Cleaner(with_images_opened(self).features, strip_metadata, key, self.id_column)
+
+    def _made_ready(self, cleaner: Cleaner, scratch: Path) -> tuple[Dataset, list[int]]:
+        """The data set to push, and the size of each row in bytes. Where rows change they are written to `scratch`."""
+        opened = with_images_opened(self)
+        sizes: list[int] = []
+        if not cleaner.strip and cleaner.key is None:
+            sizes += [row.nbytes for row in cleaner.rows(opened)]
+            return opened, sizes
+        path = str(scratch / "rows.arrow")
+        with ArrowWriter(path=path, features=cleaner.published, writer_batch_size=1) as writer:
+            for row in cleaner.rows(opened):
+                sizes.append(row.nbytes)
+                writer.write_table(row)
+            writer.finalize()
+        return Dataset.from_file(path, split=self.split), sizes
+
+
+def shards_for(sizes: list[int], most: int = PART_BYTES) -> int:
+    """The smallest number of shards of equally many rows of which none is larger than `most` bytes, or has one row."""
+    ends = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))])
+    number = max(1, int(-(-ends[-1] // most)))
+    while number < len(sizes):
+        least, more = divmod(len(sizes), number)  # as Dataset.shard cuts them
+        cuts = np.concatenate([[0], np.cumsum([least + 1] * more + [least] * (number - more))])
+        if np.diff(ends[cuts]).max() <= most:
+            break
+        number += 1
+    return min(number, max(1, len(sizes)))
+
+
+def chosen(selection: Answer, dataset: Dataset | IterableDataset, id_column: str) -> Subset | IterableDataset:
+    """The rows of `dataset` that `selection` keeps; see `Selection.filter`."""
+    if not isinstance(dataset, Dataset | IterableDataset):
+        raise InvalidDataset(
+            f"expected a datasets.Dataset or IterableDataset, got {type(dataset).__name__}: choose a split of it first"
+        )
+    if selection.origin.row_ids:
+        return _by_row(selection, dataset)
+    if dataset.column_names is not None and id_column not in dataset.column_names:
+        raise InvalidDataset(
+            f"the data set has no column {id_column!r} (it has {', '.join(dataset.column_names)}): "
+            "name the column that holds the pool's ids with id_column="
+        )
+    pool, kept = set(selection.table[schema.ID].to_pylist()), set(selection.kept)
+    if isinstance(dataset, IterableDataset):
+        return dataset.filter(lambda row: _stays(str(row[id_column]), pool, kept))
+    ids = [str(i) for i in dataset.with_format("arrow")[id_column][:].to_pylist()]  # embeddings have them as strings
+    unknown = [i for i in ids if i not in pool]
+    if unknown or len(ids) != len(pool) or len(set(ids)) != len(pool):
+        found = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own"
+        if unknown:
+            found = f"{len(unknown):,} ids that are not in the pool, such as {unknown[0]!r}"
+        raise Mismatch(
+            f"the data set is not the pool that this selection was made from ({len(pool):,} rows): it has {found}; "
+            "filter the pool itself"
+        )
+    if frames_changed(dataset, selection.origin.fingerprint):
+        raise Mismatch(
+            f"frames of this pool changed since they were embedded: the ids are the same and their content is not "
+            f"(fingerprint {selection.origin.fingerprint}, now {dataset._fingerprint}): embed the pool again, into "
+            "another folder, and select from that"
+        )
+    return Subset.of(dataset.select([row for row, i in enumerate(ids) if i in kept]), selection, id_column)
+
+
+def _stays(id: str, pool: set[str], kept: set[str]) -> bool:
+    if id not in pool:
+        raise Mismatch(
+            f"the stream holds the id {id!r}, which is not in the pool of this selection ({len(pool):,} "
+            "rows): filter the pool itself"
+        )
+    return id in kept
+
+
+def _by_row(selection: Answer, dataset: Dataset | IterableDataset) -> Subset:
+    if isinstance(dataset, IterableDataset):
+        raise Mismatch("this selection's ids are row numbers, which a stream does not have: filter the Dataset itself")
+    same = selection.origin.embeddings is None or same_pool(dataset, selection.origin.fingerprint)
+    if len(dataset) != len(selection) or not same:
+        raise Mismatch(
+            f"this selection's ids are row numbers of another data set ({len(selection):,} rows, fingerprint "
+            f"{selection.origin.fingerprint}); this one has {len(dataset):,} rows and fingerprint "
+            f"{dataset._fingerprint}: filter the very data set that was embedded, or embed one that has an id column"
+        )
+    kept = np.flatnonzero(selection.table[schema.KEPT].to_numpy())
+    return Subset.of(dataset.select(kept), selection, None)

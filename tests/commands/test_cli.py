@@ -1,0 +1,139 @@
+"""The terminal, as a user runs it: real processes, real folders."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+from PIL import Image
+
+from meddel_hf.cli import main
+
+COMMANDS = (
+    "demo build embed select sweep why filter pretrain segment probe benchmark report push normdel install-metric"
+)
+ASSETS = Path(__file__).parents[2] / "meddel_hf" / "assets"
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 readable frames, in groups that look alike, and one damaged file."""
+    folder = tmp_path_factory.mktemp("frames")
+    for i in range(40):
+        image = Image.new("RGB", (64, 48), (20 + 22 * (i // 4), 40, 200 - 18 * (i // 4)))
+        image.paste((255, 255, 255), (i // 4 * 5, i // 4 * 3, i // 4 * 5 + 12, i // 4 * 3 + 12 + i % 4))
+        (folder / f"video{i // 4}").mkdir(exist_ok=True)
+        image.save(folder / f"video{i // 4}" / f"{i:03}.jpg")
+    (folder / "video0" / "broken.jpg").write_bytes((folder / "video0" / "000.jpg").read_bytes()[:300])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("work") / "embeddings"
+    assert main(["embed", str(frames), "--encoder", str(ASSETS / "encoder"), "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy():
+    code = "import sys, meddel_hf.cli as cli\ntry: cli.main(['select', '--help'])\nfinally: print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "--retention" in out
+    loaded = set(out.split())
+    assert not loaded & {"torch", "numpy", "datasets", "transformers", "pyarrow", "matplotlib", "PIL"}
+
+
+@pytest.mark.parametrize("command", COMMANDS.split())
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: meddel" in capsys.readouterr().out
+
+
+def test_select_why_filter_from_a_folder_of_images(frames, store, tmp_path, capsys):
+    selection, subset = tmp_path / "selection", tmp_path / "subset"
+    arguments = ["select", str(store), "--retention", "0.25", "--epsilon", "none", "--scope", "pool", "--subtract-mean"]
+    assert main([*arguments, "--out", str(selection)]) == 0
+    out = capsys.readouterr().out
+    table = pq.read_table(selection / "rows.parquet").to_pylist()
+    kept = [row["id"] for row in table if row["kept"]]
+    assert len(table) == 41
+    assert len(kept) == round(0.25 * 41)
+    assert [row["id"] for row in table if row["reason"] == "unreadable"] == ["video0/broken"]
+    assert "unreadable" in out
+    assert f"kept{len(kept):>24}" in out
+    for name in ("retention.png", "duplicates.png"):
+        with Image.open(selection / name) as picture:
+            assert picture.width > 500
+
+    gone = next(row for row in table if row["reason"] == "near-duplicate")
+    assert main(["why", str(selection), gone["id"], "video0/broken"]) == 0
+    assert f"{gone['id']} is dropped: near-duplicate of {gone['duplicate_of']}" in capsys.readouterr().out
+
+    assert main(["filter", str(selection), str(frames), "--out", str(subset)]) == 0
+    opened = load_dataset(str(subset), split="train", cache_dir=str(tmp_path / "cache"))
+    assert opened["id"][:] == kept
+
+
+def test_sweep_prints_table_2_and_writes_csv(store, tmp_path, capsys):
+    assert (
+        main(["sweep", str(store), "--eta", "0.999", "0.5", "--epsilon", "none", "--csv", str(tmp_path / "t.csv")]) == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["eta", "images", "retention", "epochs"]
+    assert [line.split()[0] for line in lines[1:]] == ["0.5", "0.999"]
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 3
+
+
+def test_normdel_prints_the_papers_number(capsys):
+    assert main(["normdel", "0.7095", "--retention", "0.05"]) == 0
+    assert capsys.readouterr().out.split()[-1] == "0.6626"  # Table 3, ImageCLEFmed, 5 %: 66.26
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["select", "nowhere", "--eta", "0.9", "--out", "x"], "nowhere has no manifest.json"),
+        (["normdel", "70.95", "--retention", "0.05"], "70.95"),
+        (["normdel", "0.7", "0.8", "--retention", "0.05", "0.1", "0.2"], "2 scores and 3 retentions"),
+        (["embed", "nowhere/at/all", "--encoder", "e", "--out", "x"], "does not exist"),
+        (["filter", "nowhere", "frames", "--out", "x"], "nowhere has no manifest.json"),
+    ],
+)
+def test_errors_are_one_sentence_and_status_2(arguments, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert sentence in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_selection_of_another_pool_is_refused(frames, store, tmp_path, capsys):
+    assert main(["select", str(store), "--eta", "0.9", "--out", str(tmp_path / "s"), "--no-pictures"]) == 0
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "other" / "a.png")
+    assert main(["filter", str(tmp_path / "s"), str(tmp_path / "other"), "--out", str(tmp_path / "subset")]) == 2
+    assert "not the pool" in capsys.readouterr().err
+    assert not (tmp_path / "subset").exists()
+
+
+def test_demo_in_an_empty_folder(tmp_path):
+    """The whole main job on the carried frames, as `make demo` runs it."""
+    command = [sys.executable, "-m", "meddel_hf", "demo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    for retention in ("5%", "10%", "20%", "33%", "50%"):
+        assert any(line.split()[:1] == [retention] for line in done.stdout.splitlines())
+    folder = tmp_path / "meddel-demo"
+    opened = load_dataset(str(folder / "subset"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(opened) == round(0.05 * 450)
+    for name in ("retention.png", "duplicates-5.png", "duplicates-50.png"):
+        with Image.open(folder / name) as picture:
+            assert picture.width > 500
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

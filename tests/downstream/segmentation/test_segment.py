@@ -1,0 +1,451 @@
+"""Segmentation as a user runs it: learns, scores what numpy counts, freezes what it says, resumes, and explains."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Picture
+from transformers import AutoModelForSemanticSegmentation, ViTConfig, ViTModel
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+import meddel_hf.downstream.segmentation.model  # noqa: F401  # makes the Auto classes know the model
+from meddel_hf.cli import alone
+from meddel_hf.data.images import Preprocessing
+from meddel_hf.downstream.scores import Scores
+from meddel_hf.downstream.segmentation.masked_frames import Decoded
+from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
+from meddel_hf.downstream.segmentation.scoring import table
+from meddel_hf.downstream.segmentation.segment import segment
+from meddel_hf.downstream.segmentation.training import FrameSamples, TokenSamples, crop_box, flipped, frame_of
+from meddel_hf.errors import Diverged, InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.training.checkpoints import record
+
+FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image(), "group": Value("string")})
+QUICK = {"epochs": 30, "batch_size": 8, "precision": "float32", "hidden_size": 32, "learning_rate": 3e-3}
+FROZEN = SegmentationRecipe(frozen=True, **QUICK)
+WHOLE = SegmentationRecipe(**QUICK)
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+          "--main_process_port", "0", "-m"]  # fmt: skip
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Picture.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def disc(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A grey frame with noise and a red disc, (height, width, 3) uint8, and where the disc is, (height, width) bool."""
+    draw = np.random.default_rng(seed)
+    height, width = (int(side) for side in draw.integers(40, 80, 2))
+    radius = draw.uniform(0.2, 0.3) * min(height, width)
+    y, x = draw.uniform(0.35, 0.65) * height, draw.uniform(0.35, 0.65) * width
+    rows, columns = np.mgrid[:height, :width]
+    inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+    pixels = draw.integers(90, 130, (height, width, 3))
+    pixels[inside] += (90, -60, -60)
+    return pixels.astype(np.uint8), inside
+
+
+def frames(first: int, rows: int, group: str | None = None, **change) -> Dataset:
+    pairs = [disc(first + row) for row in range(rows)]
+    columns = {
+        "id": [f"f/{first + row:03d}" for row in range(rows)],
+        "image": [png(pixels) for pixels, _ in pairs],
+        "mask": [png(inside.astype(np.uint8) * np.uint8(255)) for _, inside in pairs],
+        "group": [group and f"{group} {row // 2}" for row in range(rows)],
+        **change,
+    }
+    return Dataset.from_dict(columns, features=FEATURES)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    ViTModel(ViTConfig(**sizes, image_size=32, patch_size=4)).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+def predicted(folder: Path, dataset: Dataset, labels: int = 2) -> list[np.ndarray]:
+    """The oracle: transformers alone, one frame at a time; masks at the size of the frame."""
+    model = AutoModelForSemanticSegmentation.from_pretrained(folder).eval()
+    processor = ViTImageProcessorPil.from_pretrained(folder)
+    masks = []
+    for image in dataset["image"]:
+        with torch.no_grad():
+            logits = model(**processor(image.convert("RGB"), return_tensors="pt")).logits
+        large = torch.nn.functional.interpolate(logits, size=image.size[::-1], mode="bilinear")
+        masks.append(large[0].argmax(dim=0).numpy())
+    return masks
+
+
+@pytest.fixture(scope="module")
+def runs(encoder, tmp_path_factory) -> dict[str, Path]:
+    """A frozen and a whole run on 48 discs, tested on 16 and 6 others."""
+    folder = tmp_path_factory.mktemp("runs")
+    tests = {"near": frames(100, 16, "video"), "far": frames(200, 6)}
+    for name, recipe in (("frozen", FROZEN), ("whole", WHOLE)):
+        segment(frames(0, 48), tests, encoder, folder / name, recipe=recipe, progress=False)
+    return {name: folder / name for name in ("frozen", "whole")}
+
+
+@pytest.mark.parametrize("kind", ["frozen", "whole"])
+def test_it_learns_and_its_scores_are_what_numpy_counts(kind, runs):
+    scores = Scores.load(runs[kind])
+    assert scores.sets == ["near", "far"]
+    for name, dataset in (("near", frames(100, 16, "video")), ("far", frames(200, 6))):
+        rows = scores.of(name).table.to_pylist()
+        masks = [np.asarray(mask) == 255 for mask in dataset["mask"]]
+        ours = [mask == 1 for mask in predicted(runs[kind] / "model", dataset)]
+        common = [int((a & b).sum()) for a, b in zip(ours, masks, strict=True)]
+        either = [int((a | b).sum()) for a, b in zip(ours, masks, strict=True)]
+        assert [row["id"] for row in rows] == dataset["id"][:]
+        assert [row["group"] for row in rows] == [row["group"] or row["id"] for row in dataset]
+        assert [row["intersection"] for row in rows] == [[count] for count in common]
+        assert [row["union"] for row in rows] == [[count] for count in either]
+        ious = np.divide(common, either)
+        np.testing.assert_allclose([row["score"] for row in rows], ious, rtol=1e-6)
+        assert scores.of(name).value() == pytest.approx(ious.mean(), rel=1e-6)
+        assert scores.of(name).value("miou-set") == pytest.approx(sum(common) / sum(either), rel=1e-6)
+        constant = np.mean([mask.mean() for mask in masks])  # IoU of claiming every pixel; no pixel gives 0
+        assert scores.of(name).value() > constant + 0.4
+
+
+def test_a_frozen_encoder_stays_as_it_was_and_a_whole_one_does_not(runs, encoder):
+    before = ViTModel.from_pretrained(encoder, add_pooling_layer=False).state_dict()
+    for kind, same in (("frozen", True), ("whole", False)):
+        after = AutoModelForSemanticSegmentation.from_pretrained(runs[kind] / "model").encoder.state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before) is same
+
+
+def test_what_a_run_leaves_behind(runs):
+    for folder in runs.values():
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "manifest.json", "model", "overlays.png", "scores.parquet",
+        ]  # fmt: skip
+        manifest = json.loads((folder / "manifest.json").read_text())
+        scores = Scores.load(folder)
+        assert manifest["details"]["tested"]["near"]["miou"] == scores.of("near").value()
+        assert set(manifest["parents"]) == {"encoder", "train", "test near", "test far"}
+        with Picture.open(folder / "overlays.png") as sheet:
+            colours = {colour for _, colour in sheet.getcolors(1 << 20)}
+        assert {(0, 229, 255), (255, 196, 0)} <= colours  # both outlines were drawn
+        assert len(table(scores).splitlines()) == 4
+
+
+def test_a_finished_run_is_answered_from_and_another_one_is_refused(runs, encoder, tmp_path):
+    out = shutil.copytree(runs["frozen"], tmp_path / "out")
+    train, tests = frames(0, 48), {"near": frames(100, 16, "video"), "far": frames(200, 6)}
+    when = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    again = segment(train, tests, encoder, out, recipe=FROZEN, progress=False)
+    assert again.table.equals(Scores.load(runs["frozen"]).table)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == when
+    for message, change in (
+        ("another recipe .epochs 30, now 13", {"recipe": SegmentationRecipe(frozen=True, **{**QUICK, "epochs": 13})}),
+        ("another seed", {"seed": 1}),
+    ):
+        with pytest.raises(Mismatch, match=message):
+            segment(train, tests, encoder, out, **{"recipe": FROZEN, "progress": False, **change})
+    with pytest.raises(Mismatch, match="another train"):
+        segment(frames(0, 40), tests, encoder, out, recipe=FROZEN, progress=False)
+
+
+def test_seeds_repeat_and_differ_and_so_do_mirrored_features(encoder, tmp_path):
+    train, tests = frames(0, 16), {"t": frames(100, 8)}
+    short = {**QUICK, "epochs": 5, "frozen": True}
+    scores = {
+        name: segment(train, tests, encoder, tmp_path / name, recipe=recipe, seed=seed, progress=False).table
+        for name, seed, recipe in (
+            ("first", 0, SegmentationRecipe(**short)),
+            ("same", 0, SegmentationRecipe(**short)),
+            ("other", 1, SegmentationRecipe(**short)),
+            ("mirrored", 0, SegmentationRecipe(**short, flips=True)),
+        )
+    }
+    assert scores["first"].equals(scores["same"])
+    assert not scores["first"].equals(scores["other"])
+    assert not scores["first"].equals(scores["mirrored"])
+
+
+def test_mirrored_features_are_those_of_mirrored_frames_with_mirrored_masks():
+    """Sample numbers draw the view: tokens and mask of a sample must be of the same one."""
+    masks = np.arange(24, dtype=np.uint8).reshape(1, 4, 6)
+    tokens = [torch.full((1, 2, 3), float(view)) for view in range(4)]
+    samples = TokenSamples(tokens, masks, seed=0)
+    batch = samples.inputs(samples.batch(range(40)))
+    views = batch["tokens"][:, 0, 0].int().tolist()
+    assert set(views) == {0, 1, 2, 3}
+    for view, labels in zip(views, batch["labels"].numpy(), strict=True):
+        assert np.array_equal(labels, flipped(masks[0], view))
+
+
+def test_frame_and_mask_are_cropped_and_flipped_alike():
+    """A frame that shows its own mask still does after the augmentation."""
+    masks = np.stack([np.asarray(Picture.fromarray(disc(seed)[1]).resize((32, 32))) for seed in range(6)])
+    masks = masks.astype(np.uint8)
+    decoded = Decoded(np.repeat(masks[..., None] * np.uint8(255), 3, axis=-1), masks)
+    plain = Preprocessing((32, 32), None, 2, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    samples = FrameSamples(decoded, plain, SegmentationRecipe(), seed=0)
+    batch, again = (samples.inputs(samples.batch(numbers)) for numbers in (range(60), [59, 3]))
+    shown = (batch["pixel_values"][:, 0] > 0.5).numpy()
+    assert (shown == (batch["labels"].numpy() == 1)).mean() > 0.97  # they differ on outlines: bilinear and nearest
+    assert torch.equal(again["labels"], batch["labels"][[59, 3]])
+    assert len({labels.numpy().tobytes() for labels in batch["labels"]}) > 50
+
+
+def test_classes_and_pixels_that_do_not_count(encoder, tmp_path):
+    """Three classes, the frame's left columns ignored: whatever is claimed there changes nothing."""
+
+    def classes(inside: np.ndarray) -> np.ndarray:
+        mask = np.where(inside, 1, 0).astype(np.uint8)
+        mask[inside & (np.arange(len(inside)) > len(inside) / 2)[:, None]] = 2
+        mask[:, : mask.shape[1] // 3] = 255
+        return mask
+
+    def dataset(first: int, rows: int) -> Dataset:
+        return frames(first, rows, mask=[png(classes(disc(first + row)[1])) for row in range(rows)])
+
+    recipe = SegmentationRecipe(frozen=True, num_labels=3, **QUICK)
+    scores = segment(dataset(0, 24), {"t": dataset(100, 8)}, encoder, tmp_path, recipe=recipe, progress=False)
+    masks = predicted(tmp_path / "model", dataset(100, 8))
+    for row, ours, mask in zip(scores.table.to_pylist(), masks, dataset(100, 8)["mask"], strict=True):
+        mask = np.asarray(mask)
+        counts = [
+            (int(((ours == c) & (mask == c)).sum()), int((((ours == c) | (mask == c)) & (mask != 255)).sum()))
+            for c in (1, 2)
+        ]
+        assert list(zip(row["intersection"], row["union"], strict=True)) == counts
+        ious = [common / either for common, either in counts if either]
+        assert row["score"] == pytest.approx(np.mean(ious) if ious else 1, rel=1e-6)
+
+
+def test_an_empty_mask_that_is_met_by_an_empty_prediction_scores_one(encoder, tmp_path):
+    train, test = (
+        frames(first, 8, mask=[png(np.zeros_like(disc(first + row)[1], np.uint8)) for row in range(8)])
+        for first in (0, 50)
+    )
+    scores = segment(train, {"t": test}, encoder, tmp_path, recipe=FROZEN, progress=False)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["details"]["empty_masks"] == {"the training set": 8, "t": 8}
+    assert scores.table["union"].to_pylist() == [[0]] * 8
+    assert scores.value() == scores.value("dice") == 1
+
+
+NO_MASK = png(np.full((40, 40), 255, np.uint8))
+MISTAKES = {
+    "no test": (lambda: (frames(0, 4), {}), InvalidArgument, "names no data set"),
+    "no mask column": (
+        lambda: (frames(0, 4).remove_columns("mask"), {"t": frames(9, 4)}), InvalidDataset, "masks absent"
+    ),
+    "no ids": (
+        lambda: (frames(0, 4).remove_columns("id"), {"t": frames(9, 4)}), InvalidDataset, "set has no column 'id'"
+    ),
+    "masks missing": (
+        lambda: (frames(0, 4), {"t": frames(9, 4, mask=[NO_MASK, None, None, NO_MASK])}), InvalidDataset,
+        r"masks absent: 2 of the 4 rows of t.*--masked-only",
+    ),
+    "masks missing, selected": (
+        lambda: (frames(0, 4, mask=[NO_MASK, None, NO_MASK, NO_MASK]).select([1, 3]), {"t": frames(9, 4)}),
+        InvalidDataset, "masks absent: 1 of the 2 rows of the training set",
+    ),
+    "class outside the head": (
+        lambda: (frames(0, 4, mask=[png(np.full((40, 40), 7, np.uint8))] * 4), {"t": frames(9, 4)}), InvalidDataset,
+        "mask of f/000 in the training set holds class 7, and the head has 2 classes: expected 0 and 255, or 0 and 1",
+    ),
+    "the same frame": (
+        lambda: (frames(0, 4), {"t": frames(3, 4)}), InvalidDataset, "1 frames stand in the training set.*'f/003'"
+    ),
+    "the same group": (
+        lambda: (frames(0, 4, "video"), {"t": frames(9, 4, "video")}), InvalidDataset,
+        "'video 0'.*2 in the test set t; 2 groups",
+    ),
+    "broken frame": (
+        lambda: (frames(0, 4, image=[b"x", *[NO_MASK] * 3]), {"t": frames(9, 4)}),
+        InvalidDataset, "f/000 of the training set cannot be decoded .not an image",
+    ),
+}  # fmt: skip
+
+
+def test_a_test_set_that_cannot_be_scored_is_told_before_anything_is_trained(encoder, tmp_path):
+    with pytest.raises(InvalidDataset, match=r"mask of f/009 in t is 40 x 40 pixels, its frame \d+ x \d+, each turned"):
+        segment(
+            frames(0, 4), {"t": frames(9, 4, mask=[NO_MASK] * 4)}, encoder, tmp_path / "out", recipe=FROZEN,
+            progress=False,
+        )  # fmt: skip
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_told_in_one_sentence(name, encoder, tmp_path):
+    make, kind, message = MISTAKES[name]
+    train, test = make()
+    with pytest.raises(kind, match=message):
+        segment(train, test, encoder, tmp_path / "out", recipe=FROZEN, progress=False)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"num_labels": 1}, {"learning_rate": 0.0}, {"warmup": 1.0}, {"smallest_crop": 0.0},
+     {"dice_weight": -1.0}, {"num_labels": 256}],
+)  # fmt: skip
+def test_a_recipe_is_checked(wrong):
+    with pytest.raises(InvalidArgument, match=next(iter(wrong))):
+        SegmentationRecipe(**wrong)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(encoder, tmp_path):
+    recipe = SegmentationRecipe(**{**QUICK, "learning_rate": 1e38, "warmup": 0.0})
+    with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step \d+ of 30: lower learning_rate"):
+        segment(frames(0, 8), {"t": frames(9, 4)}, encoder, tmp_path, recipe=recipe, progress=False)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_every_epoch_shows_every_frame_once_in_an_order_of_its_own():
+    epochs = [[frame_of(epoch * 7 + place, 7, seed=3) for place in range(7)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_crops_stay_inside_and_flips_undo_themselves():
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        left, top, right, bottom = crop_box(draw, (30, 50), 0.4)
+        assert 0 <= left < right <= 50
+        assert 0 <= top < bottom <= 30
+        assert (right - left) * (bottom - top) >= 0.4 * 30 * 50 * 0.7  # an elongated crop is cut at the border
+    array = np.arange(12).reshape(3, 4)
+    assert flipped(array, 1)[0].tolist() == [3, 2, 1, 0]
+    assert flipped(array, 2)[0].tolist() == [8, 9, 10, 11]
+    for view in range(4):
+        assert np.array_equal(flipped(flipped(array, view), view), array)
+
+
+def saved_sets(folder: Path) -> tuple[str, str]:
+    frames(0, 32, "a").save_to_disk(folder / "train")
+    frames(100, 8, "b").save_to_disk(folder / "test")
+    return str(folder / "train"), str(folder / "test")
+
+
+def command(sets: tuple[str, str], encoder: str, out: Path, *more: str) -> list[str]:
+    return ["meddel_hf.segment", sets[0], "--test", sets[1], "--encoder", encoder, "--out", str(out),
+            "--test-share", "0", "--precision", "float32", "--batch-size", "8", *more]  # fmt: skip
+
+
+def call(parts: list[str], **options) -> subprocess.CompletedProcess:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(parts, env=env, capture_output=True, text=True, timeout=300, **options)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return AutoModelForSemanticSegmentation.from_pretrained(out / "model").state_dict()
+
+
+def test_a_killed_run_ends_where_an_unkilled_one_does(encoder, tmp_path, capsys):
+    sets = saved_sets(tmp_path)
+    parts = [sys.executable, "-m", *command(sets, encoder, tmp_path / "killed", "--epochs", "60", "--quiet")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(parts, env=env, stderr=subprocess.PIPE, start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "killed/checkpoints").glob("*/checkpoint-*/trainer_state.json")):
+            assert process.poll() is None, process.stderr.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "killed/manifest.json").exists()
+    assert not (tmp_path / "killed/scores.parquet").exists()
+    found = (tmp_path / "killed/checkpoints").glob("*/checkpoint-*/trainer_state.json")
+    last = max((path.parent for path in found), key=lambda path: int(path.name.rpartition("-")[2]))
+    if not (last / "record.json").is_file():  # killed between the two
+        record(last, last.parent.name)
+    path = last / "optimizer.pt"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-100] + b"damaged" + sound[-93:])
+    assert main(command(sets, encoder, tmp_path / "killed", "--epochs", "60", "--quiet")[1:]) == 2
+    assert "optimizer.pt changed since it was written" in capsys.readouterr().err
+    path.write_bytes(sound)
+    for out in ("killed", "straight"):
+        assert main(command(sets, encoder, tmp_path / out, "--epochs", "60", "--quiet")[1:]) == 0
+    manifests = [json.loads((tmp_path / out / "manifest.json").read_text()) for out in ("killed", "straight")]
+    assert 0 < manifests[0]["details"]["steps_done_here"] < manifests[1]["details"]["steps_done_here"] == 240
+    expected, found = weights(tmp_path / "straight"), weights(tmp_path / "killed")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert Scores.load(tmp_path / "killed").table.equals(Scores.load(tmp_path / "straight").table)
+    assert not (tmp_path / "killed/checkpoints").exists()
+
+
+def test_two_processes_learn_what_one_does(encoder, tmp_path):
+    sets = saved_sets(tmp_path)
+    more = ("--epochs", "4", "--learning-rate", "1e-4", "--dice-weight", "0", "--quiet")
+    assert main(command(sets, encoder, tmp_path / "one", *more)[1:]) == 0
+    done = call([*LAUNCH, *command(sets, encoder, tmp_path / "two", *more)])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| test | 8 |") == 1  # one process speaks
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    before = ViTModel.from_pretrained(encoder, add_pooling_layer=False).state_dict()
+    moved = max((one[f"encoder.{name}"] - before[name]).abs().max() for name in before)
+    apart = max((one[name] - two[name]).abs().max() for name in one)
+    assert apart < moved / 20  # rounding, which Adam enlarges where a gradient is next to nothing
+    manifest = json.loads((tmp_path / "two/manifest.json").read_text())
+    assert manifest["details"]["processes"] == 2
+
+
+def main(arguments: list[str]) -> int:
+    """`meddel segment` in this process, on one thread as in the others: sums in another order round differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return alone("segment", arguments)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_command_line_splits_by_group_and_prints_the_table(encoder, tmp_path, capsys):
+    sets, out = saved_sets(tmp_path), tmp_path / "out"
+    arguments = [sets[0], "--test", sets[1], "--encoder", encoder, "--out", str(out), "--frozen", "--epochs", "2",
+                 "--test-share", "0.25", "--quiet"]  # fmt: skip
+    capsys.readouterr()
+    assert main(arguments) == 0
+    scores = Scores.load(out)
+    said = capsys.readouterr()
+    assert said.out.strip() == table(scores)
+    assert not said.err
+    assert scores.sets == ["train", "test"]
+    held_out = scores.of("train").table
+    assert len(held_out) == 8
+    assert set(Counter(held_out["group"].to_pylist()).values()) == {2}  # both frames of each video
+    written = (out / "manifest.json").stat().st_mtime_ns
+    assert main(arguments) == 0  # nothing is left to do
+    assert (out / "manifest.json").stat().st_mtime_ns == written
+    assert capsys.readouterr().out == said.out
+    assert main([*arguments, "--seed", "1"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {out} holds a finished run with another seed")
+
+
+def test_rows_without_masks_are_left_out_when_asked(encoder, tmp_path, capsys):
+    holed = frames(0, 12).to_list()
+    for row in holed[:3]:
+        row["mask"] = None
+    Dataset.from_list(holed, features=FEATURES).save_to_disk(tmp_path / "holed")
+    arguments = [str(tmp_path / "holed"), "--encoder", encoder, "--out", str(tmp_path / "out"), "--frozen",
+                 "--epochs", "1", "--test-share", "0.34", "--quiet"]  # fmt: skip
+    assert main(arguments) == 2
+    assert "masks absent" in capsys.readouterr().err
+    assert main([*arguments, "--masked-only"]) == 0
+    assert len(Scores.load(tmp_path / "out")) == 3

@@ -1,0 +1,108 @@
+"""Manifests: what they record, what becomes of damaged ones, and where a step may write."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from meddel_hf.errors import IncompleteStore, InvalidArgument, MedDELError, Mismatch
+from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, step_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "one").write_bytes(b"one" * 1000)
+    (tmp_path / "two").write_bytes(b"")
+    manifest = Manifest("selection", "f00", {"eta": 0.5, "pair": (1, 2)}, {"pool": "p"}, {"per": {2: "b", 10: "a"}})
+    manifest.write(tmp_path, ["two", "data/one"])
+    return tmp_path
+
+
+def test_read_as_written(folder):
+    found = Manifest.read(folder, "selection")
+    assert found.arguments == {"eta": 0.5, "pair": [1, 2]}
+    assert {name: facts["bytes"] for name, facts in found.files.items()} == {"data/one": 3000, "two": 0}
+    found.check(folder)
+
+
+def test_every_flipped_bit_of_a_manifest_is_told(folder):
+    """But for those that leave the content as it is, in the white space."""
+    path = folder / MANIFEST
+    sound, content = path.read_bytes(), Manifest.read(folder, "selection")
+    draw = random.Random(0)
+    told = 0
+    for _ in range(300):
+        damaged = bytearray(sound)
+        damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        found = read_or_told(folder)
+        assert found == content or (isinstance(found, str) and str(path) in found)
+        told += isinstance(found, str)
+    assert told > 200
+
+
+def read_or_told(folder):
+    try:
+        return Manifest.read(folder, "selection")
+    except IncompleteStore as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "3", '{"step": "selection"}', "[" * 100_000, '{"step": []}', "\x00"])
+def test_what_is_no_manifest_is_one_sentence(text, folder):
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(IncompleteStore, match="damaged") as told:
+        Manifest.read(folder, "selection")
+    assert "\n" not in str(told.value)
+
+
+def test_a_manifest_without_a_checksum_is_an_older_one(folder):
+    facts = json.loads((folder / MANIFEST).read_text())
+    for name in ("checksum", "files"):
+        del facts[name]
+    (folder / MANIFEST).write_text(json.dumps(facts))
+    (folder / "two").write_bytes(b"changed")
+    Manifest.read(folder, "selection").check(folder)
+
+
+@pytest.mark.parametrize("change", ["flipped", "cut", "gone", "a folder"])
+def test_a_damaged_file_is_named(change, folder):
+    path = folder / "data" / "one"
+    data = path.read_bytes()
+    path.unlink()
+    if change == "a folder":
+        path.mkdir()
+    elif change != "gone":
+        path.write_bytes(data[:-1] if change == "cut" else data[:-1] + b"E")
+    manifest = Manifest.read(folder, "selection")
+    with pytest.raises(IncompleteStore, match="data/one"):
+        manifest.check(folder)
+    manifest.check(folder, ["two", "not recorded"])
+
+
+def test_a_step_writes_only_where_nothing_else_stands(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    assert check_target(other / "new", "report") == other / "new"
+    assert check_target(other, "report") == other
+    with pytest.raises(Mismatch, match="step 'selection', expected 'report'"):
+        check_target(folder, "report")
+    (other / "thesis.txt").write_text("precious")
+    with pytest.raises(InvalidArgument, match="is not empty and holds no report"):
+        check_target(other, "report")
+    with pytest.raises(InvalidArgument, match="is a file"):
+        check_target(other / "thesis.txt", "report")
+    (folder / MANIFEST).write_text("{")
+    with pytest.raises(MedDELError):
+        check_target(folder, "selection")
+
+
+def test_a_step_replaces_its_own_files_and_leaves_others(folder):
+    (folder / "notes.txt").write_text("mine")
+    with step_folder(folder, "selection") as aside:
+        (aside / "three").write_text("3")
+        Manifest("selection", "f01").write(aside, ["three"])
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "notes.txt", "three"]
+    assert Manifest.read(folder, "selection").fingerprint == "f01"

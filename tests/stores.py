@@ -1,0 +1,29 @@
+"""An embedding store of 30 rows, three of which could not be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import oracle
+from datasets import Dataset
+
+from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
+
+UNREADABLE = {0: "truncated", 7: "not an image", 29: "empty file"}
+IDS = [f"frame/{row:02d}" for row in range(30)]
+
+
+def stored(folder: Path, dataset: Dataset, vectors: np.ndarray | None = None, **arguments: str) -> EmbeddingStore:
+    """A store of the 30-row pool, three of whose rows could not be read; ids are row numbers where it has none."""
+    vectors = oracle.clumps(30, 6, seed=2, spread=0.4) if vectors is None else vectors
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    column = arguments.get("id_column", "id")
+    row_ids = column not in dataset.column_names
+    ids = [str(row) for row in range(30)] if row_ids else dataset[column][:]
+    writer = StoreWriter.begin(
+        folder, {"encoder": "a", "pool": None, "revision": None, **arguments}, {"pool": dataset._fingerprint}
+    )
+    readable = [row for row in range(30) if row not in UNREADABLE]
+    writer.write(Shard(0, 0, ids, [UNREADABLE.get(row) for row in range(30)], vectors[readable]))
+    return writer.finish(dim=vectors.shape[1], row_ids=row_ids)
