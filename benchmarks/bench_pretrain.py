@@ -37,9 +37,10 @@ from meddel_hf.pretraining.frame_cache import Frames, LiveFrames, decode_once, s
 from meddel_hf.pretraining.objectives import build, masked, suit
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.trainer import PretrainingTrainer
-from meddel_hf.pretraining.views import Views, crops, ranks
+from meddel_hf.pretraining.views import Views
 from meddel_hf.runtime.devices import resolve_precision
 from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
+from meddel_hf.training.samples import crops, ranks
 
 WARM = 3  # steps at the start of a turn that do not count
 
@@ -50,12 +51,12 @@ class Clock:
     def __init__(self, device: torch.device) -> None:
         self.device, self.times = device, [time.perf_counter()]
 
-    def advance(self, samples: int) -> None:
+    def update(self, samples: int) -> None:
         if self.device.type == "cuda" and len(self.times) in (WARM, WARM + 1):
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
 
-    def tell(self, loss: float) -> None:
+    def note(self, loss: float) -> None:
         """The loss is no matter here."""
 
     def speed(self, batch_size: int) -> float:
@@ -78,7 +79,7 @@ def loop(batches: Iterator[dict[str, Any]], recipe: Recipe, precision: str, devi
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        clock.advance(recipe.batch_size)
+        clock.update(recipe.batch_size)
     return clock.speed(recipe.batch_size)
 
 
@@ -94,7 +95,7 @@ def ours(frames: Frames, rows: int, recipe: Recipe, precision: str, device: torc
     with tempfile.TemporaryDirectory() as folder:
         trainer = PretrainingTrainer(
             build(recipe, 0), Views(frames, range(rows), recipe, 0), Path(folder), recipe=recipe, precision=precision,
-            device=device, processes=1, workers=workers, seed=0, snapshot=lambda model, samples: None, watcher=clock,
+            device=device, processes=1, workers=workers, seed=0, snapshot=lambda model, samples: None, progress=clock,
         )  # fmt: skip
         trainer.go_on()
     return clock.speed(recipe.batch_size)
@@ -108,7 +109,9 @@ def plain(dataset: Dataset, recipe: Recipe, precision: str, device: torch.device
         pixels = []
         for image in rows["image"]:
             image = decode(image)
-            (box,), ((mirrored, _),) = crops(np.random.randint(0, 2**31, 1), 0, 1000, recipe.crop, recipe.flips)
+            (box,), ((mirrored, _),) = crops(
+                np.random.randint(0, 2**31, 1), 0, 1000, recipe.crop, (recipe.flips != "none", recipe.flips == "both")
+            )
             left, top, width, height = box / 1000 * [image.width, image.height, image.width, image.height]
             view = np.asarray(image.resize((size, size), 2, (left, top, left + width, top + height)), np.float32) / 255
             pixels.append(torch.from_numpy(((view[:, :: -1 if mirrored else 1] - mean) / std).astype(np.float32)))

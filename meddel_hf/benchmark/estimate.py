@@ -37,9 +37,9 @@ def samples_per_second(recipe: Recipe, device: str = "auto") -> float:
     import torch
 
     from meddel_hf.pretraining.objectives import build, masked, suit
-    from meddel_hf.pretraining.views import ranks
     from meddel_hf.runtime.devices import resolve_precision
     from meddel_hf.runtime.processes import computing_device, launched_processes
+    from meddel_hf.training.samples import ranks
 
     place = computing_device(device, launched_processes(device))
     precision = resolve_precision(recipe.precision, place)

@@ -15,7 +15,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from accelerate import PartialState
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from meddel_hf.benchmark import gate
 from meddel_hf.benchmark.cell import CellRun
@@ -46,6 +45,7 @@ from meddel_hf.pretraining.frame_cache import decode_once
 from meddel_hf.runtime.files import check_can_write, whole_file
 from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint
 from meddel_hf.runtime.processes import agreed, decoding_workers, launched_processes
+from meddel_hf.runtime.progress import Progress
 
 EMBEDDINGS, FRAMES, LOCKS = "embeddings", "frames", ".locks"
 Say = Callable[[str], None]
@@ -147,9 +147,8 @@ class _Matrix:
         pool, side = Pool.of(self.material.pool), self.plan.pretraining.image_size
         with self._alone("frames"):
             if self.processes.is_main_process:
-                with tqdm(
-                    total=len(self.material.pool), desc="decoding", unit=" frames", disable=not self.progress
-                ) as bar:
+                with Progress(shown=self.progress) as bar:
+                    bar.begin("decoding", len(self.material.pool), "frames")
                     workers = decoding_workers("auto", self.processes)
                     decode_once(pool, self.frames, side, workers=workers, progress=bar)
         return self.frames

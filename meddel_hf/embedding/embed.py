@@ -13,12 +13,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from meddel_hf.runtime import checks
+from meddel_hf.runtime.progress import Progress
 from meddel_hf.schema import ID, IMAGE
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def embed(
     writer = StoreWriter.begin(Path(out), arguments, parents, claim=processes.is_main_process)
     finished = writer.shards()  # before anyone writes, so that all processes share out the same missing ones
     processes.wait_for_everyone()
-    with _Report(processes, shown=progress) as report:
+    report = _Report(processes, Progress(shown=progress and processes.is_main_process))
+    with report.bar:
         if not (writer.finished and pool.ids is not None):
             _write_shards(writer, finished, pool, model, workers, processes, report)
             processes.wait_for_everyone()
@@ -165,7 +167,7 @@ def _shard(index: int, batches: Iterable[Batch], pool: Pool, model: Encoder, rep
         reasons += found
         ids += batch.ids if batch.ids is not None else pool.ids[batch.start : batch.start + len(found)]  # type: ignore[index]
         contents.append(batch.content)
-        report.advance(len(found))
+        report.bar.update(len(found))
     content = fingerprint(*contents) if pool.ids is None else ""
     return Shard(index, start or 0, ids, reasons, np.concatenate(vectors), content)
 
@@ -178,43 +180,27 @@ def _fault(vector: Any) -> str | None:
     return "the encoder answered zero" if length == 0 else "the encoder answered numbers that are not finite"
 
 
+@dataclass
 class _Report:
-    """What the user sees on stderr: a bar with images/s and time left, and one line at the end; main process only."""
+    """What the user sees on stderr, of the main process alone: a bar, and one line at the end."""
 
-    def __init__(self, processes: PartialState, *, shown: bool) -> None:
-        self.processes, self.shown = processes, shown and processes.is_main_process
-        self.bar: Any = None
-        self.began = time.monotonic()
-        self.rows_before: int | None = None
-
-    def __enter__(self) -> _Report:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
+    processes: PartialState
+    bar: Progress
+    began: float = 0.0
+    rows_before: int | None = None
 
     def begin(self, rows: int | None, finished: Mapping[int, int]) -> None:
         """rows: what this process has to do, if that is known. finished: shard -> rows of those that are there."""
-        from tqdm import tqdm
-
         self.began, self.rows_before = time.monotonic(), sum(finished.values())
-        if not self.shown:
-            return
-        if finished:
+        if finished and self.bar.shown:
             print(f"{self.rows_before:,} frames are embedded already: going on with the rest", file=sys.stderr)
         several = self.processes.num_processes > 1
         title = f"embedding (process 1 of {self.processes.num_processes})" if several else "embedding"
-        pause = 0.2 if sys.stderr.isatty() else 10
-        self.bar = tqdm(total=rows, desc=title, unit=" images", mininterval=pause, dynamic_ncols=True)
-
-    def advance(self, rows: int) -> None:
-        if self.bar is not None:
-            self.bar.update(rows)
+        self.bar.begin(title, rows, "images")
 
     def sum_up(self, store: EmbeddingStore, scan: Scan | None) -> None:
         """Print the last line, and what the folder of images holds besides."""
-        if not self.shown:
+        if not self.bar.shown:
             return
         from meddel_hf.data.scan import SKIPPED
 

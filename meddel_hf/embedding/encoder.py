@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,10 +17,10 @@ import torch
 from torch import nn
 
 from meddel_hf.data.images import Preprocessing
-from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.embedding.loading import explained, quiet
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import Precision, resolve_precision
 from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint
-from meddel_hf.runtime.reading import reason
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 
 Pooling = Literal["cls", "mean"]
@@ -89,7 +86,7 @@ def load_encoder(
     if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).is_dir():
         raise InvalidArgument(f"encoder {name_or_path!r} is not a folder: expected one with config.json, or a Hub id")
     check_weights(Path(name_or_path))
-    with _quiet_transformers(), explained(name_or_path):
+    with quiet(), explained(name_or_path):
         model, config = _load_model(name_or_path, revision, trust_remote_code)
         preprocessing = Preprocessing.from_pretrained(name_or_path, model_type=config.model_type, revision=revision)
         digest = _fingerprint(model, config, preprocessing)
@@ -203,33 +200,3 @@ def _fingerprint(model: nn.Module, config: Any, preprocessing: Preprocessing) ->
     for name, tensor in sorted(model.state_dict().items()):
         parts += [f"{name} {tuple(tensor.shape)} {tensor.dtype}", tensor.contiguous().cpu().numpy().tobytes()]
     return fingerprint(*parts)
-
-
-@contextmanager
-def explained(name: str, what: str = "encoder") -> Iterator[None]:
-    """Say in one sentence what transformers says in a page. what: the name was given as."""
-    try:
-        yield
-    except (MedDELError, MemoryError):
-        raise
-    except Exception as error:  # hubs, configurations and weight files fail in many ways; the cause stays chained
-        first = reason(ValueError(re.split(r"\.\s", str(error))[0].rstrip(".")) if str(error) else error)
-        if "trust_remote_code" in str(error) and what == "encoder":
-            first = "it brings its own code: read that code, then pass trust_remote_code=True (--trust-remote-code)"
-        raise InvalidArgument(f"{what} {name!r} cannot be loaded: {first}") from error
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep the loading report quiet: a text model or a decoder that is left out is meant to be."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

@@ -25,6 +25,7 @@ from meddel_hf.data.pool import Pool
 from meddel_hf.errors import IncompleteStore, InvalidDataset, MedDELError, Mismatch, UnreadableImage
 from meddel_hf.runtime.files import sweep
 from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint, step_folder
+from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.tables import exactly, read_table
 
@@ -51,12 +52,6 @@ class Frames(Protocol):
 
     def read(self, rows: Sequence[int]) -> Sequence[NDArray[np.uint8]]:
         """The frames of these rows of the pool, (side, side, 3) uint8 each; not to be written to."""
-
-
-class Progress(Protocol):
-    """A bar that shows how many frames are through."""
-
-    def update(self, frames: int) -> Any: ...
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -21,9 +19,9 @@ from transformers import (
     ViTModel,
 )
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
-from transformers.utils import logging
 
-from meddel_hf.embedding.encoder import check_weights, explained
+from meddel_hf.embedding.encoder import check_weights
+from meddel_hf.embedding.loading import explained, quiet
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.runtime.manifest import fingerprint
@@ -180,20 +178,6 @@ def save_encoder(model: PreTrainedModel, folder: Path) -> None:
             size={"height": side, "width": side}, image_mean=list(MEAN), image_std=list(STD)
         )
         processor.save_pretrained(folder)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' reports and bars out of ours; its settings are as before afterwards."""
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
 
 
 def _encoder(recipe: Recipe) -> dict[str, Any]:

@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from meddel_hf import schema
+from meddel_hf.embedding.loading import quiet
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.pretraining.frame_cache import (
     CachedFrames,
@@ -33,7 +33,7 @@ from meddel_hf.pretraining.frame_cache import (
     older_copies,
     stored_side,
 )
-from meddel_hf.pretraining.objectives import build, fingerprint_of, quiet, save_encoder
+from meddel_hf.pretraining.objectives import build, fingerprint_of, save_encoder
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.result import LOG, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
 from meddel_hf.pretraining.trainer import PretrainingTrainer
@@ -42,6 +42,7 @@ from meddel_hf.pretraining.views import Views
 from meddel_hf.runtime.devices import resolve_precision
 from meddel_hf.runtime.files import sweep, whole_file, whole_folder
 from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint
+from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
 from meddel_hf.runtime.tables import exactly, read_table
@@ -82,7 +83,7 @@ class Run:
             found.verify()
             if self.processes.is_main_process:
                 self._tidy()  # where the run was killed between its manifest and this
-            if self.progress and self.processes.is_main_process:
+            if self._is_told:
                 print(f"{self.out}: {found.summary}; nothing was left to do", file=sys.stderr)
             return found
         if (self.out / BEGUN).is_file():
@@ -102,15 +103,17 @@ class Run:
             self._claim()
         source = self._source(frames)
         rows, unreadable = self._readable(source)
-        with _Bar(self.processes, self.progress) as bar, _own_random_state(), quiet():
+        with Progress(shown=self._is_told) as bar, _own_random_state(), quiet():
             history, seconds = [], 0.0
             if self.recipe.steps:
                 done = step_of(last_checkpoint(self.out / CHECKPOINTS)) * self.recipe.batch_size
-                bar.begin("training", self.recipe.steps * self.recipe.batch_size, " samples", done)
+                if done and self._is_told:
+                    print(f"{done:,} samples are done already: going on with the rest", file=sys.stderr)
+                bar.begin("training", self.recipe.steps * self.recipe.batch_size, "samples", done)
                 trainer = PretrainingTrainer(
                     model, Views(source, rows, self.recipe, self.seed), self.out / CHECKPOINTS, recipe=self.recipe,
                     precision=precision, device=self.device, processes=self.processes.num_processes,
-                    workers=self._view_workers(source), seed=self.seed, snapshot=self._snapshot, watcher=bar,
+                    workers=self._view_workers(source), seed=self.seed, snapshot=self._snapshot, progress=bar,
                     made_from=fingerprint(json.dumps(self._identity, sort_keys=True)),
                 )  # fmt: skip
                 trainer.go_on()
@@ -120,7 +123,7 @@ class Run:
             self._finish(model, history, self._summary(rows, unreadable, history, seconds, precision), spec)
         self.processes.wait_for_everyone()
         result = PreTraining.load(self.out)
-        if self.progress and main:
+        if self._is_told:
             print(f"{self.out}: {result.summary}", file=sys.stderr)
         return result
 
@@ -161,8 +164,8 @@ class Run:
             return LiveFrames(self.choice.pool, stored_side(self.recipe.image_size))
         there = cache_folder(folder, self.choice.pool, stored_side(self.recipe.image_size)) / MANIFEST
         if self.processes.is_main_process and not there.is_file():
-            with _Bar(self.processes, self.progress) as bar, written("the decoded frames", folder):
-                bar.begin("decoding", len(self.choice.pool.ids or ()), " frames", 0)
+            with Progress(shown=self._is_told) as bar, written("the decoded frames", folder):
+                bar.begin("decoding", len(self.choice.pool.ids or ()), "frames")
                 decode_once(self.choice.pool, folder, self.recipe.image_size, workers=self._decoders, progress=bar)
             for copy in older_copies(folder, self.choice.pool, self.recipe.image_size):
                 print(
@@ -185,8 +188,8 @@ class Run:
                 chosen = set(rows)
                 found = {row: why for row, why in source.reasons.items() if row in chosen}
             elif isinstance(source, LiveFrames) and self.recipe.steps:
-                with _Bar(self.processes, self.progress) as bar:
-                    bar.begin("checking", len(rows), " frames", 0)
+                with Progress(shown=self._is_told) as bar:
+                    bar.begin("checking", len(rows), "frames")
                     found = source.unreadable(rows, self._decoders, bar)
             else:
                 found = {}
@@ -205,6 +208,11 @@ class Run:
                 f"none of the {len(bad):,} chosen frames can be read, such as {ids[first]}: {bad[first]}"
             )
         return rows, bad
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether this process tells the user how far it is."""
+        return self.progress and self.processes.is_main_process
 
     @property
     def _decoders(self) -> int:
@@ -255,39 +263,6 @@ class Run:
 def _files(folder: Path, paths: Iterable[Path]) -> list[str]:
     """Names of those that are files, relative to the folder."""
     return [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
-
-
-class _Bar:
-    """What the user sees on stderr; main process only."""
-
-    def __init__(self, processes: PartialState, shown: bool) -> None:
-        self.shown = shown and processes.is_main_process
-        self.bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def begin(self, title: str, total: int, unit: str, done: int) -> None:
-        if not self.shown:
-            return
-        if done:
-            print(f"{done:,}{unit} are done already: going on with the rest", file=sys.stderr)
-        pause = 0.2 if sys.stderr.isatty() else 10
-        self.bar = tqdm(total=total, initial=done, desc=title, unit=unit, mininterval=pause, dynamic_ncols=True)
-
-    def update(self, count: int) -> None:
-        if self.bar is not None:
-            self.bar.update(count)
-
-    advance = update
-
-    def tell(self, loss: float) -> None:
-        if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
 
 
 @contextmanager

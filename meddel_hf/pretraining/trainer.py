@@ -1,8 +1,8 @@
 """`Trainer` of transformers for a pre-training run that may be killed at any moment and goes on as if it had not been.
 
 What is changed: checkpoints are whole or absent and never hold numbers that are not finite; resumed weights are really
-those of the checkpoint; a loss that is not finite ends the run at its step; and what `Trainer` does at every step for
-purposes that are not ours (counting operations, a gradient's norm) is left out.
+those of the checkpoint; a loss that is not finite ends the run at its step; and no norm of gradients is computed, which
+the log does not have.
 """
 
 from __future__ import annotations
@@ -13,41 +13,29 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
+from meddel_hf.embedding.loading import quiet
 from meddel_hf.errors import Diverged
-from meddel_hf.pretraining.objectives import OBJECTIVES, masked, quiet, suit
+from meddel_hf.pretraining.objectives import OBJECTIVES, masked, suit
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.views import Views, as_one_batch
 from meddel_hf.runtime.files import whole_folder
-from meddel_hf.runtime.parents import become_worker
+from meddel_hf.runtime.progress import Progress
 from meddel_hf.training.checkpoints import check, checkpoint_at, last_checkpoint, record, step_of, written
-
-_BATCHES_AHEAD = 4  # per worker
-
-
-class Watcher(Protocol):
-    """Follows a run, to show how far it is."""
-
-    def advance(self, samples: int) -> None:
-        """A step is done: `samples` more are seen, by all processes together."""
-
-    def tell(self, loss: float) -> None:
-        """The mean loss since the last time."""
+from meddel_hf.training.trainer import SampleTrainer, arguments
 
 
-class PretrainingTrainer(Trainer):
+class PretrainingTrainer(SampleTrainer):
     """Trains `model` on `views`, checkpoints in `folder`.
 
     precision: "bf16" or "float32". workers: processes that make views ahead of the model; 0: this one makes them.
     snapshot:  called on the main process after the steps that the recipe names, with the model and the samples seen.
-    watcher:   is told of every step, on every process.
+    progress:  is told of every step, on every process.
     made_from: digest of what the run is of; a checkpoint of another is not gone on from.
     """
 
@@ -64,22 +52,17 @@ class PretrainingTrainer(Trainer):
         workers: int,
         seed: int,
         snapshot: Callable[[PreTrainedModel, int], None],
-        watcher: Watcher,
+        progress: Progress,
         made_from: str = "",
     ) -> None:
-        self.views, self.folder, self.network = views, folder, model
-        self.recipe, self.precision, self.workers = recipe, precision, workers
-        self.snapshot, self.watcher, self.made_from = snapshot, watcher, made_from
+        self.folder, self.network = folder, model
+        self.recipe, self.precision = recipe, precision
+        self.snapshot, self.progress, self.made_from = snapshot, progress, made_from
         suit(model, device, precision, recipe)
         self.seconds_before = 0.0  # of the run before it was interrupted
         super().__init__(
-            model,
-            _arguments(recipe, folder, device, processes, seed),
-            data_collator=as_one_batch,
-            train_dataset=views,
-            callbacks=[_Rhythm(self)],
+            model, _arguments(recipe, folder, device, processes, seed), views, as_one_batch, _Rhythm(self), workers
         )
-        self.remove_callback(PrinterCallback)
         self.first_bad = torch.zeros((), dtype=torch.int64, device=self.args.device)  # step; 0: none so far
         self.began = time.monotonic()
 
@@ -92,21 +75,6 @@ class PretrainingTrainer(Trainer):
         with quiet():
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
         self._check_weights()
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Batches in the order of the samples; accelerate gives the i-th of each N to process i."""
-        loader = DataLoader(
-            self.views,
-            batch_size=self.args.per_device_train_batch_size,
-            sampler=SequentialSampler(self.views),
-            collate_fn=as_one_batch,
-            num_workers=self.workers,
-            prefetch_factor=_BATCHES_AHEAD if self.workers else None,
-            worker_init_fn=become_worker,
-            generator=torch.Generator(),
-            drop_last=True,
-        )
-        return self.accelerator.prepare(loader)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         if "error" in inputs:
@@ -126,9 +94,6 @@ class PretrainingTrainer(Trainer):
         self.first_bad = torch.where(bad, self.state.global_step + 1, self.first_bad)
         return loss
 
-    def floating_point_ops(self, inputs: Any) -> int:
-        return 0  # counting them walks through all weights at every step
-
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         return grad_norm  # computed for the log alone otherwise, which does not have it
 
@@ -143,7 +108,7 @@ class PretrainingTrainer(Trainer):
         if not math.isfinite(logs["loss"]):
             raise self._diverged(int(self.first_bad))
         super().log({**logs, "seconds": self.seconds}, start_time)
-        self.watcher.tell(logs["loss"])
+        self.progress.note(logs["loss"])
 
     def _diverged(self, step: int) -> Diverged:
         last = last_checkpoint(self.folder)
@@ -204,34 +169,26 @@ class _Rhythm(TrainerCallback):
         if step in self.snapshots and args.should_save:
             self.trainer._check_weights()
             self.trainer.snapshot(self.trainer.network, step * self.recipe.batch_size)
-        self.trainer.watcher.advance(self.recipe.batch_size)
+        self.trainer.progress.update(self.recipe.batch_size)
 
 
 def _arguments(recipe: Recipe, folder: Path, device: torch.device, processes: int, seed: int) -> TrainingArguments:
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=recipe.steps,
+    return arguments(
+        folder,
+        device,
+        steps=recipe.steps,
+        warmup=recipe.warmup,
         per_device_train_batch_size=recipe.batch_size // processes // recipe.accumulation,
         gradient_accumulation_steps=recipe.accumulation,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=round(recipe.warmup * recipe.steps),
         weight_decay=recipe.weight_decay,
         adam_beta1=recipe.beta1,
         adam_beta2=recipe.beta2,
         max_grad_norm=0,
         torch_compile=recipe.compile,
-        ddp_find_unused_parameters=False,  # all are used
-        use_cpu=device.type == "cpu",
         seed=seed,
-        logging_strategy="no",  # `_Rhythm` says when
-        save_strategy="no",
+        save_strategy="no",  # `_Rhythm` says when
         logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
         label_names=[],
         dataloader_pin_memory=False,  # batches come as numpy arrays
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process drives one GPU: nn.DataParallel would take all of them
-    return arguments

@@ -12,7 +12,7 @@ from transformers import ViTMAEForPreTraining
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.pretraining.objectives import OBJECTIVES, build, encoder_of, fingerprint_of, masked, normalised, suit
 from meddel_hf.pretraining.recipe import Recipe
-from meddel_hf.pretraining.views import ranks
+from meddel_hf.training.samples import ranks
 
 TINY = Recipe(preset="tiny", layers=2, image_size=32, patch_size=8, samples=64, batch_size=8)
 CPU = torch.device("cpu")

@@ -11,7 +11,8 @@ from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from meddel_hf.pretraining.recipe import Recipe
-from meddel_hf.pretraining.views import Views, as_one_batch, cropped, crops, order, ranks, uniforms
+from meddel_hf.pretraining.views import Views, as_one_batch, cropped
+from meddel_hf.training.samples import crops, order, ranks, uniforms
 
 N = 4000
 NUMBERS = np.arange(N)
@@ -102,7 +103,7 @@ def test_processes_share_out_the_samples_of_a_step(processes, accumulation):
 
 def test_crops_have_the_areas_and_aspects_that_were_asked_for():
     side = 10_000
-    boxes, mirrored = crops(NUMBERS, 0, side, 0.2, "both")
+    boxes, mirrored = crops(NUMBERS, 0, side, 0.2, (True, True))
     left, top, width, height = boxes.T
     assert min(left.min(), top.min()) >= 0
     assert max((left + width).max(), (top + height).max()) <= side
@@ -115,14 +116,14 @@ def test_crops_have_the_areas_and_aspects_that_were_asked_for():
     assert 1.32 < aspect.max() < 1.334
     assert abs(np.log(aspect[inside]).mean()) < 0.02
     np.testing.assert_allclose(mirrored.mean(axis=0), 0.5, atol=0.05)
-    whole, _ = crops(NUMBERS, 0, side, 1.0, "none")
+    whole, _ = crops(NUMBERS, 0, side, 1.0, (False, False))
     assert (whole[:, 2:].max(axis=1) == side).all()
 
 
 def test_mirroring_is_what_was_asked_for():
-    for flips, expected in (("none", (False, False)), ("horizontal", (True, False)), ("both", (True, True))):
-        _, mirrored = crops(NUMBERS, 0, 32, 0.2, flips)
-        assert tuple(mirrored.any(axis=0)) == expected
+    for axes in ((False, False), (True, False), (True, True)):
+        _, mirrored = crops(NUMBERS, 0, 32, 0.2, axes)
+        assert tuple(mirrored.any(axis=0)) == axes
 
 
 def test_cutting_and_scaling_is_that_of_pillow_to_rounding():
@@ -130,7 +131,7 @@ def test_cutting_and_scaling_is_that_of_pillow_to_rounding():
     rng = np.random.default_rng(0)
     frames = [np.asarray(Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((64, 64), 3)).copy()
               for _ in range(40)]  # fmt: skip
-    boxes, mirrored = crops(np.arange(40), 0, 64, 0.1, "both")
+    boxes, mirrored = crops(np.arange(40), 0, 64, 0.1, (True, True))
     found = cropped(frames, boxes, mirrored, 48).numpy()
     for frame, (left, top, width, height), (across, down), view in zip(frames, boxes, mirrored, found, strict=True):
         part = Image.fromarray(frame).crop((left, top, left + width, top + height)).resize((48, 48), 2)

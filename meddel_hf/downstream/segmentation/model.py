@@ -7,8 +7,6 @@ and `AutoConfig` know what `save_pretrained` wrote, without remote code.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +23,10 @@ from transformers import (
     ViTModel,
 )
 from transformers.modeling_outputs import SemanticSegmenterOutput
-from transformers.utils import logging
 
 from meddel_hf.data.images import Preprocessing
-from meddel_hf.embedding.encoder import Encoder, explained, load_encoder
+from meddel_hf.embedding.encoder import Encoder, load_encoder
+from meddel_hf.embedding.loading import explained
 from meddel_hf.errors import InvalidArgument
 
 IGNORED = 255  # label of pixels that count for nothing
@@ -253,20 +251,6 @@ def save(model: ViTForSegmentation, preprocessing: Preprocessing, folder: Path) 
     }  # fmt: skip
     text = json.dumps(processor, indent=2, sort_keys=True) + "\n"
     (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the bars and notes of transformers off the terminal; errors stay."""
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
 
 
 AutoConfig.register(ViTSegmentationConfig.model_type, ViTSegmentationConfig)

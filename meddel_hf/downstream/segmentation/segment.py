@@ -66,7 +66,8 @@ def segment(
     """
     from meddel_hf.downstream.scores import Scores
     from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, check_apart
-    from meddel_hf.downstream.segmentation.model import from_encoder, quiet
+    from meddel_hf.downstream.segmentation.model import from_encoder
+    from meddel_hf.embedding.loading import quiet
     from meddel_hf.runtime.processes import computing_device, launched_processes
 
     if not test:

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.segmentation.masked_frames import Decoded
 from meddel_hf.downstream.segmentation.model import ViTForSegmentation
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import Diverged, InvalidArgument
-from meddel_hf.runtime.parents import become_worker
+from meddel_hf.runtime.progress import Progress
 from meddel_hf.training.checkpoints import check, record
+from meddel_hf.training.samples import by_generator, order
+from meddel_hf.training.trainer import SampleTrainer, arguments
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -69,7 +68,7 @@ class FrameSamples:
         return {"pixel_values": pixels, "labels": torch.from_numpy(batch["masks"]).long()}
 
     def _view(self, sample: int) -> tuple[np.ndarray, np.ndarray]:
-        row = frame_of(sample, self.frames, self.seed)
+        (row,) = order(np.array([sample]), self.frames, self.seed, by_generator)
         pixels, mask = self.decoded.pixels[row], self.decoded.masks[row]
         draw = np.random.default_rng([self.seed, 1, sample])
         if self.recipe.smallest_crop < 1:
@@ -93,9 +92,9 @@ class TokenSamples:
 
     def batch(self, samples: Sequence[int]) -> dict[str, np.ndarray]:
         """views and rows (B,) int64 of the frames."""
-        rows = [frame_of(sample, self.frames, self.seed) for sample in samples]
+        rows = order(np.array(samples), self.frames, self.seed, by_generator)
         draws = [np.random.default_rng([self.seed, 1, sample]) for sample in samples]
-        return {"views": np.array([draw.integers(len(self.tokens)) for draw in draws]), "rows": np.array(rows)}
+        return {"views": np.array([draw.integers(len(self.tokens)) for draw in draws]), "rows": rows}
 
     def inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """tokens (B, N, D) float32 and labels (B, H, W) int64, which may be coarser than the frames."""
@@ -103,12 +102,6 @@ class TokenSamples:
         tokens = torch.stack([self.tokens[view][row] for view, row in places])
         masks = np.stack([flipped(self.masks[row], view) for view, row in places])
         return {"tokens": tokens.float(), "labels": torch.from_numpy(masks).long()}
-
-
-def frame_of(sample: int, frames: int, seed: int) -> int:
-    """Row of the frame that sample number `sample` shows: each epoch is a permutation of its own."""
-    epoch, place = divmod(sample, frames)
-    return int(_permutation(epoch, frames, seed)[place])
 
 
 def flipped(array: np.ndarray, view: int) -> np.ndarray:
@@ -201,48 +194,39 @@ def fit(
         )
     steps = math.ceil(recipe.epochs * samples.frames / recipe.batch_size)
     on_cpu = device.type == "cpu"
-    arguments = TrainingArguments(
-        str(checkpoints), max_steps=steps, per_device_train_batch_size=recipe.batch_size // processes.num_processes,
-        learning_rate=recipe.rate, weight_decay=recipe.weight_decay, lr_scheduler_type="cosine",
-        warmup_steps=round(recipe.warmup * steps), bf16=precision == "bf16", use_cpu=on_cpu, seed=seed % 2**32,
-        save_strategy="no" if recipe.frozen else "steps", save_steps=max(_FEWEST_STEPS, steps // _CHECKPOINTS),
-        save_total_limit=1, logging_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False,
-        dataloader_num_workers=0 if on_cpu or recipe.frozen else workers, dataloader_pin_memory=not on_cpu,
-        ddp_find_unused_parameters=False,
+    settings = arguments(
+        checkpoints, device, steps=steps, warmup=recipe.warmup, learning_rate=recipe.rate,
+        per_device_train_batch_size=recipe.batch_size // processes.num_processes, weight_decay=recipe.weight_decay,
+        bf16=precision == "bf16", seed=seed % 2**32, save_strategy="no" if recipe.frozen else "steps",
+        save_steps=max(_FEWEST_STEPS, steps // _CHECKPOINTS), save_total_limit=1, dataloader_pin_memory=not on_cpu,
     )  # fmt: skip
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # Trainer would spread a batch over all GPUs that one process sees
-    trainer = _Trainer(model, arguments, samples, recipe, _Progress(shown=shown))
-    last = _last_checkpoint(checkpoints)
-    if last is not None:
-        check(Path(last), checkpoints.name)
-    trainer.train(resume_from_checkpoint=last)
+    workers = 0 if on_cpu or recipe.frozen else workers
+    with Progress(shown=shown) as bar:
+        trainer = _Trainer(model, settings, samples, recipe.batch_size, bar, workers)
+        last = _last_checkpoint(checkpoints)
+        if last is not None:
+            check(Path(last), checkpoints.name)
+        trainer.train(resume_from_checkpoint=last)
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # forward as it was before
     return trainer.losses
 
 
-class _Trainer(Trainer):
-    """Takes samples in their order, and stops where the loss is not finite."""
+class _Trainer(SampleTrainer):
+    """Stops where the loss is not finite."""
 
     def __init__(
         self,
         model: ViTForSegmentation,
-        arguments: TrainingArguments,
+        settings: TrainingArguments,
         samples: Samples,
-        recipe: SegmentationRecipe,
-        progress: _Progress,
+        batch_size: int,
+        bar: Progress,
+        workers: int,
     ) -> None:
         self.samples = samples
         self.losses: list[float] = []
-        numbers = range(arguments.max_steps * recipe.batch_size)
-        super().__init__(
-            model, arguments, train_dataset=numbers, data_collator=samples.batch, callbacks=[progress]
-        )  # fmt: skip
-        self.remove_callback(PrinterCallback)
-
-    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        loader = super().get_train_dataloader()
-        loader.worker_init_fn = become_worker  # samples need no seed of the worker's own
-        return loader
+        numbers = range(settings.max_steps * batch_size)
+        super().__init__(model, settings, numbers, samples.batch, _Rhythm(bar), workers)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return super()._prepare_inputs(self.samples.inputs(inputs))
@@ -252,12 +236,6 @@ class _Trainer(Trainer):
         if self.args.should_save:
             folder = Path(str(self.args.output_dir))
             record(folder / f"checkpoint-{self.state.global_step}", folder.name)
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        return 0  # counting them walks through all weights at every step
-
-    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler:
-        return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
@@ -272,39 +250,20 @@ class _Trainer(Trainer):
         return loss
 
 
-class _Progress(TrainerCallback):
-    """A bar on stderr with steps/s, time left and the loss."""
+class _Rhythm(TrainerCallback):
+    """Moves the bar on."""
 
-    def __init__(self, *, shown: bool) -> None:
-        self.shown = shown
-        self.bar: Any = None
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        from tqdm import tqdm
-
-        if self.shown:
-            pause = 0.2 if sys.stderr.isatty() else 10
-            self.bar = tqdm(
-                total=state.max_steps, initial=state.global_step, desc="training", unit=" steps", mininterval=pause,
-                dynamic_ncols=True,
-            )  # fmt: skip
+        self.bar.begin("training", state.max_steps, "steps", state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if self.bar is not None:
-            self.bar.update()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.bar.update()
 
 
 def _last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that is whole; Trainer writes its state last."""
     found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
     return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None
-
-
-@lru_cache(maxsize=4)  # batches cross from one epoch to the next
-def _permutation(epoch: int, frames: int, seed: int) -> np.ndarray:
-    """(frames,) rows in the order of an epoch."""
-    return np.random.default_rng([seed, 0, epoch]).permutation(frames)

@@ -29,9 +29,10 @@ from meddel_hf.downstream.segmentation.masked_frames import Decoded
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.scoring import table
 from meddel_hf.downstream.segmentation.segment import segment
-from meddel_hf.downstream.segmentation.training import FrameSamples, TokenSamples, crop_box, flipped, frame_of
+from meddel_hf.downstream.segmentation.training import FrameSamples, TokenSamples, crop_box, flipped
 from meddel_hf.errors import Diverged, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.training.checkpoints import record
+from meddel_hf.training.samples import by_generator, order
 
 FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image(), "group": Value("string")})
 QUICK = {"epochs": 30, "batch_size": 8, "precision": "float32", "hidden_size": 32, "learning_rate": 3e-3}
@@ -318,7 +319,7 @@ def test_a_loss_that_is_no_number_stops_the_run(encoder, tmp_path):
 
 
 def test_every_epoch_shows_every_frame_once_in_an_order_of_its_own():
-    epochs = [[frame_of(epoch * 7 + place, 7, seed=3) for place in range(7)] for epoch in range(3)]
+    epochs = order(np.arange(21), 7, 3, by_generator).reshape(3, 7).tolist()
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
