@@ -29,7 +29,8 @@ import transformers
 from PIL import Image
 
 from meddel_hf.data.images import prepare
-from meddel_hf.data.pool import IMAGE_SUFFIXES, load_pool
+from meddel_hf.data.pool import load_pool
+from meddel_hf.data.scan import IMAGE_SUFFIXES
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.encoder import Encoder, load_encoder
 

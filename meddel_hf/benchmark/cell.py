@@ -23,7 +23,8 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import MedDELError, Mismatch
 from meddel_hf.pretraining.pretrain import pretrain
 from meddel_hf.pretraining.result import PreTraining
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest, fingerprint
 from meddel_hf.runtime.records import write_facts
 from meddel_hf.schema import MODEL
 from meddel_hf.selection.selection import Selection
@@ -66,7 +67,7 @@ class CellRun:
 
     @property
     def _main(self) -> bool:
-        return self.processes.is_main_process
+        return bool(self.processes.is_main_process)
 
     def _select(self) -> Selection | None:
         arm = self.cell.arm

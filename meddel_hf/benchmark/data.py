@@ -14,6 +14,7 @@ from datasets import Dataset, DatasetInfo, concatenate_datasets
 
 from meddel_hf import schema
 from meddel_hf.benchmark.plan import Plan, PoolPart, ProbeTask, SegmentationTask
+from meddel_hf.data.ids import ids_of
 from meddel_hf.data.leaks import leaks
 from meddel_hf.data.pool import Pool, load_pool, name_of
 from meddel_hf.downstream.probing.labels import Labelled, Parts
@@ -199,7 +200,7 @@ def _leaks(plan: Plan) -> Iterator[tuple[str, str]]:
 def _ids(dataset: Dataset) -> list[str]:
     if schema.ID not in dataset.column_names:
         raise InvalidDataset(f"a data set has no column {schema.ID!r}; it has {', '.join(dataset.column_names)}")
-    return [str(id) for id in dataset.with_format(None).select_columns([schema.ID])[:][schema.ID]]
+    return ids_of(dataset)
 
 
 def _named(dataset: Dataset, fingerprint: str) -> Dataset:

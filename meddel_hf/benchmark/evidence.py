@@ -14,7 +14,8 @@ from typing import Any
 from meddel_hf.benchmark.cells import CELL, SELECTION, TASKS
 from meddel_hf.downstream.scores import FILE, Scores
 from meddel_hf.errors import Mismatch
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest, fingerprint
 from meddel_hf.runtime.records import Records, check_files, recorded_files
 
 GROUND, PARENTS, FILES = "ground", "parents", "files"  # keys of cell.json

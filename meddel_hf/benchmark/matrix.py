@@ -42,8 +42,8 @@ from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import Mismatch
 from meddel_hf.pretraining.frame_cache import decode_once
-from meddel_hf.runtime.files import check_can_write, whole_file
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint
+from meddel_hf.runtime.files import MANIFEST, check_can_write, whole_file
+from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
 from meddel_hf.runtime.processes import agreed, decoding_workers, launched_processes
 from meddel_hf.runtime.progress import Progress
 

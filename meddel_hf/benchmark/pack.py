@@ -15,8 +15,8 @@ from meddel_hf.benchmark.evidence import cure
 from meddel_hf.benchmark.results import read
 from meddel_hf.downstream.scores import FILE
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.runtime.files import check_can_write, whole_file
-from meddel_hf.runtime.manifest import MANIFEST, Manifest
+from meddel_hf.runtime.files import MANIFEST, check_can_write, whole_file
+from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.tables import read_table
 from meddel_hf.selection.table import ROWS
 

@@ -191,7 +191,8 @@ class Plan:
                         f"names them, such as seeds: [{shown(max(seeds, 0))}]"
                     )
                 found["seeds"] = list(range(seeds))
-        return _typed(cls, found, where)
+        answer: Plan = _typed(cls, found, where)
+        return answer
 
     def plain(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
@@ -201,7 +202,7 @@ class Plan:
         """The plan as a file, every default written out."""
         import yaml
 
-        return yaml.safe_dump(json.loads(json.dumps(self.plain())), sort_keys=False, allow_unicode=True, width=120)
+        return str(yaml.safe_dump(json.loads(json.dumps(self.plain())), sort_keys=False, allow_unicode=True, width=120))
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:

@@ -19,7 +19,8 @@ from meddel_hf.benchmark.evidence import FILES, GROUND, check_cell, check_togeth
 from meddel_hf.benchmark.place import FULL, UNTRAINED, Place, label, listed, percent, planned
 from meddel_hf.downstream.scores import Measure, Scores
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
-from meddel_hf.runtime.manifest import MANIFEST, Manifest
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.reading import intact, read_lines
 from meddel_hf.runtime.records import check_files
 from meddel_hf.runtime.tables import read_table

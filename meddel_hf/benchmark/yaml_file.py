@@ -40,7 +40,7 @@ def read_yaml(path: Path, what: str) -> Any:
         raise InvalidArgument(f"{path} is not YAML: {reason(error)}") from error
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
     """The loader of plain values."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
@@ -54,7 +54,8 @@ class _Loader(yaml.SafeLoader):
             if name in seen:
                 raise InvalidArgument(f"line {line}: the key {shown(name)} stands in line {seen[name]} already")
             seen[name] = line
-        return super().construct_mapping(node, deep=True)
+        answer: dict[str, Any] = super().construct_mapping(node, deep=True)
+        return answer
 
 
 _Loader.yaml_constructors = {

@@ -58,7 +58,7 @@ _EXITS = f"Status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER
 
 def run(args: argparse.Namespace) -> int:
     """Returns the exit status, see `_EXITS`."""
-    return args.benchmark(args)
+    return int(args.benchmark(args))
 
 
 def _pack(args: argparse.Namespace) -> int:

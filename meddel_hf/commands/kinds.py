@@ -15,7 +15,7 @@ def count(least: int = 0, most: int = checks.MOST) -> Callable[[str], int]:
     """A whole number from `least` to `most`."""
 
     def parse(text: str) -> int:
-        value = _number(text, int, "a whole number")
+        value: int = _number(text, int, "a whole number")
         if not least <= value <= most:
             raise ArgumentTypeError(f"must be a whole number from {least:,} to {most:,}, got {shown(text)}")
         return value
@@ -32,7 +32,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
     """A number from low to high, both included."""
 
     def parse(text: str) -> float:
-        value = _number(text, float, "a number")
+        value: float = _number(text, float, "a number")
         if not low <= value <= high:  # so that NaN fails too
             raise ArgumentTypeError(f"must be a number from {low:g} to {high:g}, got {shown(text)}")
         return value
@@ -42,7 +42,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 def fraction(text: str) -> float:
     """In (0, 1]."""
-    value = _number(text, float, "a number")
+    value: float = _number(text, float, "a number")
     if not 0 < value <= 1:
         raise ArgumentTypeError(f"must be a fraction in (0, 1], got {shown(text)}")
     return value

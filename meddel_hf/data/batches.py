@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from meddel_hf.data.images import ImageSource, Preprocessing, prepare
-from meddel_hf.data.pool import Pool, check_ids
+from meddel_hf.data.decoding import ImageSource
+from meddel_hf.data.ids import check_ids
+from meddel_hf.data.images import Preprocessing, prepare
+from meddel_hf.data.pool import Pool
 from meddel_hf.errors import InvalidDataset, MedDELError, Mismatch, UnreadableImage
 from meddel_hf.runtime.digests import file_digest
 from meddel_hf.runtime.manifest import fingerprint
@@ -77,7 +79,7 @@ class TableBatches:
         return decoded(start, frames, self.preprocessing, read=self.pool.read)
 
 
-class StreamBatches(IterableDataset):
+class StreamBatches(IterableDataset[Any]):
     """Batches of those shards of a stream that belong to one process and are not finished; an error ends them.
 
     finished: shard -> content that was recorded for it. The stream must hold the same there as it did then.
@@ -151,7 +153,7 @@ def read_ahead(batches: TableBatches | StreamBatches, workers: int) -> Iterator[
     Raises what a stream found wrong with its data.
     """
     workers = min(workers, 1) if isinstance(batches, StreamBatches) else workers  # each would read the whole stream
-    loader: DataLoader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         batches,  # type: ignore[arg-type]  # TableBatches has what a map-style data set needs
         batch_size=None,
         collate_fn=_as_it_is,
@@ -181,7 +183,7 @@ def _raw(frame: Any) -> bytes:
     if isinstance(frame, (bytes, bytearray)):
         return bytes(frame)
     if hasattr(frame, "tobytes"):
-        return frame.tobytes()
+        return bytes(frame.tobytes())
     return str(frame).encode("utf-8", "replace") if "://" in str(frame) else file_digest(str(frame)).encode()
 
 

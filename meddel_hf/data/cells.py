@@ -75,7 +75,7 @@ def _read(path: str) -> bytes:
         raise InvalidDataset(_too_large(path, os.path.getsize(path)))
     try:
         with xopen(path, "rb") as file:
-            return file.read()
+            return bytes(file.read())
     except FileNotFoundError:
         raise UnreadableImage(f"{path}: file not found: put it back, or embed and select again") from None
 

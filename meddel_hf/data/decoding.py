@@ -183,4 +183,5 @@ def as_bytes(pixels: np.ndarray) -> np.ndarray:
         return pixels.astype(np.uint8) * np.uint8(255)
     if not (low >= 0 and high <= full):  # so that NaN fails too
         raise UnreadableImage(f"pixel values from {low:g} to {high:g}: expected 0 to {full:g}")
-    return np.rint(pixels.astype(np.float32) * np.float32(255 / full)).astype(np.uint8)
+    answer: np.ndarray = np.rint(pixels.astype(np.float32) * np.float32(255 / full)).astype(np.uint8)
+    return answer

@@ -147,4 +147,5 @@ def _stored(dataset: Dataset, column: str) -> Iterable[tuple[pa.Array, pa.Array]
 def _ids(dataset: Dataset) -> Iterable[Any]:
     if ID not in dataset.column_names:
         return range(len(dataset))
-    return dataset.with_format("arrow").select_columns([ID])[:][ID].to_pylist()
+    answer: Iterable[Any] = dataset.with_format("arrow").select_columns([ID])[:][ID].to_pylist()
+    return answer

@@ -1,14 +1,28 @@
-"""Ids of frames: strings without repeats."""
+"""Ids of frames: strings without repeats. They are read here and nowhere else."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.schema import ID
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _SHOWN = 3  # examples in an error message
+
+
+def ids_of(dataset: Dataset, column: str = ID) -> list[str]:
+    """The ids of a data set as strings, in its order, as they stand: `check_ids` says whether they are sound."""
+    return [str(id) for id in dataset.with_format("arrow").select_columns([column])[:][column].to_pylist()]
+
+
+def checked_ids_of(dataset: Dataset, column: str = ID) -> list[str]:
+    """The same. Raises InvalidDataset as `check_ids` does."""
+    return check_ids(dataset.with_format("arrow").select_columns([column])[:][column].to_pylist(), first_row=0)
 
 
 def check_ids(ids: Iterable[Any], *, first_row: int) -> list[str]:

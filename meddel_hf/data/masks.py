@@ -184,7 +184,8 @@ def _levels(pixels: np.ndarray, page: _Page) -> np.ndarray:
     if pixels.dtype.kind == "f" and low >= 0 and high <= 255:
         whole = np.array_equal(pixels, np.rint(pixels))
         pixels = pixels if whole or high > 1 else pixels * 255
-        return np.rint(pixels).astype(np.uint8)
+        answer: np.ndarray = np.rint(pixels).astype(np.uint8)
+        return answer
     if pixels.dtype.kind not in "ui" or not (low >= 0 and high <= 65535):  # so that NaN fails too
         raise UnreadableImage(f"holds values from {low:g} to {high:g}: expected {EXPECTED}")
     if page.step > 1 and high < 128:
@@ -197,7 +198,8 @@ def _levels(pixels: np.ndarray, page: _Page) -> np.ndarray:
 def _bright(grey: np.ndarray, top: int) -> np.ndarray:
     """(height, width) bool: the upper half of the levels, where they are those of a mask. top: of all pages."""
     if top <= 1:
-        return grey == 1
+        answer: np.ndarray = grey == 1
+        return answer
     counts = _counts(grey)
     values = np.flatnonzero(counts)
     if not values[-1]:
@@ -235,7 +237,7 @@ def _by_index(page: _Page, palette: np.ndarray, red: bool, merge: bool) -> np.nd
     used = np.flatnonzero(_counts(index))
     colours, objects = palette[used], set(used.tolist()) - {0}
     if red and (colours[:, 0] > 127).any():
-        return palette[index][..., 0]
+        return np.asarray(palette[index][..., 0])
     dark = colours.max(axis=1) <= _NOISE
     if palette[0].max() > _NOISE and dark.any():
         raise UnclearMask(used, f" in a palette whose 0 is {_hexed(palette[0])} and whose {used[dark][0]} is black")
@@ -252,7 +254,8 @@ def _by_index(page: _Page, palette: np.ndarray, red: bool, merge: bool) -> np.nd
         raise UnclearMask(used, " as indices of its palette")
     if len(used) > 1 and used[0] > 0:
         raise UnclearMask(used, " as indices of its palette, without 0, the background")
-    return index != 0
+    answer: np.ndarray = index != 0
+    return answer
 
 
 def _by_colour(page: _Page, red: bool, merge: bool) -> np.ndarray:
@@ -284,7 +287,8 @@ def _by_colour(page: _Page, red: bool, merge: bool) -> np.ndarray:
         return _bright(strongest, int(strongest.max()))
     except UnclearMask:
         if len(found) <= _FEW and found[0] == 0:
-            return packed != 0
+            answer: np.ndarray = packed != 0
+            return answer
         raise UnreadableImage(f"holds the colours {_named(found)}: expected one on black") from None
 
 

@@ -22,13 +22,11 @@ from datasets import (
 from meddel_hf.data.decoding import file_bytes
 from meddel_hf.data.folders import image_folder, is_declared, is_saved_to_disk, read_as_rows
 from meddel_hf.data.identity import fingerprint_of, frame_digests, keeps_fingerprint, named_files
-from meddel_hf.data.ids import check_ids
+from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, open_saved, stream_folder
-from meddel_hf.data.scan import IMAGE_SUFFIXES, Scan, scan_of
+from meddel_hf.data.scan import Scan
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
 from meddel_hf.schema import ID, IMAGE
-
-__all__ = ["IMAGE_SUFFIXES", "Pool", "check_ids", "load_pool", "name_of", "scan_of"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Pool:
         if isinstance(dataset, IterableDataset):
             needed = plain.select_columns([image_column] + [id_column] * (id_column is not None))
             return cls(_undecoded(needed, image_column), image_column, id_column, None, None)
-        ids = _ids(dataset, id_column) if id_column else [str(row) for row in range(len(dataset))]
+        ids = checked_ids_of(dataset, id_column) if id_column else [str(row) for row in range(len(dataset))]
         frames = _undecoded(plain.select_columns([image_column]), image_column)
         named = list(named_files(frames, image_column).values())
         held = dict(zip(named, frame_digests(named), strict=True))
@@ -229,8 +227,3 @@ def _check_image_column(columns: list[str], features: Mapping[str, Any], image_c
     feature = features.get(image_column)
     if not (feature is None or isinstance(feature, Image) or getattr(feature, "dtype", "") in ("string", "binary")):
         raise InvalidDataset(f"column {image_column!r} holds {feature}: expected images, their bytes, or their paths")
-
-
-def _ids(dataset: Dataset, column: str) -> list[str]:
-    ids = dataset.with_format(None).select_columns([column])[:][column]
-    return check_ids(ids, first_row=0)

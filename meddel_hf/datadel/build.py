@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from meddel_hf.data.leaks import FILE as LEAKS
 from meddel_hf.datadel import leaks, preview
 from meddel_hf.datadel import problems as listing
 from meddel_hf.datadel.archives.entries import Entry, Problem, Tree
@@ -28,8 +29,8 @@ from meddel_hf.datadel.shards.workers import run
 from meddel_hf.datadel.source import Item
 from meddel_hf.datadel.summary import Build
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableArchive
-from meddel_hf.runtime.files import check_can_write, is_vacant, whole_file
-from meddel_hf.runtime.manifest import MANIFEST, Manifest
+from meddel_hf.runtime.files import MANIFEST, check_can_write, is_vacant, whole_file
+from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.records import recorded_files
 
 _SHOWN = 5
@@ -247,7 +248,7 @@ def _finish(facts: Facts, out: Path) -> None:
         "empty_masks": {source.name: facts.annotated(source.name)[1] for source in facts.sources},
         "leaks": facts.leaks.num_rows,
     }
-    files |= recorded_files(out, [REJECTED, leaks.FILE])
+    files |= recorded_files(out, [REJECTED, LEAKS])
     Manifest("datadel", facts.identity, {"fps": facts.fps}, {}, details, files=files).write(out)
 
 

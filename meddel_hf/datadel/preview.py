@@ -81,6 +81,7 @@ def _row(shard: Path, at: int) -> dict[str, Any]:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if at < rows:
-                return file.read_row_group(group).slice(at, 1).to_pylist()[0]
+                answer: dict[str, Any] = file.read_row_group(group).slice(at, 1).to_pylist()[0]
+                return answer
             at -= rows
     raise IndexError(at)

@@ -72,7 +72,8 @@ class StoredGraph(NearDuplicateGraph):
         return np.split(row, np.flatnonzero(np.diff(group)) + 1)
 
     def _path(self, name: str) -> Path:
-        return self.__dict__["_sound"](name)
+        answer: Path = self.__dict__["_sound"](name)
+        return answer
 
     @staticmethod
     def is_in(folder: Path) -> bool:

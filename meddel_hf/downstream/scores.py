@@ -92,7 +92,8 @@ class Scores:
     @property
     def sets(self) -> list[str]:
         """Names of the test sets, in the order of their first frames."""
-        return pc.unique(self.table[schema.SET]).to_pylist()
+        answer: list[str] = pc.unique(self.table[schema.SET]).to_pylist()
+        return answer
 
     def of(self, set: str) -> Scores:
         """Only the frames of one test set. Raises InvalidArgument where there is none of that name."""
@@ -131,7 +132,7 @@ class Scores:
 
     @property
     def of_masks(self) -> bool:
-        return self.table[schema.UNION].null_count == 0
+        return bool(self.table[schema.UNION].null_count == 0)
 
     def write(self, folder: Path) -> None:
         """Write scores.parquet; the measure stands in its metadata."""
@@ -169,12 +170,14 @@ class Scores:
                 raise InvalidArgument(f"{self.measure} needs the {column} of every frame; some have none")
 
     def _score(self) -> NDArray[np.float64]:
-        return self.table[schema.SCORE].to_numpy().astype(np.float64)
+        answer: NDArray[np.float64] = self.table[schema.SCORE].to_numpy().astype(np.float64)
+        return answer
 
     def _counts(self, column: str) -> NDArray[np.float64]:
         """(n, classes)"""
         rows = self.table[column].combine_chunks()
-        return rows.flatten().to_numpy().reshape(len(rows), -1).astype(np.float64)
+        answer: NDArray[np.float64] = rows.flatten().to_numpy().reshape(len(rows), -1).astype(np.float64)
+        return answer
 
     def _dice(self) -> NDArray[np.float64]:
         """(n,): mean over the classes that occur in the frame; 1 where none does and none was claimed."""
@@ -186,7 +189,8 @@ class Scores:
     def _classes(self) -> NDArray[np.float64]:
         """(n, classes): 1 in the column of the frame's class."""
         labels = self.table[schema.LABEL].combine_chunks().dictionary_encode()
-        return np.eye(len(labels.dictionary))[labels.indices.to_numpy()]
+        answer: NDArray[np.float64] = np.eye(len(labels.dictionary))[labels.indices.to_numpy()]
+        return answer
 
 
 def _summed(rows: NDArray[np.float64], groups: NDArray[np.int64], n_groups: int) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from meddel_hf.data.ids import ids_of
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.schema import GROUP, ID, OFFICIAL_SPLIT
 
@@ -39,7 +40,7 @@ class Split:
     def of(self, dataset: Any) -> tuple[Any, Any]:
         """(training rows, test rows) of the data set that was split, as data sets."""
         train, test = set(self.train), set(self.test)
-        ids = [str(id) for id in dataset.with_format(None).select_columns([ID])[:][ID]]
+        ids = ids_of(dataset)
         return (
             dataset.select([row for row, id in enumerate(ids) if id in train]),
             dataset.select([row for row, id in enumerate(ids) if id in test]),

@@ -20,7 +20,8 @@ from meddel_hf.data.images import Preprocessing
 from meddel_hf.embedding.loading import explained, quiet
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import Precision, resolve_precision
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest, fingerprint
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 
 Pooling = Literal["cls", "mean"]
@@ -148,7 +149,7 @@ def _tokens(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         options["noise"] = torch.arange(patches, dtype=torch.float32, device=pixels.device).expand(len(pixels), -1)
     if _wants_interpolation(model, pixels.shape[2:]):
         options["interpolate_pos_encoding"] = True
-    tokens = model(pixel_values=pixels, **options).last_hidden_state
+    tokens: torch.Tensor = model(pixel_values=pixels, **options).last_hidden_state
     if config.model_type == "clip_vision_model":  # transformers applies CLIP's final layer norm to its CLS token alone
         tokens = next(layer for name, layer in model.named_modules() if name.endswith("post_layernorm"))(tokens)
     return tokens

@@ -79,7 +79,8 @@ class ShardFiles:
     def records(self) -> Records:
         """What the manifest of the finished store records of the shard."""
         if self.record.is_file():
-            return read_facts(self.record, "run the same command again")["files"]
+            answer: Records = read_facts(self.record, "run the same command again")["files"]
+            return answer
         return recorded_files(self.folder, [self.table.name, self.tensors.name])
 
 

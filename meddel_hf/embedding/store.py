@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from meddel_hf.data.identity import is_by_names_and_sizes
 from meddel_hf.embedding.shards import ShardFiles, mapped
 from meddel_hf.errors import IncompleteStore, InvalidDataset, Mismatch
-from meddel_hf.runtime.files import sweep, whole_file
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint, installed_versions
+from meddel_hf.runtime.files import MANIFEST, sweep, whole_file
+from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, installed_versions
 from meddel_hf.runtime.reading import CURE, intact
 from meddel_hf.runtime.records import Records, check_files, read_facts, recorded_files, write_facts
 from meddel_hf.runtime.tables import exactly, read_schema, read_table
@@ -93,7 +93,7 @@ class EmbeddingStore:
         return self.folder / name
 
     def __len__(self) -> int:
-        return self.manifest.details["readable"]
+        return int(self.manifest.details["readable"])
 
     def __repr__(self) -> str:
         arguments = self.manifest.arguments
@@ -108,11 +108,11 @@ class EmbeddingStore:
 
     @property
     def dim(self) -> int:
-        return self.manifest.details["dim"]
+        return int(self.manifest.details["dim"])
 
     @property
     def row_ids(self) -> bool:
-        return self.manifest.details["row_ids"]
+        return bool(self.manifest.details["row_ids"])
 
     @property
     def pool_fingerprint(self) -> str:
@@ -120,7 +120,8 @@ class EmbeddingStore:
 
     @property
     def pool_spec(self) -> str | None:
-        return self.manifest.arguments["pool"]
+        answer: str | None = self.manifest.arguments["pool"]
+        return answer
 
     @cached_property
     def embeddings(self) -> np.ndarray:
@@ -139,7 +140,8 @@ class EmbeddingStore:
     def pool_ids(self) -> list[str]:
         """The id of every pool row, in pool order, unreadable ones included."""
         tables = [read_table(self._sound(f"{name}.parquet"), exactly(id=pa.string())) for name in self._shards]
-        return pa.concat_tables(tables)["id"].to_pylist()
+        answer: list[str] = pa.concat_tables(tables)["id"].to_pylist()
+        return answer
 
     @cached_property
     def unreadable(self) -> pa.Table:
@@ -250,7 +252,7 @@ class StoreWriter:
     def content(self, index: int) -> str:
         """What `write` was given as the content of a shard that is there."""
         metadata = read_schema(ShardFiles(self.folder, index).table)[0].metadata or {}
-        return metadata.get(_CONTENT, b"").decode()
+        return str(metadata.get(_CONTENT, b"").decode())
 
     def write(self, shard: Shard) -> None:
         """Write one shard; it counts as there once what is recorded of it is."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from meddel_hf.data.outgoing import clean_copy, look
 from meddel_hf.errors import IncompleteStore, InvalidArgument
-from meddel_hf.runtime.manifest import MANIFEST, Manifest
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.network import hub_errors, public
 from meddel_hf.selection.card import OURS
 from meddel_hf.selection.selection import Selection

@@ -65,4 +65,4 @@ def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows, screen: 
 
 def by_default(rows: int) -> int:
     """Clusters of so many rows where nobody says how many: round(sqrt(rows)), 1 at least."""
-    return max(1, round(rows**0.5))
+    return int(max(1, round(rows**0.5)))

@@ -88,7 +88,7 @@ class Vectors:
 
     @property
     def dim(self) -> int:
-        return self.base.shape[1]
+        return int(self.base.shape[1])
 
     @property
     def cheapest(self) -> Tier:
@@ -337,7 +337,8 @@ def _norms(base: NDArray[np.floating]) -> NDArray[np.float64]:
     def norm(start: int) -> NDArray[np.float64]:
         with np.errstate(over="ignore", invalid="ignore"):
             part = base[start : start + BLOCK].astype(np.float64)
-            return np.sqrt((part * part).sum(axis=1))
+            answer: NDArray[np.float64] = np.sqrt((part * part).sum(axis=1))
+            return answer
 
     with own_threads() as threads:
         return np.concatenate(list(threads.map(norm, range(0, len(base), BLOCK))))

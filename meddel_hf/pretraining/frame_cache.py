@@ -23,8 +23,8 @@ from meddel_hf.data.batches import Batch, TableBatches, read_ahead, spans
 from meddel_hf.data.images import Preprocessing, prepare
 from meddel_hf.data.pool import Pool
 from meddel_hf.errors import IncompleteStore, InvalidDataset, MedDELError, Mismatch, UnreadableImage
-from meddel_hf.runtime.files import sweep
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint, step_folder
+from meddel_hf.runtime.files import MANIFEST, sweep
+from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.tables import exactly, read_table
@@ -105,7 +105,7 @@ class CachedFrames:
 
     @property
     def side(self) -> int:
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -89,7 +89,9 @@ class SimMIM:
         return ViTForMaskedImageModeling(ViTConfig(**_encoder(recipe), encoder_stride=recipe.patch_size))
 
     def load(self, folder: str, **config: Any) -> PreTrainedModel:
-        return _loaded(ViTForMaskedImageModeling, folder, {key: config[key] for key in config if key not in _OF_MAE})
+        kept = {key: value for key, value in config.items() if key not in _OF_MAE}
+        model: PreTrainedModel = _loaded(ViTForMaskedImageModeling, folder, kept)
+        return model
 
     def inputs(self, pixels: Tensor, ranks: Tensor, recipe: Recipe) -> dict[str, Tensor]:
         return {"pixel_values": pixels, "bool_masked_pos": ranks >= recipe.kept_patches}
@@ -152,7 +154,7 @@ def encoder_of(model: PreTrainedModel) -> ViTModel:
     switch off. The ViT's pooler, which no objective trains, is the hyperbolic tangent alone.
     """
     with torch.random.fork_rng(devices=[]):
-        vit = ViTModel(ViTConfig(**{name: getattr(model.config, name) for name in _OF_THE_ENCODER})).eval()
+        vit: ViTModel = ViTModel(ViTConfig(**{name: getattr(model.config, name) for name in _OF_THE_ENCODER})).eval()
     weights = {name: value.detach().cpu() for name, value in cast(nn.Module, model.vit).state_dict().items()}
     weights.pop("embeddings.mask_token", None)
     weights["pooler.dense.weight"] = torch.eye(vit.config.hidden_size)

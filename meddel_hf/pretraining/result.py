@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from meddel_hf import schema
-from meddel_hf.runtime.manifest import MANIFEST, Manifest
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.tables import read_table
 from meddel_hf.schema import SNAPSHOTS, WHOLE

@@ -40,8 +40,8 @@ from meddel_hf.pretraining.trainer import PretrainingTrainer
 from meddel_hf.pretraining.training_set import Choice
 from meddel_hf.pretraining.views import Views
 from meddel_hf.runtime.devices import resolve_precision
-from meddel_hf.runtime.files import sweep, whole_file, whole_folder
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint
+from meddel_hf.runtime.files import MANIFEST, sweep, whole_file, whole_folder
+from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts

@@ -23,7 +23,7 @@ from meddel_hf.training.samples import crops, order, ranks
 _MIRRORED: dict[Flips, tuple[bool, bool]] = {"none": (False, False), "horizontal": (True, False), "both": (True, True)}
 
 
-class Views(Dataset):
+class Views(Dataset[Any]):
     """The samples of a run, in the order in which they are seen.
 
     frames: where pixels come from. rows: of the pool, those that are trained on; each epoch shows every one once.

@@ -26,7 +26,7 @@ def has_bfloat16_products(kind: str = "cpu") -> bool:
     import torch
 
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if kind != "cpu":
         return False
     # No public name in torch 2.6 tells this; torch.cpu.get_capabilities is newer.

@@ -71,9 +71,9 @@ def check_files(folder: Path, records: Mapping[str, Mapping[str, Any]], cure: st
 
 def _is_as_recorded(path: Path, facts: Mapping[str, Any]) -> bool:
     if "xxh3" in facts:
-        return checksum(path) == facts["xxh3"]
+        return bool(checksum(path) == facts["xxh3"])
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == facts["sha256"]
+        return bool(hashlib.file_digest(file, "sha256").hexdigest() == facts["sha256"])
 
 
 def _digest(content: Mapping[str, Any]) -> str:

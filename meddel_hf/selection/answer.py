@@ -19,7 +19,8 @@ from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph, StoredGraph
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.cosines import rounded
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, fingerprint, step_folder
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.reading import intact
 from meddel_hf.selection.table import ROWS, decided, read_rows
 
@@ -113,7 +114,8 @@ class Answer:
     @cached_property
     def kept(self) -> list[str]:
         """Ids that stay, in the pool's order."""
-        return self.table.filter(self.table[schema.KEPT])[schema.ID].to_pylist()
+        answer: list[str] = self.table.filter(self.table[schema.KEPT])[schema.ID].to_pylist()
+        return answer
 
     @property
     def retention(self) -> float:

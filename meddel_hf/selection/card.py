@@ -9,7 +9,8 @@ from typing import Any
 
 from meddel_hf import schema
 from meddel_hf.data.privacy import id_key, with_hashed
-from meddel_hf.runtime.manifest import MANIFEST, installed_versions
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import installed_versions
 from meddel_hf.runtime.network import hub_errors, public, public_name
 from meddel_hf.selection.answer import Answer
 

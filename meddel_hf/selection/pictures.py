@@ -12,7 +12,9 @@ from PIL import Image
 
 from meddel_hf import schema
 from meddel_hf.data.contact_sheet import COLUMNS, FAINT, GONE, KEPT, Frame, draw_sheet
-from meddel_hf.data.images import UnreadableImage, decode
+from meddel_hf.data.ids import ids_of
+from meddel_hf.data.images import decode
+from meddel_hf.errors import UnreadableImage
 from meddel_hf.runtime.files import whole_file
 
 if TYPE_CHECKING:
@@ -106,10 +108,7 @@ def draw_outliers(selection: Selection, pool: Dataset, path: Path) -> bool:
 def _images_of(sheet: Sequence[Sequence[Frame]], pool: Dataset) -> dict[str, Image.Image]:
     """Decoded frames by id; one that cannot be decoded is left out."""
     wanted = {frame.id for row in sheet for frame in row}
-    if schema.ID in pool.column_names:
-        ids = pool.with_format("arrow")[schema.ID][:].to_pylist()
-    else:
-        ids = [str(row) for row in range(len(pool))]
+    ids = ids_of(pool) if schema.ID in pool.column_names else [str(row) for row in range(len(pool))]
     found = {}
     for row, id in enumerate(ids):
         if id in wanted:

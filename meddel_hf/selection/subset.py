@@ -13,6 +13,7 @@ from datasets.arrow_writer import ArrowWriter
 from meddel_hf import schema
 from meddel_hf.data.cells import with_images_opened
 from meddel_hf.data.identity import frames_changed, same_pool
+from meddel_hf.data.ids import ids_of
 from meddel_hf.data.parquet import PART_BYTES
 from meddel_hf.data.privacy import Cleaner, id_key
 from meddel_hf.errors import InvalidDataset, Mismatch
@@ -21,7 +22,7 @@ from meddel_hf.selection.answer import Answer
 from meddel_hf.selection.card import describe_subset, for_others
 
 
-class Subset(Dataset):
+class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
     """What `Selection.filter` returns. `push_to_hub` adds how the rows were chosen to the data set's card.
 
     id_column: the column of the pool's ids, None where ids are row numbers.
@@ -117,7 +118,7 @@ def chosen(selection: Answer, dataset: Dataset | IterableDataset, id_column: str
     pool, kept = set(selection.table[schema.ID].to_pylist()), set(selection.kept)
     if isinstance(dataset, IterableDataset):
         return dataset.filter(lambda row: _stays(str(row[id_column]), pool, kept))
-    ids = [str(i) for i in dataset.with_format("arrow")[id_column][:].to_pylist()]  # embeddings have them as strings
+    ids = ids_of(dataset, id_column)
     unknown = [i for i in ids if i not in pool]
     if unknown or len(ids) != len(pool) or len(set(ids)) != len(pool):
         found = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own"

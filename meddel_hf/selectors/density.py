@@ -90,11 +90,13 @@ def complexity(clusters: Clustering, neighbors: int) -> NDArray[np.float64]:
     apart = 1 - clusters.centroids.exact_tile(used, clusters.centroids, used).astype(np.float64)
     np.fill_diagonal(apart, np.inf)
     nearest = np.sort(apart, axis=1)[:, : min(neighbors, len(used) - 1)]
-    return intra * nearest.sum(axis=1) / max(1, nearest.shape[1])
+    answer: NDArray[np.float64] = intra * nearest.sum(axis=1) / max(1, nearest.shape[1])
+    return answer
 
 
 def _shares(complexity: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     """Softmax of C / t, (k,) float64 of sum 1."""
     with np.errstate(over="ignore"):  # at a low temperature the others' shares are 0
         powers = np.exp((complexity - complexity.max()) / temperature)
-    return powers / powers.sum()
+    answer: NDArray[np.float64] = powers / powers.sum()
+    return answer

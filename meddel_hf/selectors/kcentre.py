@@ -136,7 +136,9 @@ class _Bounds:
         self.lower[new] = _TAKEN
 
     def exact(self, rows: Rows) -> NDArray[np.bool_]:
-        return (self.seen[rows] == len(self.centres)) | (self.lower[rows] >= 1)  # no cosine grows beyond 1
+        at_most = self.lower[rows] >= 1  # no cosine grows beyond 1
+        known: NDArray[np.bool_] = at_most | (self.seen[rows] == len(self.centres))
+        return known
 
     def sharpen(self, width: int) -> None:
         """Make the `width` lowest bounds exact."""

@@ -65,7 +65,7 @@ def make(name: str, *, retention: float, seed: int = 0, **options: Any) -> Selec
         has = f"its options are {', '.join(known or [])}" if known else "it has none"
         raise InvalidArgument(f"selector {name!r} has no option {unknown[0]!r}; {has}")
     try:
-        selector = build(retention=retention, seed=seed, **settled, **options)
+        selector: Selector = build(retention=retention, seed=seed, **settled, **options)
     except MedDELError:
         raise
     except (TypeError, ValueError) as error:  # such as a comparison of a number with text
@@ -140,7 +140,7 @@ def _builder(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
 def _loaded(point: EntryPoint) -> Callable[..., Any]:
     what = f"selector {point.name!r} of {_distribution(point)}"
     try:
-        build = point.load()
+        build: Callable[..., Any] = point.load()
     except Exception as error:  # another package's code may fail in any way; the cause stays chained
         raise MedDELError(
             f"{what} cannot be loaded from {point.value}: {type(error).__name__}: {error}; reinstall or uninstall it"

@@ -8,7 +8,8 @@ from typing import Any
 from datasets import ClassLabel, Dataset, Value
 
 from meddel_hf.data.identity import same_pool
-from meddel_hf.data.pool import check_ids, load_pool
+from meddel_hf.data.ids import checked_ids_of
+from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.selectors.protocol import Readable
 
@@ -71,8 +72,7 @@ def _rows(readable: Readable, dataset: Dataset) -> list[int]:
             f"the pool has no column {column!r} with the ids of the embeddings; it has "
             f"{', '.join(dataset.column_names)}: pass the data set that was embedded"
         )
-    ids = check_ids(dataset.with_format(None).select_columns([column])[:][column], first_row=0)
-    place = {id: row for row, id in enumerate(ids)}
+    place = {id: row for row, id in enumerate(checked_ids_of(dataset, column))}
     wanted = [readable.ids[row] for row in readable.rows]
     unknown = [id for id in wanted if id not in place]
     if unknown:

@@ -50,7 +50,8 @@ def uniforms(samples: NDArray[np.int64], seed: int, first: int, count: int) -> N
     numbers = np.arange(first, first + count).astype(np.uint64)
     counters = samples.astype(np.uint64)[:, None] * np.uint64(_NUMBERS) + numbers
     bits: Any = _mixed(counters + _mixed(np.array([seed]).astype(np.uint64))) >> np.uint64(11)
-    return bits.astype(np.float64) * 2.0**-53
+    answer: NDArray[np.float64] = bits.astype(np.float64) * 2.0**-53
+    return answer
 
 
 def _mixed(counters: Any) -> Any:

@@ -40,7 +40,7 @@ class SampleTrainer(Trainer):
         super().__init__(model, arguments, train_dataset=samples, data_collator=collate, callbacks=[callback])
         self.remove_callback(PrinterCallback)
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches in the order of the samples; accelerate gives the i-th of each N to process i."""
         samples: Any = self.train_dataset
         loader = DataLoader(
@@ -55,7 +55,8 @@ class SampleTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
             drop_last=True,
         )
-        return self.accelerator.prepare(loader)
+        answer: DataLoader[Any] = self.accelerator.prepare(loader)
+        return answer
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # counting them walks through all weights at every step

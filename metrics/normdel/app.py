@@ -18,7 +18,8 @@ METRIC = evaluate.load(str(FOLDER / "normdel.py"))
 def score(performance: float, retention: float, alpha: float) -> dict[str, float]:
     """NormDEL and DEL of one score; what is wrong with a value is shown on the page."""
     try:
-        return METRIC.compute(performance=[performance], retention=[retention], alpha=alpha)
+        answer: dict[str, float] = METRIC.compute(performance=[performance], retention=[retention], alpha=alpha)
+        return answer
     except ValueError as error:
         raise gradio.Error(str(error)) from error
 

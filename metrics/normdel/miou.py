@@ -113,7 +113,7 @@ def as_mask(mask: ArrayLike, name: str) -> NDArray[Any]:
 
 
 def _foreground(mask: NDArray[Any], name: str) -> NDArray[np.bool_]:
-    inside = mask != 0
+    inside: NDArray[np.bool_] = mask != 0
     top = mask.max()
     if top not in (0, 1, 255) or (mask[inside] != top).any():
         other = mask[inside & (mask != 1) & (mask != 255)]

@@ -95,7 +95,7 @@ _CONFIGS = {
 }
 
 
-class Normdel(evaluate.Metric):
+class Normdel(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
     """NormDEL from scores (config "default") or from masks (config "segmentation")."""
 
     def _info(self) -> evaluate.MetricInfo:

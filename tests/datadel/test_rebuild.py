@@ -22,7 +22,8 @@ from datasets import load_dataset
 from meddel_hf.datadel.build import build
 from meddel_hf.datadel.shards.output import STATE
 from meddel_hf.errors import IncompleteStore
-from meddel_hf.runtime.manifest import MANIFEST, Manifest
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest
 
 
 def archives(folder: Path, seeds: dict[str, int]) -> Path:

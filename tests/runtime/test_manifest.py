@@ -8,7 +8,8 @@ import random
 import pytest
 
 from meddel_hf.errors import IncompleteStore, InvalidArgument, MedDELError, Mismatch
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, step_folder
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest, check_target, step_folder
 
 
 @pytest.fixture

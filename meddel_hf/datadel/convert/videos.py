@@ -133,7 +133,7 @@ class _Reading:
     def _promised(self) -> int:
         """Pictures that the file's head lists, or 0. An edit list of a MOV or MP4 hides some of them from players."""
         entries = len(self.stream.index_entries) if self.container.format.name.startswith("mov") else 0
-        return min(self.stream.frames, entries) if entries else self.stream.frames
+        return int(min(self.stream.frames, entries) if entries else self.stream.frames)
 
     def _decoded(self) -> Iterator[Any]:
         """Pictures as the decoder gives them; None for each packet that it can make nothing of."""
@@ -206,7 +206,7 @@ class _Reading:
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and frame.width * frame.height > limit:
             raise UnreadableImage(f"too large: {frame.width}x{frame.height} pixels, at most {limit} are decoded")
-        image = frame.to_image()
+        image: Image.Image = frame.to_image()
         matrix = frame.side_data.get("DISPLAYMATRIX")
         if matrix is None:
             return image
@@ -216,7 +216,8 @@ class _Reading:
         if turn not in _TURNS:
             self.turned_oddly = True
             return image
-        return image if _TURNS[turn] is None else image.transpose(_TURNS[turn])
+        how = _TURNS[turn]
+        return image if how is None else image.transpose(how)
 
     def _missed(self) -> str:
         """What was withheld, in words."""

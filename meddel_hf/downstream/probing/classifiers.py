@@ -44,7 +44,8 @@ def nearest_neighbours(
         steps, where = _closest(asked, rows, known, neighbours)
         votes = np.zeros((len(rows), labels.max() + 1), np.int64)
         np.add.at(votes, (np.arange(len(rows))[:, None], labels[where]), steps + _STEP)
-        return votes.argmax(axis=1)
+        answer: Labels = votes.argmax(axis=1)
+        return answer
 
     with own_threads() as threads:
         return np.concatenate(list(threads.map(answer, range(0, len(test), _BLOCK))))
@@ -138,7 +139,8 @@ class Ridge:
 
     def predict(self, rows: NDArray[np.floating]) -> Labels:
         """(m, d) -> (m,) classes; equal values go to the lower class."""
-        return self.values(rows).argmax(axis=1)
+        answer: Labels = self.values(rows).argmax(axis=1)
+        return answer
 
 
 @dataclass(frozen=True, eq=False)

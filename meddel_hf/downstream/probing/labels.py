@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from datasets import ClassLabel, Dataset
 
-from meddel_hf.data.pool import check_ids
+from meddel_hf.data.ids import check_ids
 from meddel_hf.downstream.splits import TEST_SHARE, grouped_split, official_split
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.schema import GROUP, ID, LABEL, OFFICIAL_SPLIT

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.runtime import checks
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint, step_folder
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step_folder
 
 if TYPE_CHECKING:
     import numpy as np

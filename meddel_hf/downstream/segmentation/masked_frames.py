@@ -128,7 +128,8 @@ class LabelledFrames:
             raise InvalidDataset(f"the mask of {self.ids[row]} in {self.name} cannot be read: {error}") from error
         if len(pages) > 1:
             raise InvalidDataset(f"the mask of {self.ids[row]} in {self.name} has {len(pages)} pages: expected one")
-        return pages[0].astype(np.uint8)
+        answer: np.ndarray = pages[0].astype(np.uint8)
+        return answer
 
     def _below_num_labels(self, row: int, found: np.ndarray) -> np.ndarray:
         wrong = (found >= self.num_labels) & (found != IGNORED)

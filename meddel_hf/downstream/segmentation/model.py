@@ -78,7 +78,8 @@ class PatchHead(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, N, D) -> (B, N, labels)"""
-        return self.classify(self.activation(self.hidden(self.norm(tokens))))
+        answer: torch.Tensor = self.classify(self.activation(self.hidden(self.norm(tokens))))
+        return answer
 
 
 class ViTForSegmentation(PreTrainedModel):
@@ -96,7 +97,7 @@ class ViTForSegmentation(PreTrainedModel):
         super().__init__(config)
         self.encoder = ViTModel(config.encoder, add_pooling_layer=False)
         self.head = PatchHead(config.encoder.hidden_size, config.hidden_size, int(config.num_labels or 2))
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -106,7 +107,8 @@ class ViTForSegmentation(PreTrainedModel):
 
     def encode(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised pixels -> (B, N, D) patch tokens after the final layer norm, row by row."""
-        return self.encoder(pixel_values=pixel_values).last_hidden_state[:, 1:]
+        answer: torch.Tensor = self.encoder(pixel_values=pixel_values).last_hidden_state[:, 1:]
+        return answer
 
     def forward(
         self,
@@ -223,7 +225,8 @@ def _with_head(
     weights = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
     weights[_POSITIONS] = _positions(weights[_POSITIONS], model.grid)
     model.encoder.load_state_dict(weights)
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def _positions(trained: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -70,4 +70,5 @@ def outline(classes: np.ndarray) -> np.ndarray:
     padded = np.pad(classes, 1)  # an object that ends at the border has its outline there
     centre = padded[1:-1, 1:-1]
     sides = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    return (centre != 0) & np.any([side != centre for side in sides], axis=0)
+    answer: np.ndarray = (centre != 0) & np.any([side != centre for side in sides], axis=0)
+    return answer

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.runtime import checks
-from meddel_hf.runtime.manifest import MANIFEST, Manifest, check_target, fingerprint
+from meddel_hf.runtime.files import MANIFEST
+from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
 from meddel_hf.schema import MODEL
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class _Run:
 
     @property
     def is_main(self) -> bool:
-        return self.processes.is_main_process
+        return bool(self.processes.is_main_process)
 
     @property
     def _shown(self) -> bool:

@@ -112,7 +112,8 @@ def frame_scores(runs: Sequence[Scores]) -> NDArray[np.float64]:
     order = runs[0].table[schema.ID]
     rows = [pc.index_in(order, run.table[schema.ID].combine_chunks()) for run in runs]
     found = [run.table[schema.SCORE].take(at).to_numpy() for run, at in zip(runs, rows, strict=True)]
-    return np.mean(found, axis=0, dtype=np.float64)
+    answer: NDArray[np.float64] = np.mean(found, axis=0, dtype=np.float64)
+    return answer
 
 
 def _boxes(f: Findings, target: Target) -> Figure:
