@@ -1,7 +1,7 @@
 """What the build of the site adds to the pages: each command's own help, and the repository's files that pages link to.
 
-    <!-- help: meddel benchmark run -->     becomes what `meddel benchmark run --help` prints
-    [plan](../../examples/plans/small.yaml) leads to a copy of that file in the site, below repository/
+<!-- help: meddel benchmark run -->     becomes what `meddel benchmark run --help` prints
+[plan](../../examples/plans/small.yaml) leads to a copy of that file in the site, below repository/
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import os
 import re
 from pathlib import Path
 from typing import Any
-
-from mkdocs.structure.files import File
 
 from meddel_hf import cli
 
@@ -25,6 +23,8 @@ _LINK = re.compile(r"(?<=\]\()(\.\./[^)#\s]+)")
 
 def on_files(files: Any, config: Any) -> Any:
     """Files outside docs/ that a page or the navigation names."""
+    from mkdocs.structure.files import File  # the tests read this module without it
+
     named = {"metrics/normdel/README.md"}
     for page in DOCS.rglob("*.md"):
         named |= {_outside(page, link) for link in _LINK.findall(page.read_text(encoding="utf-8"))} - {""}

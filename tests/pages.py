@@ -33,3 +33,9 @@ def blocks(page: str) -> list[Block]:
 
 def text(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
+
+
+def section(page: str, heading: str) -> str:
+    """What stands below a heading of the second level, up to the next one."""
+    _, _, after = text(page).partition(f"\n## {heading}\n")
+    return after.partition("\n## ")[0]
