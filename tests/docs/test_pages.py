@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -103,6 +104,27 @@ def test_names_in_docstrings_become_lists():
     assert (
         found == "Keep a share.\n\n- `eta`: a cosine. In [-1, 1].\n- `beta1`, `beta2`: of AdamW.\n\nRaises ValueError."
     )
+
+
+def typed(page: str) -> list[list[str]]:
+    """Arguments of `meddel` in a page's commands, those of `accelerate launch -m meddel_hf.COMMAND` among them."""
+    found = []
+    for line in "\n".join(re.findall(r"^ *```(?:sh|console)\n(.*?)```$", text(page), re.M | re.S)).splitlines():
+        words = [word for word in shlex.split(line.strip().removeprefix("$ "), comments=True) if word != "&"]
+        for place, word in enumerate(words):
+            if word == "meddel":
+                found.append(words[place + 1 :])
+                break
+            if word.startswith("meddel_hf.") and words[place - 1] == "-m":
+                found.append([word.removeprefix("meddel_hf."), *words[place + 1 :]])
+    return found
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if typed(page)])
+def test_commands_of_a_page_can_be_typed(page):
+    for arguments in typed(page):
+        if arguments != ["--help"]:
+            cli.parser().parse_args(arguments)
 
 
 def module(name: str):
