@@ -41,6 +41,7 @@ def test_links_lead_somewhere(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text(page)):
         there = (DOCS / page).parent / target if target else DOCS / page
         assert there.is_file(), target
+        assert there.resolve().is_relative_to(ROOT), f"{target} is outside of the repository"
         if anchor.startswith("meddel_hf."):
             assert f"::: {anchor}\n" in text("reference/python.md") or resolve(anchor), anchor
         elif anchor:
@@ -60,11 +61,6 @@ def test_every_page_stands_in_the_navigation():
     named = [page for group in nav for pages in group.values() for entry in pages for page in entry.values()]
     assert sorted(page for page in named if not page.startswith("repository/")) == PAGES
     assert all((ROOT / page.removeprefix("repository/")).is_file() for page in named if page.startswith("repository/"))
-
-
-def test_no_page_points_out_of_the_repository():
-    for page in PAGES:
-        assert not re.search(r"/work/|\.\./shared|DESIGN\.md|HOUSE\.md", text(page)), page
 
 
 @pytest.mark.parametrize("name", meddel_hf.__all__)
