@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = verbs.add_parser("run", help=text, description=text[0].upper() + text[1:] + ".", epilog=_EXITS)
     sub.set_defaults(benchmark=_run)
     add = sub.add_argument
-    add("plan", metavar="PLAN", type=kinds.path, help="YAML file; docs/benchmark.md says what stands in it")
+    text = "YAML file; docs/how-to/compare-selectors.md says what stands in it"
+    add("plan", metavar="PLAN", type=kinds.path, help=text)
     add(
         "--out",
         type=kinds.path,

@@ -5,7 +5,7 @@ with replacement, the same draw for all runs: that tells how far the measure of 
 far the runs move together. What moves with the seed is read from the spread of the runs themselves, because drawing
 three seeds anew knows only three values: such an interval holds the truth 73 % of the time where it says 95 %. Both
 parts add up to a t interval, as in studies of several readers who read the same cases. What it covers, measured:
-docs/statistics.md.
+docs/explanation/statistics.md.
 
 Sources: Hillis, Berbaum and Metz, Academic Radiology 15 (2008) 647-661 (readers and cases; seeds are our readers);
 Rao and Wu, J. Am. Stat. Assoc. 83 (1988) 231-241 (groups drawn less one); Satterthwaite 1946 (degrees of freedom).
@@ -27,7 +27,7 @@ from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.runtime import checks
 
 _BLOCK = 2**20  # numbers in a block of draws
-_RARE = 10  # groups of a class below which intervals were seen to fail (docs/statistics.md)
+_RARE = 10  # groups of a class below which intervals were seen to fail (docs/explanation/statistics.md)
 _SAME = (schema.GROUP, schema.LABEL)  # what runs must agree on, frame by frame
 
 

@@ -130,6 +130,7 @@ class Answer:
 
     @cached_property
     def summary(self) -> Summary:
+        """Counts of rows by what became of them, and what they add up to."""
         counts = {r["values"]: r["counts"] for r in self.table[schema.REASON].value_counts().to_pylist()}
         kept = pc.sum(self.table[schema.KEPT]).as_py()
         return Summary(

@@ -312,7 +312,7 @@ def test_in_the_papers_table_3_normdel_prefers_less_data_nearly_always():
             if a["dataset"] == b["dataset"] and float(a["retention"]) < float(b["retention"]):
                 pairs += 1
                 won += float(a["normdel"]) > float(b["normdel"])
-    assert (won, pairs) == (120, 120)  # docs/normdel-limits.md
+    assert (won, pairs) == (120, 120)  # docs/explanation/normdel-limits.md
 
 
 def test_labels_out_of_the_data_stay_text(tmp_path):

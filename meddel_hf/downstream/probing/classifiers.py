@@ -1,7 +1,7 @@
 """Two classifiers on frozen features, both exact and both quick: nearest neighbours by cosine, and ridge regression.
 
-Ridge, not logistic regression: on real frames (docs/statistics.md) its balanced accuracy is the same, a badly chosen
-penalty costs it less, and it takes a twentieth of the time or less, the choice of the penalty included.
+Ridge, not logistic regression: on real frames (docs/explanation/statistics.md) its balanced accuracy is the same, a
+badly chosen penalty costs it less, and it takes a twentieth of the time or less, the choice of the penalty included.
 """
 
 from __future__ import annotations
