@@ -88,16 +88,16 @@ class CellRun:
     def _check_selection(self, selection: Selection, folder: Path) -> None:
         """Raises Mismatch where what stands in the cell was selected for another one, or from other embeddings."""
         assert self.store is not None
-        found = {
+        there = {
             "retention": selection.settings.get("retention", self.cell.retention),
             "seed": selection.settings.get("seed", self.cell.seed),
             "embeddings": selection.origin.embeddings,
         }
         wanted = {"retention": self.cell.retention, "seed": self.cell.seed, "embeddings": self.store.fingerprint}
         for name, value in wanted.items():
-            if found[name] != value:
+            if there[name] != value:
                 raise Mismatch(
-                    f"{folder} holds a selection with another {name} ({found[name]}, expected {value}): delete "
+                    f"{folder} holds a selection with another {name} ({there[name]}, expected {value}): delete "
                     f"{self.folder}, and the same command runs the cell again"
                 )
 

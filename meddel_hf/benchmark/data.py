@@ -144,8 +144,8 @@ def _probe(task: ProbeTask) -> ProbeData:
     if task.test_match is not None:
         parts = labelled.matched(task.train_match, {task.name: task.test_match})
     else:
-        found = labelled.split(official=OFFICIAL[task.split])
-        parts = Parts(found.train, {task.name: found.test["test"]}, found.left_out, found.by)
+        halves = labelled.split(official=OFFICIAL[task.split])
+        parts = Parts(halves.train, {task.name: halves.test["test"]}, halves.left_out, halves.by)
     wanted = {*parts.train, *parts.test[task.name]}
     rows = [row for row, id in enumerate(_ids(dataset)) if id in wanted]
     digest = fingerprint(str(dataset._fingerprint), *sorted(wanted))

@@ -21,8 +21,8 @@ def seconds_of(facts: Mapping[str, Any]) -> float:
 
 def measured(runs: Path) -> float | None:
     """Seconds of a cell, mean over the finished ones that trained; None where there is none."""
-    found = list(_finished(runs))
-    return sum(map(seconds_of, found)) / len(found) if found else None
+    finished = list(_finished(runs))
+    return sum(map(seconds_of, finished)) / len(finished) if finished else None
 
 
 def left(runs: Path, cells: int) -> str:

@@ -67,10 +67,10 @@ def check_cell(cell: Path, facts: Mapping[str, Any], benchmark: Manifest | None)
                 raise Mismatch(f"{cell / CELL} was tested on other frames in task {task!r}: {cure(cell)}")
     made_from = facts.get(PARENTS, {}).get("selection")
     if made_from is not None:
-        found = Manifest.read(cell / SELECTION, "selection").fingerprint
-        if found != made_from:
+        there = Manifest.read(cell / SELECTION, "selection").fingerprint
+        if there != made_from:
             raise Mismatch(
-                f"{cell / SELECTION} is not the selection that {cell / CELL} was made from ({found}, expected "
+                f"{cell / SELECTION} is not the selection that {cell / CELL} was made from ({there}, expected "
                 f"{made_from}): {cure(cell)}"
             )
 

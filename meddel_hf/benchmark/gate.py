@@ -22,37 +22,39 @@ def verdict(
 
     Passed where the full pool's scores are higher, the interval of the difference clear of zero.
     """
-    found = compare(full, untrained, draws=draws, level=level, seed=seed)
+    difference = compare(full, untrained, draws=draws, level=level, seed=seed)
     with_all, with_none = (sum(scores.value() for scores in arm) / len(arm) for arm in (full, untrained))
-    passed = found.shown and found.value > 0
-    return Verdict(passed, full[0].measure, with_all, with_none, found.value, found.low, found.high)
+    passed = difference.shown and difference.value > 0
+    return Verdict(passed, full[0].measure, with_all, with_none, difference.value, difference.low, difference.high)
 
 
 def verdicts(plan: Plan, runs: Path) -> dict[str, Verdict]:
     """Task -> what its gate says; all gate cells are finished."""
-    found = {}
+    by_task = {}
     for task in plan.tasks:
         full, untrained = (
             [_scores(CellPlan(None, share, seed).folder(runs), task.name) for seed in plan.seeds]
             for share in (1.0, 0.0)
         )
-        found[task.name] = verdict(full, untrained, level=plan.gate_level)
-    return found
+        by_task[task.name] = verdict(full, untrained, level=plan.gate_level)
+    return by_task
 
 
 def _scores(cell: Path, task: str) -> Scores:
     return scores_of(cell, read_json(cell / CELL), task)
 
 
-def record(plan: Plan, runs: Path, found: Mapping[str, Verdict], ground: str | None) -> None:
+def record(plan: Plan, runs: Path, verdicts: Mapping[str, Verdict], ground: str | None) -> None:
     """Write gate.json, which `meddel report` reads: with checksums of the scores that it was decided by.
 
     ground: digest of the benchmark, see `evidence.ground`.
     """
-    tasks = {name: {key: value for key, value in asdict(v).items() if key != "recorded"} for name, v in found.items()}
-    passed = [name for name, v in found.items() if v.passed]
+    tasks = {
+        name: {key: value for key, value in asdict(v).items() if key != "recorded"} for name, v in verdicts.items()
+    }
+    passed = [name for name, v in verdicts.items() if v.passed]
     samples = read_json(gate_cells(plan)[0].folder(runs) / CELL).get("samples")
-    paths = [cell.folder(runs) / TASKS / task / FILE for cell in gate_cells(plan) for task in found]
+    paths = [cell.folder(runs) / TASKS / task / FILE for cell in gate_cells(plan) for task in verdicts]
     told = {
         "tasks": tasks, "passed": passed, "seeds": list(plan.seeds), "samples": samples, "level": plan.gate_level,
         GROUND: ground, FILES: recorded_files(runs, [path.relative_to(runs).as_posix() for path in paths]),
@@ -60,10 +62,10 @@ def record(plan: Plan, runs: Path, found: Mapping[str, Verdict], ground: str | N
     write_facts(runs / GATE, told)
 
 
-def table(found: Mapping[str, Verdict]) -> str:
+def table(verdicts: Mapping[str, Verdict]) -> str:
     """What the gate says, as text: a line for each task."""
     lines = [("task", "measure", "full pool", "none", "difference", "", "gate")]
-    for name, v in found.items():
+    for name, v in verdicts.items():
         between = f"[{v.low:+.4f}, {v.high:+.4f}]"
         says = "passed" if v.passed else "not passed"
         lines.append(

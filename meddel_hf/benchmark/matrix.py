@@ -97,11 +97,11 @@ def run(
     waiting = tuple(cell for cell in gate_cells(plan) if not is_finished(cell, matrix.runs, plan))
     if agreed(len(waiting), matrix.processes):
         return Outcome(first.ran, waiting, first.locked, None)
-    found = matrix.decide()
-    if gate_only or not plan.arms or not any(verdict.passed for verdict in found.values()):
-        return Outcome(first.ran, (), first.locked, found)
+    verdicts = matrix.decide()
+    if gate_only or not plan.arms or not any(verdict.passed for verdict in verdicts.values()):
+        return Outcome(first.ran, (), first.locked, verdicts)
     rest = matrix.run(arm_cells(plan))
-    return Outcome(first.ran + rest.ran, (), (*first.locked, *rest.locked), found)
+    return Outcome(first.ran + rest.ran, (), (*first.locked, *rest.locked), verdicts)
 
 
 @dataclass(frozen=True)
@@ -203,11 +203,11 @@ class _Matrix:
         return _Done(ran, tuple(locked))
 
     def decide(self) -> dict[str, Verdict]:
-        found = gate.verdicts(self.plan, self.runs)
+        verdicts = gate.verdicts(self.plan, self.runs)
         if self.processes.is_main_process:
-            gate.record(self.plan, self.runs, found, ground(self._manifest()))
+            gate.record(self.plan, self.runs, verdicts, ground(self._manifest()))
         self.processes.wait_for_everyone()
-        return found
+        return verdicts
 
     @contextmanager
     def _claimed(self, cell: CellPlan) -> Iterator[bool]:

@@ -40,13 +40,13 @@ def pack(runs: str | Path, out: str | Path) -> int:
     check_can_write(out)
     for cell in read(runs).cells:  # raises where something is damaged
         _ = cell.scores, cell.snapshots
-    found = {path: path.read_bytes() for pattern in _AS_THEY_ARE for path in runs.glob(pattern)}
+    contents = {path: path.read_bytes() for pattern in _AS_THEY_ARE for path in runs.glob(pattern)}
     for folder in runs.glob(_SELECTIONS):
         if (folder / MANIFEST).is_file():
-            found.update(_selection(folder))
+            contents.update(_selection(folder))
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as aside, tarfile.open(aside, "w:xz") as archive:
-        for path, data in sorted(found.items()):
+        for path, data in sorted(contents.items()):
             member = tarfile.TarInfo(f"{out.name.removesuffix('.tar.xz')}/{path.relative_to(runs).as_posix()}")
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))

@@ -105,12 +105,12 @@ class Cell:
     @cached_property
     def snapshots(self) -> dict[tuple[str, int], Scores]:
         """Scores by task and samples seen, of encoders that were exported on the way."""
-        found = {}
+        by_task = {}
         for name in self.on_the_way:
             task, _, samples = name.rpartition("@")
             if samples.isdecimal():
-                found[task, int(samples)] = self._scores(name)
-        return found
+                by_task[task, int(samples)] = self._scores(name)
+        return by_task
 
     def _scores(self, task: str) -> Scores:
         return scores_of(self.folder, self.facts, task, trust=self.trust)
@@ -195,15 +195,15 @@ class Runs:
     @cached_property
     def targets(self) -> list[Target]:
         """Every task and test set that some cell was scored on: tasks in the plan's order, a task's own set first."""
-        found: dict[tuple[str, str], Target] = {}
+        targets: dict[tuple[str, str], Target] = {}
         for cell in self.cells:
             for task, scores in cell.scores.items():
                 sets = scores.sets
                 for set in sets:
-                    found.setdefault((task, set), Target(task, set, scores.measure, len(sets) == 1))
+                    targets.setdefault((task, set), Target(task, set, scores.measure, len(sets) == 1))
         first = {task: place for place, task in enumerate(self.planned_tasks)}
-        order = sorted(found, key=lambda key: (first.get(key[0], len(first)), key[0], key[1] != key[0], key[1]))
-        return [found[key] for key in order]
+        order = sorted(targets, key=lambda key: (first.get(key[0], len(first)), key[0], key[1] != key[0], key[1]))
+        return [targets[key] for key in order]
 
     @property
     def homes(self) -> list[Target]:
@@ -216,12 +216,12 @@ class Runs:
 
     @cached_property
     def _by_place(self) -> dict[tuple[str, str, str, str], dict[int, Scores]]:
-        found: dict[tuple[str, str, str, str], dict[int, Scores]] = {}
+        by_place: dict[tuple[str, str, str, str], dict[int, Scores]] = {}
         for cell in self.cells:
             for task, scores in cell.scores.items():
                 for set in scores.sets:
-                    found.setdefault((task, set, cell.arm, percent(cell.retention)), {})[cell.seed] = scores.of(set)
-        return found
+                    by_place.setdefault((task, set, cell.arm, percent(cell.retention)), {})[cell.seed] = scores.of(set)
+        return by_place
 
 
 def in_words(measure: str) -> str:
@@ -299,13 +299,13 @@ def _number(name: str) -> int:
 
 
 def _verdicts(path: Path, manifest: Manifest | None, trust: bool) -> dict[str, Verdict] | None:
-    found = read_json(path)
-    if not found:
+    recorded = read_json(path)
+    if not recorded:
         return None
     again = "run the same `meddel benchmark run` again, which decides the gate anew"
-    if manifest is not None and found.get(GROUND) not in (None, ground(manifest)):
+    if manifest is not None and recorded.get(GROUND) not in (None, ground(manifest)):
         raise Mismatch(f"{path} is of another benchmark than {path.parent / MANIFEST}: {again}")
-    check_files(path.parent, found.get(FILES, {}), f"it is not what {path} was decided by: {again}", trust=trust)
+    check_files(path.parent, recorded.get(FILES, {}), f"it is not what {path} was decided by: {again}", trust=trust)
     names = ("passed", "measure", "full", "untrained", "difference", "low", "high")
     with intact(path):
-        return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in found["tasks"].items()}
+        return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in recorded["tasks"].items()}

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     assert isinstance(subset, Subset)  # load_pool does not stream unless told to
     facts = {"license": args.license} if args.license else {}
     written = write_subset(subset, args.out, args.strip_metadata, args.hash_ids, facts)
-    written.found.tell(stripped=args.strip_metadata)
+    written.findings.tell(stripped=args.strip_metadata)
     print(f'wrote {len(subset):,} frames; open them with load_dataset("{args.out}", split="train")')
     if written.key is not None:
         print(f"ids are hashed with the key {written.key}: keep it, it is not published")

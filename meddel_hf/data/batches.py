@@ -140,11 +140,11 @@ class StreamBatches(IterableDataset[Any]):
 
 def spans(rows: int, shard_rows: int, batch_size: int, shards: Iterable[int]) -> list[tuple[int, int]]:
     """The batches of the given shards as (start, stop) rows; no batch crosses the end of its shard."""
-    found = []
+    ids = []
     for shard in shards:
         end = min((shard + 1) * shard_rows, rows)
-        found += [(start, min(start + batch_size, end)) for start in range(shard * shard_rows, end, batch_size)]
-    return found
+        ids += [(start, min(start + batch_size, end)) for start in range(shard * shard_rows, end, batch_size)]
+    return ids
 
 
 def read_ahead(batches: TableBatches | StreamBatches, workers: int) -> Iterator[Batch]:

@@ -110,8 +110,8 @@ def _is_sideways(image: Image.Image) -> bool:
 def _orientation(image: Image.Image) -> int | None:
     """To be asked after the load, or of a format whose header holds the EXIF block: see the head of this file."""
     try:
-        found = image.getexif().get(ExifTags.Base.Orientation)
-        return None if found is None else int(found)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return None if orientation is None else int(orientation)
     except Exception:  # the picture may be sound where its EXIF block is not
         return None
 

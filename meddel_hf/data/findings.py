@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from meddel_hf.data.metadata.frames import found
+from meddel_hf.data.metadata.frames import tags_of
 from meddel_hf.errors import InvalidArgument, UnreadableImage
 
 _SHOWN = 12  # tags in a sentence
@@ -33,7 +33,7 @@ class Findings:
         """Add what one image's file carries."""
         self.images += 1
         try:
-            tags = found(data)
+            tags = tags_of(data)
         except UnreadableImage as error:
             self.unread += 1
             self.reason = self.reason or str(error)

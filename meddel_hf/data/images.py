@@ -79,13 +79,13 @@ class Preprocessing:
         """
         from transformers.models.auto.image_processing_auto import get_image_processor_config
 
-        found = get_image_processor_config(name, revision=revision)
-        if not found:
+        processor = get_image_processor_config(name, revision=revision)
+        if not processor:
             raise InvalidArgument(
                 f"{name} has no preprocessor_config.json, so nobody knows what its pixels should be like: save its "
                 "image processor beside its weights (processor.save_pretrained)"
             )
-        return cls.from_config(found, model_type=model_type)
+        return cls.from_config(processor, model_type=model_type)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, model_type: str) -> Preprocessing:

@@ -74,10 +74,10 @@ def stream_folder(folder: Path, config: str | None = None, split: str = "train")
 
 def open_saved(folder: Path) -> Dataset | dict[str, Dataset]:
     """What `save_to_disk` wrote, or its splits by name; fingerprints go by content."""
-    found = load_from_disk(str(folder))
-    if isinstance(found, DatasetDict):
-        return {name: _identified(part, folder / name) for name, part in found.items()}
-    return _identified(found, folder)
+    saved = load_from_disk(str(folder))
+    if isinstance(saved, DatasetDict):
+        return {name: _identified(part, folder / name) for name, part in saved.items()}
+    return _identified(saved, folder)
 
 
 def kind_of_data(folder: Path) -> str:

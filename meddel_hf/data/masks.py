@@ -122,15 +122,15 @@ def _pages(source: ImageSource) -> list[_Page]:
         stacked = tiff.stack(data) if count == 1 and isinstance(data, bytes) else None
         if stacked is not None:
             return [_page(Image.fromarray(page)) for page in stacked]
-        found, pixels = [], 0
+        pages, pixels = [], 0
         for number in range(count):
             image.seek(number)
             pixels += image.width * image.height
             check_size(image.width, image.height)
             if too_many(pixels):
                 raise UnreadableImage(f"too large: {count} pages")
-            found.append(_page(image))
-        return found
+            pages.append(_page(image))
+        return pages
 
 
 def _unscaled(pixels: np.ndarray, orientation: int) -> Image.Image:
@@ -280,16 +280,16 @@ def _by_colour(page: _Page, red: bool, merge: bool) -> np.ndarray:
     if (strongest - weakest).max() <= 2 * _NOISE:  # grey, but for the noise of JPEG
         return _levels(strongest, page)
     packed = colour.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
-    found = np.unique(packed)
-    if strongest.min() > _NOISE or (len(found) > 2 and len(found) <= _FEW and not merge):
-        raise UnreadableImage(f"holds the colours {_named(found)}: expected one on black")
+    colours = np.unique(packed)
+    if strongest.min() > _NOISE or (len(colours) > 2 and len(colours) <= _FEW and not merge):
+        raise UnreadableImage(f"holds the colours {_named(colours)}: expected one on black")
     try:
         return _bright(strongest, int(strongest.max()))
     except UnclearMask:
-        if len(found) <= _FEW and found[0] == 0:
+        if len(colours) <= _FEW and colours[0] == 0:
             answer: np.ndarray = packed != 0
             return answer
-        raise UnreadableImage(f"holds the colours {_named(found)}: expected one on black") from None
+        raise UnreadableImage(f"holds the colours {_named(colours)}: expected one on black") from None
 
 
 def _counts(values: np.ndarray) -> np.ndarray:

@@ -25,15 +25,15 @@ _CELL = {"bytes", "path"}  # of an image in a table that does not say that it is
 
 def look(folder: Path) -> Findings:
     """Look at every image in a folder: in the columns of its Parquet files, and in files of its own."""
-    found = Findings()
+    findings = Findings()
     for path in _files(folder):
         if path.suffix == ".parquet":
             names = _image_columns(path)
             for row in read_rows(path, names) if names else ():
-                change_images(row, _features(row.schema), partial(_looked_at, found=found))
+                change_images(row, _features(row.schema), partial(_looked_at, findings=findings))
         elif path.suffix.lower() in IMAGE_SUFFIXES:
-            found.look(path.read_bytes())
-    return found
+            findings.look(path.read_bytes())
+    return findings
 
 
 @contextmanager
@@ -77,8 +77,8 @@ def _image_columns(path: Path) -> list[str]:
 
 def _features(columns: pa.Schema) -> Features:
     """Features of a table; a struct of bytes and path is an image, whether or not the table says so."""
-    found = Features.from_arrow_schema(columns)
-    return Features({name: Image() if _is_cell(feature) else feature for name, feature in found.items()})
+    features = Features.from_arrow_schema(columns)
+    return Features({name: Image() if _is_cell(feature) else feature for name, feature in features.items()})
 
 
 def _is_cell(feature: object) -> bool:
@@ -100,9 +100,9 @@ def _strip_table(path: Path, target: Path) -> None:
         pq.write_table(columns.empty_table(), target)
 
 
-def _looked_at(cell: Cell, found: Findings) -> Cell:
+def _looked_at(cell: Cell, findings: Findings) -> Cell:
     if cell["bytes"] is not None:
-        found.look(cell["bytes"])
+        findings.look(cell["bytes"])
     return cell
 
 

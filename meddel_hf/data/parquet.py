@@ -96,5 +96,5 @@ def _options(columns: pa.Schema, words: Collection[str]) -> dict[str, Any]:
 def _leaves(columns: pa.Schema) -> list[Any]:
     sink = pa.BufferOutputStream()
     pq.ParquetWriter(sink, columns).close()
-    found = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
-    return [found.column(i) for i in range(len(found))]
+    schema_there = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    return [schema_there.column(i) for i in range(len(schema_there))]

@@ -116,8 +116,8 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
     if include is not None:
         raise InvalidArgument(f"include chooses files of a folder of images, and {path} is a data set: drop it")
     if folder.is_file() or (not folder.is_dir() and _looks_like_a_path(path)):
-        found = "is a file" if folder.is_file() else "does not exist"
-        raise InvalidDataset(f"{path} {found}: expected a folder of images, a data set folder, or a Hub id")
+        what = "is a file" if folder.is_file() else "does not exist"
+        raise InvalidDataset(f"{path} {what}: expected a folder of images, a data set folder, or a Hub id")
     if folder.is_dir() and is_saved_to_disk(folder):
         saved = _saved_to_disk(folder, config, split)
         return saved.to_iterable_dataset() if streaming else saved
@@ -138,8 +138,8 @@ def _parse(spec: str) -> tuple[str, str | None, str | None]:
 
 def _cut(text: str, mark: str) -> tuple[str, str | None]:
     """What stands before and after the last mark; a path that exists is not cut."""
-    before, found, after = text.rpartition(mark)
-    return (before, after) if found and not Path(text).exists() else (text, None)
+    before, cut, after = text.rpartition(mark)
+    return (before, after) if cut and not Path(text).exists() else (text, None)
 
 
 def _looks_like_a_path(path: str) -> bool:
@@ -202,10 +202,10 @@ def _why_not_opened(path: str, config: str | None, error: Exception) -> str:
         with contextlib.suppress(Exception):  # the first error is the one to tell
             configs = get_dataset_config_names(path)
     if config not in configs and len(configs) > 1:
-        found = f"has no configuration {config!r}" if config else "has several configurations"
-        return f"{path} {found}: choose one with ':name' from {', '.join(configs)}"
-    found = "" if Path(path).is_dir() else "is no folder here and "
-    return f"{path} {found}cannot be opened as a data set: {(str(error) or type(error).__name__).splitlines()[0]}"
+        what = f"has no configuration {config!r}" if config else "has several configurations"
+        return f"{path} {what}: choose one with ':name' from {', '.join(configs)}"
+    what = "" if Path(path).is_dir() else "is no folder here and "
+    return f"{path} {what}cannot be opened as a data set: {(str(error) or type(error).__name__).splitlines()[0]}"
 
 
 def _undecoded(dataset: Any, image_column: str) -> Any:

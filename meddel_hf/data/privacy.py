@@ -76,7 +76,7 @@ class Cleaner:
     strip: bool = False
     key: bytes | None = None
     id_column: str | None = ID
-    found: Findings = field(default_factory=Findings)
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def hashed_columns(self) -> list[str]:
@@ -105,7 +105,7 @@ class Cleaner:
         cell = with_bytes(cell)
         data = cell["bytes"]
         if data is not None:
-            self.found.look(data)
+            self.findings.look(data)
             if self.strip:
                 try:
                     data = stripped(data)

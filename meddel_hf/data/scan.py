@@ -114,8 +114,8 @@ class Scan:
 
 def scan_of(dataset: Any) -> Scan | None:
     """What was found in the folder that `load_pool` made a data set of; None of any other data set."""
-    found = vars(dataset).get("scan")
-    return found if isinstance(found, Scan) else None
+    scan = vars(dataset).get("scan")
+    return scan if isinstance(scan, Scan) else None
 
 
 def tell(dataset: Any) -> None:

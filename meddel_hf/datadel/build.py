@@ -137,12 +137,12 @@ def _plan(tree: Tree, names: Sequence[str]) -> tuple[list[Unit], list[Problem]]:
             source = SOURCES[name]
             reader = _Tables(name, tree, members, problems, claimed)
             try:
-                found = [each for each in source.read(tree, reader) if not reader.has_told(each)]
+                items = [each for each in source.read(tree, reader) if not reader.has_told(each)]
             except (csv.Error, RecursionError) as error:
                 problems.append(Problem(name, reader.last, f"no frame of {name} was built: a damaged table: {error}"))
                 continue
-            claimed.update(tree.identity(file) for each in found if isinstance(each, Item) for file in each.files)
-            mine, odd = plan(source, found, tree)
+            claimed.update(tree.identity(file) for each in items if isinstance(each, Item) for file in each.files)
+            mine, odd = plan(source, items, tree)
             units += mine
             problems += odd
     finally:
@@ -182,28 +182,28 @@ def _written(
     units: list[Unit], tree: Tree, out: Path, fps: float | None, workers: int, quiet: bool
 ) -> tuple[list[Record], int]:
     """Records in the order of the units, and how many were finished before."""
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     for unit in units:
         record = Record.read(out, unit.name)
         if record is not None and record.fingerprint == unit.fingerprint(fps) and record.is_there(out):
-            found[unit.name] = record
-    reused = len(found)
-    todo = [unit for unit in units if unit.name not in found]
-    strangers = _strangers(out, list(found.values()))
+            records[unit.name] = record
+    reused = len(records)
+    todo = [unit for unit in units if unit.name not in records]
+    strangers = _strangers(out, list(records.values()))
     if todo or strangers or output.is_open(out):
         output.open_again(out)
-    _drop(_strangers(out, list(found.values())), out)
+    _drop(_strangers(out, list(records.values())), out)
     arguments = (tree.containers, out, fps, FEATURES.arrow_schema, CLASS_MASKS.arrow_schema)
     sizes = {unit.name: len(unit.items) for unit in todo}
     try:
         with tqdm(total=sum(sizes.values()), unit="file", disable=quiet, leave=False) as bar:
             for record in run(todo, workers, arguments):
-                found[record.unit] = record
+                records[record.unit] = record
                 bar.update(sizes[record.unit])
     except BaseException:
         _clean(out)
         raise
-    return [found[unit.name] for unit in units], reused
+    return [records[unit.name] for unit in units], reused
 
 
 def _clean(out: Path) -> None:
@@ -253,10 +253,10 @@ def _finish(facts: Facts, out: Path) -> None:
 
 
 def _nothing(roots: Sequence[Path], problems: Sequence[Problem]) -> str:
-    found = "; ".join(f"{p.path}: {p.reason}" for p in [p for p in problems if p.kind == "kept out"][:_SHOWN])
+    kept_out = "; ".join(f"{p.path}: {p.reason}" for p in [p for p in problems if p.kind == "kept out"][:_SHOWN])
     where = ", ".join(map(str, roots))
     return (
         f"no source of DataDEL was found in {where}"
-        + (f" ({found})" if found else "")
+        + (f" ({kept_out})" if kept_out else "")
         + (": expected the owners' archives or folders under their own names, see `meddel build --help`")
     )

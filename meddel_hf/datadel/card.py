@@ -86,48 +86,48 @@ class Facts:
 
 def configs(facts: Facts) -> dict[str, list[str]]:
     """Patterns of files by configuration: a source, its centres where the files tell them, and the groups."""
-    found: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
 
     def below(source: str, folder: str = "*") -> str:
         return named(f"{DATA}/{source}/{folder}/train-*.parquet", facts.identities[source])
 
     for source in facts.sources:
-        found[source.name] = [below(source.name)]
+        by_name[source.name] = [below(source.name)]
         for folder in sorted({record.unit.split("/")[1] for record in facts.records if record.source == source.name}):
             if folder != UNSPECIFIED and facts.rows(source.name, folder):
-                found[f"{source.name}_{folder}"] = [below(source.name, folder)]
+                by_name[f"{source.name}_{folder}"] = [below(source.name, folder)]
     for role in ("pretraining", "downstream"):
         members = [source.name for source in facts.sources if source.role == role]
         if members:
-            found[role] = [below(name) for name in members]
-    found["all"] = [below(name) for name in sorted((source.name for source in facts.sources), key="{}/".format)]
-    return found
+            by_name[role] = [below(name) for name in members]
+    by_name["all"] = [below(name) for name in sorted((source.name for source in facts.sources), key="{}/".format)]
+    return by_name
 
 
 def rows_of(facts: Facts) -> dict[str, int]:
     """Rows of each configuration."""
-    found = {}
+    rows = {}
     for name in configs(facts):
         source, _, folder = name.rpartition("_")
         if name in SOURCES:
-            found[name] = facts.rows(name)
+            rows[name] = facts.rows(name)
         elif source in SOURCES:
-            found[name] = facts.rows(source, folder)
+            rows[name] = facts.rows(source, folder)
         else:
-            found[name] = sum(facts.rows(s.name) for s in facts.sources if name in ("all", s.role))
-    return found
+            rows[name] = sum(facts.rows(s.name) for s in facts.sources if name in ("all", s.role))
+    return rows
 
 
 def mismatches(facts: Facts) -> list[tuple[Source, Published, int]]:
     """Each published count that the build did not find, with what it found; of parts that are there at all."""
-    found = []
+    listed = []
     for source in facts.sources:
         parts = {count.part for count in facts.counts(source.name)}
         for published in source.published:
             rows = matching(facts.counts(source.name), published)
             if rows != published.frames and (published.part is None or published.part in parts):
-                found.append((source, published, rows))
-    return found
+                listed.append((source, published, rows))
+    return listed
 
 
 def matching(counts: Sequence[Count], published: Published) -> int:
@@ -218,11 +218,11 @@ def _counts(facts: Facts) -> str:
         there = {count.part for count in counts}
         for published in source.published:
             if published.part is not None and published.part not in there:
-                found, word = "-", "this part was not among the files"
+                number, word = "-", "this part was not among the files"
             else:
-                found = f"{matching(counts, published):,}"
+                number = f"{matching(counts, published):,}"
                 word = "**differs**" if (source.name, published) in differing else "as published"
-            rows.append((source.title, published.of_what, found, f"{published.frames:,}", published.sure, word))
+            rows.append((source.title, published.of_what, number, f"{published.frames:,}", published.sure, word))
     return _table(("source", "of what", "found", "published", "how sure", ""), rows)
 
 
@@ -245,10 +245,10 @@ def _listed(facts: Facts, kind: Kind, none: str) -> str:
 
 
 def _leaks(facts: Facts) -> str:
-    found = sorted(leaks.counted(facts.leaks).items())
-    if not found:
+    counted = sorted(leaks.counted(facts.leaks).items())
+    if not counted:
         return "None was found."
-    rows = ((f"`{a}`", f"`{b}`", f"{how['name']:,}", f"{how['picture']:,}") for (a, b), how in found[:_LEAKS_LIMIT])
+    rows = ((f"`{a}`", f"`{b}`", f"{how['name']:,}", f"{how['picture']:,}") for (a, b), how in counted[:_LEAKS_LIMIT])
     return (
         "`leaks.parquet` has a row for every frame that was found in another source too: by file name where names "
         f"tell, else by a perceptual hash of 256 bits of which at most {leaks.MAX_DISTANCE} differ. Before training "

@@ -52,12 +52,12 @@ def pairs(
 
     mask_stem: the mask's name without suffix, from the frame's.
     """
-    found = ByStem(tree.files(masks, ".*", IMAGES))
+    by_stem = ByStem(tree.files(masks, ".*", IMAGES))
     for match, entries in tree.find(images):
         folder = match.groupdict().get("folder") or ""
         for entry in entries:
             if entry.suffix in suffixes:
-                yield Pair(entry, found.get(mask_stem(entry.stem), entry), folder)
+                yield Pair(entry, by_stem.get(mask_stem(entry.stem), entry), folder)
 
 
 def pranet(tree: Tree, test_set: str, train_names: str | None = None) -> Iterator[tuple[Pair, str]]:

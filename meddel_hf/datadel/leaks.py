@@ -78,15 +78,15 @@ def find(records: Sequence[Record], out: Path) -> pa.Table:
     units = _Units(records, out)
     stems = _stems(units)
     rows: dict[tuple[str, str], tuple[str, str, int | None]] = {}
-    for (id, source), found in _by_name(units, stems):
-        rows[id, source] = (found, "name", None)
+    for (id, source), known in _by_name(units, stems):
+        rows[id, source] = (known, "name", None)
     targets = _targets(units)
     for source, hashes in units:
         for other, target in targets.items():
             if other != source:
                 for id, in_id, distance in nearest(hashes, target):
                     rows.setdefault((id, other), (in_id, "picture", distance))
-    listed = [(id, id.partition("/")[0], other, *found) for (id, other), found in sorted(rows.items())]
+    listed = [(id, id.partition("/")[0], other, *known) for (id, other), known in sorted(rows.items())]
     return pa.Table.from_pylist([dict(zip(COLUMNS.names, row, strict=True)) for row in listed], COLUMNS)
 
 
@@ -114,33 +114,33 @@ def write(table: pa.Table, out: Path) -> None:
 
 def counted(table: pa.Table) -> dict[tuple[str, str], Counter[str]]:
     """(source, in_source) -> how -> frames."""
-    found: dict[tuple[str, str], Counter[str]] = {}
+    shared: dict[tuple[str, str], Counter[str]] = {}
     for source, other, how in zip(*(table[name].to_pylist() for name in ("source", "in_source", "how")), strict=True):
-        found.setdefault((source, other), Counter())[how] += 1
-    return found
+        shared.setdefault((source, other), Counter())[how] += 1
+    return shared
 
 
 def _targets(units: _Units) -> dict[str, Hashes]:
     """Hashes of each downstream source, whole."""
-    found: dict[str, Hashes] = {}
+    by_id: dict[str, Hashes] = {}
     for name in sorted({r.source for r in units.records if r.rows and SOURCES[r.source].role == "downstream"}):
         only = _Units([record for record in units.records if record.source == name], units.out)
         mine = [hashes for _, hashes in only]
         ids = [id for hashes in mine for id in hashes.ids]
-        found[name] = Hashes(ids, np.concatenate([h.bits for h in mine]), np.concatenate([h.known for h in mine]))
-    return found
+        by_id[name] = Hashes(ids, np.concatenate([h.bits for h in mine]), np.concatenate([h.known for h in mine]))
+    return by_id
 
 
 def _stems(units: _Units) -> dict[str, dict[str, list[str]]]:
     """Of the sources that an overlap by name leads to: ids by file name."""
     built = {record.source for record in units.records}
     wanted = {o.source for name in built for o in SOURCES[name].overlaps if o.by_name}
-    found: dict[str, dict[str, list[str]]] = {name: {} for name in wanted}
+    by_source: dict[str, dict[str, list[str]]] = {name: {} for name in wanted}
     for source, hashes in units:
         if source in wanted:
             for id in filter(_tells, hashes.ids):
-                found[source].setdefault(PurePosixPath(id).name, []).append(id)
-    return found
+                by_source[source].setdefault(PurePosixPath(id).name, []).append(id)
+    return by_source
 
 
 def _by_name(units: _Units, stems: Mapping[str, Mapping[str, list[str]]]) -> Iterator[tuple[tuple[str, str], str]]:

@@ -41,11 +41,11 @@ def not_read(tree: Tree, claimed: set[tuple[int, ...]]) -> list[Problem]:
 def grouped(problems: Iterable[Problem]) -> list[tuple[str, str, int]]:
     """(source or "", why, how many), most first within a source: whole reasons, their names and numbers as ... and N
     where several files share one. Of a source with many reasons, the rarest are one group."""
-    found: dict[tuple[str, str], list[str]] = {}
+    paths: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
-        found.setdefault((problem.source or "", kind_of(problem.reason)), []).append(problem.reason)
+        paths.setdefault((problem.source or "", kind_of(problem.reason)), []).append(problem.reason)
     by_source: dict[str, list[tuple[str, int]]] = {}
-    for (source, kind), reasons in found.items():
+    for (source, kind), reasons in paths.items():
         why = kind if len(set(reasons)) > 1 else _cut(reasons[0])
         by_source.setdefault(source, []).append((why, len(reasons)))
     rows = []

@@ -30,9 +30,9 @@ def forbidden(folder: Path) -> list[Source]:
 
 def check(folder: Path, private: bool | None) -> None:
     """Raises InvalidArgument, naming the sources, where a folder may not become public and `private` is not asked."""
-    found = [] if private else forbidden(folder)
-    if found:
-        named = "; ".join(f"{source.name} ({source.licence.name}: {source.licence.note})" for source in found)
+    kept_back = [] if private else forbidden(folder)
+    if kept_back:
+        named = "; ".join(f"{source.name} ({source.licence.name}: {source.licence.note})" for source in kept_back)
         raise InvalidArgument(
             f"{folder} holds sources that others may not publish again: {named}. Push it with --private, or build "
             "without them (--source)"
@@ -41,7 +41,7 @@ def check(folder: Path, private: bool | None) -> None:
 
 def check_repository(folder: Path, repo_id: str, is_private: bool | None) -> None:
     """Raises InvalidArgument where a folder that may not become public would go to a public repository."""
-    found = [] if is_private else forbidden(folder)
-    if found:
-        named = ", ".join(source.name for source in found)
+    kept_back = [] if is_private else forbidden(folder)
+    if kept_back:
+        named = ", ".join(source.name for source in kept_back)
         raise InvalidArgument(f"{repo_id} exists and is public, and {named} may not be published: name another one")

@@ -54,10 +54,10 @@ class Build:
         """Counts that were published otherwise; classes only by their number, since the card lists them."""
         lines = []
         classes: dict[str, int] = {}
-        for source, published, found in mismatches(self.facts):
+        for source, published, count in mismatches(self.facts):
             if published.label is None:
                 unsure = "" if published.sure == "verified" else f" ({published.sure})"
-                counts = f"{found:,} frames found, {published.frames:,} published{unsure}"
+                counts = f"{count:,} frames found, {published.frames:,} published{unsure}"
                 lines.append(f"differs: {source.name}, {published.of_what}: {counts}")
             else:
                 classes[source.name] = classes.get(source.name, 0) + 1

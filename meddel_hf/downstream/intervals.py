@@ -51,14 +51,14 @@ class Interval:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that the reader of the interval should see."""
-        found = []
+        parts = []
         if self.seeds == 1:
-            found.append("one seed: the interval covers other frames, not other seeds")
+            parts.append("one seed: the interval covers other frames, not other seeds")
         if self.rarest < min(_RARE, self.groups):
-            found.append(f"a class has {self.rarest} groups of frames only: the interval may be too narrow")
+            parts.append(f"a class has {self.rarest} groups of frames only: the interval may be too narrow")
         if self.low <= self._range[0] and self.high >= self._range[1]:
-            found.append("the frames are of too few groups to say how far the value would move with others")
-        return tuple(found)
+            parts.append("the frames are of too few groups to say how far the value would move with others")
+        return tuple(parts)
 
     @property
     def _range(self) -> tuple[float, float]:
@@ -82,8 +82,8 @@ class Difference(Interval):
         return -1.0, 1.0
 
     def __str__(self) -> str:
-        found = f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
-        return found if self.shown else f"{found}, no difference shown"
+        numbers = f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+        return numbers if self.shown else f"{numbers}, no difference shown"
 
 
 def interval(
@@ -248,21 +248,21 @@ def _half_width(of_seed: NDArray[np.float64], drawn: NDArray[np.float64], freedo
 
 def _order(first: pa.Table, other: pa.Table) -> NDArray[np.int64]:
     """Row numbers of `other` in the order of `first`. Raises Mismatch where frames, groups or labels differ."""
-    keys, found = (list(zip(t[schema.SET].to_pylist(), t[schema.ID].to_pylist(), strict=True)) for t in (first, other))
-    if keys == found:
+    keys, others = (list(zip(t[schema.SET].to_pylist(), t[schema.ID].to_pylist(), strict=True)) for t in (first, other))
+    if keys == others:
         order = np.arange(len(keys))
     else:
-        row = {key: at for at, key in enumerate(found)}
+        row = {key: at for at, key in enumerate(others)}
         missing = [key for key in keys if key not in row]
-        if missing or len(keys) != len(found):
-            example = missing[0] if missing else next(key for key in found if key not in set(keys))
+        if missing or len(keys) != len(others):
+            example = missing[0] if missing else next(key for key in others if key not in set(keys))
             raise Mismatch(
-                f"the runs were tested on different frames ({len(keys):,} and {len(found):,}): one of them lacks "
+                f"the runs were tested on different frames ({len(keys):,} and {len(others):,}): one of them lacks "
                 f"{example[1]!r} of {example[0]}; compare runs of one test split"
             )
         order = np.array([row[key] for key in keys])
     for column in _SAME:
-        there = other[column].take(pa.array(order)) if keys != found else other[column]
+        there = other[column].take(pa.array(order)) if keys != others else other[column]
         if not first[column].equals(there):
             raise Mismatch(f"the runs disagree on the {column} of their frames: compare runs of one test split")
     return order

@@ -62,8 +62,8 @@ class Ratios:
         counts = below > 0
         parts = np.divide(above, below, out=np.zeros(below.shape), where=counts).sum(axis=1)
         number = counts.sum(axis=1)
-        found = np.where(number > 0, parts / np.maximum(number, 1), 1.0)
-        return np.where(weights.any(axis=1), found, np.nan)
+        means = np.where(number > 0, parts / np.maximum(number, 1), 1.0)
+        return np.where(weights.any(axis=1), means, np.nan)
 
     def summed(self, groups: NDArray[np.int64], n_groups: int) -> Ratios:
         """The same measure, a row for each group: groups is (n,), the group of each frame, in 0 ... n_groups - 1."""
@@ -120,8 +120,8 @@ class Scores:
         if measure not in get_args(Measure):
             raise InvalidArgument(f"measure must be one of {', '.join(get_args(Measure))}, got {measure!r}")
         if (measure in _OF_MASKS) != self.of_masks:
-            found = "masks" if self.of_masks else "classes"
-            raise InvalidArgument(f"{measure} cannot be taken of {found}; use {self.measure}")
+            kind = "masks" if self.of_masks else "classes"
+            raise InvalidArgument(f"{measure} cannot be taken of {kind}; use {self.measure}")
         if measure == "miou-set":
             return Ratios(self._counts(schema.INTERSECTION), self._counts(schema.UNION))
         if measure == "balanced-accuracy":

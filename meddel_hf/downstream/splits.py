@@ -61,9 +61,9 @@ def split(dataset: Any, *, test_share: float = TEST_SHARE, official: bool | None
     empty = [None] * len(rows[ID])
     ids, groups, names = [str(id) for id in rows[ID]], rows.get(GROUP, empty), rows.get(OFFICIAL_SPLIT, empty)
     if official is not False:
-        found = official_split(ids, groups, names)
-        if found is not None:
-            return found
+        owners = official_split(ids, groups, names)
+        if owners is not None:
+            return owners
         if official:
             raise InvalidDataset(
                 f"no official split: the column {OFFICIAL_SPLIT!r} names no test or validation rows beside training "

@@ -162,12 +162,12 @@ def _shard(index: int, batches: Iterable[Batch], pool: Pool, model: Encoder, rep
     for batch in batches:
         start = batch.start if start is None else start
         unit = model(batch.pixels).cpu().numpy()
-        found = [reason or _fault(vector) for reason, vector in zip(batch.reasons, unit, strict=True)]
-        vectors.append(unit[[reason is None for reason in found]])
-        reasons += found
-        ids += batch.ids if batch.ids is not None else pool.ids[batch.start : batch.start + len(found)]  # type: ignore[index]
+        reasons_here = [reason or _fault(vector) for reason, vector in zip(batch.reasons, unit, strict=True)]
+        vectors.append(unit[[reason is None for reason in reasons_here]])
+        reasons += reasons_here
+        ids += batch.ids if batch.ids is not None else pool.ids[batch.start : batch.start + len(reasons_here)]  # type: ignore[index]
         contents.append(batch.content)
-        report.bar.update(len(found))
+        report.bar.update(len(reasons_here))
     content = fingerprint(*contents) if pool.ids is None else ""
     return Shard(index, start or 0, ids, reasons, np.concatenate(vectors), content)
 

@@ -108,8 +108,8 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
         if length > size - 8:
             raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
-        found = json.loads(file.read(length))
-        tensors = {name: entry for name, entry in found.items() if name != "__metadata__"}
+        header = json.loads(file.read(length))
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         for entry in tensors.values():
             start, end = entry["data_offsets"]
             width = np.dtype(_DTYPES[entry["dtype"]]).itemsize

@@ -51,9 +51,9 @@ def push(
     manifest = _checked(path)
     publishing.check(path, private)
     if not strip_metadata:
-        found = look(path)
-        found.check(path, yes_with_metadata)
-        found.tell()
+        findings = look(path)
+        findings.check(path, yes_with_metadata)
+        findings.tell()
     api = HfApi(token=token)
     with hub_errors(repo_id):
         address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)

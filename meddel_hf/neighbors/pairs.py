@@ -76,9 +76,9 @@ def pairs_between(queries: Vectors, reference: Vectors, floor: float) -> Pairs:
             for above in range(0, len(queries), BLOCK):
                 yield np.arange(above, min(above + BLOCK, len(queries))), cols, False
 
-    found = _search(queries, reference, tiles(), floor, None, len(reference))
-    assert found is not None
-    return found
+    parts = _search(queries, reference, tiles(), floor, None, len(reference))
+    assert parts is not None
+    return parts
 
 
 def _search(
@@ -90,7 +90,7 @@ def _search(
     columns: int,
 ) -> Pairs | None:
     none = np.zeros(0, np.int64)
-    found: list[tuple[Rows, Rows, NDArray[np.float32]]] = [(none, none, np.zeros(0, np.float32))]
+    chunks: list[tuple[Rows, Rows, NDArray[np.float32]]] = [(none, none, np.zeros(0, np.float32))]
     count, low = 0, left.low is not None and right.low is not None
 
     def with_panels() -> Iterator[tuple[Rows, Rows, bool, Tier, torch.Tensor]]:
@@ -117,11 +117,11 @@ def _search(
     bar = tqdm(total=columns, desc="finding pairs", unit="row", delay=5, leave=False)
     with bar, own_threads() as threads, closing(threads.map(search, with_panels())) as parts:
         for part in parts:
-            found.append(part)
+            chunks.append(part)
             count += len(part[0])
             if most is not None and count > most:
                 return None
-    first, second, cosine = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    first, second, cosine = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
     order = np.lexsort((second, first))
     return Pairs(first[order], second[order], cosine[order], floor)
 

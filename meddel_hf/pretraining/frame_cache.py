@@ -79,13 +79,13 @@ class LiveFrames:
         """Decode these rows once, to know beforehand which cannot be: row -> reason."""
         table = self.pool.frames
         part = self.pool if len(rows) == len(table) else replace(self.pool, frames=table.select(rows))
-        found: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         for batch in _decoded(part, len(rows), self.side, workers):
             bad = {rows[batch.start + slot]: why for slot, why in enumerate(batch.reasons) if why is not None}
-            found.update(bad)
+            reasons.update(bad)
             if progress is not None:
                 progress.update(len(batch.reasons))
-        return found
+        return reasons
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,25 +181,25 @@ def decode_once(
             parents = {"pool": str(pool.fingerprint)}
             Manifest("frames", digest, arguments, parents, details).write(aside, [PIXELS, UNREADABLE])
         trust = True  # the frames were written just now
-    found = CachedFrames.load(target, trust=trust)
-    if found.pool != pool.fingerprint or found.pixels.shape != (len(pool.ids), side, side, 3):
+    there = CachedFrames.load(target, trust=trust)
+    if there.pool != pool.fingerprint or there.pixels.shape != (len(pool.ids), side, side, 3):
         raise Mismatch(
-            f"{target} holds {len(found):,} frames of {found.side} px of another pool ({found.pool}, expected "
+            f"{target} holds {len(there):,} frames of {there.side} px of another pool ({there.pool}, expected "
             f"{pool.fingerprint}): delete it, and they are decoded again"
         )
-    return found
+    return there
 
 
 def older_copies(folder: Path, pool: Pool, image_size: int) -> list[Path]:
     """Decoded frames of the same ids and side that are not this pool's: most likely of its frames as they were."""
     target = cache_folder(folder, pool, stored_side(image_size))
-    found = []
+    copies = []
     for path in sorted(folder.glob(f"*-{stored_side(image_size)}/{MANIFEST}")):
         with suppress(MedDELError):  # what is damaged is told when it is used
             ids = Manifest.read(path.parent, "frames").details.get("ids")
             if path.parent != target and ids is not None and ids == _ids_digest(pool):
-                found.append(path.parent)
-    return found
+                copies.append(path.parent)
+    return copies
 
 
 def _ids_digest(pool: Pool) -> str | None:

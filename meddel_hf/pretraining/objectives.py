@@ -240,9 +240,9 @@ def _start(objective: Objective, recipe: Recipe) -> PreTrainedModel:
             f"{objective.model_type!r}: choose the objective that it was trained with"
         )
     for name in ("image_size", "patch_size"):
-        found, wanted = getattr(config, name), getattr(recipe, name)
-        if found != wanted:
-            raise InvalidArgument(f"start {start!r} has {name} {found}, the recipe {wanted}: make them equal")
+        has, wanted = getattr(config, name), getattr(recipe, name)
+        if has != wanted:
+            raise InvalidArgument(f"start {start!r} has {name} {has}, the recipe {wanted}: make them equal")
     with quiet(), explained(start, "start"):
         return objective.load(
             folder, mask_ratio=recipe.mask_ratio, norm_pix_loss=recipe.norm_pix_loss, hidden_dropout_prob=0.0,

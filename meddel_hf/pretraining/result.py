@@ -121,8 +121,8 @@ class PreTraining:
     @property
     def snapshots(self) -> dict[int, Path]:
         """Samples seen -> folder of the encoder at that point, ascending."""
-        found = (self.folder / SNAPSHOTS).glob("samples-*")
-        return {int(path.name.removeprefix("samples-")): path for path in sorted(found)}
+        folders = (self.folder / SNAPSHOTS).glob("samples-*")
+        return {int(path.name.removeprefix("samples-")): path for path in sorted(folders)}
 
 
 def snapshot_folder(out: Path, samples: int) -> Path:

@@ -175,9 +175,9 @@ class Run:
                 )
         self.processes.wait_for_everyone()
         trust = self.trust or not self.processes.is_main_process  # one of them reads all pixels
-        found = decode_once(self.choice.pool, folder, self.recipe.image_size, trust=trust)
+        decoded = decode_once(self.choice.pool, folder, self.recipe.image_size, trust=trust)
         self.processes.wait_for_everyone()
-        return found
+        return decoded
 
     def _readable(self, source: Frames) -> tuple[list[int], dict[int, str]]:
         """Rows to train on, and why the others cannot be: row -> reason."""
@@ -186,14 +186,18 @@ class Run:
             rows = self.choice.rows
             if isinstance(source, CachedFrames):
                 chosen = set(rows)
-                found = {row: why for row, why in source.reasons.items() if row in chosen}
+                reasons = {row: why for row, why in source.reasons.items() if row in chosen}
             elif isinstance(source, LiveFrames) and self.recipe.steps:
                 with Progress(shown=self._is_told) as bar:
                     bar.begin("checking", len(rows), "frames")
-                    found = source.unreadable(rows, self._decoders, bar)
+                    reasons = source.unreadable(rows, self._decoders, bar)
             else:
-                found = {}
-            columns = {"row": list(found), schema.ID: [ids[row] for row in found], schema.REASON: list(found.values())}
+                reasons = {}
+            columns = {
+                "row": list(reasons),
+                schema.ID: [ids[row] for row in reasons],
+                schema.REASON: list(reasons.values()),
+            }
             with whole_file(path) as aside:
                 pq.write_table(pa.table(columns, schema=_UNREADABLE_COLUMNS), aside)
             write_facts(self.out / BEGUN, {**self._begun(), "files": recorded_files(self.out, [UNREADABLE])})

@@ -55,13 +55,13 @@ def report(
     """
     out = check_target(out, "report")
     read_runs = read(runs, trust=trust)
-    found = findings(read_runs, draws)
+    findings_of_runs = findings(read_runs, draws)
     with step_folder(out, "report") as aside:
-        document = contents(found, pool, aside / FIGURES, command)
+        document = contents(findings_of_runs, pool, aside / FIGURES, command)
         _write(document, aside)
         files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
-        _manifest(read_runs, found, document, command).write(aside, files)
-    return Written(out / PAGE, headline(found), found, len(document.pictures), len(document.data))
+        _manifest(read_runs, findings_of_runs, document, command).write(aside, files)
+    return Written(out / PAGE, headline(findings_of_runs), findings_of_runs, len(document.pictures), len(document.data))
 
 
 def _write(document: Document, folder: Path) -> None:
@@ -79,16 +79,16 @@ def _write(document: Document, folder: Path) -> None:
             aside.write_text(text, encoding="utf-8")
 
 
-def _manifest(runs: Runs, found: Findings, document: Document, command: str) -> Manifest:
+def _manifest(runs: Runs, findings: Findings, document: Document, command: str) -> Manifest:
     parents = {"benchmark": runs.manifest.fingerprint} if runs.manifest else {}
     cells = [str(cell.place) for cell in runs.cells]
     details = {
         "cells": len(cells),
         "missing": len(runs.missing),
-        "passed_gate": sorted({target.task for target in found.comparable}),
+        "passed_gate": sorted({target.task for target in findings.comparable}),
         "pictures": [picture.name for picture in document.pictures],
         "command": command,
     }
     facts = [json.dumps(dict(cell.facts), sort_keys=True) for cell in runs.cells]
-    made = fingerprint(*parents.values(), *sorted(cells), *sorted(facts), repr(found.draws))
-    return Manifest("report", made, asdict(found.draws), parents, details)
+    made = fingerprint(*parents.values(), *sorted(cells), *sorted(facts), repr(findings.draws))
+    return Manifest("report", made, asdict(findings.draws), parents, details)

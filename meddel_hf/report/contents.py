@@ -48,7 +48,7 @@ NOT_RANKED = "Did not pass the gate: shown, not ranked."
 def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> Document:
     """figures: folder in which contact sheets are drawn, where there is a pool."""
     places = origins(pool if pool is not None else f.runs.pool)
-    found = [
+    parts = [
         answer(f),
         Section("scores", "Scores and NormDEL", tuple(_scores(f))),
         Section("frames", "Frame by frame, and over training", tuple(_frames(f))),
@@ -59,7 +59,7 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
     ]
     runs = f.runs
     facts = [plural(len(runs.cells), "cell"), plural(len(runs.seeds), "seed"), plural(len(runs.targets), "test set")]
-    sections = _with_names_apart([section for section in found if section.blocks])
+    sections = _with_names_apart([section for section in parts if section.blocks])
     return Document(_title(f), ", ".join(facts), sections, (*stored(f, places), flips(f)))
 
 
@@ -71,7 +71,7 @@ def origins(pool: Dataset | pa.Table | None) -> dict[str, str]:
         return {}
     table = pool if isinstance(pool, pa.Table) else pool.with_format("arrow").select_columns([schema.ID, *columns])[:]
     rows = zip(*(table[name].to_pylist() for name in (schema.ID, *columns)), strict=True)
-    return {str(id): next((str(name) for name in found if name), "unknown") for id, *found in rows}
+    return {str(id): next((str(name) for name in names if name), "unknown") for id, *names in rows}
 
 
 def _title(f: Findings) -> str:
@@ -112,8 +112,8 @@ def _sets(f: Findings) -> list[Block]:
 def _kept(f: Findings, places: Mapping[str, str]) -> list[Block]:
     by, word = kept_by(f.runs, places), "centre" if places else "source"
     gone: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # (arm, what is gone) -> at which retentions
-    for (arm, retention), found in by.items():
-        names = [f"{name} ({plural(n, 'frame')})" for name, (kept, n) in found.items() if not kept]
+    for (arm, retention), centres in by.items():
+        names = [f"{name} ({plural(n, 'frame')})" for name, (kept, n) in centres.items() if not kept]
         if names:
             gone.setdefault((arm, tuple(names)), []).append(percent(retention))
     points = tuple(
@@ -143,10 +143,10 @@ def _selection(cell: Cell) -> Selection:
 
 def _gallery(pictures: Iterable[Picture | None]) -> list[Block]:
     """A caption that all of several pictures share is said once."""
-    found = tuple(picture for picture in pictures if picture is not None)
-    if len(found) > 1 and len({picture.caption for picture in found}) == 1:
-        return [Gallery(tuple(replace(picture, caption="") for picture in found), found[0].caption)]
-    return [Gallery(found)] if found else []
+    drawn = tuple(picture for picture in pictures if picture is not None)
+    if len(drawn) > 1 and len({picture.caption for picture in drawn}) == 1:
+        return [Gallery(tuple(replace(picture, caption="") for picture in drawn), drawn[0].caption)]
+    return [Gallery(drawn)] if drawn else []
 
 
 def _with_names_apart(sections: Iterable[Section]) -> tuple[Section, ...]:

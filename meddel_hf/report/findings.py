@@ -177,9 +177,9 @@ def _level(
     target: Target, arm: str, retention: float, measure: Measure, scored: dict[int, Scores], draws: Draws
 ) -> Level:
     ordered = [scored[seed] for seed in sorted(scored)]
-    found = interval(ordered, measure=measure, draws=draws.draws, level=draws.level, seed=draws.seed)
+    estimate = interval(ordered, measure=measure, draws=draws.draws, level=draws.level, seed=draws.seed)
     by_seed = {seed: scored[seed].value(measure) for seed in sorted(scored)}
-    return Level(target, arm, retention, measure, found, by_seed, len(ordered[0]))
+    return Level(target, arm, retention, measure, estimate, by_seed, len(ordered[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,38 +195,38 @@ class _Pair:
 
     def contrast(self, draws: Draws, comparisons: int) -> Contrast:
         """comparisons: how many there are with the same rival."""
-        found, holds = self.difference(draws, draws.level), False
-        if found.shown:
+        difference, holds = self.difference(draws, draws.level), False
+        if difference.shown:
             holds = self.difference(draws, simultaneous_level(comparisons, draws.level)).shown
-        return Contrast(self.target, self.arm, self.retention, self.against, found, self.seeds, holds)
+        return Contrast(self.target, self.arm, self.retention, self.against, difference, self.seeds, holds)
 
     def difference(self, draws: Draws, level: float) -> Difference:
         return compare(*self.runs, draws=draws.draws, level=level, seed=draws.seed)
 
 
 def _pairs(runs: Runs, target: Target, arm: str, retention: float, scored: dict[int, Scores]) -> list[_Pair]:
-    found = []
+    rows = []
     for against, other in _rivals(runs, target, arm, retention):
         if seeds := tuple(sorted(set(scored) & set(other))):
             both = [scored[seed] for seed in seeds], [other[seed] for seed in seeds]
-            found.append(_Pair(target, arm, retention, against, seeds, both))
-    return found
+            rows.append(_Pair(target, arm, retention, against, seeds, both))
+    return rows
 
 
 def _verdicts(runs: Runs, draws: Draws) -> dict[str, Verdict]:
     """gate.json's; of a task that it does not name, what the cells of the full pool and of no pre-training say."""
-    found = dict(runs.verdicts or {})
+    verdicts = dict(runs.verdicts or {})
     for task in dict.fromkeys(target.task for target in runs.targets):
         full, untrained = (
             {cell.seed: cell.scores[task] for cell in runs.cells if cell.arm == arm and task in cell.scores}
             for arm in (FULL, UNTRAINED)
         )
         seeds = tuple(sorted(set(full) & set(untrained)))
-        if task in found or not seeds:
+        if task in verdicts or not seeds:
             continue
         both = [full[seed] for seed in seeds], [untrained[seed] for seed in seeds]
-        found[task] = replace(verdict(*both, draws=draws.draws, level=draws.level, seed=draws.seed), recorded=False)
-    return found
+        verdicts[task] = replace(verdict(*both, draws=draws.draws, level=draws.level, seed=draws.seed), recorded=False)
+    return verdicts
 
 
 def _curves(runs: Runs, draws: Draws) -> tuple[CurvePoint, ...]:

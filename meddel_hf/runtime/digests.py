@@ -53,26 +53,26 @@ def file_digests(paths: Sequence[Path], what: str = "files", most: int | None = 
     Raises InvalidDataset where a file changes while it is being read.
     """
     memory, places = Memory.usual(), _places(paths)
-    found, missing = _recalled(memory, paths, places, most)
+    digests, missing = _recalled(memory, paths, places, most)
     if missing:
         with _alone(memory, paths):  # several processes of one run ask the same: one reads, the others recall
             if memory.path is not None:
-                found, missing = _recalled(memory, paths, places, most)
-            _read_all(memory, paths, places, missing, found, what)
+                digests, missing = _recalled(memory, paths, places, most)
+            _read_all(memory, paths, places, missing, digests, what)
             memory.asked_for({folder for folder, _ in places})
-    return [found[index] for index in range(len(paths))]
+    return [digests[index] for index in range(len(paths))]
 
 
 def _places(paths: Sequence[Path]) -> list[tuple[str, str]]:
     """(real folder, name) of each path: what it is remembered under, whichever way one came to its folder."""
     real: dict[str, str] = {}
-    found = []
+    known = []
     for path in paths:
         folder, name = os.path.split(os.path.abspath(path))
         if folder not in real:
             real[folder] = os.path.realpath(folder)
-        found.append((real[folder], name))
-    return found
+        known.append((real[folder], name))
+    return known
 
 
 def _recalled(
@@ -80,19 +80,19 @@ def _recalled(
 ) -> tuple[dict[int, str], list[int]]:
     """(index -> digest of what is known or cannot be read, indices of what is to be read)."""
     known = {folder: memory.of(folder) for folder in {folder for folder, _ in places}}
-    found, missing = {}, []
+    digests, missing = {}, []
     for index, (path, (folder, name)) in enumerate(zip(paths, places, strict=True)):
         before = known[folder].get(name)
         try:
             state = _state(stat_regular(path, most))
         except OSError as error:
-            found[index] = UNREAD + why_not_read(error)
+            digests[index] = UNREAD + why_not_read(error)
             continue
         if before is not None and before.state == state:
-            found[index] = before.digest
+            digests[index] = before.digest
         else:
             missing.append(index)
-    return found, missing
+    return digests, missing
 
 
 def _read_all(
@@ -100,7 +100,7 @@ def _read_all(
     paths: Sequence[Path],
     places: Sequence[tuple[str, str]],
     missing: Sequence[int],
-    found: dict[int, str],
+    digests: dict[int, str],
     what: str,
 ) -> None:
     """Read the missing files in a few threads, and keep what is worth remembering as it comes."""
@@ -108,7 +108,7 @@ def _read_all(
     saved, bar = time.monotonic(), {"desc": f"reading {what}", "unit": f" {what}", "delay": 5, "leave": False}
     with tqdm(total=len(missing), disable=os.environ.get("RANK", "0") != "0", **bar) as shown:
         for index, digest, state in _in_threads(paths, missing):
-            found[index] = digest
+            digests[index] = digest
             if state is not None:
                 folder, name = places[index]
                 new.setdefault(folder, {})[name] = Known(digest, state)
@@ -176,8 +176,8 @@ def _read(path: str | Path) -> tuple[str, str | None]:
     return digest.hexdigest(), None if racy else _state(before)
 
 
-def _state(found: os.stat_result) -> str:
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino} {found.st_dev}"
+def _state(stat: os.stat_result) -> str:
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {stat.st_dev}"
 
 
 @contextmanager

@@ -57,10 +57,10 @@ class Manifest:
         if not path.is_file():
             what = f"a finished {step} folder; run that step first" if step else "the folder of a finished step"
             raise IncompleteStore(f"{folder} has no {MANIFEST}: it is not {what}")
-        found = cls(**_content(path))
-        if step is not None and found.step != step:
-            raise Mismatch(f"{folder} is a folder of step {found.step!r}, expected {step!r}")
-        return found
+        manifest = cls(**_content(path))
+        if step is not None and manifest.step != step:
+            raise Mismatch(f"{folder} is a folder of step {manifest.step!r}, expected {step!r}")
+        return manifest
 
     def check(
         self, folder: Path, names: Iterable[str] | None = None, *, trust: bool = False, cure: str | None = None
@@ -117,16 +117,16 @@ def step_folder(folder: str | Path, step: Step) -> Iterator[Path]:
 def _content(path: Path) -> dict[str, Any]:
     """The fields of a manifest that is sound. Raises IncompleteStore where it is damaged."""
     cure = f"copy {path.name} again, or delete the folder and run its step again"
-    found = read_facts(path, cure)
-    unknown = sorted(found.keys() - {one.name for one in fields(Manifest)})
+    content = read_facts(path, cure)
+    unknown = sorted(content.keys() - {one.name for one in fields(Manifest)})
     if unknown:
         raise IncompleteStore(f"{path} has the unknown key {unknown[0]!r}: it is damaged, or a newer version's: {cure}")
     kinds = {"step": str, "fingerprint": str} | dict.fromkeys(("arguments", "parents", "details", "versions"), dict)
-    wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
-    wrong += ["files"] * (not isinstance(found.get("files", {}), dict))
-    if wrong or found["step"] not in get_args(Step):
+    wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
+    wrong += ["files"] * (not isinstance(content.get("files", {}), dict))
+    if wrong or content["step"] not in get_args(Step):
         raise IncompleteStore(f"{path} is damaged ({wrong[0] if wrong else 'step'} is not what it should be): {cure}")
-    return found
+    return content
 
 
 def installed_versions() -> dict[str, str]:

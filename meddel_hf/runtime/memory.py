@@ -69,8 +69,8 @@ class Memory:
         def read(connection: sqlite3.Connection) -> dict[str, Known]:
             query = 'SELECT name, digest, state, "check" FROM files JOIN folders USING (number) WHERE folder = ?'
             rows = connection.execute(query, (os.fsencode(folder),)).fetchall()
-            found = [(os.fsdecode(name), Known(digest, state), check) for name, digest, state, check in rows]
-            return {name: known for name, known, check in found if known.check == check}
+            remembered = [(os.fsdecode(name), Known(digest, state), check) for name, digest, state, check in rows]
+            return {name: known for name, known, check in remembered if known.check == check}
 
         return self._within(read) or {}
 
@@ -114,8 +114,8 @@ class Memory:
         def read(connection: sqlite3.Connection) -> Any:
             return connection.execute("SELECT value FROM derived WHERE key = ?", (key,)).fetchone()
 
-        found = self._within(read)
-        return str(found[0]) if found else None
+        rows = self._within(read)
+        return str(rows[0]) if rows else None
 
     def remember(self, key: str, value: str) -> None:
         """Keep a value for `derived`; the oldest of many are forgotten."""

@@ -29,12 +29,12 @@ def intact(path: Path, cure: str = CURE, error: type[MedDELError] = IncompleteSt
         yield
     except MedDELError:
         raise
-    except FileNotFoundError as found:
-        raise error(f"{path} is missing: {cure}") from found
-    except _OF_DAMAGE as found:
-        if isinstance(found, OSError) and found.errno is not None:
+    except FileNotFoundError as cause:
+        raise error(f"{path} is missing: {cure}") from cause
+    except _OF_DAMAGE as cause:
+        if isinstance(cause, OSError) and cause.errno is not None:
             raise
-        raise error(f"{path} is damaged ({reason(found)}): {cure}") from found
+        raise error(f"{path} is damaged ({reason(cause)}): {cure}") from cause
 
 
 def reason(error: BaseException) -> str:
@@ -58,10 +58,10 @@ def shown(value: Any) -> str:
 def read_json(path: Path, cure: str = CURE) -> dict[str, Any]:
     """A mapping. Raises IncompleteStore where the file is missing, no JSON, or no mapping."""
     with intact(path, cure):
-        found = json.loads(_bytes(path).decode("utf-8"))
-    if not isinstance(found, dict):
+        content = json.loads(_bytes(path).decode("utf-8"))
+    if not isinstance(content, dict):
         raise IncompleteStore(f"{path} is damaged (no mapping): {cure}")
-    return found
+    return content
 
 
 def read_lines(path: Path, what: str) -> list[str]:
@@ -76,7 +76,7 @@ def read_lines(path: Path, what: str) -> list[str]:
 
 def _bytes(path: Path) -> bytes:
     with path.open("rb") as file:
-        found = file.read(_MOST_BYTES + 1)
-    if len(found) > _MOST_BYTES:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
         raise InvalidArgument(f"{path} is larger than {_MOST_BYTES:,} bytes: expected a small text")
-    return found
+    return content

@@ -32,13 +32,13 @@ def read_facts(path: Path, cure: str) -> dict[str, Any]:
 
     Raises IncompleteStore, with the cure, where the file is damaged.
     """
-    found = read_json(path, cure)
-    last = next(reversed(found.values()), None)
-    unnamed = _CHECKSUM not in found and isinstance(last, str) and len(last) == _DIGITS
-    said = found.pop(_CHECKSUM, None)
-    if unnamed or (said is not None and said != _digest(found)):
+    facts = read_json(path, cure)
+    last = next(reversed(facts.values()), None)
+    unnamed = _CHECKSUM not in facts and isinstance(last, str) and len(last) == _DIGITS
+    said = facts.pop(_CHECKSUM, None)
+    if unnamed or (said is not None and said != _digest(facts)):
         raise IncompleteStore(f"{path} is damaged (its checksum is another): {cure}")
-    return found
+    return facts
 
 
 def recorded_files(folder: Path, names: Iterable[str]) -> Records:
@@ -59,14 +59,14 @@ def check_files(folder: Path, records: Mapping[str, Mapping[str, Any]], cure: st
             raise IncompleteStore(f"{folder} has a damaged record of {name}: {cure}")
         size = path.stat().st_size if path.is_file() else None
         if size is None:
-            found = "is missing"
+            what = "is missing"
         elif size != facts.get("bytes"):
-            found = f"has {size:,} bytes, expected {_count(facts.get('bytes'))}"
+            what = f"has {size:,} bytes, expected {_count(facts.get('bytes'))}"
         elif not trust and not _is_as_recorded(path, facts):
-            found = "changed since it was written (its checksum is another)"
+            what = "changed since it was written (its checksum is another)"
         else:
             continue
-        raise IncompleteStore(f"{path} {found}: {cure}")
+        raise IncompleteStore(f"{path} {what}: {cure}")
 
 
 def _is_as_recorded(path: Path, facts: Mapping[str, Any]) -> bool:

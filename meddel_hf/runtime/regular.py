@@ -31,11 +31,11 @@ def stat_regular(path: str | Path, most: int | None = None) -> os.stat_result:
 
     Raises NotRegular, TooLarge where there are more than `most` bytes, or the OSError of a path that leads nowhere.
     """
-    found = os.stat(path)
-    _check(found, path)
-    if most is not None and found.st_size > most:
-        raise TooLarge(found.st_size, most, path)
-    return found
+    state = os.stat(path)
+    _check(state, path)
+    if most is not None and state.st_size > most:
+        raise TooLarge(state.st_size, most, path)
+    return state
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -73,7 +73,7 @@ def why_not_read(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-def _check(found: os.stat_result, path: str | Path) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
+def _check(status: os.stat_result, path: str | Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
         raise NotRegular(errno.EINVAL, f"not a file: {kind}", str(path))

@@ -26,12 +26,12 @@ def read_table(
     Raises `error` where the file is missing or damaged, or lacks a column. What the system says stays an OSError.
     """
     names = columns.names if isinstance(columns, pa.Schema) else columns
-    with intact(path, cure, error), path.open("rb") as file, pq.ParquetFile(file) as found:
-        there = found.schema_arrow.names
+    with intact(path, cure, error), path.open("rb") as file, pq.ParquetFile(file) as parquet:
+        there = parquet.schema_arrow.names
         missing = [name for name in names or () if name not in there]
         if missing:
             raise error(f"{path} has no column {missing[0]!r}, but {', '.join(there) or 'none'}: {cure}")
-        table = found.read(columns=None if names is None else list(names))
+        table = parquet.read(columns=None if names is None else list(names))
         table.validate(full=True)  # texts are UTF-8, offsets lie inside
     for field in columns if isinstance(columns, pa.Schema) else ():
         column = table[field.name]
@@ -44,8 +44,8 @@ def read_table(
 
 def read_schema(path: Path, *, cure: str = CURE) -> tuple[pa.Schema, int]:
     """(schema with its metadata, rows) of a file, from its footer. Raises IncompleteStore as `read_table` does."""
-    with intact(path, cure), path.open("rb") as file, pq.ParquetFile(file) as found:
-        return found.schema_arrow, found.metadata.num_rows
+    with intact(path, cure), path.open("rb") as file, pq.ParquetFile(file) as parquet:
+        return parquet.schema_arrow, parquet.metadata.num_rows
 
 
 def exactly(**kinds: pa.DataType) -> pa.Schema:

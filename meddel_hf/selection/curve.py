@@ -27,15 +27,15 @@ class Curve:
     @property
     def table(self) -> pa.Table:
         """Columns eta, images, retention, and the epochs that train as long as 200 of the whole pool (Table 2)."""
-        found = [selection.summary for selection in self.selections]
+        summaries = [selection.summary for selection in self.selections]
         return pa.table(
             {
-                "eta": [s.eta for s in found],
-                "images": [s.kept for s in found],
-                "retention": [s.retention for s in found],
-                "outliers": [s.outliers for s in found],
-                "near_duplicates": [s.near_duplicates for s in found],
-                "epochs": [round(_EPOCHS_OF_ALL / s.retention) for s in found],
+                "eta": [s.eta for s in summaries],
+                "images": [s.kept for s in summaries],
+                "retention": [s.retention for s in summaries],
+                "outliers": [s.outliers for s in summaries],
+                "near_duplicates": [s.near_duplicates for s in summaries],
+                "epochs": [round(_EPOCHS_OF_ALL / s.retention) for s in summaries],
             }
         )
 

@@ -31,7 +31,7 @@ class Written:
     """A subset's folder; what its images carried as they came; columns that stand in it as they came; the ids' key."""
 
     folder: Path
-    found: Findings
+    findings: Findings
     as_they_came: tuple[str, ...]
     key: Path | None
 
@@ -79,13 +79,13 @@ def write_subset(
         details: dict[str, Any] = {"rows": len(subset), "selection": asdict(selection.summary)}
         if schema.SOURCE in subset.column_names:  # then `push` knows whose licence to heed
             details["sources"] = sorted(filter(None, subset.unique(schema.SOURCE)))
-        details["metadata"] = {"left_out": strip_metadata, **cleaner.found.facts()}
+        details["metadata"] = {"left_out": strip_metadata, **cleaner.findings.facts()}
         details["hashed"] = cleaner.hashed_columns
         identity = fingerprint("subset", selection.fingerprint, pattern)
         arguments = public(selection.settings)
         Manifest("subset", identity, arguments, parents, details).write(aside, names)
     columns = tuple(name for name in subset.column_names if name not in cleaner.hashed_columns)
-    return Written(folder, cleaner.found, columns, key_file)
+    return Written(folder, cleaner.findings, columns, key_file)
 
 
 def _key_file(folder: Path, hash_ids: bool | str | Path) -> Path | None:

@@ -109,11 +109,11 @@ def _images_of(sheet: Sequence[Sequence[Frame]], pool: Dataset) -> dict[str, Ima
     """Decoded frames by id; one that cannot be decoded is left out."""
     wanted = {frame.id for row in sheet for frame in row}
     ids = ids_of(pool) if schema.ID in pool.column_names else [str(row) for row in range(len(pool))]
-    found = {}
+    images = {}
     for row, id in enumerate(ids):
         if id in wanted:
             try:
-                found[id] = decode(pool[row][schema.IMAGE])
+                images[id] = decode(pool[row][schema.IMAGE])
             except UnreadableImage:
                 continue
-    return found
+    return images

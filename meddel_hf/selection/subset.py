@@ -59,8 +59,8 @@ class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
         with tempfile.TemporaryDirectory() as scratch, hub_errors(repo_id):
             ready, sizes = self._made_ready(cleaner, Path(scratch))
             if not strip_metadata:
-                cleaner.found.check(repo_id, yes_with_metadata)
-            cleaner.found.tell(stripped=strip_metadata)
+                cleaner.findings.check(repo_id, yes_with_metadata)
+            cleaner.findings.tell(stripped=strip_metadata)
             if not {"num_shards", "max_shard_size"} & kwargs.keys():
                 kwargs["num_shards"] = shards_for(sizes)
             commit = ready.push_to_hub(repo_id, *args, **kwargs)
@@ -121,11 +121,11 @@ def chosen(selection: Answer, dataset: Dataset | IterableDataset, id_column: str
     ids = ids_of(dataset, id_column)
     unknown = [i for i in ids if i not in pool]
     if unknown or len(ids) != len(pool) or len(set(ids)) != len(pool):
-        found = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own"
+        there = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own"
         if unknown:
-            found = f"{len(unknown):,} ids that are not in the pool, such as {unknown[0]!r}"
+            there = f"{len(unknown):,} ids that are not in the pool, such as {unknown[0]!r}"
         raise Mismatch(
-            f"the data set is not the pool that this selection was made from ({len(pool):,} rows): it has {found}; "
+            f"the data set is not the pool that this selection was made from ({len(pool):,} rows): it has {there}; "
             "filter the pool itself"
         )
     if frames_changed(dataset, selection.origin.fingerprint):

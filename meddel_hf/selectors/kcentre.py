@@ -156,12 +156,12 @@ class _Bounds:
         others = (self.lower[order[end]], order[end]) if end < len(order) else (_TAKEN, 0)
         rows = np.sort(order[:end])
         among, lower = self.vectors.exact_tile(rows, self.vectors, rows), self.lower[rows]
-        found: list[int] = []
-        while end and len(found) < most:
+        centres: list[int] = []
+        while end and len(centres) < most:
             at = int(lower.argmin())
             if (lower[at], rows[at]) >= others:
                 break
-            found.append(int(rows[at]))
+            centres.append(int(rows[at]))
             np.maximum(lower, among[at], out=lower)
             lower[at] = _TAKEN
-        return found
+        return centres

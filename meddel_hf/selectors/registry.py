@@ -89,9 +89,9 @@ def parse_option(text: str) -> tuple[str, Any]:
     A value is a whole number, a number, true, false, none, or else text; commas make a tuple of values. A key's "-" are
     read as "_".
     """
-    key, found, value = text.partition("=")
+    key, equals, value = text.partition("=")
     key = key.strip().replace("-", "_")
-    if not found or not key.isidentifier():
+    if not equals or not key.isidentifier():
         raise InvalidArgument(f"an option is written key=value, such as scope=pool; got {text!r}")
     if "," in value:
         return key, tuple(_literal(part.strip()) for part in value.split(",") if part.strip())

@@ -18,8 +18,8 @@ _RECORD = "record.json"
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint in a folder, if there is one."""
-    found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    return Path(found) if found is not None else None
+    newest = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    return Path(newest) if newest is not None else None
 
 
 def checkpoint_at(folder: Path, step: int) -> Path:

@@ -125,23 +125,23 @@ def directories(data: bytes, layout: Layout, at: int) -> Iterator[Directory]:
         if at in seen or len(seen) >= _MOST_DIRECTORIES or entries > _MOST_ENTRIES:
             raise Damaged("the directories of tags run in a circle, or have no end")
         seen.add(at)
-        found = read_directory(data, layout, at)
-        entries += len(found.entries)
-        yield found
-        at = found.next
+        directory = read_directory(data, layout, at)
+        entries += len(directory.entries)
+        yield directory
+        at = directory.next
 
 
 def exif_tags(block: bytes) -> tuple[Tag, ...]:
     """Tags of an EXIF block that say more than how to show the pixels. One that is damaged is one tag itself."""
     block = block.removeprefix(_PREFIX)
-    found: list[Tag] = []
+    tags: list[Tag] = []
     try:
         layout = Layout.of(block)
         for directory in directories(block, layout, layout.first):
-            found += [tag for entry in directory.entries for tag in entry_tags(block, layout, entry)]
+            tags += [tag for entry in directory.entries for tag in entry_tags(block, layout, entry)]
     except (Damaged, struct.error):
-        found.append(Tag("EXIF (damaged)", names_a_person(block)))
-    return tuple(dict.fromkeys(found))
+        tags.append(Tag("EXIF (damaged)", names_a_person(block)))
+    return tuple(dict.fromkeys(tags))
 
 
 def entry_tags(data: bytes, layout: Layout, entry: Entry) -> tuple[Tag, ...]:
@@ -162,15 +162,15 @@ def entry_tags(data: bytes, layout: Layout, entry: Entry) -> tuple[Tag, ...]:
 def _tags_inside(data: bytes, layout: Layout, entry: Entry) -> tuple[Tag, ...]:
     if entry.tag == INTEROP_IFD:
         return ()
-    found: list[Tag] = []
+    tags: list[Tag] = []
     for at in entry.numbers(data, layout)[:_MOST_INSIDE]:
         inside = read_directory(data, layout, at)
         if entry.tag == GPS_IFD:
-            found.append(Tag("GPSInfo", any(one.tag in _POSITIONS for one in inside.entries)))
+            tags.append(Tag("GPSInfo", any(one.tag in _POSITIONS for one in inside.entries)))
             continue
         for one in inside.entries:  # a directory of EXIF has GPS and interoperability below it at most
-            found += entry_tags(data, layout, one) if one.tag != EXIF_IFD else ()
-    return tuple(found)
+            tags += entry_tags(data, layout, one) if one.tag != EXIF_IFD else ()
+    return tuple(tags)
 
 
 def xmp_tags(packet: bytes) -> tuple[Tag, ...]:
@@ -181,27 +181,27 @@ def xmp_tags(packet: bytes) -> tuple[Tag, ...]:
 
 def photoshop_tags(block: bytes) -> tuple[Tag, ...]:
     """Resources of an image editor: IPTC by its fields, the rest under one name."""
-    at, found = block.find(b"8BIM"), [Tag("Photoshop", False)]
+    at, tags = block.find(b"8BIM"), [Tag("Photoshop", False)]
     while at >= 0 and block[at : at + 4] == b"8BIM" and at + 12 <= len(block):
         number = int.from_bytes(block[at + 4 : at + 6], "big")
         body = at + 6 + (block[at + 6] + 2) // 2 * 2
         size = int.from_bytes(block[body : body + 4], "big")
         value = block[body + 4 : body + 4 + size]
-        found += iptc_tags(value) if number == 0x0404 else [Tag("Photoshop", names_a_person(value))]
+        tags += iptc_tags(value) if number == 0x0404 else [Tag("Photoshop", names_a_person(value))]
         at = body + 4 + (size + 1) // 2 * 2
-    telling = any(tag.telling for tag in found if tag.name == "Photoshop")
-    return Tag("Photoshop", telling), *(tag for tag in dict.fromkeys(found) if tag.name != "Photoshop")
+    telling = any(tag.telling for tag in tags if tag.name == "Photoshop")
+    return Tag("Photoshop", telling), *(tag for tag in dict.fromkeys(tags) if tag.name != "Photoshop")
 
 
 def iptc_tags(block: bytes) -> tuple[Tag, ...]:
-    found, at = [], 0
+    tags, at = [], 0
     while at + 5 <= len(block) and block[at] == 0x1C:
         record, number, size = block[at + 1], block[at + 2], int.from_bytes(block[at + 3 : at + 5], "big")
         if record == 2 and number:
             name = "IPTC " + _IPTC_NAMES.get(number, str(number))
-            found.append(Tag.of(name, block[at + 5 : at + 5 + size], number in _IPTC_TELLING))
+            tags.append(Tag.of(name, block[at + 5 : at + 5 + size], number in _IPTC_TELLING))
         at += 5 + size
-    return tuple(dict.fromkeys(found)) or (Tag("IPTC", names_a_person(block)),)
+    return tuple(dict.fromkeys(tags)) or (Tag("IPTC", names_a_person(block)),)
 
 
 def orientation_block(orientation: int) -> bytes:

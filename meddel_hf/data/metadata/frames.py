@@ -26,7 +26,7 @@ class _Format:
     joined: Callable[[list[Piece], int], bytes] | None = None
 
 
-def found(data: bytes) -> tuple[Tag, ...]:
+def tags_of(data: bytes) -> tuple[Tag, ...]:
     """Tags in a frame's file that are no matter of decoding, without repeats.
 
     data: bytes of a JPEG, PNG, TIFF, WebP, GIF, JPEG 2000, PNM or BMP. Raises UnreadableImage, with the reason, where
@@ -41,7 +41,7 @@ def found(data: bytes) -> tuple[Tag, ...]:
 def stripped(data: bytes) -> bytes:
     """The frame's file without metadata: the same pixels, turned the same way, and none of them compressed again.
 
-    The orientation stays as the one EXIF tag, and the colour profile stays. Raises UnreadableImage as `found` does.
+    The orientation stays as the one EXIF tag, and the colour profile stays. Raises UnreadableImage as `tags_of` does.
     """
     with _Reading():
         if data.startswith(_TIFF):

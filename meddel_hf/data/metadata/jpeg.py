@@ -19,8 +19,8 @@ _XMP_HEADS = (b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/exten
 def pieces(data: bytes) -> Iterator[Piece]:
     yield Piece(data[:2])
     at, in_scan = 2, False
-    while (found := _MARKER.search(data, at)) is not None:
-        start, marker = found.start(), data[found.start() + 1]
+    while (match := _MARKER.search(data, at)) is not None:
+        start, marker = match.start(), data[match.start() + 1]
         between = data[at:start]
         if in_scan:
             yield Piece(between)

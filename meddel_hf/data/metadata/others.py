@@ -75,9 +75,9 @@ def jp2_pieces(data: bytes) -> Iterator[Piece]:
         if end > len(data) or end < body:
             raise Damaged("a JPEG 2000 file whose box is cut off")
         if kind == b"jp2c":
-            found = list(_codestream(data[body:end]))
-            code = b"".join(piece.stays for piece in found)
-            tags = tuple(tag for piece in found for tag in piece.tags)
+            markers = list(_codestream(data[body:end]))
+            code = b"".join(piece.stays for piece in markers)
+            tags = tuple(tag for piece in markers for tag in piece.tags)
             yield Piece((len(code) + 8).to_bytes(4, "big") + kind + code if tags else data[at:end], tags)
         elif kind in _BOXES_STAY:
             yield Piece(data[at:end])
@@ -107,15 +107,15 @@ def pnm_pieces(data: bytes) -> Iterator[Piece]:
     yield Piece(data[:2])
     at, missing = 2, _PNM_NUMBERS.get(data[1:2], 3)
     while missing:
-        found = _PNM_HEAD.match(data, at)
-        if found is None:
+        head = _PNM_HEAD.match(data, at)
+        if head is None:
             raise Damaged("a PNM file whose header is damaged")
-        if found["comment"] is not None:
-            yield Piece(b"", (Tag.of("PNM comment", found["comment"]),))
+        if head["comment"] is not None:
+            yield Piece(b"", (Tag.of("PNM comment", head["comment"]),))
         else:
-            yield Piece(data[at : found.end()])
+            yield Piece(data[at : head.end()])
             missing -= 1
-        at = found.end()
+        at = head.end()
     comments = _PNM_COMMENT.findall(data, at) if data[1:2] in b"123" else []  # pixels as text, with comments among them
     tags = tuple(Tag.of("PNM comment", comment) for comment in comments)
     yield Piece(_PNM_COMMENT.sub(b"", data[at:]) if comments else data[at:], tags)

@@ -26,15 +26,15 @@ _OLD_JPEG = range(512, 522)  # of TIFF 6.0's first JPEG, whose tables may lie an
 
 def tags(data: bytes) -> tuple[Tag, ...]:
     layout = Layout.of(data)
-    found: list[Tag] = []
+    tags: list[Tag] = []
     for directory in _all(data, layout):
         for entry in directory.entries:
             if entry.tag not in _STAY:
                 try:
-                    found += exif.entry_tags(data, layout, entry)
+                    tags += exif.entry_tags(data, layout, entry)
                 except (Damaged, struct.error):
-                    found.append(Tag(f"tag {entry.tag} (damaged)"))
-    return tuple(dict.fromkeys(found))
+                    tags.append(Tag(f"tag {entry.tag} (damaged)"))
+    return tuple(dict.fromkeys(tags))
 
 
 def stripped(data: bytes, orientation: int) -> bytes:
@@ -89,10 +89,10 @@ def _pixels(data: bytes, layout: Layout, directory: Directory) -> Iterator[tuple
     entries = {entry.tag: entry for entry in directory.entries}
     if any(tag in entries for tag in _OLD_JPEG):
         raise Damaged("a TIFF with an old kind of JPEG inside, whose parts cannot be told apart")
-    found = False
+    is_private = False
     for offsets, lengths in _DATA[:2]:
         if offsets in entries:
-            found = True
+            is_private = True
             if lengths not in entries:
                 raise Damaged("a TIFF that does not say how long its strips are")
             starts, sizes = (entries[tag].numbers(data, layout) for tag in (offsets, lengths))
@@ -100,7 +100,7 @@ def _pixels(data: bytes, layout: Layout, directory: Directory) -> Iterator[tuple
                 raise Damaged("a TIFF whose strips are not as many as their lengths")
             for start, size in zip(starts, sizes, strict=True):
                 yield start, start + size
-    if not found:
+    if not is_private:
         raise Damaged("a TIFF that does not say where its pixels are")
 
 

@@ -36,9 +36,9 @@ class Container:
         return self.kind == "tar" and (self.compression != "" or not isinstance(self.place, Path))
 
 
-def stamp_of(found: os.stat_result) -> int:
+def stamp_of(status: os.stat_result) -> int:
     """Another one whenever a file was written, even where its time of modification was set back afterwards."""
-    return found.st_mtime_ns + found.st_ctime_ns
+    return status.st_mtime_ns + status.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,11 +60,11 @@ def walk(root: Path, leave_out: Path | None = None) -> Iterator[Found | Odd]:
         inner = []
         for name in names:
             path, shown = folder / name, f"{below}/{name}".lstrip("/")
-            found = _looked_at(path, shown)
-            if isinstance(found, Odd) or stat.S_ISREG(found.facts.st_mode):
-                yield found
+            looked_at = _looked_at(path, shown)
+            if isinstance(looked_at, Odd) or stat.S_ISREG(looked_at.facts.st_mode):
+                yield looked_at
                 continue
-            inode = _inode(found.facts)
+            inode = _inode(looked_at.facts)
             visits[inode] += 1
             if inode == omitted:
                 continue

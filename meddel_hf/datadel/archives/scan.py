@@ -52,15 +52,15 @@ def scan(roots: Sequence[Path], *, leave_out: Path | None = None) -> Tree:
 def _scan_folder(tree: Tree, root: Path, leave_out: Path | None) -> None:
     tree.containers.append(Container("folder", root.name, root))
     number = len(tree.containers) - 1
-    for found in walk(root, leave_out):
-        virtual = f"{root.name}/{found.name}"
-        if isinstance(found, Odd):
-            tree.note(virtual, found.reason, found.kind)
-        elif _is_archive(found.name):
-            _scan_file(tree, found.path, virtual, 0)
+    for entry in walk(root, leave_out):
+        virtual = f"{root.name}/{entry.name}"
+        if isinstance(entry, Odd):
+            tree.note(virtual, entry.reason, entry.kind)
+        elif _is_archive(entry.name):
+            _scan_file(tree, entry.path, virtual, 0)
         else:
             folder, _, name = virtual.rpartition("/")
-            facts = found.facts
+            facts = entry.facts
             inode = facts.st_dev, facts.st_ino
             _add(tree, Entry(folder, name, facts.st_size, stamp_of(facts), number, inode=inode))
 
@@ -105,10 +105,10 @@ def _scan_file(tree: Tree, place: Path | Entry, virtual: str, depth: int) -> Non
 
 def _members(tree: Tree, container: Container, number: int) -> Iterator[Entry]:
     """Entries of an archive; links, and names that lead out of it, become problems."""
-    found = _zip_members(tree, container) if container.kind == "zip" else _tar_members(tree, container)
+    members = _zip_members(tree, container) if container.kind == "zip" else _tar_members(tree, container)
     whole = container.place.stamp if isinstance(container.place, Entry) else container.stamp
     anew = 0 if container.kind == "zip" else whole or 0  # a tar has no checksums of its members
-    for count, (name, size, stamp, position, odd) in enumerate(found):
+    for count, (name, size, stamp, position, odd) in enumerate(members):
         if count == _MAX_MEMBERS:
             raise UnreadableArchive(f"more than {_MAX_MEMBERS:,} files")
         path = f"{container.prefix}/{name}"

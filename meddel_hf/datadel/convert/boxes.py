@@ -28,7 +28,7 @@ class BadBox(ValueError):
 
 
 def of_frame(
-    found: Boxes,
+    source: Boxes,
     read: Reader,
     known: tuple[str, ...],
     width: int,
@@ -41,9 +41,9 @@ def of_frame(
     boxes: list[Box] = []
     remarks: list[str] = []
     try:
-        listed = parse(found, read(found.entry), width, height) if isinstance(found, BoxFile) else iter(found)
+        listed = parse(source, read(source.entry), width, height) if isinstance(source, BoxFile) else iter(source)
     except UnreadableArchive as error:
-        return [], [f"built without its boxes: {found.entry.name} {error}"]  # type: ignore[union-attr]
+        return [], [f"built without its boxes: {source.entry.name} {error}"]  # type: ignore[union-attr]
     for each in listed:
         try:
             if isinstance(each, OddBox):
@@ -130,14 +130,14 @@ def kvasir_json(text: str) -> dict[str, tuple[Box | OddBox, ...]]:
         listed = list(table.items())
     except (ValueError, AttributeError, RecursionError) as error:
         raise BadBox(f"no boxes were read: expected {{stem: {{height, width, bbox: [...]}}}}: {error}"[:200]) from None
-    found: dict[str, tuple[Box | OddBox, ...]] = {}
+    boxes: dict[str, tuple[Box | OddBox, ...]] = {}
     for key, facts in listed:
         stem = key[: -len(suffix)] if (suffix := _suffix(key)) else key
-        if stem in found:
-            found[stem] = (*found[stem], OddBox(f"the table lists {stem[:_SHOWN]!r} twice, the first time counts"))
+        if stem in boxes:
+            boxes[stem] = (*boxes[stem], OddBox(f"the table lists {stem[:_SHOWN]!r} twice, the first time counts"))
         else:
-            found[stem] = tuple(_entries(facts))
-    return found
+            boxes[stem] = tuple(_entries(facts))
+    return boxes
 
 
 def _suffix(key: str) -> str:

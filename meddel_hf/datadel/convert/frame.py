@@ -70,10 +70,10 @@ def _frame(item: Item, source: Source, members: Members) -> Iterator[Baked | Pro
     name = item.image.name
     if not seen.native:
         data, name = _as_png(data), f"{item.image.stem}.png"
-    found, remarks = boxes.of_frame(item.boxes, members.read, source.box_labels, seen.width, seen.height)
+    listed, remarks = boxes.of_frame(item.boxes, members.read, source.box_labels, seen.width, seen.height)
     mask, by_class = _mask(item, members, seen.width, seen.height)
     row = _row(item, source, item.path, data, name, (seen.width, seen.height))
-    row[schema.BOXES] = [{"label": b.label, "bbox": [b.x, b.y, b.width, b.height]} for b in found]
+    row[schema.BOXES] = [{"label": b.label, "bbox": [b.x, b.y, b.width, b.height]} for b in listed]
     if mask is not None:
         row[schema.MASK] = {"bytes": masks.encoded(mask), "path": f"{PurePosixPath(item.path).name}_mask.png"}
     encoded = tuple((label, masks.encoded(page)) for label, page in by_class)
@@ -85,11 +85,11 @@ def _video(item: Item, source: Source, members: Members, fps: float | None) -> I
     if fps is None:
         raise UnreadableArchive("a video, and no rate of frames was chosen: name one with fps (--fps)")
     with members.reading(item.image) as file:
-        for found in frames_of(file, fps):
-            if isinstance(found, Remark):
-                yield Problem(source.name, item.image.path, found.reason, "remark")
+        for frame in frames_of(file, fps):
+            if isinstance(frame, Remark):
+                yield Problem(source.name, item.image.path, frame.reason, "remark")
                 continue
-            number, picture = found
+            number, picture = frame
             encoded = io.BytesIO()
             picture.save(encoded, "JPEG", quality=95, subsampling=0)
             name = f"{item.image.stem}_{number:06d}"

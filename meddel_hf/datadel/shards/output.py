@@ -38,8 +38,8 @@ def placed(out: Path, path: str) -> Path:
     kind, _, rest = path.partition("/")
     plain = folder_of(out, kind) / rest
     if kind == DATA and not plain.is_file():
-        found = [p for p in plain.parent.glob(f"{plain.stem}-*.parquet") if _NAMED.sub("", p.name) == plain.name]
-        return found[0] if len(found) == 1 else plain
+        named = [p for p in plain.parent.glob(f"{plain.stem}-*.parquet") if _NAMED.sub("", p.name) == plain.name]
+        return named[0] if len(named) == 1 else plain
     return plain
 
 

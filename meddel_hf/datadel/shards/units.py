@@ -104,11 +104,11 @@ class Record:
         if not path.is_file():
             return None
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             parts: dict[str, Any] = {"shards": Shard, "class_masks": Shard, "counts": Count, "problems": Problem}
             for name, kind in parts.items():
-                found[name] = tuple(kind(**each) for each in found[name])
-            return cls(**found)
+                facts[name] = tuple(kind(**each) for each in facts[name])
+            return cls(**facts)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # damaged, or another release's
             return None
 
@@ -128,19 +128,19 @@ def hashes_path(out: Path, unit: str) -> Path:
     return out / STATE / f"{unit}.hashes.parquet"
 
 
-def plan(source: Source, found: Iterable[Item | Problem], tree: Tree) -> tuple[list[Unit], list[Problem]]:
+def plan(source: Source, read: Iterable[Item | Problem], tree: Tree) -> tuple[list[Unit], list[Problem]]:
     """Units of a source, the same for the same files; and what its reader keeps out.
 
     A frame that was met again, in another file, goes with the first as its copy; the very same file does not.
     """
-    items: dict[str, list[Item]] = {}
+    by_path: dict[str, list[Item]] = {}
     problems = []
-    for each in found:
+    for each in read:
         if isinstance(each, Problem):
             problems.append(each)
         else:
-            items.setdefault(each.path, []).append(each)
-    ready = [_with_copies(met, tree) for met in items.values()]
+            by_path.setdefault(each.path, []).append(each)
+    ready = [_with_copies(met, tree) for met in by_path.values()]
     units = []
     folders = sorted({item.center or UNSPECIFIED for item in ready})
     for folder in folders:

@@ -11,12 +11,12 @@ from meddel_hf.datadel.source import Centre, Item, Licence, Mask, Overlap, Publi
 
 
 def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
-    found = False
+    any_there = False
     for pair, _ in pranet(tree, "CVC-ColonDB"):
-        found = True
+        any_there = True
         masks = (Mask(pair.mask),) if pair.mask else ()
         yield Item(f"images/{pair.image.stem}", pair.image, "380", masks, expects_mask=True)
-    if found:  # the owner's 300 are most likely among them, under numbers that nobody has compared
+    if any_there:  # the owner's 300 are most likely among them, under numbers that nobody has compared
         return
     for match, entries in tree.find(rf"{AT}CVC-?ColonDB[^/]*(?:/[^/]+)*$"):
         if re.search("TestDataset", match.string, re.IGNORECASE):

@@ -19,8 +19,8 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
         for entry in entries:
             if entry.suffix in IMAGES:
                 boxes = texts.get(entry.stem)
-                found = BoxFile(boxes, "yolo", _CLASSES) if boxes else ()
-                yield Item(f"trainingData_detection/{entry.stem}", entry, "detection train", boxes=found,
+                box_file = BoxFile(boxes, "yolo", _CLASSES) if boxes else ()
+                yield Item(f"trainingData_detection/{entry.stem}", entry, "detection train", boxes=box_file,
                            official_split="train")  # fmt: skip
     folder = rf"{AT}trainingData_semanticSegmentation"
     masks = ByStem(tree.files(rf"{folder}$", ".*", (".tif", ".tiff")))

@@ -25,10 +25,10 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
             masks[frame].append(mask)
     boxes = ByStem(tree.files(rf"{root}bbox$", ".*", (".txt",)))
     for entry in images:
-        found = boxes.get(entry.stem, entry)
+        source_of_boxes = boxes.get(entry.stem, entry)
         mine = tuple(masks[_frame(entry, entry.stem)])
         yield Item(f"originalImages/{entry.stem}", entry, "frames", mine,
-                   BoxFile(found, "corners last") if found else (), expects_mask=True)  # fmt: skip
+                   BoxFile(source_of_boxes, "corners last") if source_of_boxes else (), expects_mask=True)  # fmt: skip
 
 
 def _frame(entry: Entry, stem: str) -> str:

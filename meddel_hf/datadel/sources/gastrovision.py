@@ -53,12 +53,12 @@ def _label(row: dict[str, str]) -> str:
 
 def _official_splits(tree: Tree, read: Reader) -> dict[str, str]:
     """Split by "label/file name", where the owner's CSVs (columns Filename and Class) are there."""
-    found = {}
+    by_stem = {}
     for table in tree.files(r"gastrovision|(?:^|/)split$", r"(train|validate|test)\.csv"):
         for row in rows(read(table)):
             if row.get("Filename") and row.get("Class"):
-                found[f"{_label(row)}/{row['Filename']}"] = table.stem.lower()
-    return found
+                by_stem[f"{_label(row)}/{row['Filename']}"] = table.stem.lower()
+    return by_stem
 
 
 SOURCE = Source(

@@ -68,26 +68,26 @@ def _labelled(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
 
 def _official_folds(tree: Tree, read: Reader) -> dict[str, str]:
     """ "fold 0" or "fold 1" by file name, of the owner's two-fold split."""
-    found = {}
+    by_stem = {}
     for table in tree.files(".", r"2_fold_split\.csv"):
         for row in rows(read(table), ";"):
             if row.get("file-name") and row.get("split-index"):
-                found[row["file-name"]] = f"fold {row['split-index']}"
-    return found
+                by_stem[row["file-name"]] = f"fold {row['split-index']}"
+    return by_stem
 
 
 def _segmented(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     here = r"(?:^|[/-])segmented-images/"
-    found, odd = kvasir_tables("hyper_kvasir", tree.files(here[:-1] + "$", r"bounding-boxes\.json"), read)
+    boxes, odd = kvasir_tables("hyper_kvasir", tree.files(here[:-1] + "$", r"bounding-boxes\.json"), read)
     yield from odd
     stems = set()
     for pair in pairs(tree, here + "images$", here + "masks$"):
         stem = pair.image.stem
         stems.add(stem)
         masks = (Mask(pair.mask),) if pair.mask else ()
-        yield Item(f"segmented-images/images/{stem}", pair.image, "segmented", masks, found.get(stem, ()),
+        yield Item(f"segmented-images/images/{stem}", pair.image, "segmented", masks, boxes.get(stem, ()),
                    label="polyps", expects_mask=True)  # fmt: skip
-    yield from absent("hyper_kvasir", "bounding-boxes.json", found, stems)
+    yield from absent("hyper_kvasir", "bounding-boxes.json", boxes, stems)
 
 
 SOURCE = Source(

@@ -39,9 +39,9 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
                 continue
             label = _LABELS.get(_key(match["name"]), match["name"])
             built.add(entry.stem)
-            found = boxes.get(entry.stem)
+            box = boxes.get(entry.stem)
             yield Item(
-                f"labelled_images/{label}/{entry.stem}", entry, "labelled", boxes=tuple(_box(found, label)),
+                f"labelled_images/{label}/{entry.stem}", entry, "labelled", boxes=tuple(_box(box, label)),
                 label=label, group=frame["video"].lower(), official_split=splits.get(entry.stem),
             )  # fmt: skip
     if built:
@@ -56,13 +56,13 @@ def _video(entry: Entry) -> Item:
 
 def _boxes(table: bytes) -> dict[str, list[str]]:
     """The corners x1, y1 ... x4, y4 by stem, as they are written; an empty list where a frame has none."""
-    found = {}
+    by_stem = {}
     for row in rows(table, ";"):
         name = row.get("filename") or ""
         if _FRAME.match(name):
             corners = [(row.get(f"{axis}{number}") or "").strip() for number in range(1, 5) for axis in "xy"]
-            found[name.rpartition(".")[0] or name] = corners if any(corners) else []
-    return found
+            by_stem[name.rpartition(".")[0] or name] = corners if any(corners) else []
+    return by_stem
 
 
 def _box(corners: list[str] | None, label: str) -> Iterator[Box | OddBox]:
@@ -81,13 +81,13 @@ def _is_number(text: str) -> bool:
 
 def _official_splits(tree: Tree, read: Reader) -> dict[str, str]:
     """ "split 0" or "split 1" by stem, of the owner's split_0.csv and split_1.csv."""
-    found = {}
+    by_stem = {}
     for table in tree.files(".", r"split_[01]\.csv"):
         for row in rows(read(table)):
             stem = (row.get("filename") or "").rpartition(".")[0]
             if _FRAME.fullmatch(stem):
-                found[stem] = table.stem.lower().replace("_", " ")
-    return found
+                by_stem[stem] = table.stem.lower().replace("_", " ")
+    return by_stem
 
 
 SOURCE = Source(

@@ -63,8 +63,8 @@ def _negative_sequences(tree: Tree) -> Iterator[Item]:
 
 def _centre(stem: str) -> str | None:
     """Frames of sequences are called seq<k>_C<i>_..."""
-    found = re.search(r"(?:^|_)C([1-6])(?:_|$)", stem, re.IGNORECASE)
-    return f"c{found[1]}" if found else None
+    centre = re.search(r"(?:^|_)C([1-6])(?:_|$)", stem, re.IGNORECASE)
+    return f"c{centre[1]}" if centre else None
 
 
 SOURCE = Source(

@@ -57,8 +57,8 @@ class Labelled:
         wanted = [name for name in {ID, GROUP, OFFICIAL_SPLIT, target} if name in columns]
         rows = dataset.with_format(None).select_columns(wanted)[:] if wanted else {}
         ids = check_ids(rows[ID], first_row=0) if ID in rows else [str(row) for row in range(len(dataset))]
-        found = _texts(rows[target], dataset, target) if target in columns else [_folder(id) for id in ids]
-        labels = {id: label for id, label in zip(ids, found, strict=True) if label is not None}
+        texts = _texts(rows[target], dataset, target) if target in columns else [_folder(id) for id in ids]
+        labels = {id: label for id, label in zip(ids, texts, strict=True) if label is not None}
         if not labels:
             raise InvalidDataset(f"no row has a {target}: nothing to train a probe on")
 
@@ -90,9 +90,9 @@ class Labelled:
         """
         ids = list(self.labels)
         groups = [self.groups.get(id) for id in ids]
-        found = None if official is False else official_split(ids, groups, [self.official.get(id) for id in ids])
-        if found is not None:
-            return Parts(found.train, {"test": found.test}, len(found.left_out), "official")
+        owners = None if official is False else official_split(ids, groups, [self.official.get(id) for id in ids])
+        if owners is not None:
+            return Parts(owners.train, {"test": owners.test}, len(owners.left_out), "official")
         if official:
             raise InvalidDataset(f"no official split: {OFFICIAL_SPLIT!r} does not name both a training and a test part")
         tested: set[str] = set()
@@ -112,12 +112,12 @@ class Labelled:
         members: dict[tuple[str, ...], list[str]] = {}
         for id in self.labels:
             members.setdefault(("group", self.groups[id]) if id in self.groups else ("id", id), []).append(id)
-        found: dict[str, dict[tuple[str, ...], list[str]]] = {}
+        by_class: dict[str, dict[tuple[str, ...], list[str]]] = {}
         for group, ids in members.items():
             counts = Counter(self.labels[id] for id in ids)
             main = min(counts, key=lambda label: (-counts[label], label))
-            found.setdefault(main, {})[group] = ids
-        return found
+            by_class.setdefault(main, {})[group] = ids
+        return by_class
 
     def _no_match(self, pattern: str) -> str:
         return f"no id matches {pattern!r}: ids look like {next(iter(self.labels))!r}"

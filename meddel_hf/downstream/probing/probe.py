@@ -161,8 +161,8 @@ def _score(
     rows = features.part(train)
     classes = sorted({features.labels[row] for row in rows})
     if len(classes) < 2:
-        found = f"one class, {classes[0]!r}" if classes else "no readable frame"
-        raise InvalidDataset(f"the training frames hold {found}: a probe needs two classes to tell apart")
+        what = f"one class, {classes[0]!r}" if classes else "no readable frame"
+        raise InvalidDataset(f"the training frames hold {what}: a probe needs two classes to tell apart")
     number = {name: at for at, name in enumerate(classes)}
     x, y = features.rows[rows], np.array([number[features.labels[row]] for row in rows])
     model = Ridge.fit(x, y, [features.groups[row] for row in rows], seed=seed) if method == "linear" else None

@@ -61,9 +61,9 @@ class LabelledFrames:
         empty = [None] * len(pool.ids)
         groups = [group or id for group, id in zip(rows.get(schema.GROUP, empty), pool.ids, strict=True)]
         origins = [(source or "", group) for source, group in zip(rows.get(schema.SOURCE, empty), groups, strict=True)]
-        found = cls(name, _raw(dataset), pool.ids, groups, origins, num_labels)
-        found._check_masks()
-        return found
+        frames = cls(name, _raw(dataset), pool.ids, groups, origins, num_labels)
+        frames._check_masks()
+        return frames
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,20 +83,20 @@ class LabelledFrames:
         pixels = np.empty((len(self), *preprocessing.size, 3), np.uint8)
         masks = np.empty((len(self), height, width), np.uint8)
         empty = 0
-        for row, found in enumerate(self._pairs(preprocessing)):
-            pixels[row] = found.pixels
-            small = Pillow.fromarray(found.mask).resize((width, height), Pillow.Resampling.NEAREST)
+        for row, pair in enumerate(self._pairs(preprocessing)):
+            pixels[row] = pair.pixels
+            small = Pillow.fromarray(pair.mask).resize((width, height), Pillow.Resampling.NEAREST)
             masks[row] = np.asarray(small)
-            empty += found.is_empty
+            empty += pair.is_empty
         return Decoded(pixels, masks, empty)
 
     def shown(self, preprocessing: Preprocessing) -> Shown:
         """The frames alone; their masks are read and checked too, but not kept. Raises as `decoded` does."""
         pixels = np.empty((len(self), *preprocessing.size, 3), np.uint8)
         empty = 0
-        for row, found in enumerate(self._pairs(preprocessing)):
-            pixels[row] = found.pixels
-            empty += found.is_empty
+        for row, pair in enumerate(self._pairs(preprocessing)):
+            pixels[row] = pair.pixels
+            empty += pair.is_empty
         return Shown(pixels, empty)
 
     def masks(self) -> Iterator[np.ndarray]:
@@ -106,8 +106,8 @@ class LabelledFrames:
 
     def picture(self, row: int) -> tuple[Pillow.Image, np.ndarray]:
         """A frame at its own size, and its mask."""
-        found = self.dataset[row]
-        return decode(found[schema.IMAGE]), self.mask(row, found[schema.MASK])
+        row_there = self.dataset[row]
+        return decode(row_there[schema.IMAGE]), self.mask(row, row_there[schema.MASK])
 
     def pairs(self) -> Iterator[tuple[Any, Any]]:
         """Undecoded frame and mask of every row."""
@@ -131,12 +131,12 @@ class LabelledFrames:
         answer: np.ndarray = pages[0].astype(np.uint8)
         return answer
 
-    def _below_num_labels(self, row: int, found: np.ndarray) -> np.ndarray:
-        wrong = (found >= self.num_labels) & (found != IGNORED)
+    def _below_num_labels(self, row: int, labels: np.ndarray) -> np.ndarray:
+        wrong = (labels >= self.num_labels) & (labels != IGNORED)
         if wrong.any():
             expected = f"0 to {self.num_labels - 1}, or {IGNORED} for ignored pixels"
-            raise self._refused(row, str(found[wrong].max()), expected)
-        return found
+            raise self._refused(row, str(labels[wrong].max()), expected)
+        return labels
 
     def _refused(self, row: int, values: str, expected: str) -> InvalidDataset:
         return InvalidDataset(
@@ -153,14 +153,14 @@ class LabelledFrames:
                     f"the frame {self.ids[row]} of {self.name} cannot be decoded ({error}): leave it out of the data "
                     "set"
                 ) from error
-            found = self.mask(row, mask)
-            if found.shape != (seen.height, seen.width):
+            labels = self.mask(row, mask)
+            if labels.shape != (seen.height, seen.width):
                 raise InvalidDataset(
-                    f"the mask of {self.ids[row]} in {self.name} is {found.shape[1]} x {found.shape[0]} pixels, its "
+                    f"the mask of {self.ids[row]} in {self.name} is {labels.shape[1]} x {labels.shape[0]} pixels, its "
                     f"frame {seen.width} x {seen.height}, each turned by its own EXIF orientation: they must be of one "
                     "size, so turn or resize the mask"
                 )
-            yield _Pair(seen.pixels, found)
+            yield _Pair(seen.pixels, labels)
 
     def _check_masks(self) -> None:
         validity = self.dataset.data.column(schema.MASK)

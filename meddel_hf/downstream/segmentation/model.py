@@ -186,9 +186,9 @@ def from_encoder(
     Raises InvalidArgument where that is no such encoder, lacks weights, or does not fit the size.
     """
     encoder = load_encoder(name_or_path, precision="float32", revision=revision)
-    found: Any = encoder.model.config
-    if found.model_type not in _VITS:
-        raise InvalidArgument(f"{name_or_path} is a {found.model_type}: expected a ViT or an MAE of transformers")
+    config: Any = encoder.model.config
+    if config.model_type not in _VITS:
+        raise InvalidArgument(f"{name_or_path} is a {config.model_type}: expected a ViT or an MAE of transformers")
     preprocessing = encoder.preprocessing
     if image_size is not None:
         preprocessing = replace(preprocessing, resize=(image_size, image_size), crop=None)
@@ -197,7 +197,7 @@ def from_encoder(
             f"the image processor of {name_or_path} crops frames to {preprocessing.size}, so their masks would not be "
             "predicted whole: give image_size (--image-size)"
         )
-    patch = found.patch_size
+    patch = config.patch_size
     if not isinstance(patch, int):
         raise InvalidArgument(f"{name_or_path} has patches of {patch} pixels: expected square ones, one number")
     with explained(name_or_path):
@@ -209,9 +209,9 @@ def _with_head(
     encoder: Encoder, preprocessing: Preprocessing, seed: int, num_labels: int, hidden_size: int, dice_weight: float
 ) -> ViTForSegmentation:
     """The encoder's weights in a new model of that size."""
-    found: Any = encoder.model.config
-    patch = found.patch_size
-    vit = ViTConfig(**{name: getattr(found, name) for name in _SHARED})
+    trained: Any = encoder.model.config
+    patch = trained.patch_size
+    vit = ViTConfig(**{name: getattr(trained, name) for name in _SHARED})
     vit.image_size = list(preprocessing.size) if len(set(preprocessing.size)) > 1 else preprocessing.size[0]
     if any(side % patch for side in preprocessing.size):
         raise InvalidArgument(

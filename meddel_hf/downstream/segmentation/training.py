@@ -135,7 +135,7 @@ def encoded_views(
 ) -> list[torch.Tensor]:
     """Patch tokens of every frame in each of the first `views` views: (n, N, D) each, in `precision`, on the host."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    found: list[torch.Tensor] = []
+    by_view: list[torch.Tensor] = []
     model.to(device).eval()  # type: ignore[arg-type]  # transformers wraps nn.Module.to
     with torch.no_grad(), computing(device, precision):
         for view in range(views):
@@ -143,8 +143,8 @@ def encoded_views(
             for start in range(0, len(pixels), _INFERENCE_BATCH):
                 frames = np.stack([flipped(frame, view) for frame in pixels[start : start + _INFERENCE_BATCH]])
                 parts.append(model.encode(normalised(frames, preprocessing).to(device)).to("cpu", dtype))
-            found.append(torch.cat(parts))
-    return found
+            by_view.append(torch.cat(parts))
+    return by_view
 
 
 def logits_of(
@@ -158,8 +158,8 @@ def logits_of(
     model.to(device).eval()  # type: ignore[arg-type]  # transformers wraps nn.Module.to
     with torch.no_grad(), computing(device, precision):
         batches = range(0, len(pixels), _INFERENCE_BATCH)
-        found = [normalised(pixels[start : start + _INFERENCE_BATCH], preprocessing) for start in batches]
-        return torch.cat([model(pixel_values=frames.to(device)).logits.float().cpu() for frames in found])
+        inputs = [normalised(pixels[start : start + _INFERENCE_BATCH], preprocessing) for start in batches]
+        return torch.cat([model(pixel_values=frames.to(device)).logits.float().cpu() for frames in inputs])
 
 
 @contextlib.contextmanager
@@ -265,5 +265,5 @@ class _Rhythm(TrainerCallback):
 
 def _last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that is whole; Trainer writes its state last."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None
+    checkpoints = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return str(max(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]))) if checkpoints else None

@@ -62,13 +62,13 @@ class Look:
 
 def looks(runs: Runs) -> dict[str, Look]:
     """Random is grey and dashed, the full pool ink; the others take the palette in the plan's order."""
-    found = {FULL: Look(INK, "*"), UNTRAINED: Look(FAINT, "x", ":")}
+    by_arm = {FULL: Look(INK, "*"), UNTRAINED: Look(FAINT, "x", ":")}
     others = [arm for arm in runs.arms if arm != runs.rival]
     for i, arm in enumerate(others):
-        found[arm] = Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)])
+        by_arm[arm] = Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)])
     if runs.rival is not None:
-        found[runs.rival] = Look(CHANCE, "o", "--")
-    return found
+        by_arm[runs.rival] = Look(CHANCE, "o", "--")
+    return by_arm
 
 
 def canvas(height: float, rows: int = 1, **axes: Any) -> tuple[Figure, Any]:

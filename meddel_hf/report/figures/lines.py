@@ -40,15 +40,15 @@ def retention_curve(f: Findings, target: Target) -> Picture | None:
 def _retention_curve(f: Findings, target: Target) -> Figure:
     figure, axes = canvas(_HEIGHT)
     ends = [_across(f, target, axes, arm) for arm in (FULL, UNTRAINED)]
-    found, arms = looks(f.runs), f.runs.arms
+    by_arm, arms = looks(f.runs), f.runs.arms
     for i, arm in enumerate(arms):
         levels = [level for r in f.runs.retentions if (level := f.level(target, arm, r))]
         if levels:
             # moved a little to the side of each other, so that intervals do not hide one another
             aside = 1.035 ** (i - (len(arms) - 1) / 2)
             x = [100 * level.retention * aside for level in levels]
-            _with_intervals(axes, x, levels, found[arm], len(arms) <= _CLEAR)
-            ends.append((x[-1], levels[-1].score.value, arm, found[arm].colour))
+            _with_intervals(axes, x, levels, by_arm[arm], len(arms) <= _CLEAR)
+            ends.append((x[-1], levels[-1].score.value, arm, by_arm[arm].colour))
     _retention_axis(axes, f.runs.retentions)
     axes.set_ylabel(target.unit)
     axes.set_title(short(target.name, 44))
@@ -111,21 +111,21 @@ def training_curve(f: Findings, target: Target) -> Picture | None:
 
 def _training_curve(f: Findings, target: Target, points: list[CurvePoint], retentions: list[float]) -> Figure:
     figure, panels = canvas(1.0 + 1.6 * len(retentions), len(retentions), sharex=True, sharey=True, squeeze=False)
-    found, most = looks(f.runs), max(p.samples for p in points)
+    by_arm, most = looks(f.runs), max(p.samples for p in points)
     unit, word = (1e6, "million") if most >= 2e6 else (1e3, "thousand")
     ends = []
     for axes, retention in zip(panels[:, 0], retentions, strict=True):
         for arm, at in [(FULL, 1.0), *((arm, retention) for arm in f.runs.arms)]:
             mine = sorted((p for p in points if p.arm == arm and p.retention == at), key=lambda p: p.samples)
             if mine:
-                look = found[arm]
+                look = by_arm[arm]
                 x, y = [p.samples / unit for p in mine], [p.score.value for p in mine]
                 axes.plot(
                     x, y, color=look.colour, linestyle=look.line, marker=look.marker, markersize=3.5, linewidth=1.3
                 )
                 ends.append((axes, (x[-1], y[-1], "full pool" if arm == FULL else arm, look.colour)))
         if untrained := f.level(target, UNTRAINED, 0.0):
-            look = found[UNTRAINED]
+            look = by_arm[UNTRAINED]
             axes.axhline(untrained.score.value, color=look.colour, linestyle=look.line, linewidth=1.1)
             ends.append((axes, (most / unit, untrained.score.value, "no pre-training", look.colour)))
         epochs = max((p.epochs or 0 for p in points if p.retention == retention), default=0)
@@ -162,10 +162,10 @@ def _best(f: Findings, target: Target, retention: float) -> Level | None:
 
 def _alpha_curve(f: Findings, target: Target, levels: list[Level]) -> Figure:
     figure, axes = canvas(_HEIGHT)
-    found, ends = looks(f.runs), []
+    by_arm, ends = looks(f.runs), []
     full = f.level(target, FULL, 1.0)
     for level in levels:
-        m, colour = level.score.value, found[level.arm].colour
+        m, colour = level.score.value, by_arm[level.arm].colour
         values = [normdel(m, level.retention, float(alpha)) for alpha in _ALPHAS]
         axes.plot(_ALPHAS, values, color=colour, linewidth=1.4)
         name = "full pool" if level.arm == FULL else f"{short(level.arm, 12)}, {percent(level.retention)} %"

@@ -101,8 +101,8 @@ def _vanished(
 def carried_over(f: Findings, measure: str, arm: str, retention: float) -> Picture | None:
     """Fig. 6: trained on one set, tested on others. None where no task of this measure was tested on several sets."""
     targets = [t for t in f.runs.targets if t.measure == measure and not t.only]
-    found = {(t.task, t.set): level.score.value for t in targets if (level := f.level(t, arm, retention))}
-    if not found:
+    values = {(t.task, t.set): level.score.value for t in targets if (level := f.level(t, arm, retention))}
+    if not values:
         return None
     name = "full pool" if arm == FULL else f"{arm}, {percent(retention)} %"
     unit = in_words(measure)
@@ -112,13 +112,13 @@ def carried_over(f: Findings, measure: str, arm: str, retention: float) -> Pictu
     alt = f"Grid of {unit}: training sets down, test sets across, encoder pre-trained on {name}"
     own = [v.score.value for v in f.levels if v.measure == measure and v.target in targets]
     picture = slug("carried-over", unit, arm, percent(retention))
-    return Picture(picture, caption, alt, lambda: _carried_over(name, found, (min(own), max(own))))
+    return Picture(picture, caption, alt, lambda: _carried_over(name, values, (min(own), max(own))))
 
 
-def _carried_over(name: str, found: Mapping[tuple[str, str], float], limits: tuple[float, float]) -> Figure:
+def _carried_over(name: str, correlations: Mapping[tuple[str, str], float], limits: tuple[float, float]) -> Figure:
     """found: (task, test set) -> score; limits: of all arms, so that their figures share one scale."""
-    tasks, sets = (list(dict.fromkeys(key[part] for key in found)) for part in (0, 1))
-    values = np.array([[found.get((task, set), np.nan) for set in sets] for task in tasks])
+    tasks, sets = (list(dict.fromkeys(key[part] for key in correlations)) for part in (0, 1))
+    values = np.array([[correlations.get((task, set), np.nan) for set in sets] for task in tasks])
     figure, axes = canvas(1.5 + 0.36 * len(tasks))
     texts = [[f"{value:.3f}" if np.isfinite(value) else "" for value in row] for row in values]
     _grid(axes, values, [short(task, 20) for task in tasks], sets, texts, colours="cividis", limits=limits)

@@ -47,12 +47,12 @@ def _differences(f: Findings, target: Target, contrasts: Sequence[Contrast], nam
     groups = [[c for c in contrasts if c.retention == r] for r in f.runs.retentions]
     groups = [group for group in groups if group]
     figure, axes = canvas(1.0 + _ROW * (len(contrasts) + 0.6 * len(groups)))
-    found, y, rows = looks(f.runs), 0.0, []
+    by_arm, y, rows = looks(f.runs), 0.0, []
     axes.axvline(0, color=INK, linewidth=0.9)
     for group in groups:
         for contrast in group:
-            _interval(axes, y, contrast, found[contrast.arm])
-            rows.append((y, contrast.arm, found[contrast.arm].colour))
+            _interval(axes, y, contrast, by_arm[contrast.arm])
+            rows.append((y, contrast.arm, by_arm[contrast.arm].colour))
             y += 1
         y += 0.6
     _named_rows(axes, rows, [(percent(group[0].retention), len(group)) for group in groups])
@@ -111,13 +111,13 @@ def frame_scores(runs: Sequence[Scores]) -> NDArray[np.float64]:
     """(frames,): the score of each frame, mean over runs; joined on the id, in the order of the first run."""
     order = runs[0].table[schema.ID]
     rows = [pc.index_in(order, run.table[schema.ID].combine_chunks()) for run in runs]
-    found = [run.table[schema.SCORE].take(at).to_numpy() for run, at in zip(runs, rows, strict=True)]
-    answer: NDArray[np.float64] = np.mean(found, axis=0, dtype=np.float64)
+    by_run = [run.table[schema.SCORE].take(at).to_numpy() for run, at in zip(runs, rows, strict=True)]
+    answer: NDArray[np.float64] = np.mean(by_run, axis=0, dtype=np.float64)
     return answer
 
 
 def _boxes(f: Findings, target: Target) -> Figure:
-    found = looks(f.runs)
+    by_arm = looks(f.runs)
     placed = [(arm, r) for arm, r in columns(f.runs) if f.runs.of(target, arm, r)]
     placed.sort(key=lambda column: (column[0] != FULL, column[0] != UNTRAINED, column[1]))
     figure, axes = canvas(0.8 + _ROW * 1.15 * len(placed))
@@ -127,8 +127,8 @@ def _boxes(f: Findings, target: Target) -> Figure:
         if i and placed[i - 1][1] != retention and arm not in (FULL, UNTRAINED):
             y += 0.6
         label = {FULL: "full pool", UNTRAINED: "no pre-training"}.get(arm, arm)
-        _box(axes, y, frame_scores(list(f.runs.of(target, arm, retention).values())), found[arm].colour)
-        rows.append((y, label, found[arm].colour))
+        _box(axes, y, frame_scores(list(f.runs.of(target, arm, retention).values())), by_arm[arm].colour)
+        rows.append((y, label, by_arm[arm].colour))
         if groups and groups[-1][0] == percent(retention):
             groups[-1] = (groups[-1][0], groups[-1][1] + 1)
         else:

@@ -83,32 +83,32 @@ def _tally(f: Findings, rival: str) -> str:
 
 def _cautions(f: Findings) -> list[Paragraph]:
     """What a reader must know before believing the rest."""
-    runs, found = f.runs, []
+    runs, lines = f.runs, []
     if missing := runs.missing:
-        found.append(
+        lines.append(
             f"The matrix is not finished: {len(missing)} of {len(runs.planned)} cells are missing "
             "(listed under What was run). What follows may change."
         )
     if runs.arms and not runs.rival:
-        found.append(
+        lines.append(
             "No arm's selector is random: without one, a score that equals the full pool's may only mean that less "
             "data, however chosen, is enough."
         )
     alone = sum(len(c.seeds) == 1 for c in f.contrasts if f.passed(c.target))
     if len(runs.seeds) == 1 or alone:
         which = "One seed only: the" if len(runs.seeds) == 1 else f"{alone} comparisons rest on one seed so far: their"
-        found.append(
+        lines.append(
             f"{which} intervals cover which frames were tested, not the luck of training. "
             "Differences of this size may be another seed's opposite."
         )
     if any("too few groups" in note for level in f.levels for note in level.score.notes):
-        found.append("Some test sets have too few groups of frames (videos, patients) for an interval to say anything.")
+        lines.append("Some test sets have too few groups of frames (videos, patients) for an interval to say anything.")
     if runs.verdicts is None and f.verdicts:
-        found.append(
+        lines.append(
             "No gate.json: whether pre-training has an effect was judged here, from the cells of the full pool and of "
             "no pre-training."
         )
-    return [Paragraph(text, "warning") for text in found]
+    return [Paragraph(text, "warning") for text in lines]
 
 
 def _gate(f: Findings, task: str) -> Point:

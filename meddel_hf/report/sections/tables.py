@@ -157,7 +157,7 @@ def kept_by(runs: Runs, places: Mapping[str, str]) -> dict[tuple[str, float], di
 
     places: id -> centre or source; of an id that it does not hold, the part before the first slash counts.
     """
-    found = {}
+    by_arm = {}
     for column, cells in _columns(runs).items():
         rows = [cell.rows for cell in cells if cell.rows is not None]
         if not rows:
@@ -167,13 +167,13 @@ def kept_by(runs: Runs, places: Mapping[str, str]) -> dict[tuple[str, float], di
             ids = table.filter(table[schema.KEPT])[schema.ID].to_pylist()
             kept.update(places.get(id, id.split("/")[0]) for id in ids)
         pool = Counter(places.get(id, id.split("/")[0]) for id in rows[0][schema.ID].to_pylist())
-        found[column] = {place: (kept[place] / len(rows), n) for place, n in sorted(pool.items())}
-    return found
+        by_arm[column] = {place: (kept[place] / len(rows), n) for place, n in sorted(pool.items())}
+    return by_arm
 
 
 def removed(runs: Runs) -> dict[tuple[str, float], dict[str, float]]:
     """(arm, retention) -> reason, or "kept" -> frames, mean over seeds."""
-    found = {}
+    by_arm = {}
     for column, cells in _columns(runs).items():
         rows = [cell.rows for cell in cells if cell.rows is not None]
         if not rows:
@@ -181,8 +181,8 @@ def removed(runs: Runs) -> dict[tuple[str, float], dict[str, float]]:
         counts: Counter[str] = Counter()
         for table in rows:
             counts.update(reason or "kept" for reason in table[schema.REASON].to_pylist())
-        found[column] = {reason: counts[reason] / len(rows) for reason in ("kept", *REASONS)}
-    return found
+        by_arm[column] = {reason: counts[reason] / len(rows) for reason in ("kept", *REASONS)}
+    return by_arm
 
 
 def stored(f: Findings, places: Mapping[str, str]) -> tuple[Data, ...]:
@@ -268,15 +268,15 @@ def _cell_row(cell: Cell) -> tuple[object, ...]:
 def _columns(runs: Runs) -> dict[tuple[str, float], list[Cell]]:
     """Cells by arm and retention, in the order of the report: the full pool, no pre-training, then the arms."""
     order = {arm: i for i, arm in enumerate((FULL, UNTRAINED, *runs.arms))}
-    found: dict[tuple[str, float], list[Cell]] = {}
+    groups: dict[tuple[str, float], list[Cell]] = {}
     for cell in sorted(runs.cells, key=lambda cell: (order[cell.arm], cell.retention, cell.seed)):
-        found.setdefault((cell.arm, cell.retention), []).append(cell)
-    return found
+        groups.setdefault((cell.arm, cell.retention), []).append(cell)
+    return groups
 
 
 def _mean(values: object) -> float | None:
-    found = [value for value in values if value is not None]  # type: ignore[attr-defined]
-    return sum(found) / len(found) if found else None
+    known = [value for value in values if value is not None]  # type: ignore[attr-defined]
+    return sum(known) / len(known) if known else None
 
 
 def _count(value: float | None) -> str:

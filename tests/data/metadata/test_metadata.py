@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageOps, ImageSequence
 
-from meddel_hf.data.metadata.frames import found, stripped
+from meddel_hf.data.metadata.frames import stripped, tags_of
 from meddel_hf.errors import UnreadableImage
 
 PRIVATE = {
@@ -63,11 +63,11 @@ def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 def test_metadata_goes_and_pixels_stay(kind):
     data = PRIVATE[kind]
     assert make.SECRET in data or kind.startswith("png")
-    assert found(data)
+    assert tags_of(data)
     clean = stripped(data)
     assert same(pixels(data), pixels(clean))
     assert make.SECRET not in clean
-    assert found(clean) == ()
+    assert tags_of(clean) == ()
     assert stripped(clean) == clean
     assert "Artist" not in str(dict(Image.open(io.BytesIO(clean)).getexif()))
 
@@ -106,13 +106,13 @@ def test_a_tiff_that_pillow_refuses_keeps_its_pixels():
 
 
 def test_tags_have_their_names_and_say_which_tell_who():
-    tags = {tag.name: tag.telling for tag in found(make.jpeg())}
+    tags = {tag.name: tag.telling for tag in tags_of(make.jpeg())}
     assert {name for name, telling in tags.items() if telling} >= {
         "Artist", "ImageDescription", "BodySerialNumber", "GPSInfo", "XMP creator", "IPTC By-line"
     }  # fmt: skip
     assert {"Software", "MakerNote", "JPEG comment", "APP12 Ducky", "Thumbnail"} <= tags.keys()
     assert not tags["Software"]
-    tags = {tag.name: tag.telling for tag in found(make.png())}
+    tags = {tag.name: tag.telling for tag in tags_of(make.png())}
     assert tags["PNG Author"]
     assert tags["PNG Comment"]
     assert tags["Artist"]
@@ -127,9 +127,9 @@ def test_what_says_nothing_of_anybody_is_no_finding():
     for format in ("JPEG", "PNG", "TIFF", "WEBP"):
         saved = io.BytesIO()
         make.picture().save(saved, format, exif=block, icc_profile=profile, dpi=(72, 72))
-        assert found(saved.getvalue()) == ()
+        assert tags_of(saved.getvalue()) == ()
         assert Image.open(io.BytesIO(stripped(saved.getvalue()))).info["icc_profile"] == profile
-    assert found(make.bmp()) == ()
+    assert tags_of(make.bmp()) == ()
     assert stripped(make.bmp()) == make.bmp()
 
 
@@ -139,13 +139,13 @@ def test_an_empty_artist_and_a_gps_version_alone_tell_nothing():
     block.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSVersionID] = b"\2\3\0\0"
     saved = io.BytesIO()
     make.picture().save(saved, "JPEG", exif=block)
-    assert {tag.name: tag.telling for tag in found(saved.getvalue())} == {"Artist": False, "GPSInfo": False}
+    assert {tag.name: tag.telling for tag in tags_of(saved.getvalue())} == {"Artist": False, "GPSInfo": False}
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\xff\xd8\xff", make.png()[:60], make.tiff()[:40]])
 def test_what_cannot_be_read_is_refused(data):
     with pytest.raises(UnreadableImage):
-        found(data)
+        tags_of(data)
     with pytest.raises(UnreadableImage):
         stripped(data)
 
@@ -172,7 +172,7 @@ def test_damaged_files_end_in_a_reason_or_in_the_same_pixels():
             if rng.random() < 0.2:
                 del flipped[rng.randrange(len(data)) :]
             try:
-                found(bytes(flipped))
+                tags_of(bytes(flipped))
                 clean = stripped(bytes(flipped))
             except UnreadableImage:
                 continue
