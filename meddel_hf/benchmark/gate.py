@@ -55,11 +55,11 @@ def record(plan: Plan, runs: Path, verdicts: Mapping[str, Verdict], ground: str 
     passed = [name for name, v in verdicts.items() if v.passed]
     samples = read_json(gate_cells(plan)[0].folder(runs) / CELL).get("samples")
     paths = [cell.folder(runs) / TASKS / task / FILE for cell in gate_cells(plan) for task in verdicts]
-    told = {
+    facts = {
         "tasks": tasks, "passed": passed, "seeds": list(plan.seeds), "samples": samples, "level": plan.gate_level,
         GROUND: ground, FILES: recorded_files(runs, [path.relative_to(runs).as_posix() for path in paths]),
     }  # fmt: skip
-    write_facts(runs / GATE, told)
+    write_facts(runs / GATE, facts)
 
 
 def table(verdicts: Mapping[str, Verdict]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -40,12 +39,12 @@ from meddel_hf.data.pool import Pool
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import Mismatch
 from meddel_hf.pretraining.frame_cache import decode_once
 from meddel_hf.runtime.files import MANIFEST, check_can_write, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
 from meddel_hf.runtime.processes import agreed, decoding_workers, launched_processes
 from meddel_hf.runtime.progress import Progress
+from meddel_hf.runtime.resume import check_same
 
 EMBEDDINGS, FRAMES, LOCKS = "embeddings", "frames", ".locks"
 Say = Callable[[str], None]
@@ -165,7 +164,7 @@ class _Matrix:
         self.runs.mkdir(parents=True, exist_ok=True)
         with FileLock(self.runs / LOCKS / "manifest.lock"):
             if (self.runs / MANIFEST).is_file():
-                _compare(Manifest.read(self.runs, "benchmark"), wanted, self.runs)
+                _check_comparable(Manifest.read(self.runs, "benchmark"), wanted, self.runs)
             for name, table in ((POOL, self.material.table()), (EXCLUDED, self.material.excluded)):
                 with whole_file(self.runs / name) as aside:
                     pq.write_table(table, aside, compression="zstd")
@@ -198,8 +197,8 @@ class _Matrix:
                 ran += 1
                 if self.processes.is_main_process:
                     rest = left(self.runs, len(todo) - ran - len(locked))
-                    told = _told(cell, folder, self.plan)
-                    self.say(f"[{ran}/{len(todo)}] {told}; {time.monotonic() - began:.0f} s{rest}")
+                    line = _line(cell, folder, self.plan)
+                    self.say(f"[{ran}/{len(todo)}] {line}; {time.monotonic() - began:.0f} s{rest}")
         return _Done(ran, tuple(locked))
 
     def decide(self) -> dict[str, Verdict]:
@@ -258,7 +257,7 @@ def _check_selectors(plan: Plan) -> None:
             make(arm.selector, retention=retention, seed=plan.seeds[0], **arm.options)
 
 
-def _compare(before: Manifest, now: Manifest, runs: Path) -> None:
+def _check_comparable(before: Manifest, now: Manifest, runs: Path) -> None:
     """Raises Mismatch where finished cells would no longer be comparable with new ones."""
     arms = [{arm["label"]: arm for arm in manifest.details["plan"]["arms"]} for manifest in (before, now)]
     pairs = [("pool", before.parents["pool"], now.parents["pool"])]
@@ -266,18 +265,17 @@ def _compare(before: Manifest, now: Manifest, runs: Path) -> None:
     pairs += [(f"arm {label}", arms[0][label], arms[1][label]) for label in arms[0] if label in arms[1]]
     tasks = [manifest.details["tasks"] for manifest in (before, now)]
     pairs += [(f"task {name}", tasks[0][name], tasks[1][name]) for name in tasks[0] if name in tasks[1]]
-    for name, old, new in pairs:
-        old, new = json.loads(json.dumps([old, new]))  # tuples are lists in a manifest
-        if old is not None and old != new:
-            both = isinstance(old, dict) and isinstance(new, dict)
-            names = [key for key in {**old, **new} if old.get(key) != new.get(key)] if both else []
-            told = ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in names) or f"{old}, now {new}"
-            raise Mismatch(
-                f"{runs} was run with another {name} ({told}): cells of both cannot be compared; choose another folder"
-            )
+    known = [(name, old, new) for name, old, new in pairs if old is not None]
+    check_same(
+        runs,
+        {name: old for name, old, _ in known},
+        {name: new for name, _, new in known},
+        "was run with",
+        "cells of both cannot be compared; choose another folder",
+    )
 
 
-def _told(cell: CellPlan, folder: Path, plan: Plan) -> str:
+def _line(cell: CellPlan, folder: Path, plan: Plan) -> str:
     facts = read_json(folder / CELL)
     scores = ", ".join(f"{task.name} {Scores.load(folder / TASKS / task.name).value():.4f}" for task in plan.tasks)
     trained = f"{facts['frames']:,} frames, " if cell.retention else ""

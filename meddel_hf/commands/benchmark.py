@@ -91,12 +91,12 @@ def _run(args: argparse.Namespace) -> int:
             plan, runs, shard=shard, gate_only=args.gate_only, frames=args.frames, device=args.device,
             say=lambda line: print(line, flush=True), progress=not args.quiet,
         )  # fmt: skip
-        return _told(plan, runs, outcome) if main else 0
+        return _sum_up(plan, runs, outcome) if main else 0
     finally:
         leave()
 
 
-def _told(plan: Plan, runs: Path, outcome: Outcome) -> int:
+def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
     from meddel_hf.benchmark.gate import table
 
     if outcome.locked:

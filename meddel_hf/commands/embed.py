@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from meddel_hf.data.pool import load_pool
     from meddel_hf.embedding.embed import embed
-    from meddel_hf.embedding.store import BEGUN
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.runtime.processes import leave
+    from meddel_hf.runtime.resume import BEGUN
 
     check_target(args.out, "embeddings", begun=(BEGUN,))  # before the work
     try:

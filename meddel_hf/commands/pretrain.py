@@ -69,11 +69,11 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.data.leaks import leaks
     from meddel_hf.data.pool import load_pool
     from meddel_hf.pretraining.pretrain import pretrain
-    from meddel_hf.pretraining.run import BEGUN
     from meddel_hf.runtime.files import check_can_write
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.runtime.processes import leave
     from meddel_hf.runtime.reading import read_lines
+    from meddel_hf.runtime.resume import BEGUN
 
     recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
     check_target(args.out, "pretraining", begun=(BEGUN,))  # before the work

@@ -31,11 +31,11 @@ class UnclearMask(UnreadableImage):
     """A mask that can be read in two ways, or in none. values: what it holds, in words."""
 
     def __init__(self, values: np.ndarray, note: str = "") -> None:
-        self.values = _told([int(value) for value in values])
+        self.values = _listed([int(value) for value in values])
         super().__init__(f"holds {self.values}{note}: expected {EXPECTED}")
 
 
-def _told(values: list[int]) -> str:
+def _listed(values: list[int]) -> str:
     if len(values) <= _SHOWN:
         return ", ".join(map(str, values))
     return f"{', '.join(map(str, values[: _SHOWN - 1]))} ... {values[-1]} ({len(values)} values)"

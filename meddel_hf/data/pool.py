@@ -111,7 +111,7 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
                     f"{path} is a folder of images and has no configurations or splits: drop ':' and '@'"
                 )
             dataset = image_folder(scan, include)
-            return _told(dataset.to_iterable_dataset() if streaming else dataset, scan.matching(include))
+            return _with_scan(dataset.to_iterable_dataset() if streaming else dataset, scan.matching(include))
         scan = rows
     if include is not None:
         raise InvalidArgument(f"include chooses files of a folder of images, and {path} is a data set: drop it")
@@ -121,7 +121,7 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
     if folder.is_dir() and is_saved_to_disk(folder):
         saved = _saved_to_disk(folder, config, split)
         return saved.to_iterable_dataset() if streaming else saved
-    return _told(_hub_or_folder(path, config, split or "train", streaming), scan)
+    return _with_scan(_hub_or_folder(path, config, split or "train", streaming), scan)
 
 
 def name_of(spec: str) -> str:
@@ -146,7 +146,7 @@ def _looks_like_a_path(path: str) -> bool:
     return path.startswith(("/", ".", "~")) or path.count("/") > 1 or "\\" in path
 
 
-def _told(dataset: Any, scan: Scan | None) -> Any:
+def _with_scan(dataset: Any, scan: Scan | None) -> Any:
     if scan is not None:
         dataset.scan = scan  # see scan_of
     return dataset

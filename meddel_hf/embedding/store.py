@@ -26,13 +26,13 @@ import pyarrow.parquet as pq
 from meddel_hf.data.identity import is_by_names_and_sizes
 from meddel_hf.embedding.shards import ShardFiles, mapped
 from meddel_hf.errors import IncompleteStore, InvalidDataset, Mismatch
-from meddel_hf.runtime.files import MANIFEST, sweep, whole_file
+from meddel_hf.runtime.files import sweep, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, installed_versions
 from meddel_hf.runtime.reading import CURE, intact
-from meddel_hf.runtime.records import Records, check_files, read_facts, recorded_files, write_facts
+from meddel_hf.runtime.records import Records, check_files, recorded_files
+from meddel_hf.runtime.resume import ANOTHER_FOLDER, BEGUN, begin, begun, check_same, state
 from meddel_hf.runtime.tables import exactly, read_schema, read_table
 
-BEGUN = "begun.json"
 UNREADABLE = "unreadable.parquet"
 
 _TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
@@ -66,7 +66,7 @@ class EmbeddingStore:
         step's; so does every property that reads a file.
         """
         folder = Path(path)
-        if (folder / BEGUN).is_file() and not (folder / MANIFEST).is_file():
+        if state(folder) == "begun":
             raise IncompleteStore(f"{folder} was begun but not finished: run the same `meddel embed` again to resume")
         store = cls(folder, Manifest.read(folder, "embeddings"), trust)
         check_files(folder, store.records, store._cure, trust=True)
@@ -206,19 +206,20 @@ class StoreWriter:
         """
         folder.mkdir(parents=True, exist_ok=True)
         wanted = {"arguments": dict(arguments), "parents": dict(parents), "versions": installed_versions()}
-        if (folder / MANIFEST).is_file():
-            found = asdict(Manifest.read(folder, "embeddings"))
-            _compare(folder, found, {**wanted, "versions": {}})
-        elif (folder / BEGUN).is_file():
-            found = read_facts(folder / BEGUN, f"delete {folder} and embed again")
-            with intact(folder / BEGUN, f"delete {folder} and embed again"):
-                _compare(folder, found, wanted)
-        else:
-            check_target(folder, "embeddings")
-            found = wanted
-            if claim:
-                write_facts(folder / BEGUN, found)
-        writer = cls(folder, found["arguments"], dict(parents))
+        match state(folder):
+            case "finished":
+                there = asdict(Manifest.read(folder, "embeddings"))
+                _check_same(folder, there, {**wanted, "versions": {}})
+            case "begun":
+                there = begun(folder)
+                with intact(folder / BEGUN, f"delete {folder} and embed again"):
+                    _check_same(folder, there, wanted)
+            case "new":
+                check_target(folder, "embeddings")
+                there = wanted
+                if claim:
+                    begin(folder, there)
+        writer = cls(folder, there["arguments"], dict(parents))
         if claim:
             sweep(folder)
             writer._tidy()
@@ -226,22 +227,22 @@ class StoreWriter:
 
     @property
     def finished(self) -> bool:
-        return (self.folder / MANIFEST).is_file()
+        return state(self.folder) == "finished"
 
     def shards(self) -> dict[int, int]:
         """Shards that are there, whole and made from the same inputs and options: number -> rows, ascending.
 
         Raises IncompleteStore where a file of a finished store is damaged; of an unfinished one, it is written anew.
         """
-        found: dict[int, int | None] = {}
+        rows_of: dict[int, int | None] = {}
         if self.finished:
             store = EmbeddingStore.load(self.folder)
             store.verify()
             of_it = [ShardFiles.of(self.folder, name) for name in store._shards]
-            found = {shard.index: read_schema(shard.table)[1] for shard in of_it}
+            rows_of = {shard.index: read_schema(shard.table)[1] for shard in of_it}
         for shard in ShardFiles.recorded(self.folder):
-            found.setdefault(shard.index, shard.rows(self._made_from))
-        return {index: rows for index, rows in sorted(found.items()) if rows is not None}
+            rows_of.setdefault(shard.index, shard.rows(self._made_from))
+        return {index: rows for index, rows in sorted(rows_of.items()) if rows is not None}
 
     @property
     def _made_from(self) -> str:
@@ -301,26 +302,19 @@ class StoreWriter:
             (self.folder / BEGUN).unlink(missing_ok=True)
 
 
-def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    cure = "choose another folder, or delete this one"
-    for role, value in wanted["parents"].items():
-        known = str(found["parents"].get(role))
-        if role == "pool" and known != value and is_by_names_and_sizes(known):
-            raise Mismatch(
-                f"{folder} was made by an earlier version, which knew frames by their names and sizes and not by what "
-                "they hold, so that it cannot be resumed: embed into another folder"
-            )
-        if found["parents"].get(role) != value:
-            raise Mismatch(
-                f"{folder} was begun with another {_INPUTS[role]} (fingerprint {found['parents'].get(role)}, now "
-                f"{value}): {cure}"
-            )
-    for key, value in wanted["arguments"].items():
-        if key not in _NAMES and found["arguments"].get(key) != value:
-            raise Mismatch(f"{folder} was begun with {key} {found['arguments'].get(key)!r}, now {value!r}: {cure}")
-    for package, version in wanted["versions"].items():
-        if found["versions"].get(package) != version:
-            raise Mismatch(
-                f"{folder} was begun with {package} {found['versions'].get(package)}, this is {version}: finish it "
-                f"with that version, {cure}"
-            )
+def _check_same(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    known = str(there["parents"].get("pool"))
+    if known != wanted["parents"].get("pool", known) and is_by_names_and_sizes(known):
+        raise Mismatch(
+            f"{folder} was made by an earlier version, which knew frames by their names and sizes and not by what "
+            "they hold, so that it cannot be resumed: embed into another folder"
+        )
+    old_version = f"finish it with that version, {ANOTHER_FOLDER}"
+    for kind, called, cure in (
+        ("parents", _INPUTS.get, ANOTHER_FOLDER),
+        ("arguments", str, ANOTHER_FOLDER),
+        ("versions", "{} version".format, old_version),
+    ):
+        names = [name for name in wanted[kind] if kind != "arguments" or name not in _NAMES]
+        before, now = ({called(name): each[kind].get(name) for name in names} for each in (there, wanted))
+        check_same(folder, before, now, cure=cure)

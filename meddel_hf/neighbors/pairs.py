@@ -67,20 +67,6 @@ def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: i
     return _search(vectors, vectors, tiles(), floor, most, sum(len(g) for g in groups))
 
 
-def pairs_between(queries: Vectors, reference: Vectors, floor: float) -> Pairs:
-    """Every (row of queries, row of reference) whose cosine is above `floor`, such as a pool against a test set."""
-
-    def tiles() -> Iterator[tuple[Rows, Rows, bool]]:
-        for start in range(0, len(reference), TILE):
-            cols = np.arange(start, min(start + TILE, len(reference)))
-            for above in range(0, len(queries), BLOCK):
-                yield np.arange(above, min(above + BLOCK, len(queries))), cols, False
-
-    parts = _search(queries, reference, tiles(), floor, None, len(reference))
-    assert parts is not None
-    return parts
-
-
 def _search(
     left: Vectors,
     right: Vectors,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,3 @@ def log_table(history: Sequence[dict[str, Any]], batch_size: int, frames: int) -
         for entry in history
     ]
     return pa.Table.from_pylist([{name: row[name] for name in _LOG_COLUMNS.names} for row in rows], schema=_LOG_COLUMNS)
-
-
-def details(summary: Summary) -> dict[str, Any]:
-    return {"summary": asdict(summary)}

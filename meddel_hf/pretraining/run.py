@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from meddel_hf import schema
 from meddel_hf.embedding.loading import quiet
-from meddel_hf.errors import InvalidDataset, Mismatch
+from meddel_hf.errors import InvalidDataset
 from meddel_hf.pretraining.frame_cache import (
     CachedFrames,
     Frames,
@@ -44,12 +44,13 @@ from meddel_hf.runtime.files import MANIFEST, sweep, whole_file, whole_folder
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.reading import intact
-from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
+from meddel_hf.runtime.records import check_files, recorded_files
+from meddel_hf.runtime.resume import BEGUN, begin, begun, check_same, state
 from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 from meddel_hf.training.checkpoints import last_checkpoint, step_of, written
 
-BEGUN, CHECKPOINTS = "begun.json", "checkpoints"
+CHECKPOINTS = "checkpoints"
 _UNREADABLE_COLUMNS = exactly(row=pa.int64(), id=pa.string(), reason=pa.string())
 # Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
 _NO_PART_OF_THE_RESULT = ("checkpoint_samples", "start", "accumulation", "gradient_checkpointing", "compile")
@@ -77,20 +78,21 @@ class Run:
 
     def finished(self) -> PreTraining | None:
         """The run, if it is there. Raises Mismatch where the folder holds another one, finished or begun."""
-        if (self.out / MANIFEST).is_file():
-            found = PreTraining.load(self.out)
-            self._compare(asdict(found.manifest))
-            found.verify()
-            if self.processes.is_main_process:
-                self._tidy()  # where the run was killed between its manifest and this
-            if self._is_told:
-                print(f"{self.out}: {found.summary}; nothing was left to do", file=sys.stderr)
-            return found
-        if (self.out / BEGUN).is_file():
-            with intact(self.out / BEGUN, "delete the folder, and begin again"):
-                self._compare(self._begun())
-        else:
-            check_target(self.out, "pretraining")
+        match state(self.out):
+            case "finished":
+                there = PreTraining.load(self.out)
+                self._check_same(asdict(there.manifest))
+                there.verify()
+                if self.processes.is_main_process:
+                    self._tidy()  # where the run was killed between its manifest and this
+                if self._is_told:
+                    print(f"{self.out}: {there.summary}; nothing was left to do", file=sys.stderr)
+                return there
+            case "begun":
+                with intact(self.out / BEGUN, "delete the folder, and begin again"):
+                    self._check_same(begun(self.out))
+            case "new":
+                check_target(self.out, "pretraining")
         return None
 
     def train(self, frames: Path | None, spec: str | None) -> PreTraining:
@@ -135,25 +137,18 @@ class Run:
         start = {"start": fingerprint_of(self.model)} if self.recipe.start is not None else {}
         return {"arguments": arguments, "parents": {**self.choice.parents, **start}}
 
-    def _compare(self, found: dict[str, Any]) -> None:
-        for kind, wanted in self._identity.items():
-            for name in sorted({*wanted, *(found[kind] if kind == "parents" else ())}):
-                before, now = found[kind].get(name), wanted.get(name)
-                if before != now:
-                    raise Mismatch(
-                        f"{self.out} was begun with another {name} ({before}, now {now}): choose another folder, or "
-                        "delete this one"
-                    )
+    def _check_same(self, there: dict[str, Any]) -> None:
+        """there: `_identity` of what stands in the folder; arguments that it has besides do not count."""
+        arguments, parents = self._identity["arguments"], self._identity["parents"]
+        before = {name: there["arguments"].get(name) for name in arguments}
+        check_same(self.out, {**before, **there["parents"]}, {**arguments, **parents})
 
     def _claim(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
         for folder in (self.out, self.out / CHECKPOINTS, self.out / SNAPSHOTS):
             sweep(folder)
-        if not (self.out / BEGUN).is_file():
-            write_facts(self.out / BEGUN, self._identity)
-
-    def _begun(self) -> dict[str, Any]:
-        return read_facts(self.out / BEGUN, f"delete {self.out} and run the same command again")
+        if state(self.out) == "new":
+            begin(self.out, self._identity)
 
     def _tidy(self) -> None:
         shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
@@ -200,9 +195,9 @@ class Run:
             }
             with whole_file(path) as aside:
                 pq.write_table(pa.table(columns, schema=_UNREADABLE_COLUMNS), aside)
-            write_facts(self.out / BEGUN, {**self._begun(), "files": recorded_files(self.out, [UNREADABLE])})
+            begin(self.out, {**begun(self.out), "files": recorded_files(self.out, [UNREADABLE])})
         self.processes.wait_for_everyone()
-        check_files(self.out, self._begun().get("files", {}), "delete it and run the same command again")
+        check_files(self.out, begun(self.out).get("files", {}), "delete it and run the same command again")
         table = read_table(path, _UNREADABLE_COLUMNS)
         bad = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
         rows = [row for row in self.choice.rows if row not in bad]

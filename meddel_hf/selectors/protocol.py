@@ -122,8 +122,8 @@ class Readable:
         decision = Decision(kept, np.full(n, -1, np.int64), np.full(n, -2, np.float32), eta=1.0)
         table = pool_table(self.ids, self.rows, decision, np.zeros(n, bool), cluster, distance)
         reason = table[schema.REASON]
-        told = pc.if_else(pc.equal(reason, "near-duplicate"), "not-selected", reason)
-        table = table.set_column(table.schema.get_field_index(schema.REASON), schema.REASON, told)
+        reasons = pc.if_else(pc.equal(reason, "near-duplicate"), "not-selected", reason)
+        table = table.set_column(table.schema.get_field_index(schema.REASON), schema.REASON, reasons)
         return Selection(table, settings, self.origin)
 
 

@@ -69,7 +69,7 @@ def make(name: str, *, retention: float, seed: int = 0, **options: Any) -> Selec
     except MedDELError:
         raise
     except (TypeError, ValueError) as error:  # such as a comparison of a number with text
-        raise InvalidArgument(f"selector {name!r} cannot be made with {_told(options)}: {error}") from error
+        raise InvalidArgument(f"selector {name!r} cannot be made with {_written_out(options)}: {error}") from error
     if not callable(getattr(selector, "select", None)):
         raise MedDELError(
             f"selector {name!r} made a {type(selector).__name__}, which has no select(embeddings, pool=None): tell its "
@@ -113,7 +113,7 @@ def _literal(text: str) -> Any:
     return text
 
 
-def _told(options: dict[str, Any]) -> str:
+def _written_out(options: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in options.items()) or "these values"
 
 

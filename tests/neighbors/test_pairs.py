@@ -10,7 +10,7 @@ import pytest
 import meddel_hf.neighbors.cosines as neighbors
 import meddel_hf.neighbors.pairs as pairs_module
 from meddel_hf.neighbors.cosines import Vectors
-from meddel_hf.neighbors.pairs import Pairs, pairs_between, pairs_within
+from meddel_hf.neighbors.pairs import Pairs, pairs_within
 
 SCREENS = ["float32", "bfloat16"]
 
@@ -61,18 +61,6 @@ def test_a_cosine_equal_to_the_floor_is_not_above_it():
         assert equal
         assert not equal & set(as_dict(pairs_within(vectors, rows, value)))
         assert equal <= set(as_dict(pairs_within(vectors, rows, value - oracle.STEP)))
-
-
-@pytest.mark.parametrize("screen", SCREENS)
-@pytest.mark.parametrize("name", oracle.INPUTS)
-def test_pairs_between_two_pools(name, screen, tiles):
-    x = oracle.INPUTS[name]()
-    y = np.concatenate([x[: len(x) // 2], oracle.noise(37, x.shape[1], 9)])
-    cosine = oracle.cosines(x, y)
-    for eta in (0.5, 0.9, 1 - 2**-24):
-        found = pairs_between(Vectors.prepare(x, screen=screen), Vectors.prepare(y, screen=screen), eta)
-        rows, cols = np.nonzero(cosine > oracle.grid(eta))
-        assert as_dict(found) == {(r, c): cosine[r, c] for r, c in zip(rows.tolist(), cols.tolist(), strict=True)}
 
 
 @pytest.mark.parametrize("eta", [0.6, 0.85, 0.95])

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.runtime import checks
-from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step_folder
+from meddel_hf.runtime.resume import check_same, state
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,12 +72,10 @@ def probe(
     }  # fmt: skip
     parents = {"embeddings": store.fingerprint}
     parents |= {"encoder": store.manifest.parents["encoder"]} if "encoder" in store.manifest.parents else {}
-    if (out / MANIFEST).is_file():
-        found = Manifest.read(out, "probe")
-        before = {**parents, **found.arguments, **found.parents}  # older folders name no encoder
-        for key, value in {**arguments, **parents}.items():
-            if before.get(key) != value:
-                raise Mismatch(f"{out} was made with another {key}: choose another folder, or delete this one")
+    if state(out) == "finished":
+        manifest = Manifest.read(out, "probe")
+        before = {**parents, **manifest.arguments, **manifest.parents}  # older folders name no encoder
+        check_same(out, before, {**arguments, **parents}, "was made with")
         return Scores.load(out)
     check_target(out, "probe")
     features = _Features.of(store, labels, groups, [set(train), *parts.values()])

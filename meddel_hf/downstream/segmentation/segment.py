@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
-from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime import checks
-from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
+from meddel_hf.runtime.resume import check_same, state
 from meddel_hf.schema import MODEL
 
 if TYPE_CHECKING:
@@ -116,26 +116,12 @@ def _manifest(
 
 def _is_finished(out: Path, wanted: Manifest) -> bool:
     """Raises Mismatch where the folder holds another run, or another step."""
-    if not (out / MANIFEST).exists():
+    if state(out) != "finished":
         return False
-    found = Manifest.read(out, "segmentation")
-    for kind in ("arguments", "parents"):
-        before, now = getattr(found, kind), getattr(wanted, kind)
-        for name in sorted({*before, *now}):
-            if before.get(name) != now.get(name):
-                raise Mismatch(
-                    f"{out} holds a finished run with another {name} ({_told(before.get(name), now.get(name))}): "
-                    "choose another folder, or delete this one"
-                )
+    there = Manifest.read(out, "segmentation")
+    before, now = ({**each.arguments, **each.parents} for each in (there, wanted))
+    check_same(out, before, now, "holds a finished run with")
     return True
-
-
-def _told(before: Any, now: Any) -> str:
-    """Of two dictionaries only what differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        return ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)
-    return f"{before}, now {now}"
 
 
 @dataclass(frozen=True, eq=False)
