@@ -311,7 +311,7 @@ def _check_same(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any
         )
     old_version = f"finish it with that version, {ANOTHER_FOLDER}"
     for kind, called, cure in (
-        ("parents", _INPUTS.get, ANOTHER_FOLDER),
+        ("parents", _INPUTS.__getitem__, ANOTHER_FOLDER),
         ("arguments", str, ANOTHER_FOLDER),
         ("versions", "{} version".format, old_version),
     ):
