@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
 
 from meddel_hf.benchmark.place import FULL, MOST_SEEDS, UNTRAINED
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
@@ -17,14 +18,28 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.typed import Record, Rule, Text, clean_text, read
 
+Item = TypeVar("Item")
+Many = Annotated[tuple[Item, ...], Field(strict=False)]  # a list will do
 Pooling = Literal["cls", "mean"]
 Split = Literal["auto", "official", "seeded"]
 _MOST_CELLS, _LONGEST_NAME = 100_000, 100  # cells, bytes
 
 
+def _option(value: Any) -> Any:
+    """Of a selector: plain values, and lists of them."""
+    if isinstance(value, list | tuple):
+        return type(value)(_option(one) for one in value)
+    if not isinstance(value, str | int | float | None):
+        raise InvalidArgument(f"must be text, got {shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidArgument(f"must be a finite number, got {value}")
+    return clean_text(value) if isinstance(value, str) else value
+
+
 @dataclass(frozen=True)
-class PoolPart:
+class PoolPart(Record):
     """A part of the pool that is selected from.
 
     pool:   folder of images, data set folder or Hub id, with :config and @split where needed.
@@ -32,26 +47,26 @@ class PoolPart:
     source: what its rows are called where the data set has no column `source`; None: the last word of `pool`.
     """
 
-    pool: str
-    match: str | None = None
-    source: str | None = None
+    pool: Text
+    match: Text | None = None
+    source: Text | None = None
 
 
 @dataclass(frozen=True)
-class Embedding:
+class Embedding(Record):
     """What selectors compare frames by: encoder (Hub id or folder) and pooling, "cls" or "mean"."""
 
-    encoder: str
+    encoder: Text
     pooling: Pooling = "cls"
 
 
 @dataclass(frozen=True)
-class Arm:
+class Arm(Record):
     """A selector with its options, under the label that tables and folders show."""
 
-    label: str
-    selector: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    label: Text
+    selector: Text
+    options: Mapping[Text, Annotated[Any, Rule(_option)]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_name("label", self.label)
@@ -60,16 +75,16 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class SegmentationTask:
+class SegmentationTask(Record):
     """Segmentation with an MLP head; one training a cell, any number of test sets.
 
     train: frames with masks; its own test part is a test set of the task's name. split: of `train`, as in
     `meddel segment`. test: name -> further test sets. masked_only: leave rows without a mask out.
     """
 
-    name: str
-    train: str
-    test: Mapping[str, str] = field(default_factory=dict)
+    name: Text
+    train: Text
+    test: Mapping[Text, Text] = field(default_factory=dict)
     split: Split = "auto"
     test_share: float = TEST_SHARE
     masked_only: bool = False
@@ -87,18 +102,18 @@ class SegmentationTask:
 
 
 @dataclass(frozen=True)
-class ProbeTask:
+class ProbeTask(Record):
     """A classifier on frozen features, as in `meddel probe`.
 
     labels: labelled data set. target: column of the classes, or "folder". train_match, test_match: patterns of ids;
     without them the owners' split, else a seeded one. method: "linear" or "knn". pooling: of the cell's encoder.
     """
 
-    name: str
-    labels: str
-    target: str = "label"
-    train_match: str | None = None
-    test_match: str | None = None
+    name: Text
+    labels: Text
+    target: Text = "label"
+    train_match: Text | None = None
+    test_match: Text | None = None
     split: Split = "auto"
     method: Literal["linear", "knn"] = "linear"
     neighbours: int = 5
@@ -112,12 +127,11 @@ class ProbeTask:
             raise InvalidArgument("train_match alone says nothing of the test: add test_match")
 
 
-Task = SegmentationTask | ProbeTask
-_KINDS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "probe": ProbeTask}
+Task = Annotated[SegmentationTask | ProbeTask, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """A benchmark: one pool, one way to pre-train and to test, and the selections that are compared.
 
     pool:        what is selected from; frames that a task is tested on are left out of it.
@@ -130,15 +144,15 @@ class Plan:
     gate_level:  of the gate's interval, a fraction.
     """
 
-    name: str
-    pool: tuple[PoolPart, ...]
+    name: Text
+    pool: Many[PoolPart]
     pretraining: Recipe
-    tasks: tuple[Task, ...]
+    tasks: Many[Task]
     embedding: Embedding | None = None
-    arms: tuple[Arm, ...] = ()
-    retentions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.33, 0.5, 1.0)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    exclude: tuple[str, ...] = ()
+    arms: Many[Arm] = ()
+    retentions: Many[float] = (0.05, 0.1, 0.2, 0.33, 0.5, 1.0)
+    seeds: Many[int] = (0, 1, 2)
+    exclude: Many[Text] = ()
     gate_level: float = 0.95
 
     def __post_init__(self) -> None:
@@ -191,8 +205,7 @@ class Plan:
                         f"names them, such as seeds: [{shown(max(seeds, 0))}]"
                     )
                 found["seeds"] = list(range(seeds))
-        answer: Plan = _typed(cls, found, where)
-        return answer
+        return read(cls, found, where)
 
     def plain(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
@@ -203,89 +216,6 @@ class Plan:
         import yaml
 
         return str(yaml.safe_dump(json.loads(json.dumps(self.plain())), sort_keys=False, allow_unicode=True, width=120))
-
-
-def _typed(kind: Any, value: Any, where: str) -> Any:
-    """A plain value as `kind`. Raises InvalidArgument that names the place where it does not fit."""
-    if kind == Task:
-        name = value.get("kind") if isinstance(value, Mapping) else None
-        if not isinstance(name, str) or name not in _KINDS:
-            raise InvalidArgument(f"{where}: kind must be one of {', '.join(_KINDS)}, got {shown(name)}")
-        kind = _KINDS[name]
-    if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__"):
-        return _record(kind, value, where)
-    origin, options = get_origin(kind), get_args(kind)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise InvalidArgument(f"{where} must be a list, got {shown(value)}")
-        return tuple(_typed(options[0], one, f"{where}[{at}]") for at, one in enumerate(value))
-    if origin in (Union, UnionType):
-        rest = [option for option in options if option is not type(None)]
-        return None if value is None else _typed(rest[0], value, where)
-    if origin is Literal:
-        if value not in options:
-            raise InvalidArgument(f"{where} must be one of {', '.join(map(str, options))}, got {shown(value)}")
-        return value
-    if origin is not None:  # a mapping
-        if not isinstance(value, Mapping):
-            raise InvalidArgument(f"{where} must be a mapping, got {shown(value)}")
-        return {
-            _plain(str, key, f"a key of {where}"): _typed(options[1], value[key], f"{where}.{key}") for key in value
-        }
-    return _any(value, where) if kind is Any else _plain(kind, value, where)
-
-
-def _any(value: Any, where: str) -> Any:
-    """An option of a selector: plain values, and lists of them."""
-    if isinstance(value, list | tuple):
-        return type(value)(_any(one, where) for one in value)
-    return value if value is None else _plain(type(value) if type(value) in _NAMES else str, value, where)
-
-
-def _plain(kind: type, value: Any, where: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        hint = "; write 1.0e-3, since YAML takes 1e-3 for text" if kind is float and isinstance(value, str) else ""
-        raise InvalidArgument(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {shown(value)}{hint}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidArgument(f"{where} must be a finite number, got {value}")
-    if isinstance(value, str) and not _is_clean(value):
-        raise InvalidArgument(f"{where} holds characters that no text has: {shown(value)}")
-    return value
-
-
-def _is_clean(text: str) -> bool:
-    """No control characters, which no path may hold, and no halves of characters, which no file may."""
-    return not any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in text)
-
-
-_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def _record(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise InvalidArgument(f"{where} must be a mapping of {', '.join(_names(kind))}, got {shown(value)}")
-    unknown = sorted(str(name) for name in value if name not in _names(kind))
-    if unknown:
-        raise InvalidArgument(f"{where} has the unknown key {shown(unknown[0])}: expected {', '.join(_names(kind))}")
-    missing = [one.name for one in fields(kind) if _required(one) and one.name not in value]
-    if missing:
-        raise InvalidArgument(f"{where} lacks {', '.join(missing)}")
-    types = get_type_hints(kind)
-    found = {name: _typed(types[name], one, f"{where}: {name}") for name, one in value.items()}
-    try:
-        return kind(**found)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{where}: {error}") from error
-
-
-def _names(kind: Any) -> list[str]:
-    return [one.name for one in fields(kind)]
-
-
-def _required(one: Any) -> bool:
-    return one.default is MISSING and one.default_factory is MISSING
 
 
 def _check_name(what: str, name: str) -> None:

@@ -25,7 +25,7 @@ INTERRUPTED = "the same command goes on at the last checkpoint"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from meddel_hf.downstream.splits import TEST_SHARE
 
-    standard = SegmentationRecipe()
+    standard = SegmentationRecipe  # its defaults stand on the class; to make one would import pydantic
     add = parser.add_argument
     text = "frames with masks: data set folder or Hub id, with :config and @split if needed"
     add("data", metavar="DATA", type=kinds.text, help=text)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.runtime import checks
 from meddel_hf.runtime.checks import LARGEST_BATCH, LARGEST_SIDE
 from meddel_hf.runtime.devices import Precision
+from meddel_hf.runtime.typed import Range, Record, Text, check
 
 ObjectiveName = Literal["mae", "simmim"]
 Preset = Literal["tiny", "small", "base"]
@@ -19,7 +19,7 @@ _LOG_ENTRIES = 1000  # lines of a run's log at most: enough for any curve, and f
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Record):
     """How a model is pre-trained; the same for every selection that is compared.
 
     objective:     "mae" (arXiv 2111.06377), or "simmim" (arXiv 2111.09886).
@@ -45,35 +45,30 @@ class Recipe:
 
     objective: ObjectiveName = "mae"
     preset: Preset = "base"
-    start: str | None = None
-    image_size: int = 224
-    patch_size: int = 16
-    layers: int | None = None
-    samples: int = 17_656_400
-    batch_size: int = 16
-    accumulation: int = 1
-    learning_rate: float = 1.5e-4
-    warmup: float = 0.05
-    beta1: float = 0.9
-    beta2: float = 0.95
-    weight_decay: float = 0.05
-    mask_ratio: float = 0.75
+    start: Text | None = None
+    image_size: Annotated[int, Range(1, LARGEST_SIDE)] = 224
+    patch_size: Annotated[int, Range(1, LARGEST_SIDE)] = 16
+    layers: Annotated[int, Range(1, 1000)] | None = None
+    samples: Annotated[int, Range(0, 10**12)] = 17_656_400
+    batch_size: Annotated[int, Range(1, LARGEST_BATCH)] = 16
+    accumulation: Annotated[int, Range(1, LARGEST_BATCH)] = 1
+    learning_rate: Annotated[float, Range(0.0, 10.0)] = 1.5e-4
+    warmup: Annotated[float, Range(0.0, 1.0)] = 0.05
+    beta1: Annotated[float, Range(0.0, 1.0)] = 0.9
+    beta2: Annotated[float, Range(0.0, 1.0)] = 0.95
+    weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.05
+    mask_ratio: Annotated[float, Range(0.0, 1.0)] = 0.75
     norm_pix_loss: bool = True
-    crop: float = 0.2
+    crop: Annotated[float, Range(0.01, 1.0)] = 0.2
     flips: Flips = "horizontal"
     precision: Precision = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
-    snapshots: int = 0
-    checkpoint_samples: int = 100_000
+    snapshots: Annotated[int, Range(0, 10_000)] = 0
+    checkpoint_samples: Annotated[int, Range(1, 10**12)] = 100_000
 
     def __post_init__(self) -> None:
-        checks.types(self)
-        for name, (least, most) in _COUNTS.items():
-            if getattr(self, name) is not None:
-                checks.count(name, getattr(self, name), least, most)
-        for name, (low, high) in _RANGES.items():
-            checks.within(name, getattr(self, name), low, high)
+        check(self)
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -126,15 +121,3 @@ class Recipe:
     def but(self, **changes: Any) -> Recipe:
         """The same recipe with some fields changed."""
         return replace(self, **changes)
-
-
-_RANGES = {
-    "learning_rate": (0.0, 10.0), "warmup": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0),
-    "weight_decay": (0.0, 10.0), "mask_ratio": (0.0, 1.0), "crop": (0.01, 1.0),
-}  # fmt: skip
-# field -> (least, most): beyond it no machine has the memory, or the years
-_COUNTS = {
-    "image_size": (1, LARGEST_SIDE), "patch_size": (1, LARGEST_SIDE), "layers": (1, 1000), "samples": (0, 10**12),
-    "batch_size": (1, LARGEST_BATCH), "accumulation": (1, LARGEST_BATCH), "snapshots": (0, 10_000),
-    "checkpoint_samples": (1, 10**12),
-}  # fmt: skip

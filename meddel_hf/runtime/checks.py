@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import shown
@@ -15,7 +13,6 @@ MOST_PROCESSES = 1024
 LARGEST_SIDE, LARGEST_BATCH = 16_384, 1 << 20  # pixels, frames in one step of a training
 MOST_DRAWS = 1_000_000  # of a bootstrap
 MOST_SEED = 2**32 - 1  # numpy's legacy generator, which transformers seeds, takes no greater one
-_KINDS = {NoneType: "nothing", int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def is_number(value: Any) -> bool:
@@ -57,22 +54,3 @@ def within(name: str, value: Any, low: float, high: float) -> None:
 def choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in choices:
         raise InvalidArgument(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
-
-
-def types(record: Any) -> None:
-    """Every field of a dataclass has a value of its declared kind: plain types, options of text, or nothing."""
-    kinds = get_type_hints(type(record))
-    for field in fields(record):
-        _fits(field.name, getattr(record, field.name), kinds[field.name])
-
-
-def _fits(name: str, value: Any, kind: Any) -> None:
-    options = get_args(kind)
-    if options and all(isinstance(option, str) for option in options):
-        choice(name, value, options)
-        return
-    allowed = tuple(options) or (kind,)
-    as_number = float in allowed and is_number(value)
-    if not (as_number or isinstance(value, allowed)) or (isinstance(value, bool) and bool not in allowed):
-        words = " or ".join(_KINDS.get(one, str(one)) for one in allowed)
-        raise InvalidArgument(f"{name} must be {words}, got {shown(value)}")

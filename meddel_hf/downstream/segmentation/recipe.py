@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.runtime import checks
 from meddel_hf.runtime.checks import LARGEST_BATCH, LARGEST_SIDE
 from meddel_hf.runtime.devices import Precision
-
-_COUNTS = {
-    "num_labels": (2, 10**9), "epochs": (1, 10**9), "batch_size": (1, LARGEST_BATCH), "hidden_size": (1, 1 << 20),
-    "image_size": (1, LARGEST_SIDE),
-}  # fmt: skip
+from meddel_hf.runtime.typed import Range, Record, check
 
 
 @dataclass(frozen=True)
-class SegmentationRecipe:
+class SegmentationRecipe(Record):
     """How a segmentation model is trained; the same for every encoder that is compared.
 
     frozen:        train the head alone, on features that the encoder computes once; else encoder and head.
@@ -35,24 +31,21 @@ class SegmentationRecipe:
     """
 
     frozen: bool = False
-    num_labels: int = 2
-    image_size: int | None = None
-    epochs: int = 40
-    batch_size: int = 16
+    num_labels: Annotated[int, Range(2, 10**9)] = 2
+    image_size: Annotated[int, Range(1, LARGEST_SIDE)] | None = None
+    epochs: Annotated[int, Range(1, 10**9)] = 40
+    batch_size: Annotated[int, Range(1, LARGEST_BATCH)] = 16
     learning_rate: float | None = None
     warmup: float = 0.05
     weight_decay: float = 0.05
-    hidden_size: int = 256
+    hidden_size: Annotated[int, Range(1, 1 << 20)] = 256
     dice_weight: float = 1.0
     flips: bool | None = None
     smallest_crop: float = 0.5
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        checks.types(self)
-        for name, (least, most) in _COUNTS.items():
-            if getattr(self, name) is not None:
-                checks.count(name, getattr(self, name), least, most)
+        check(self)
         if self.num_labels > 255:
             raise InvalidArgument(f"num_labels is {self.num_labels}: a mask of one byte holds at most 255 classes")
         if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
