@@ -103,6 +103,7 @@ def grouped_split(
 
     Groups are taken in an order that the seed and their names give, each into the test part if that brings the part
     closer to its share. The answer depends on ids, groups, share and seed, and not on the order of the rows.
+    scikit-learn's GroupShuffleSplit takes a share of the groups, which is another one of frames where videos differ.
     """
     if not 0 < test_share < 1:
         raise InvalidArgument(f"test_share must lie between 0 and 1, got {test_share}")
