@@ -15,7 +15,7 @@ def oldest(setup: Path) -> dict[str, str]:
     config.read(setup, encoding="utf-8")
     lines = config["options"]["install_requires"].splitlines()
     bounds = [match.groups() for line in lines if (match := _BOUND.match(line.strip()))]
-    return {name: version for name, version in bounds}
+    return dict(bounds)
 
 
 if __name__ == "__main__":

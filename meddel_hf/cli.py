@@ -34,11 +34,22 @@ def parser() -> argparse.ArgumentParser:
         "meddel",
         description="Data-effective pre-training: pick the frames worth training on, and be told why the others went.",
     )
+    whole.add_argument("--version", action=_Version, nargs=0, help="show the version and leave")
     verbs = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
         command = _command(name)
         _declare(command, verbs.add_parser(name, help=command.HELP, description=_sentence(command.HELP)))
     return whole
+
+
+class _Version(argparse.Action):
+    """`--version`, which is looked up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"meddel {version('meddel-hf')}")
+        parser.exit()
 
 
 def _declare(command: Any, parser: argparse.ArgumentParser) -> None:
