@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from meddel_hf.runtime.exits import exit_status
+from meddel_hf.runtime.messages import show_messages
 
 COMMANDS = (
     "demo", "build", "embed", "select", "sweep", "why", "filter", "pretrain", "segment", "probe", "benchmark", "report",
@@ -71,5 +72,6 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what no terminal can show
     args = parser.parse_args(arguments)
+    show_messages()
     words = getattr(args.command, "INTERRUPTED", "nothing half-written was left behind")
     return exit_status(lambda: args.command.run(args), interrupted=words)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,18 @@ class HubSession:
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[HubSession]:
     """A fresh Hub with nothing in it, for one test."""
-    guard, home, outside = tmp_path / "guard", tmp_path / "home", tmp_path / "outside.txt"
+    with hub_in(tmp_path) as session:
+        yield session
+
+
+@contextmanager
+def hub_in(folder: Path) -> Iterator[HubSession]:
+    """A fresh Hub, its files and its clients' home in a folder."""
+    guard, home, outside = folder / "guard", folder / "home", folder / "outside.txt"
     guard.mkdir()
     home.mkdir()
     (guard / "sitecustomize.py").write_text(_GUARD.format(log=str(outside)), encoding="utf-8")
-    with LoopbackHub(tmp_path / "hub") as server:
+    with LoopbackHub(folder / "hub") as server:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         env = {
             **kept,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -10,6 +10,8 @@ from typing import Any
 
 from meddel_hf.data.metadata.frames import tags_of
 from meddel_hf.errors import InvalidArgument, UnreadableImage
+
+log = logging.getLogger(__name__)
 
 _SHOWN = 12  # tags in a sentence
 
@@ -63,9 +65,9 @@ class Findings:
             )
 
     def tell(self, stripped: bool = False) -> None:
-        """Say on stderr what was found; nothing where that is nothing."""
+        """Log what was found; nothing where that is nothing."""
         for line in self.lines():
-            print(f"metadata: {line}" + ("; it was left out" if stripped else ""), file=sys.stderr)
+            log.warning("metadata: %s%s", line, "; it was left out" if stripped else "")
 
     def facts(self) -> dict[str, Any]:
         """For a manifest: counts, no values."""

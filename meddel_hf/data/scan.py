@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +13,8 @@ from typing import Any
 
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.regular import why_not_read
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg",
@@ -119,12 +121,12 @@ def scan_of(dataset: Any) -> Scan | None:
 
 
 def tell(dataset: Any) -> None:
-    """Print on stderr what was not looked at in the folder of a data set; one process of several does."""
+    """Log what was not looked at in the folder of a data set; one process of several does."""
     if (scan := scan_of(dataset)) is None or os.environ.get("RANK", "0") != "0":
         return
     for line in (scan.told, *scan.notes):
         if line:
-            print(f"note: {line}", file=sys.stderr)
+            log.warning("note: %s", line)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str | None]]:

@@ -10,7 +10,7 @@ many processes, workers or threads wrote them, nor on interruptions.
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
     from meddel_hf.runtime.devices import Precision
 
+log = logging.getLogger(__name__)
 LARGEST_BATCH = 65_536
 
 
@@ -64,7 +65,7 @@ def embed(
     batch_size:  frames in one forward pass. shard_rows: rows in one file, and at most lost by an interruption.
     num_workers: processes that decode ahead of the model; "auto" goes by the processors that are free for it.
     device:      "auto", "cpu", "cuda" and so on.
-    progress:    show a bar and a last line on stderr.
+    progress:    show a bar on stderr, and log a last line.
     pool_spec:   what the data set was called on the command line, if it was.
 
     A frame that cannot be decoded stops nothing: it is listed in the store, with its reason. Where Accelerate launched
@@ -182,7 +183,7 @@ def _fault(vector: Any) -> str | None:
 
 @dataclass
 class _Report:
-    """What the user sees on stderr, of the main process alone: a bar, and one line at the end."""
+    """What the user is told, by the main process alone: a bar, and one line at the end."""
 
     processes: PartialState
     bar: Progress
@@ -193,7 +194,7 @@ class _Report:
         """rows: what this process has to do, if that is known. finished: shard -> rows of those that are there."""
         self.began, self.rows_before = time.monotonic(), sum(finished.values())
         if finished and self.bar.shown:
-            print(f"{self.rows_before:,} frames are embedded already: going on with the rest", file=sys.stderr)
+            log.info("%s frames are embedded already: going on with the rest", f"{self.rows_before:,}")
         several = self.processes.num_processes > 1
         title = f"embedding (process 1 of {self.processes.num_processes})" if several else "embedding"
         self.bar.begin(title, rows, "images")
@@ -212,10 +213,10 @@ class _Report:
         parts.append(f"{new / (time.monotonic() - self.began):.1f} images/s" if new else "nothing was left to do")
         arguments = store.manifest.arguments
         parts.append(f"{arguments['precision']} on {arguments['device']}")
-        told = f"; {scan.told}, see {SKIPPED}" if scan is not None and scan.told else ""
-        print(f"{store.folder}: {', '.join(parts)}{told}", file=sys.stderr)
+        skipped = f"; {scan.told}, see {SKIPPED}" if scan is not None and scan.told else ""
+        log.info("%s: %s%s", store.folder, ", ".join(parts), skipped)
         for note in scan.notes if scan is not None else ():
-            print(f"note: {note}", file=sys.stderr)
+            log.warning("note: %s", note)
 
 
 def _plain(preprocessing: Any) -> dict[str, Any]:

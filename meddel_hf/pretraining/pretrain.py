@@ -54,7 +54,7 @@ def pretrain(
     seed:      of the initial weights, the order of the frames, crops and masks. 0 or more.
     device:    "auto", "cpu" or "cuda". num_workers: processes that decode ahead of the model; "auto" goes by the
                processors that are free for it.
-    progress:  show a bar and a last line on stderr. pool_spec: what the data set was called on the command line.
+    progress:  show a bar on stderr, and log a last line. pool_spec: what the data set was called on the command line.
     trust:     compare sizes of the selection's and the decoded frames' files, and not their checksums.
 
     Frames that cannot be decoded are left out, and listed with their reasons. Where Accelerate launched several

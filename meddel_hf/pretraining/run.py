@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -50,6 +50,7 @@ from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 from meddel_hf.training.checkpoints import last_checkpoint, step_of, written
 
+log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 _UNREADABLE_COLUMNS = exactly(row=pa.int64(), id=pa.string(), reason=pa.string())
 # Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
@@ -86,7 +87,7 @@ class Run:
                 if self.processes.is_main_process:
                     self._tidy()  # where the run was killed between its manifest and this
                 if self._is_told:
-                    print(f"{self.out}: {there.summary}; nothing was left to do", file=sys.stderr)
+                    log.info("%s: %s; nothing was left to do", self.out, there.summary)
                 return there
             case "begun":
                 with intact(self.out / BEGUN, "delete the folder, and begin again"):
@@ -110,7 +111,7 @@ class Run:
             if self.recipe.steps:
                 done = step_of(last_checkpoint(self.out / CHECKPOINTS)) * self.recipe.batch_size
                 if done and self._is_told:
-                    print(f"{done:,} samples are done already: going on with the rest", file=sys.stderr)
+                    log.info("%s samples are done already: going on with the rest", f"{done:,}")
                 bar.begin("training", self.recipe.steps * self.recipe.batch_size, "samples", done)
                 trainer = PretrainingTrainer(
                     model, Views(source, rows, self.recipe, self.seed), self.out / CHECKPOINTS, recipe=self.recipe,
@@ -126,7 +127,7 @@ class Run:
         self.processes.wait_for_everyone()
         result = PreTraining.load(self.out)
         if self._is_told:
-            print(f"{self.out}: {result.summary}", file=sys.stderr)
+            log.info("%s: %s", self.out, result.summary)
         return result
 
     @cached_property
@@ -163,10 +164,10 @@ class Run:
                 bar.begin("decoding", len(self.choice.pool.ids or ()), "frames")
                 decode_once(self.choice.pool, folder, self.recipe.image_size, workers=self._decoders, progress=bar)
             for copy in older_copies(folder, self.choice.pool, self.recipe.image_size):
-                print(
-                    f"note: {copy} holds a decoded copy of frames with the same ids and other content: delete it where "
+                log.warning(
+                    "note: %s holds a decoded copy of frames with the same ids and other content: delete it where "
                     "those pixels must go",
-                    file=sys.stderr,
+                    copy,
                 )
         self.processes.wait_for_everyone()
         trust = self.trust or not self.processes.is_main_process  # one of them reads all pixels

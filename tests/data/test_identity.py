@@ -195,12 +195,13 @@ def test_a_stream_of_files_that_were_rewritten_is_not_resumed(folder, encoder, t
         embed(load_pool(str(folder), streaming=True), encoder, tmp_path / "out", **options)
 
 
-def test_the_last_line_counts_what_was_not_looked_at(folder, encoder, tmp_path, capfd):
+def test_the_last_line_counts_what_was_not_looked_at(folder, encoder, tmp_path, caplog):
+    caplog.set_level("INFO", "meddel_hf")
     for name in ("a.dcm", "b.dcm", "c.heic", "IM1"):
         (folder / name).write_bytes(b"?")
     (folder / "9.bmp").symlink_to(".git/annex/objects/gone")
     embed(load_pool(str(folder)), encoder, tmp_path / "out", num_workers=0)
-    line = capfd.readouterr().err.strip().splitlines()[-1]
+    line = caplog.messages[-1]
     assert "6 of 7 frames embedded, 1 unreadable" in line
     assert line.endswith("; 4 files were not looked at (.dcm 2, .heic 1, no suffix 1), see skipped.parquet")
     listed = pq.read_table(tmp_path / "out" / "skipped.parquet")["path"].to_pylist()

@@ -370,20 +370,24 @@ def test_on_a_gpu(encoder, tmp_path):
     np.testing.assert_allclose(on_gpu.embeddings, on_cpu.embeddings, atol=1e-4)
 
 
-def test_what_the_user_sees(encoder, tmp_path, capsys):
+def test_what_the_user_sees(encoder, tmp_path, capsys, caplog):
+    caplog.set_level("INFO", "meddel_hf")
     embed(frames(), encoder, tmp_path / "out", precision="float32", shard_rows=16)
     said = capsys.readouterr()
     assert said.out == ""
-    last = said.err.strip().splitlines()[-1]
+    last = caplog.messages[-1]
     assert last.startswith(
         f"{tmp_path / 'out'}: 36 of 40 frames embedded, 4 unreadable (reasons in unreadable.parquet)"
     )
     assert last.endswith("images/s, float32 on cpu")
     assert "40/40" in said.err
     embed(frames(), encoder, tmp_path / "out", precision="float32", shard_rows=16)
-    assert "nothing was left to do" in capsys.readouterr().err
+    assert "nothing was left to do" in caplog.messages[-1]
+    capsys.readouterr()
+    caplog.clear()
     embed(frames(), encoder, tmp_path / "quiet", progress=False)
     assert capsys.readouterr().err == ""
+    assert not caplog.messages
 
 
 def test_errors_of_the_command_are_one_sentence(encoder, tmp_path):

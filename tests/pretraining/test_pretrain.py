@@ -166,12 +166,13 @@ def test_the_same_arguments_give_the_same_bytes_with_and_without_the_cache(whole
     assert np.load(folder / "frames.npy", mmap_mode="r").shape == (20, 32, 32, 3)
 
 
-def test_a_finished_run_is_answered_from_at_once_and_another_is_refused(whole, tmp_path, capsys):
+def test_a_finished_run_is_answered_from_at_once_and_another_is_refused(whole, tmp_path, caplog):
+    caplog.set_level("INFO", "meddel_hf")
     before = (whole / "manifest.json").stat().st_mtime_ns
     began = time.monotonic()
     assert pretrain(frames(), whole, recipe=TINY).summary == PreTraining.load(whole).summary
     assert time.monotonic() - began < 2
-    assert "nothing was left to do" in capsys.readouterr().err
+    assert "nothing was left to do" in caplog.messages[-1]
     assert (whole / "manifest.json").stat().st_mtime_ns == before
     for options, message in (
         ({"recipe": TINY.but(mask_ratio=0.5)}, r"another mask_ratio \(0.75, now 0.5\)"),
