@@ -109,5 +109,5 @@ if TYPE_CHECKING:
 def later():
     from meddel_hf.selectors.meddel import MedDEL
 """
-    expected = ["cli", "runtime.files", "schema", "selectors", "selectors.meddel", "selectors.uniform"]
+    expected = ["cli", "runtime.files", "schema", "selectors", "selectors.meddel", "selectors.random"]
     assert sorted(imported(ast.parse(code))) == expected

@@ -165,7 +165,7 @@ class Plan(Record):
         }.items():  # fmt: skip
             if len(set(values)) < len(values):
                 raise InvalidArgument(f"{name} repeat themselves: {shown(', '.join(map(str, values)))}")
-        wrong = [share for share in self.retentions if not 0 < share <= 1]
+        wrong = [share for share in self.retentions if not checks.is_fraction(share)]
         if wrong:
             raise InvalidArgument(f"retentions are fractions in (0, 1], got {wrong[0]}: divide a percentage by 100")
         for seed in self.seeds:

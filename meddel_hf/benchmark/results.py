@@ -19,6 +19,7 @@ from meddel_hf.benchmark.evidence import FILES, GROUND, check_cell, check_togeth
 from meddel_hf.benchmark.place import FULL, UNTRAINED, Place, label, listed, percent, planned
 from meddel_hf.downstream.scores import Measure, Scores
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
+from meddel_hf.runtime.checks import is_fraction
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.reading import intact, read_lines
@@ -284,7 +285,7 @@ def _cell(folder: Path, trust: bool) -> Cell:
     tasks, on_the_way = (tuple(name for name in names if ("@" in name) is partly) for partly in (False, True))
     with intact(folder / CELL, cure(folder)):
         arm, retention, seed = str(facts["arm"]), float(facts["retention"]), int(facts["seed"])
-    if not (0 < retention <= 1 or (arm == UNTRAINED and not retention)):
+    if not (is_fraction(retention) or (arm == UNTRAINED and not retention)):
         raise IncompleteStore(f"{folder / CELL} is damaged (retention {retention} of {arm}): {cure(folder)}")
     cell = Cell(folder, arm, retention, seed, facts, selector, tasks, on_the_way, trust)
     here = Place(folder.parents[1].name, folder.parent.name, _number(folder.name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from meddel_hf.commands import kinds, options
-from meddel_hf.embedding.embed import LARGEST_BATCH
+from meddel_hf.embedding.embed import LARGEST_PASS
 
 HELP = "turn every frame of a pool into an embedding"
 INTERRUPTED = "finished shards are kept, and the same command goes on from there"
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pooling", choices=("cls", "mean"), default="cls", help="CLS token, or mean over patches (default: cls)")
     options.precision(parser)
     text = "frames in one forward pass (default: 32)"
-    add("--batch-size", type=kinds.count(1, LARGEST_BATCH), default=32, metavar="N", help=text)
+    add("--batch-size", type=kinds.count(1, LARGEST_PASS), default=32, metavar="N", help=text)
     text = "rows in one file of the store (default: 4096)"
     add("--shard-rows", type=kinds.count(1), default=4096, metavar="N", help=text)
     options.include(parser)

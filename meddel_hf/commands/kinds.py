@@ -43,7 +43,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
 def fraction(text: str) -> float:
     """In (0, 1]."""
     value: float = _number(text, float, "a number")
-    if not 0 < value <= 1:
+    if not checks.is_fraction(value):
         raise ArgumentTypeError(f"must be a fraction in (0, 1], got {shown(text)}")
     return value
 

@@ -19,12 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="REPORT", type=kinds.path, default="report", help="folder to write (default: report)")
     text = "the pool that was selected from, for contact sheets of what was dropped; 'plan': as the plan names it"
     options.pool(parser, "--pool", text)
-    text = "draws of the bootstrap (default: 2000)"
+    text = "draws of an interval (default: 2000)"
     add("--draws", type=kinds.count(2, checks.MOST_DRAWS), default=2000, help=text)
     text = "share of the draws that an interval holds (default: 0.95)"
     add("--level", type=kinds.fraction, default=0.95, help=text)
     options.trust(parser)
-    options.seed(parser, "of the bootstrap (default: 0)")
+    options.seed(parser, "of the draws (default: 0)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""All sources by name."""
+"""All sources by name. A new one: a module in `sources/` with its facts and its reader, imported and listed here."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.engines import Engine, Pass, Rule, apply
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.runtime.checks import fraction
 
 _MOST_PASSES = 24
 _BELOW_ALL = -1.001  # an eta that every pair exceeds
@@ -111,8 +112,7 @@ def _foreseen(stopped: Pass, complete: Pass | None, order: Rows) -> float:
 
 def rows_for(retention: float, pool: int, most: int) -> int:
     """round(retention * pool); raises InvalidArgument where that is no row, or more than `most` rows can stay."""
-    if not 0 < retention <= 1:
-        raise InvalidArgument(f"retention must be a fraction in (0, 1], got {retention}")
+    fraction("retention", retention)
     rows = round(retention * pool)
     if rows < 1:
         raise InvalidArgument(

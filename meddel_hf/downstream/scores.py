@@ -30,7 +30,7 @@ FILE = "scores.parquet"
 # accuracy:          share of frames that were told right
 # balanced-accuracy: the same in each class, then their mean; every class counts the same
 Measure = Literal["miou", "miou-set", "dice", "accuracy", "balanced-accuracy"]
-_OF_MASKS = ("miou", "miou-set", "dice")
+OF_MASKS: tuple[Measure, ...] = ("miou", "miou-set", "dice")
 
 COLUMNS = pa.schema(
     {
@@ -119,7 +119,7 @@ class Scores:
         measure = measure or self.measure
         if measure not in get_args(Measure):
             raise InvalidArgument(f"measure must be one of {', '.join(get_args(Measure))}, got {measure!r}")
-        if (measure in _OF_MASKS) != self.of_masks:
+        if (measure in OF_MASKS) != self.of_masks:
             kind = "masks" if self.of_masks else "classes"
             raise InvalidArgument(f"{measure} cannot be taken of {kind}; use {self.measure}")
         if measure == "miou-set":
@@ -164,7 +164,7 @@ class Scores:
         least, most = pc.min_max(table[schema.SCORE]).as_py().values()
         if not (0 <= least <= most <= 1) or pc.any(pc.is_nan(table[schema.SCORE])).as_py():
             raise InvalidArgument(f"scores are fractions in [0, 1], got {least} to {most}, or NaN")
-        needed = (schema.INTERSECTION, schema.UNION) if self.measure in _OF_MASKS else (schema.LABEL,)
+        needed = (schema.INTERSECTION, schema.UNION) if self.measure in OF_MASKS else (schema.LABEL,)
         for column in needed:
             if table[column].null_count:
                 raise InvalidArgument(f"{self.measure} needs the {column} of every frame; some have none")

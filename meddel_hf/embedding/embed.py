@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from meddel_hf.runtime.devices import Precision
 
 log = logging.getLogger(__name__)
-LARGEST_BATCH = 65_536
+LARGEST_PASS = 65_536
 
 
 def embed(
@@ -78,7 +78,7 @@ def embed(
     from meddel_hf.embedding.store import EmbeddingStore, StoreWriter
     from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
 
-    checks.count("batch_size", batch_size, 1, LARGEST_BATCH)
+    checks.count("batch_size", batch_size, 1, LARGEST_PASS)
     checks.count("shard_rows", shard_rows, 1)
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
     processes = launched_processes(device)

@@ -1,6 +1,6 @@
 """What the runs show: the level of every arm, and its difference from its rivals, each with an interval.
 
-Every comparison is paired: the same seeds, the same frames. See `bootstrap` for how the intervals are drawn.
+Every comparison is paired: the same seeds, the same frames. `downstream/intervals.py` says how the intervals are drawn.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from meddel_hf.benchmark.gate import verdict
 from meddel_hf.benchmark.place import FULL, UNTRAINED
 from meddel_hf.benchmark.results import Runs, Target, Verdict
 from meddel_hf.downstream.intervals import Difference, Interval, compare, interval, simultaneous_level
-from meddel_hf.downstream.scores import Measure, Scores
+from meddel_hf.downstream.scores import OF_MASKS, Measure, Scores
 
-MASK_MEASURES: tuple[Measure, ...] = ("miou", "miou-set", "dice")
 CLASS_MEASURES: tuple[Measure, ...] = ("balanced-accuracy", "accuracy")
 
 
@@ -157,7 +156,7 @@ def columns(runs: Runs) -> list[tuple[str, float]]:
 
 def measures(target: Target) -> list[Measure]:
     """Every measure that the target's scores allow, its own first."""
-    kin = MASK_MEASURES if target.measure in MASK_MEASURES else CLASS_MEASURES
+    kin = OF_MASKS if target.measure in OF_MASKS else CLASS_MEASURES
     return [target.measure, *(measure for measure in kin if measure != target.measure)]
 
 

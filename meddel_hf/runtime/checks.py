@@ -11,7 +11,7 @@ from meddel_hf.runtime.reading import shown
 MOST = 10**9  # of what is counted
 MOST_PROCESSES = 1024
 LARGEST_SIDE, LARGEST_BATCH = 16_384, 1 << 20  # pixels, frames in one step of a training
-MOST_DRAWS = 1_000_000  # of a bootstrap
+MOST_DRAWS = 1_000_000  # of an interval
 MOST_SEED = 2**32 - 1  # numpy's legacy generator, which transformers seeds, takes no greater one
 
 
@@ -39,9 +39,14 @@ def seed(value: Any, name: str = "seed") -> None:
         raise InvalidArgument(f"{name} must be a whole number from 0 to {MOST_SEED}, got {shown(value)}")
 
 
+def is_fraction(value: Any) -> bool:
+    """In (0, 1]: what a retention is."""
+    return is_number(value) and 0 < value <= 1
+
+
 def fraction(name: str, value: Any) -> None:
     """In (0, 1]."""
-    if not (is_number(value) and 0 < value <= 1):
+    if not is_fraction(value):
         raise InvalidArgument(f"{name} must be a fraction in (0, 1], got {shown(value)}")
 
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from meddel_hf.selectors.meddel import MedDEL as MedDEL
     from meddel_hf.selectors.protocol import Selector as Selector
     from meddel_hf.selectors.prototypes import Prototypicality as Prototypicality
+    from meddel_hf.selectors.random import Random as Random
     from meddel_hf.selectors.semdedup import SemDeDup as SemDeDup
     from meddel_hf.selectors.stratified import RandomStratified as RandomStratified
-    from meddel_hf.selectors.uniform import Random as Random
 
 # Names load on first use, so that the registry lists selectors without waiting for torch.
 _HOME = {
@@ -21,7 +21,7 @@ _HOME = {
     "KCentre": "kcentre",
     "MedDEL": "meddel",
     "Prototypicality": "prototypes",
-    "Random": "uniform",
+    "Random": "random",
     "RandomStratified": "stratified",
     "Selector": "protocol",
     "SemDeDup": "semdedup",

@@ -291,7 +291,7 @@ def paper_table_3() -> list[dict[str, str]]:
 
 
 def test_the_document_on_normdels_limits_holds():
-    path = Path(__file__).parents[2] / "docs" / "normdel-limits.md"
+    path = Path(__file__).parents[2] / "docs" / "explanation" / "normdel-limits.md"
     assert doctest.testfile(str(path), module_relative=False).failed == 0
     text = path.read_text(encoding="utf-8")
     for percent in (5, 10, 20, 33, 50):

@@ -9,11 +9,9 @@ import torch
 from normdel.miou import count_pixels, image_ious
 
 from meddel_hf import schema
-from meddel_hf.downstream.scores import COLUMNS, Measure, Scores
+from meddel_hf.downstream.scores import COLUMNS, OF_MASKS, Scores
 from meddel_hf.downstream.segmentation.masked_frames import IGNORED, LabelledFrames
 from meddel_hf.downstream.segmentation.model import predicted_mask
-
-MEASURES: tuple[Measure, ...] = ("miou", "miou-set", "dice")  # those that are told of every test set
 
 
 def score(logits: Mapping[str, torch.Tensor], tests: Mapping[str, LabelledFrames]) -> Scores:
@@ -52,6 +50,6 @@ def table(scores: Scores) -> str:
     rows = ["| set | frames | mIoU over images | mIoU over the set | Dice |", "|---|---:|---:|---:|---:|"]
     for name in scores.sets:
         part = scores.of(name)
-        values = " | ".join(f"{part.value(measure):.4f}" for measure in MEASURES)
+        values = " | ".join(f"{part.value(measure):.4f}" for measure in OF_MASKS)
         rows.append(f"| {name} | {len(part):,} | {values} |")
     return "\n".join(rows)

@@ -180,10 +180,10 @@ class _Run:
 
     def test(self, tests: Mapping[str, LabelledFrames], shown: Mapping[str, Shown], details: Mapping[str, Any]) -> None:
         """Score the model, and write everything at once; the manifest comes last."""
-        from meddel_hf.downstream.scores import FILE
+        from meddel_hf.downstream.scores import FILE, OF_MASKS
         from meddel_hf.downstream.segmentation.model import save
         from meddel_hf.downstream.segmentation.overlays import draw_overlays
-        from meddel_hf.downstream.segmentation.scoring import MEASURES, score
+        from meddel_hf.downstream.segmentation.scoring import score
         from meddel_hf.downstream.segmentation.training import logits_of
         from meddel_hf.runtime.files import whole_folder
         from meddel_hf.training.checkpoints import written
@@ -198,7 +198,7 @@ class _Run:
         self.manifest.details.update(details)
         self.manifest.details["empty_masks"].update({name: frames.empty_masks for name, frames in shown.items()})
         self.manifest.details["tested"] = {
-            name: {measure: scores.of(name).value(measure) for measure in MEASURES} for name in tests
+            name: {measure: scores.of(name).value(measure) for measure in OF_MASKS} for name in tests
         }
         with written("the result", self.out), whole_folder(self.out, replaced=(MODEL, OVERLAYS, FILE)) as aside:
             save(self.model, self.preprocessing, aside / MODEL)
