@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Picture
+from safetensors.numpy import load_file
 
-from meddel_hf import EmbeddingStore, MedDEL, Selection
+from meddel_hf import EmbeddingStore, MedDEL, Recipe, Selection, embed, pretrain
 from meddel_hf.benchmark.results import read
 from meddel_hf.embedding.store import StoreWriter
 from meddel_hf.errors import IncompleteStore, Mismatch
 from meddel_hf.pretraining.result import PreTraining
+from meddel_hf.report.build import report
+from meddel_hf.report.findings import Draws
 
 OLD = Path(__file__).parent / "data" / "written-by-1ba22a8"
 ROWS, DIM, UNREADABLE = 9, 4, 1
@@ -84,3 +90,44 @@ def test_a_pretraining_and_a_benchmark_are_read(old):
     assert runs.verdicts is not None
     (random,) = (cell for cell in runs.cells if cell.arm == "random")
     assert sum(random.rows["kept"].to_pylist()) == 20
+
+
+def trained_frames() -> Dataset:
+    """The pool of its write_trained.py."""
+    rng, rows = np.random.default_rng(1), []
+    for row in range(24):
+        pixels = rng.integers(0, 120, (32, 32, 3), dtype=np.uint8)
+        pixels[..., row % 2] += 120
+        rows.append({"id": f"pool/{row:02}", "image": Picture.fromarray(pixels)})
+    return Dataset.from_list(rows, features=Features({"id": Value("string"), "image": Image()}))
+
+
+def test_an_encoder_gives_the_embeddings_that_it_gave(old, tmp_path):
+    done = PreTraining.load(old / "trained" / "encoder")
+    assert (done.summary.frames, done.summary.samples) == (24, 96)
+    before = EmbeddingStore.load(old / "trained" / "embeddings")
+    now = embed(trained_frames(), done.encoder, tmp_path / "now", pooling="mean", precision="float32", progress=False)
+    assert now.pool_ids == before.pool_ids
+    np.testing.assert_allclose(now.embeddings, before.embeddings, atol=1e-5)  # of another processor's rounding
+    assert now.manifest.parents["encoder"] == before.manifest.parents["encoder"]
+
+
+def test_an_encoder_is_continued_from(old, tmp_path):
+    recipe = Recipe(start=str(old / "trained" / "encoder"), image_size=32, samples=0, batch_size=8, mask_ratio=0.5)
+    again = pretrain(trained_frames(), tmp_path / "out", recipe=recipe, progress=False)
+    for name in ("model.safetensors", "objective/model.safetensors"):
+        before, now = (load_file(folder / name) for folder in (old / "trained" / "encoder", again.folder))
+        assert before.keys() == now.keys()
+        assert all(np.array_equal(before[key], now[key]) for key in before)
+
+
+def test_cells_that_were_trained_are_reported(old, tmp_path):
+    folder = old / "trained" / "runs"
+    runs = read(folder)
+    assert {cell.arm: (cell.samples, cell.frames) for cell in runs.cells} == {"full": (96, 24), "untrained": (0, 24)}
+    for cell in runs.cells:
+        assert PreTraining.load(cell.folder / "pretraining").summary.samples == cell.samples
+    report(folder, tmp_path / "report", draws=Draws(50, 0.95, 0), command="meddel report runs")
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    verdict = json.loads((folder / "gate.json").read_text())["tasks"]["colour"]
+    assert f"{verdict['full']:.3f}" in page
