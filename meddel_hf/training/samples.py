@@ -6,6 +6,7 @@ before it: nothing is drawn one after the other, all is computed from (seed, s).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -83,3 +84,18 @@ def crops(
 def ranks(samples: NDArray[np.int64], seed: int, patches: int) -> NDArray[np.int16]:
     """(m, patches): a random order of each sample's patches. Those of the lowest ranks are seen, the others hidden."""
     return uniforms(samples, seed, _FOR_THE_VIEW, patches).argsort(axis=1).argsort(axis=1).astype(np.int16)
+
+
+def generator(sample: int, seed: int) -> np.random.Generator:
+    """What a segmentation draws the crop and the mirroring of a sample from."""
+    return np.random.default_rng([seed, 1, sample])
+
+
+def crop_box(draw: np.random.Generator, shape: tuple[int, int], smallest: float) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of a crop of `smallest` to all of the area, its aspect from 3:4 to 4:3."""
+    height, width = shape
+    widest = math.log(4 / 3)  # not numpy's, which may round otherwise: crops are as they always were
+    area, aspect = draw.uniform(smallest, 1), math.exp(draw.uniform(-widest, widest))
+    wide, high = min(1.0, math.sqrt(area * aspect)) * width, min(1.0, math.sqrt(area / aspect)) * height
+    left, top = draw.uniform(0, width - wide), draw.uniform(0, height - high)
+    return left, top, left + wide, top + high

@@ -41,7 +41,11 @@ class SampleTrainer(Trainer):
         self.remove_callback(PrinterCallback)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches in the order of the samples; accelerate gives the i-th of each N to process i."""
+        """Batches in the order of the samples; accelerate gives the i-th of each N to process i.
+
+        It takes a seed for its workers from torch's own random state, as the loader of `Trainer` does: given another
+        generator, a model with dropout would learn other weights.
+        """
         samples: Any = self.train_dataset
         loader = DataLoader(
             samples,
@@ -51,7 +55,6 @@ class SampleTrainer(Trainer):
             num_workers=self.workers,
             prefetch_factor=_BATCHES_AHEAD if self.workers else None,
             worker_init_fn=become_worker,  # samples need no seed of the worker's own
-            generator=torch.Generator(),
             pin_memory=self.args.dataloader_pin_memory,
             drop_last=True,
         )

@@ -232,7 +232,7 @@ def test_ids_of_a_folder_are_hashed_where_it_is_written(tmp_path):
 
 
 def test_the_page_does_what_it_says(hub: HubSession):
-    page = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "privacy.md").read_text(encoding="utf-8")
     (hub.home / "frames").mkdir()
     for i in range(ROWS):
         (hub.home / "frames" / f"{i:02}.jpg").write_bytes(make.jpeg())

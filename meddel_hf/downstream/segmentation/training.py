@@ -24,7 +24,7 @@ from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import Diverged, InvalidArgument
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.training.checkpoints import check, record
-from meddel_hf.training.samples import by_generator, order
+from meddel_hf.training.samples import by_generator, crop_box, generator, order
 from meddel_hf.training.trainer import SampleTrainer, arguments
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _CHECKPOINTS = 10  # at most in a run: what an interruption costs is a tenth
 _FEWEST_STEPS = 50  # between two of them
 _INFERENCE_BATCH = 64
-_ASPECT = math.log(4 / 3)  # of a crop, either way
 Resolved = Literal["bf16", "float32"]
 
 
@@ -70,7 +69,7 @@ class FrameSamples:
     def _view(self, sample: int) -> tuple[np.ndarray, np.ndarray]:
         (row,) = order(np.array([sample]), self.frames, self.seed, by_generator)
         pixels, mask = self.decoded.pixels[row], self.decoded.masks[row]
-        draw = np.random.default_rng([self.seed, 1, sample])
+        draw = generator(sample, self.seed)
         if self.recipe.smallest_crop < 1:
             box = crop_box(draw, mask.shape, self.recipe.smallest_crop)
             size = mask.shape[::-1]
@@ -93,7 +92,7 @@ class TokenSamples:
     def batch(self, samples: Sequence[int]) -> dict[str, np.ndarray]:
         """views and rows (B,) int64 of the frames."""
         rows = order(np.array(samples), self.frames, self.seed, by_generator)
-        draws = [np.random.default_rng([self.seed, 1, sample]) for sample in samples]
+        draws = [generator(sample, self.seed) for sample in samples]
         return {"views": np.array([draw.integers(len(self.tokens)) for draw in draws]), "rows": rows}
 
     def inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -108,15 +107,6 @@ def flipped(array: np.ndarray, view: int) -> np.ndarray:
     """View 0 as it is, 1 left and right swapped, 2 top and bottom swapped, 3 both; (H, W, ...)."""
     array = array[:, ::-1] if view % 2 else array
     return np.ascontiguousarray(array[::-1] if view >= 2 else array)
-
-
-def crop_box(draw: np.random.Generator, shape: tuple[int, int], smallest: float) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) of a crop of `smallest` to all of the area, its aspect up to 4:3 either way."""
-    height, width = shape
-    area, aspect = draw.uniform(smallest, 1), math.exp(draw.uniform(-_ASPECT, _ASPECT))
-    wide, high = min(1.0, math.sqrt(area * aspect)) * width, min(1.0, math.sqrt(area / aspect)) * height
-    left, top = draw.uniform(0, width - wide), draw.uniform(0, height - high)
-    return left, top, left + wide, top + high
 
 
 def normalised(pixels: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:

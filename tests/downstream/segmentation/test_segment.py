@@ -29,10 +29,10 @@ from meddel_hf.downstream.segmentation.masked_frames import Decoded
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.scoring import table
 from meddel_hf.downstream.segmentation.segment import segment
-from meddel_hf.downstream.segmentation.training import FrameSamples, TokenSamples, crop_box, flipped
+from meddel_hf.downstream.segmentation.training import FrameSamples, TokenSamples, flipped
 from meddel_hf.errors import Diverged, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.training.checkpoints import record
-from meddel_hf.training.samples import by_generator, order
+from meddel_hf.training.samples import by_generator, crop_box, order
 
 FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image(), "group": Value("string")})
 QUICK = {"epochs": 30, "batch_size": 8, "precision": "float32", "hidden_size": 32, "learning_rate": 3e-3}
