@@ -53,7 +53,7 @@ def learned(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_it_learns_what_transformers_own_trainer_learns_bit_for_bit(dropout, tmp_path):
-    """With dropout too, whose masks are drawn from torch's state: the loader takes as much of it as transformers' does."""
+    """With dropout too, whose masks come from torch's state: the loader takes as much of it as transformers' does."""
     samples = range(STEPS * BATCH)
     ours = learned(SampleTrainer(model(dropout), settings(tmp_path), samples, batch, TrainerCallback(), 0))
     theirs = learned(InOrder(model(dropout), settings(tmp_path), train_dataset=samples, data_collator=batch))
