@@ -23,7 +23,7 @@ _MOST_PAIRS_PER_ROW = 64
 
 @dataclass(frozen=True)
 class Settings:
-    """What is searched, and how; see `MedDEL`, which explains each."""
+    """What is searched, and how; `MedDEL`, which has them all, explains each."""
 
     retention: float | None = None
     eta: float | None = None

@@ -6,9 +6,8 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from meddel_hf.dedup.engines import Rule
 from meddel_hf.dedup.search import Settings
 from meddel_hf.embedding.embed import embed
 from meddel_hf.errors import InvalidArgument
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MedDEL:
+class MedDEL(Settings):
     """Data-effective selection: drop outliers, then all but one of each group of near-duplicates.
 
     retention:      share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1].
@@ -50,17 +49,6 @@ class MedDEL:
     Source: arXiv 2401.17542, Section 3.2 and Algorithm 1.
     """
 
-    retention: float | None = None
-    eta: float | None = None
-    epsilon: float | None = 0.9
-    scope: Literal["cluster", "pool"] = "cluster"
-    keep: Literal["closest", "farthest", "random"] = "closest"
-    rule: Rule = "greedy"
-    subtract_mean: bool = False
-    n_clusters: int | Literal["auto"] = "auto"
-    max_iterations: int = 1
-    seed: int = 0
-    engine: Literal["auto", "pairs", "blocks"] = "auto"
     encoder: str | None = None
 
     def __post_init__(self) -> None:
