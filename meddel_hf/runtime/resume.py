@@ -53,8 +53,8 @@ def difference(before: Any, now: Any) -> str:
     """In words: "a, now b"; of two mappings only the entries that differ."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        return ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)
-    return f"{before}, now {now}"
+        return ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in names)
+    return f"{before!r}, now {now!r}"
 
 
 def _as_read(value: Any) -> Any:

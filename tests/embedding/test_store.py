@@ -165,7 +165,7 @@ def test_another_encoder_data_set_or_option_is_refused(finish, tmp_path):
     for parents, arguments, message in (
         ({**PARENTS, "pool": "x"}, ARGUMENTS, "another data set"),
         ({**PARENTS, "encoder": "x"}, ARGUMENTS, "another encoder"),
-        (PARENTS, {**ARGUMENTS, "pooling": "mean"}, r"another pooling \(cls, now mean\)"),
+        (PARENTS, {**ARGUMENTS, "pooling": "mean"}, r"another pooling \('cls', now 'mean'\)"),
         (PARENTS, {**ARGUMENTS, "shard_rows": 5}, r"another shard_rows \(4, now 5\)"),
     ):
         with pytest.raises(Mismatch, match=message):
@@ -179,7 +179,7 @@ def test_another_library_version_is_refused_midway_only(tmp_path):
     begun = json.loads((tmp_path / "begun.json").read_text())
     begun["versions"]["torch"] = "1.0"
     write_facts(tmp_path / "begun.json", {name: begun[name] for name in ("arguments", "parents", "versions")})
-    with pytest.raises(Mismatch, match=r"another torch version \(1\.0, now .*finish it with that version"):
+    with pytest.raises(Mismatch, match=r"another torch version \('1\.0', now .*finish it with that version"):
         StoreWriter.begin(tmp_path, ARGUMENTS, PARENTS)
 
 

@@ -460,17 +460,20 @@ def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(by_command, tm
     assert weights(tmp_path / "out") == weights(expected)
 
 
-def test_what_the_user_sees(tmp_path, capsys):
+def test_what_the_user_sees(tmp_path, capsys, caplog):
+    caplog.set_level("INFO", "meddel_hf")
     pretrain(frames(), tmp_path / "out", recipe=TINY, frames=tmp_path / "frames")
     said = capsys.readouterr()
     assert said.out == ""
-    last = said.err.strip().splitlines()[-1]
+    last = caplog.messages[-1]
     assert last.startswith(f"{tmp_path / 'out'}: 18 of 20 frames (2 unreadable), 64 samples, 3.6 epochs, loss ")
     assert last.endswith("samples/s, float32 on cpu")
     assert "20/20" in said.err
     assert "64/64" in said.err
+    caplog.clear()
     pretrain(frames(), tmp_path / "quiet", recipe=TINY, progress=False)
     assert capsys.readouterr().err == ""
+    assert not caplog.messages
 
 
 def test_errors_of_the_command_are_one_sentence(tmp_path):

@@ -36,9 +36,11 @@ def test_the_same_is_the_same_also_as_it_comes_out_of_a_file(tmp_path):
     [
         ({"seed": 0}, {"seed": 1}, r"was made with another seed \(0, now 1\): choose another folder"),
         ({"seed": 0}, {"seed": 0, "rate": 0.1}, r"another rate \(None, now 0\.1\)"),
-        ({"seed": 0, "start": "f"}, {"seed": 0}, r"another start \(f, now None\)"),
+        ({"seed": 0, "start": "f"}, {"seed": 0}, r"another start \('f', now None\)"),
         ({"recipe": {"a": 1, "b": 2}}, {"recipe": {"a": 1, "b": 3}}, r"another recipe \(b 2, now 3\)"),
         ({"on": True}, {"on": 1.5}, r"another on \(True, now 1\.5\)"),
+        ({"rank": "1"}, {"rank": 1}, r"another rank \('1', now 1\)"),
+        ({"column": "None"}, {"column": None}, r"another column \('None', now None\)"),
     ],
 )
 def test_the_first_difference_is_told(tmp_path, before, now, words):

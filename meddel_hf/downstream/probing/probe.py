@@ -74,8 +74,8 @@ def probe(
     parents |= {"encoder": store.manifest.parents["encoder"]} if "encoder" in store.manifest.parents else {}
     if state(out) == "finished":
         manifest = Manifest.read(out, "probe")
-        before = {**parents, **manifest.arguments, **manifest.parents}  # older folders name no encoder
-        check_same(out, before, {**arguments, **parents}, "was made with")
+        before, now = {**parents, **manifest.arguments, **manifest.parents}, {**arguments, **parents}
+        check_same(out, {name: before.get(name) for name in now}, now, "was made with")  # older folders name no encoder
         return Scores.load(out)
     check_target(out, "probe")
     features = _Features.of(store, labels, groups, [set(train), *parts.values()])
