@@ -95,6 +95,14 @@ class HubSession:
         return done.stdout
 
 
+_LONG = ("test_readme.py", "test_segment.py", "test_pretrain.py", "test_benchmark.py")  # minutes: begun first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no process has one left when the others are through (`--no-loadscope-reorder`)."""
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+
+
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[HubSession]:
     """A fresh Hub with nothing in it, for one test."""
