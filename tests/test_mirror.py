@@ -78,8 +78,6 @@ TESTED_BY = {
     "selectors/thinning.py": "selectors/test_meddel.py",
     "selectors/*": "selectors/test_oracle.py",
     "training/checkpoints.py": "pretraining/test_pretrain.py",
-    "training/samples.py": "pretraining/test_views.py",
-    "training/trainer.py": "pretraining/test_pretrain.py",
     "embed.py": "test_public.py",
     "pretrain.py": "test_public.py",
     "segment.py": "test_public.py",
