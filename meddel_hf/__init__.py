@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +46,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # not needed to start
+
         return version("meddel-hf")
     if name not in _HOME:
         raise AttributeError(f"module 'meddel_hf' has no attribute {name!r}")

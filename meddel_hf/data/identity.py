@@ -18,6 +18,7 @@ from datasets import Dataset, Image
 from tqdm import tqdm
 
 from meddel_hf.data.decoding import MOST_BYTES
+from meddel_hf.data.ids import ids_of
 from meddel_hf.runtime.digests import UNREAD, file_digests
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.memory import Memory
@@ -145,7 +146,4 @@ def _stored(dataset: Dataset, column: str) -> Iterable[tuple[pa.Array, pa.Array]
 
 
 def _ids(dataset: Dataset) -> Iterable[Any]:
-    if ID not in dataset.column_names:
-        return range(len(dataset))
-    answer: Iterable[Any] = dataset.with_format("arrow").select_columns([ID])[:][ID].to_pylist()
-    return answer
+    return ids_of(dataset) if ID in dataset.column_names else range(len(dataset))

@@ -17,12 +17,17 @@ _SHOWN = 3  # examples in an error message
 
 def ids_of(dataset: Dataset, column: str = ID) -> list[str]:
     """The ids of a data set as strings, in its order, as they stand: `check_ids` says whether they are sound."""
-    return [str(id) for id in dataset.with_format("arrow").select_columns([column])[:][column].to_pylist()]
+    return [str(id) for id in _values(dataset, column)]
 
 
 def checked_ids_of(dataset: Dataset, column: str = ID) -> list[str]:
     """The same. Raises InvalidDataset as `check_ids` does."""
-    return check_ids(dataset.with_format("arrow").select_columns([column])[:][column].to_pylist(), first_row=0)
+    return check_ids(_values(dataset, column), first_row=0)
+
+
+def _values(dataset: Dataset, column: str) -> list[Any]:
+    values: list[Any] = dataset.with_format("arrow").select_columns([column])[:][column].to_pylist()
+    return values
 
 
 def check_ids(ids: Iterable[Any], *, first_row: int) -> list[str]:
