@@ -38,24 +38,29 @@ def soon(what: Callable[[], bool], seconds: float = 60) -> None:
 
 @contextmanager
 def counted() -> Iterator[set[int]]:
-    """The numbers of the processes that this one had below it at some time during the block."""
+    """The numbers of the processes that this one had below it at some time during the block; whole after it."""
     seen: set[int] = set()
+    command_of: dict[int, str] = {}  # as last seen: between fork and exec a process bears its parent's
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.02):
-            for one in psutil.Process().children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    if "resource_tracker" not in " ".join(one.cmdline()):  # of multiprocessing
-                        seen.add(one.pid)
+        for one in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                command_of[one.pid] = " ".join(one.cmdline())
 
-    watcher = threading.Thread(target=look)
+    def watch() -> None:
+        while not over.wait(0.02):
+            look()
+
+    watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         yield seen
     finally:
         over.set()
         watcher.join()
+        look()
+        seen.update(pid for pid, command in command_of.items() if "resource_tracker" not in command)
 
 
 def heed_interrupts() -> None:
