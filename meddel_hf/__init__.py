@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from meddel_hf.pretraining.recipe import Recipe as Recipe
     from meddel_hf.selection.folder import save_subset as save_subset
     from meddel_hf.selection.selection import Selection as Selection
+    from meddel_hf.selectors import Dedup as Dedup
     from meddel_hf.selectors import MedDEL as MedDEL
 
 # Names load on first use, so that `import meddel_hf` and `meddel --help` do not wait for torch.
 _HOME = {
+    "Dedup": "meddel_hf.selectors",
     "EmbeddingStore": "meddel_hf.embedding.store",
     "MedDEL": "meddel_hf.selectors",
     "MedDELError": "meddel_hf.errors",
@@ -39,8 +41,8 @@ _HOME = {
     "split": "meddel_hf.downstream.splits",
 }
 __all__ = [
-    "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "embed", "load_pool",
-    "pretrain", "probe", "save_subset", "segment", "split",
+    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "embed",
+    "load_pool", "pretrain", "probe", "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

@@ -23,6 +23,8 @@ DUPLICATE_OF = "duplicate_of"
 SIMILARITY = "similarity"
 CLUSTER = "cluster"
 DISTANCE = "distance"
+NEAREST_KEPT = "nearest_kept"
+NEAREST_SIMILARITY = "nearest_similarity"
 
 # Columns of a downstream run's scores.parquet, one row for every tested frame; see downstream/scores.py.
 SET = "set"

@@ -149,7 +149,7 @@ class CellRun:
         with self._timed(out.name):
             store = embed(
                 data.frames, str(encoder), self.folder / _WORK / f"{shared}{suffix}", pooling=task.pooling,
-                device=self.device, progress=False,
+                calibrate=False, device=self.device, progress=False,
             )  # fmt: skip
             if self._main:
                 probe(

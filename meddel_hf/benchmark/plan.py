@@ -14,6 +14,7 @@ from pydantic import Field
 from meddel_hf.benchmark.place import FULL, MOST_SEEDS, UNTRAINED
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.splits import TEST_SHARE
+from meddel_hf.embedding.space import Pooling
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.runtime import checks
@@ -22,7 +23,6 @@ from meddel_hf.runtime.typed import Record, Rule, Text, clean_text, read
 
 Item = TypeVar("Item")
 Many = Annotated[tuple[Item, ...], Field(strict=False)]  # a list will do
-Pooling = Literal["cls", "mean"]
 Split = Literal["auto", "official", "seeded"]
 _MOST_CELLS, _LONGEST_NAME = 100_000, 100  # cells, bytes
 

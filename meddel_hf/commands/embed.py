@@ -16,7 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.pool(parser)
     add("--encoder", required=True, type=kinds.text, help="transformers vision model: Hub id or folder")
     options.out(parser, "folder to write; an interrupted one is resumed")
-    add("--pooling", choices=("cls", "mean"), default="cls", help="CLS token, or mean over patches (default: cls)")
+    text = "CLS token, mean over patches, or both from one pass (default: both; mean of an encoder without CLS)"
+    add("--pooling", choices=("auto", "both", "cls", "mean"), default="auto", help=text)
+    text = "embed no mild copies of frames; without them --eta auto does not know what a near-duplicate is"
+    add("--no-calibrate", action="store_true", help=text)
     options.precision(parser)
     text = "frames in one forward pass (default: 32)"
     add("--batch-size", type=kinds.count(1, LARGEST_PASS), default=32, metavar="N", help=text)
@@ -43,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
     try:
         embed(
             load_pool(args.pool, include=args.include, streaming=args.streaming), args.encoder, args.out,
-            pooling=args.pooling, precision=args.precision, batch_size=args.batch_size, shard_rows=args.shard_rows,
+            pooling=args.pooling, calibrate=not args.no_calibrate, precision=args.precision,
+            batch_size=args.batch_size, shard_rows=args.shard_rows,
             image_column=args.image_column, id_column=args.id_column, num_workers=args.num_workers, device=args.device,
             revision=args.revision, trust_remote_code=args.trust_remote_code, progress=not args.quiet,
             pool_spec=args.pool,

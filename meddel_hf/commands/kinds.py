@@ -65,6 +65,14 @@ def text(value: str) -> str:
     return value
 
 
+def column_and_count(value: str) -> tuple[str, int]:
+    """A column of the pool and a number of frames, such as center=50."""
+    column, _, rows = value.rpartition("=")
+    if not column.strip():
+        raise ArgumentTypeError(f"must be a column and a number, such as center=50, got {shown(value)}")
+    return column, count(1)(rows)
+
+
 def path(value: str) -> Path:
     """A file or folder. An empty one, as of a variable that the shell does not know, would be the working folder."""
     return Path(text(value))

@@ -6,11 +6,14 @@ import argparse
 from typing import Any
 
 from meddel_hf.commands import kinds
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.schema import ID, IMAGE, TRUST
 
 _POOL = "folder of images, data set folder or Hub id, with :config and @split if needed"
-# Those of MedDEL besides retention and eta; --seed and --subtract-mean are taken by other selectors too.
-_OF_MEDDEL = ("epsilon", "scope", "keep", "rule", "n_clusters", "max_iterations", "engine")
+# Those of MedDEL besides retention and eta; others are taken by Dedup, and --seed and --subtract-mean by all.
+OF_MEDDEL = ("epsilon", "rule", "n_clusters", "max_iterations", "engine")
+OF_DEDUP = ("then", "by", "per", "shares", "min_per", "pooling")
+_OF_BOTH, _OF_MANY = ("scope", "keep"), ("seed", "subtract_mean")
 
 
 def pool(parser: argparse.ArgumentParser, name: str = "pool", help: str = _POOL) -> None:
@@ -99,7 +102,41 @@ def meddel(parser: argparse.ArgumentParser) -> None:
     option("--seed", type=kinds.seed)
 
 
-def typed(args: argparse.Namespace, *, of_meddel_alone: bool = False) -> dict[str, Any]:
-    """Those of `meddel` that were typed; with `of_meddel_alone`, without the ones that other selectors take too."""
-    names = _OF_MEDDEL if of_meddel_alone else (*_OF_MEDDEL, "seed", "subtract_mean")
-    return {name: value for name, value in vars(args).items() if name in names}
+def dedup(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `Dedup` that are not MedDEL's too; what is not typed is not there: Dedup has the defaults."""
+
+    def option(name: str, **how: Any) -> None:
+        parser.add_argument(name, default=argparse.SUPPRESS, **how)
+
+    text = "how to draw among frames that are no near-duplicates: stratified (default), random, balanced, cover, meddel"
+    option("--then", metavar="RULE", help=f"{text}, or another selector")
+    text = "columns of the strata, the first that a frame has (default: center source)"
+    option("--by", nargs="+", metavar="COLUMN", type=kinds.text, help=text)
+    option("--per", metavar="COLUMN", type=kinds.text, help="share the frames out among the values of a column")
+    text = "how: equal (default), root (square root of their number) or proportional"
+    option("--shares", choices=("equal", "root", "proportional"), help=text)
+    text = "of each value of a column keep N frames at least, such as center=50; may be given again"
+    option("--min-per", metavar="COLUMN=N", action="append", type=kinds.column_and_count, help=text)
+    option("--pooling", choices=("cls", "mean"), help="by which to tell near-duplicates (default: the better one)")
+
+
+def typed(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the named options that were typed; without names, all that MedDEL takes."""
+    wanted = names or (*OF_MEDDEL, *_OF_BOTH, *_OF_MANY)
+    return {name: value for name, value in vars(args).items() if name in wanted}
+
+
+def typed_of_dedup(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of Dedup that were typed."""
+    options = typed(args, *OF_DEDUP, *_OF_BOTH, *_OF_MANY)
+    if "min_per" in options:
+        options["min_per"] = dict(options["min_per"])
+    return options
+
+
+def typed_of_others(args: argparse.Namespace) -> dict[str, Any]:
+    """Those that other selectors take too. Raises InvalidArgument where one was typed that they do not."""
+    for name, value in typed(args, *OF_MEDDEL, *_OF_BOTH, *OF_DEDUP).items():
+        flag, whose = "--" + name.replace("_", "-"), "Dedup" if name in OF_DEDUP else "MedDEL"
+        raise InvalidArgument(f"{flag} is an option of {whose} alone: use --option {name}={value}")
+    return typed(args, *_OF_MANY)

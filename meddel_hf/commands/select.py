@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.selectors.registry import names
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.selection.selection import Selection
 
 HELP = "choose frames, and say why each other one went"
@@ -20,78 +23,102 @@ HELP = "choose frames, and say why each other one went"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.embeddings(parser)
-    add("--selector", metavar="NAME", default="meddel", help=f"one of {', '.join(names())} (default: meddel)")
+    text = "default: dedup, or meddel where an option of it alone is typed"
+    add("--selector", metavar="NAME", help=f"one of {', '.join(names())} ({text})")
     add("--option", metavar="KEY=VALUE", action="append", default=[], help="of another selector, such as keep=random")
-    much = parser.add_mutually_exclusive_group(required=True)
-    much.add_argument("--retention", type=kinds.fraction, help="share of the pool to keep, exactly; in (0, 1]")
-    much.add_argument("--eta", type=kinds.number(-1, 1), help="or: cosine above which two frames are near-duplicates")
+    text = "share of the pool to keep, exactly; in (0, 1] (default: all but near-duplicates)"
+    add("--retention", type=kinds.fraction, help=text)
+    text = "cosine above which two frames are near-duplicates (default: auto, as mild copies of frames are)"
+    add("--eta", type=kinds.or_word("auto", kinds.number(-1, 1)), help=text)
     options.out(parser)
     options.pool(parser, "--pool", "where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures")
     options.trust(parser)
+    options.dedup(parser)
     options.meddel(parser)
 
 
 def run(args: argparse.Namespace) -> None:
+    from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.manifest import check_target
+    from meddel_hf.selection.measures import covered, farthest
 
     check_target(args.out, "selection")  # before the work
-    selection = _selection(args)
+    store = EmbeddingStore.load(args.embeddings, trust=args.trust)
+    pool, why_not = _pool(args, store)
+    selection = _selection(args, store, pool)
     drawn: list[str] = []
     if args.no_pictures:
         selection.save(args.out)
     else:
-        selection.save(
-            args.out, pictures=lambda folder: drawn.extend(_pictures(selection, folder, args.pool, args.out))
-        )
+        if why_not:
+            print(f"no contact sheets: {why_not}", file=sys.stderr)
+        selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(selection, folder, pool, args.out)))
     print(selection.summary)
-    for note in selection.notes:
+    if (far := farthest(selection)) is not None:
+        print(f"{'farthest':<16}{far[1]:>12.4f}  ({far[0]}, to the kept frame that is nearest to it)")
+    groups = covered(selection, pool)
+    for kept in groups:
+        print(f"\n{kept}")
+    for note in [*selection.notes, *filter(None, (kept.warning for kept in groups))]:
         print(f"note: {note}", file=sys.stderr)
     print(f"\nwrote {args.out}/rows.parquet: every frame, its reason, and the frame that stands for it")
     for line in drawn:
         print(line)
 
 
-def _selection(args: argparse.Namespace) -> Selection:
-    from meddel_hf.embedding.store import EmbeddingStore
-    from meddel_hf.selectors import MedDEL
+def _pool(args: argparse.Namespace, store: EmbeddingStore) -> tuple[Dataset | None, str]:
+    """The frames, for strata, counts and pictures; or None, and why they are not at hand."""
+    from meddel_hf.data.pool import load_pool
+
+    if args.pool:
+        return load_pool(args.pool), ""
+    if store.pool_spec is None:
+        return None, "say where the frames are with --pool"
+    try:
+        return load_pool(store.pool_spec), ""
+    except MedDELError as error:
+        return None, str(error)
+
+
+def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
+    from meddel_hf.selectors import Dedup, MedDEL
     from meddel_hf.selectors.registry import make, parse_option
 
-    if args.selector == "meddel" and not args.option:
-        meddel = MedDEL(retention=args.retention, eta=args.eta, **options.typed(args))
-        return meddel.select(EmbeddingStore.load(args.embeddings, trust=args.trust))
-    if args.retention is None:
-        raise InvalidArgument(f"--eta goes with MedDEL: give --selector {args.selector} a --retention")
-    for name, value in options.typed(args, of_meddel_alone=True).items():
+    name = args.selector or _default(args)
+    selector: Any
+    if name == "meddel" and not args.option:
+        selector = MedDEL(retention=args.retention, eta=args.eta, **options.typed(args))
+    elif name == "dedup" and not args.option:
+        eta: Any = "auto" if args.eta is None else args.eta
+        selector = Dedup(retention=args.retention, eta=eta, **options.typed_of_dedup(args))
+    else:
+        if args.retention is None:
+            raise InvalidArgument(f"--eta goes with Dedup and MedDEL: give --selector {name} a --retention")
+        given = dict(parse_option(text) for text in args.option)
+        selector = make(name, retention=args.retention, **{"seed": 0, **given, **options.typed_of_others(args)})
+    answer: Selection = selector.select(store, pool=pool)
+    return answer
+
+
+def _default(args: argparse.Namespace) -> str:
+    """The selector of a line that names none: as lines did before there were two."""
+    for name in options.typed(args, *options.OF_MEDDEL):
         flag = "--" + name.replace("_", "-")
-        raise InvalidArgument(f"{flag} is an option of MedDEL alone: use --option {name}={value}")
-    given = dict(parse_option(text) for text in args.option)
-    selector = make(args.selector, retention=args.retention, **{"seed": 0, **given, **options.typed(args)})
-    pool = None
-    if args.pool:
-        from meddel_hf.data.pool import load_pool
-
-        pool = load_pool(args.pool)
-    return selector.select(EmbeddingStore.load(args.embeddings, trust=args.trust), pool=pool)
+        print(f"note: {flag} is an option of MedDEL, the paper's Algorithm 1: --selector meddel", file=sys.stderr)
+        return "meddel"
+    return "dedup"
 
 
-def _pictures(selection: Selection, folder: Path, spec: str | None, out: Path) -> list[str]:
+def _pictures(selection: Selection, folder: Path, pool: Dataset | None, out: Path) -> list[str]:
     """Draw what there is to see into `folder`, which becomes `out`; returns a line for each picture."""
-    from meddel_hf.data.pool import load_pool
     from meddel_hf.selection.pictures import draw_duplicates, draw_outliers, draw_retention
 
     drawn = []
     if selection.density is not None:
         draw_retention(selection, folder / "retention.png")
         drawn.append(f"wrote {out}/retention.png: how much stays over eta")
-    spec = spec or selection.origin.spec
-    if spec is None:
-        print("no contact sheets: say where the frames are with --pool", file=sys.stderr)
-        return drawn
-    try:
-        pool = load_pool(spec)
-    except MedDELError as error:
-        print(f"no contact sheets: {error}", file=sys.stderr)
+    if pool is None:
         return drawn
     if draw_duplicates(selection, pool, folder / "duplicates.png"):
         drawn.append(f"wrote {out}/duplicates.png: the largest groups of near-duplicates, kept frame first")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -43,6 +43,14 @@ class Batch:
     reasons: list[str | None]
     ids: list[str] | None = None
     content: str = ""
+
+
+class Batches(Protocol):
+    """Batches by number, any of which a worker may be asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Batch: ...
 
 
 def decoded(
@@ -147,14 +155,14 @@ def spans(rows: int, shard_rows: int, batch_size: int, shards: Iterable[int]) ->
     return ids
 
 
-def read_ahead(batches: TableBatches | StreamBatches, workers: int) -> Iterator[Batch]:
+def read_ahead(batches: Batches | StreamBatches, workers: int) -> Iterator[Batch]:
     """Yield the batches in order while `workers` processes decode the next ones; 0 decodes in this process.
 
     Raises what a stream found wrong with its data.
     """
     workers = min(workers, 1) if isinstance(batches, StreamBatches) else workers  # each would read the whole stream
     loader: DataLoader[Any] = DataLoader(
-        batches,  # type: ignore[arg-type]  # TableBatches has what a map-style data set needs
+        batches,  # type: ignore[arg-type]  # Batches have what a map-style data set needs
         batch_size=None,
         collate_fn=_as_it_is,
         num_workers=workers,

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from meddel_hf.data.batches import Batch
     from meddel_hf.data.pool import Pool
     from meddel_hf.data.scan import Scan
-    from meddel_hf.embedding.encoder import Encoder, Pooling
+    from meddel_hf.embedding.encoder import Encoder
+    from meddel_hf.embedding.space import Poolings
     from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
     from meddel_hf.runtime.devices import Precision
 
@@ -42,7 +43,8 @@ def embed(
     encoder: str | Path,
     out: str | Path,
     *,
-    pooling: Pooling = "cls",
+    pooling: Poolings = "auto",
+    calibrate: bool = True,
     precision: Precision = "auto",
     batch_size: int = 32,
     shard_rows: int = 4096,
@@ -60,7 +62,10 @@ def embed(
     dataset:     with an image column, and ids in `id_column`; without that column, ids are row numbers.
     encoder:     Hub id or folder of a transformers vision model with safetensors weights.
     out:         folder of the store; empty, or begun earlier with the same data set, encoder and options.
-    pooling:     "cls", or "mean" over the patch tokens.
+    pooling:     "cls", "mean" over the patch tokens, or "both" from one forward pass, of which `embeddings` are CLS;
+                 "auto" is both, and the mean alone of an encoder without a CLS token.
+    calibrate:   embed mild copies of some frames too (embedding/copies.py), by which `eta="auto"` knows how near a
+                 near-duplicate is; a finished store without them gets them.
     precision:   "auto" is bf16 where the processor or GPU runs it natively, else float32; the store records which.
     batch_size:  frames in one forward pass. shard_rows: rows in one file, and at most lost by an interruption.
     num_workers: processes that decode ahead of the model; "auto" goes by the processors that are free for it.
@@ -76,6 +81,7 @@ def embed(
     from meddel_hf.data.scan import scan_of
     from meddel_hf.embedding.encoder import load_encoder
     from meddel_hf.embedding.store import EmbeddingStore, StoreWriter
+    from meddel_hf.embedding.thumbnails import SIDE
     from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
 
     checks.count("batch_size", batch_size, 1, LARGEST_PASS)
@@ -92,9 +98,11 @@ def embed(
         trust_remote_code=trust_remote_code,
     )
     arguments = {
-        "encoder": str(encoder), "revision": revision, "pool": pool_spec, "pooling": pooling,
+        "encoder": str(encoder), "revision": revision, "pool": pool_spec,
+        "pooling": model.poolings[0] if len(model.poolings) == 1 else "both",
         "precision": model.precision, "device": model.device.type, "batch_size": batch_size, "shard_rows": shard_rows,
         "image_column": image_column, "id_column": pool.id_column, "preprocessing": _plain(model.preprocessing),
+        "thumbnails": SIDE,
     }  # fmt: skip
     parents = {"encoder": model.fingerprint, **({"pool": pool.fingerprint} if pool.fingerprint else {})}
     writer = StoreWriter.begin(Path(out), arguments, parents, claim=processes.is_main_process)
@@ -111,8 +119,24 @@ def embed(
                 writer.finish(dim=model.dim, row_ids=pool.id_column is None)
             processes.wait_for_everyone()
         store = EmbeddingStore.load(out)
+        if calibrate and "calibration" not in store.manifest.details:
+            if processes.is_main_process:
+                _calibrate(store, pool, model, workers)
+            processes.wait_for_everyone()
+            store = EmbeddingStore.load(out)
     report.sum_up(store, scan_of(dataset))
     return store
+
+
+def _calibrate(store: EmbeddingStore, pool: Pool, model: Encoder, workers: int) -> None:
+    """Embed mild copies of some frames, and leave in the store what they say of near-duplicates."""
+    from meddel_hf.embedding.calibration import calibrate
+    from meddel_hf.embedding.copies import embed_copies
+
+    copies = embed_copies(pool, store.rows, model, workers)
+    calibration = calibrate(store, copies)
+    if calibration is not None:
+        store.with_copies(copies, calibration.plain())
 
 
 def _write_shards(
@@ -153,24 +177,34 @@ def _shard(index: int, batches: Iterable[Batch], pool: Pool, model: Encoder, rep
     import numpy as np
 
     from meddel_hf.embedding.store import Shard
+    from meddel_hf.embedding.thumbnails import SIDE, thumbnails
     from meddel_hf.runtime.manifest import fingerprint
 
-    vectors: list[np.ndarray] = [np.empty((0, model.dim), np.float32)]
+    vectors: dict[str, list[np.ndarray]] = {
+        pooling: [np.empty((0, model.dim), np.float32)] for pooling in model.poolings
+    }
+    small = [np.empty((0, SIDE, SIDE), np.uint8)]
     ids: list[str] = []
     reasons: list[str | None] = []
     contents: list[str] = []
     start = None
     for batch in batches:
         start = batch.start if start is None else start
-        unit = model(batch.pixels).cpu().numpy()
-        reasons_here = [reason or _fault(vector) for reason, vector in zip(batch.reasons, unit, strict=True)]
-        vectors.append(unit[[reason is None for reason in reasons_here]])
+        unit = {pooling: here.cpu().numpy() for pooling, here in model.pooled(batch.pixels).items()}
+        faults = [next(filter(None, map(_fault, each)), None) for each in zip(*unit.values(), strict=True)]
+        reasons_here = [reason or fault for reason, fault in zip(batch.reasons, faults, strict=True)]
+        good = [reason is None for reason in reasons_here]
+        for pooling, here in unit.items():
+            vectors[pooling].append(here[good])
+        small.append(thumbnails(batch.pixels)[good])
         reasons += reasons_here
         ids += batch.ids if batch.ids is not None else pool.ids[batch.start : batch.start + len(reasons_here)]  # type: ignore[index]
         contents.append(batch.content)
         report.bar.update(len(reasons_here))
     content = fingerprint(*contents) if pool.ids is None else ""
-    return Shard(index, start or 0, ids, reasons, np.concatenate(vectors), content)
+    first, *others = model.poolings
+    tensors = {"thumbnails": np.concatenate(small), **{str(other): np.concatenate(vectors[other]) for other in others}}
+    return Shard(index, start or 0, ids, reasons, np.concatenate(vectors[first]), content, tensors)
 
 
 def _fault(vector: Any) -> str | None:

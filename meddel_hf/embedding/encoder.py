@@ -18,13 +18,12 @@ from torch import nn
 
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.embedding.loading import explained, quiet
+from meddel_hf.embedding.space import Pooling, Poolings
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import Precision, resolve_precision
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint
 from meddel_hf.schema import SNAPSHOTS, WHOLE
-
-Pooling = Literal["cls", "mean"]
 
 _DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 # Facts of a configuration that say where a model comes from, or how it is used, not what it computes.
@@ -38,6 +37,7 @@ _NO_PART_OF_THE_ENCODER = {
 class Encoder:
     """A loaded encoder: call it with pixels, get unit embeddings.
 
+    poolings:    what one forward pass is pooled to, the first being what a call answers.
     dim:         length of an embedding, 768 for ViT-Base.
     prefix:      tokens before the first patch: 1 for CLS, more with registers, 0 for SigLIP.
     precision:   "bf16" or "float32", what the layers compute in; embeddings are float32 either way.
@@ -47,7 +47,7 @@ class Encoder:
     name: str
     model: nn.Module
     preprocessing: Preprocessing
-    pooling: Pooling
+    poolings: tuple[Pooling, ...]
     precision: Literal["bf16", "float32"]
     device: torch.device
     dim: int
@@ -55,20 +55,29 @@ class Encoder:
     fingerprint: str
 
     def __call__(self, pixels: np.ndarray) -> torch.Tensor:
-        """pixels: (B, H, W, 3) uint8 at `preprocessing.size`. Returns (B, d) float32 unit vectors, on `device`.
+        """`pooled`, of the first pooling alone."""
+        return self.pooled(pixels)[self.poolings[0]]
+
+    def pooled(self, pixels: np.ndarray) -> dict[Pooling, torch.Tensor]:
+        """pixels: (B, H, W, 3) uint8 at `preprocessing.size`. Returns (B, d) float32 unit vectors, on `device`, of each
+        pooling.
 
         A vector that the model made zero or not finite stays so: the caller decides what becomes of its frame.
         """
         with torch.inference_mode():
             tokens = _tokens(self.model, _normalised(pixels, self.preprocessing, self.device, _DTYPES[self.precision]))
-            pooled = tokens[:, 0] if self.pooling == "cls" else tokens[:, self.prefix :].float().mean(dim=1)
-            return nn.functional.normalize(pooled.float(), dim=1)
+            return {pooling: nn.functional.normalize(self._pool(tokens, pooling), dim=1) for pooling in self.poolings}
+
+    def _pool(self, tokens: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+        if pooling == "cls":
+            return tokens[:, 0].float()
+        return tokens[:, self.prefix :].float().mean(dim=1)
 
 
 def load_encoder(
     name_or_path: str,
     *,
-    pooling: Pooling = "cls",
+    pooling: Poolings = "cls",
     precision: Precision = "auto",
     device: str | torch.device = "cpu",
     revision: str | None = None,
@@ -76,12 +85,13 @@ def load_encoder(
 ) -> Encoder:
     """Load the vision model of a Hub id or folder, from safetensors weights only.
 
+    pooling:   "both" is CLS, then mean; "auto" that too, but the mean alone of a model without a CLS token.
     precision: "auto" is bf16 where the processor or GPU multiplies it natively, else float32.
     Raises InvalidArgument where the model cannot be loaded, lacks weights, or has no token per patch or no CLS token;
     IncompleteStore where a run of ours wrote it and its files were damaged since.
     """
-    if pooling not in get_args(Pooling):
-        raise InvalidArgument(f"pooling must be one of {', '.join(get_args(Pooling))}, got {pooling!r}")
+    if pooling not in get_args(Poolings):
+        raise InvalidArgument(f"pooling must be one of {', '.join(get_args(Poolings))}, got {pooling!r}")
     device = torch.device(device)
     resolved = resolve_precision(precision, device)
     if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).is_dir():
@@ -93,9 +103,16 @@ def load_encoder(
         digest = _fingerprint(model, config, preprocessing)
         model = model.to(device=device, dtype=_DTYPES[resolved]).eval().requires_grad_(False)
         prefix, dim = _measure(model, config, name_or_path, preprocessing, device, _DTYPES[resolved])
-    if pooling == "cls" and prefix == 0:
+    if pooling in ("cls", "both") and prefix == 0:
         raise InvalidArgument(f'{name_or_path} ({config.model_type}) has no CLS token: use pooling="mean"')
-    return Encoder(name_or_path, model, preprocessing, pooling, resolved, device, dim, prefix, digest)
+    poolings = _poolings(pooling, has_cls=prefix > 0)
+    return Encoder(name_or_path, model, preprocessing, poolings, resolved, device, dim, prefix, digest)
+
+
+def _poolings(pooling: Poolings, *, has_cls: bool) -> tuple[Pooling, ...]:
+    if pooling == "both" or (pooling == "auto" and has_cls):
+        return ("cls", "mean")
+    return ("cls",) if pooling == "cls" else ("mean",)
 
 
 def check_weights(folder: Path) -> None:

@@ -19,7 +19,7 @@ from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import CURE, intact
 from meddel_hf.runtime.records import Records, check_files, read_facts, recorded_files, write_facts
 
-_DTYPES = {"F32": "<f4", "I64": "<i8"}
+_DTYPES = {"F32": "<f4", "I64": "<i8", "U8": "|u1"}
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,21 @@ class ShardFiles:
         return recorded_files(self.folder, [self.table.name, self.tensors.name])
 
 
-def mapped(path: Path, tensor: str, width: int | None) -> np.ndarray:
-    """A tensor of a safetensors file, mapped from it. width: of an embedding; None: the tensor has one axis.
+def mapped(path: Path, tensor: str, dtype: str, inner: tuple[int, ...]) -> np.ndarray:
+    """A tensor of a safetensors file, mapped from it. dtype: as numpy writes it; inner: its shape without the rows.
 
     Raises IncompleteStore where the file is damaged, or the tensor another.
     """
     tensors, start = _header(path)
     entry = tensors.get(tensor, {})
-    shape, dtype = tuple(entry.get("shape", ())), _DTYPES.get(entry.get("dtype", ""))
-    expected = (_DTYPES["I64"], ()) if width is None else (_DTYPES["F32"], (width,))
-    if not shape or (dtype, shape[1:]) != expected:
-        raise IncompleteStore(f"{path} is damaged ({tensor!r} is {dtype} of shape {shape}): {CURE}")
+    shape, there = tuple(entry.get("shape", ())), _DTYPES.get(entry.get("dtype", ""))
+    if not shape or (there, shape[1:]) != (dtype, inner):
+        raise IncompleteStore(f"{path} is damaged ({tensor!r} is {there} of shape {shape}): {CURE}")
     if path.stat().st_size < start + entry["data_offsets"][1]:
         raise IncompleteStore(f"{path} is damaged (it ends before its tensors do): {CURE}")
     if 0 in shape:
-        return np.empty(shape, expected[0])
-    return np.memmap(path, expected[0], "r", start + entry["data_offsets"][0], shape)
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", start + entry["data_offsets"][0], shape)
 
 
 # safetensors' safe_open copies a tensor for numpy (2.1 GB in memory for 1.1 GB), and tells no offset to map it from.

@@ -1,8 +1,11 @@
 """The embedding store: a folder of shards by row range, each written whole or not at all, read memory-mapped.
 
-    shard-00000.safetensors   embeddings (m, d) float32, unit length; rows (m,) int64, ascending: the readable rows
+    shard-00000.safetensors   embeddings (m, d) float32, unit length; rows (m,) int64, ascending: the readable rows;
+                              mean, as embeddings, where both poolings were asked for; thumbnails (m, 32, 32) uint8
     shard-00000.parquet       row, id, reason (null where readable) of every row in the shard's range
     unreadable.parquet        row, id, reason of every frame without an embedding
+    copies.safetensors        mild copies of some frames (embedding/copies.py), added to a finished store by which
+                              near-duplicates are calibrated; the manifest's details have the thresholds
     manifest.json             written last; until then begun.json says what the shards are being made from, and a
                               shard-00000.json beside each shard what it was made from and the checksums of its files
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meddel_hf.data.identity import is_by_names_and_sizes
+from meddel_hf.embedding.copies import Copies
 from meddel_hf.embedding.shards import ShardFiles, mapped
-from meddel_hf.errors import IncompleteStore, InvalidDataset, Mismatch
+from meddel_hf.embedding.space import Pooling
+from meddel_hf.embedding.thumbnails import SIDE
+from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.runtime.files import sweep, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, installed_versions
 from meddel_hf.runtime.reading import CURE, intact
@@ -33,11 +39,10 @@ from meddel_hf.runtime.records import Records, check_files, recorded_files
 from meddel_hf.runtime.resume import ANOTHER_FOLDER, BEGUN, begin, begun, check_same, state
 from meddel_hf.runtime.tables import exactly, read_schema, read_table
 
-UNREADABLE = "unreadable.parquet"
+UNREADABLE, COPIES = "unreadable.parquet", "copies.safetensors"
 
 _TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
 _CONTENT = b"content"
-_DTYPES = {"F32": "<f4", "I64": "<i8"}
 _NAMES = ("encoder", "pool", "revision")  # how inputs were called; their fingerprints say whether they are the same
 _INPUTS = {"pool": "data set", "encoder": "encoder"}
 
@@ -111,6 +116,12 @@ class EmbeddingStore:
         return int(self.manifest.details["dim"])
 
     @property
+    def poolings(self) -> tuple[Pooling, ...]:
+        """What `pooled` has; the first is that of `embeddings`."""
+        pooling = self.manifest.arguments.get("pooling", "cls")
+        return ("cls", "mean") if pooling == "both" else (pooling,)
+
+    @property
     def row_ids(self) -> bool:
         return bool(self.manifest.details["row_ids"])
 
@@ -127,6 +138,38 @@ class EmbeddingStore:
     def embeddings(self) -> np.ndarray:
         """(n, d) float32, unit length, in pool order; mapped from the file where there is one shard, else in memory."""
         return self._joined("embeddings", np.empty((len(self), self.dim), np.float32))
+
+    @cached_property
+    def _mean(self) -> np.ndarray:
+        return self._joined("mean", np.empty((len(self), self.dim), np.float32))
+
+    @cached_property
+    def thumbnails(self) -> np.ndarray | None:
+        """(n, 32, 32) uint8, in pool order; None of a store that was made without them."""
+        if self.manifest.arguments.get("thumbnails") != SIDE:
+            return None
+        return self._joined("thumbnails", np.empty((len(self), SIDE, SIDE), np.uint8))
+
+    def pooled(self, pooling: Pooling) -> np.ndarray:
+        """As `embeddings`, of another pooling. Raises InvalidArgument where the store does not hold it."""
+        if pooling not in self.poolings:
+            raise InvalidArgument(
+                f"{self.folder} holds embeddings of pooling {' and '.join(self.poolings)}, not {pooling}: embed with "
+                f"--pooling {pooling} into another folder"
+            )
+        return self.embeddings if pooling == self.poolings[0] else self._mean
+
+    @cached_property
+    def copies(self) -> Copies | None:
+        """Mild copies of some frames, or None where none were embedded."""
+        return Copies.load(self._sound(COPIES)) if COPIES in self.records else None
+
+    def with_copies(self, copies: Copies, calibration: dict[str, Any]) -> EmbeddingStore:
+        """Add mild copies and what they say of near-duplicates. The fingerprint stays: the pool is as it was."""
+        copies.save(self.folder / COPIES)
+        files = {**self.records, **recorded_files(self.folder, [COPIES])}
+        details = {**self.manifest.details, "calibration": calibration}
+        return EmbeddingStore(self.folder, replace(self.manifest, details=details, files=files).write(self.folder))
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -150,7 +193,7 @@ class EmbeddingStore:
 
     @property
     def _shards(self) -> list[str]:
-        return [Path(name).stem for name in sorted(self.records) if name.endswith(".safetensors")]
+        return [Path(name).stem for name in sorted(self.records) if name.endswith(".safetensors") and name != COPIES]
 
     def _joined(self, tensor: str, whole: np.ndarray) -> np.ndarray:
         """One tensor of all shards: the mapped file itself where there is one, else read into `whole`."""
@@ -168,14 +211,16 @@ class EmbeddingStore:
         return whole
 
     def _mapped(self, shard: str, tensor: str) -> np.ndarray:
-        width = self.dim if tensor == "embeddings" else None
-        return mapped(self._sound(f"{shard}.safetensors"), tensor, width)
+        kinds = {"rows": ("<i8", ()), "thumbnails": ("|u1", (SIDE, SIDE))}
+        return mapped(self._sound(f"{shard}.safetensors"), tensor, *kinds.get(tensor, ("<f4", (self.dim,))))
 
 
 @dataclass(frozen=True)
 class Shard:
     """What is written for one row range: `ids` and `reasons` of every row, `embeddings` of the readable ones.
 
+    tensors: further ones of the readable rows: `mean`, their embeddings by the mean over patches where `embeddings` are
+             the CLS token's and both are wanted; `thumbnails`.
     content: digest of what a stream held in this range, so that a resumed run notices another stream; "" otherwise.
     """
 
@@ -185,6 +230,7 @@ class Shard:
     reasons: list[str | None]
     embeddings: np.ndarray
     content: str = ""
+    tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -261,7 +307,8 @@ class StoreWriter:
         readable = np.array([reason is None for reason in shard.reasons], dtype=bool)
         schema = _TABLE.with_metadata({_CONTENT: shard.content.encode()}) if shard.content else _TABLE
         table = pa.table({"row": rows, "id": shard.ids, "reason": pa.array(shard.reasons, pa.string())}, schema=schema)
-        tensors = {"embeddings": np.ascontiguousarray(shard.embeddings), "rows": rows[readable]}
+        tensors = {"embeddings": shard.embeddings, "rows": rows[readable], **shard.tensors}
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         ShardFiles(self.folder, shard.index).write(table, tensors, self._made_from)
 
     def finish(self, *, dim: int, row_ids: bool) -> EmbeddingStore:

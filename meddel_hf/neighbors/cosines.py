@@ -315,13 +315,19 @@ def subtract_mean(base: NDArray[np.floating], names: Sequence[str] | None = None
     The mean is summed in float64, block after block, in row order. Raises InvalidEmbeddings for rows that are the mean.
     """
     norms = _norms(base)
-    mean = mean_direction_sum(base, norms) / len(base)
+    mean = unit_mean(base, norms)
     result = np.empty(base.shape, np.float32)
     for start in range(0, len(base), BLOCK):
         part = slice(start, start + BLOCK)
         result[part] = base[part] / norms[part, None] - mean
     _refuse(_norms(result) < 1e-6, "equal to the pool's mean, so that subtract_mean leaves nothing of them", names)
     return result
+
+
+def unit_mean(base: NDArray[np.floating], norms: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Mean of the unit rows, (d,) float64. norms: (n,), where they are known."""
+    mean: NDArray[np.float64] = mean_direction_sum(base, _norms(base) if norms is None else norms) / len(base)
+    return mean
 
 
 def mean_direction_sum(base: NDArray[np.floating], norms: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -88,7 +88,10 @@ class Answer:
     table:    one row for every row of the pool, in the pool's order: `id` (string), `kept` (bool), `reason` (null when
               kept, else "unreadable", "outlier", "near-duplicate" or "not-selected"), `duplicate_of` (id of the kept
               row with the greatest cosine to a near-duplicate), `similarity` (float32, that cosine), `cluster` (int64),
-              `distance` (float32, Euclidean to the centroid, in [0, 2]).
+              `distance` (float32, Euclidean to the centroid, in [0, 2]). Of a selector of two steps, `Dedup`,
+              `duplicate_of` is the greatest among the rows that its first step left, which may not have been drawn; two
+              further columns are about every readable row that goes: `nearest_kept` (id of the kept row with the
+              greatest cosine to it) and `nearest_similarity` (float32, that cosine).
     settings: the selector and its arguments.
     eta:      threshold that was used or, for a retention, found; None where the selector has none.
     graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
@@ -149,6 +152,8 @@ class Answer:
         gone = self.table.filter(pc.equal(self.table[schema.REASON], "near-duplicate"))
         if self.eta is None or not len(gone):
             return None
+        if schema.NEAREST_KEPT in gone.column_names:  # what stands for a near-duplicate may not have been drawn
+            return None
         return float(pc.mean(pc.greater(gone[schema.SIMILARITY], float(rounded(self.eta)))).as_py())
 
     def why(self, id: str) -> str:
@@ -162,15 +167,24 @@ class Answer:
             return f"{id} is kept" + (f"; it stands for {for_whom} near-duplicates" if for_whom else "")
         match row[schema.REASON]:
             case "near-duplicate":
-                other, cosine = row[schema.DUPLICATE_OF], row[schema.SIMILARITY]
-                return f"{id} is dropped: near-duplicate of {other} (cosine {cosine:.4f}), which is kept"
+                other, cosine, nearest = row[schema.DUPLICATE_OF], row[schema.SIMILARITY], row.get(schema.NEAREST_KEPT)
+                what = f"{id} is dropped: near-duplicate of {other} (cosine {cosine:.4f}), which is"
+                if nearest is None or pc.any(self._kept_of(other)).as_py():
+                    return f"{what} kept"
+                return f"{what} not selected; the nearest kept frame is {_named(row)}"
             case "outlier":
                 far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
                 return f"{id} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"
+            case "not-selected" if row.get(schema.NEAREST_KEPT) is not None:
+                return f"{id} is not selected: it is no near-duplicate; the nearest kept frame is {_named(row)}"
             case "not-selected":
                 return f"{id} is dropped: selector {self.settings['selector']} did not choose it"
             case reason:
                 return f"{id} is dropped: {reason}"
+
+    def _kept_of(self, id: str) -> pa.ChunkedArray:
+        kept: pa.ChunkedArray = self.table.filter(pc.equal(self.table[schema.ID], id))[schema.KEPT]
+        return kept
 
     def at(self, *, eta: float | None = None, retention: float | None = None) -> Self:
         """Another threshold or retention, looked up in the stored graph: no embeddings are read.
@@ -178,6 +192,10 @@ class Answer:
         Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, or where eta is below
         the lowest cosine that it holds.
         """
+        if retention is not None and self.settings["selector"] == "dedup":
+            raise InvalidArgument(
+                "what is drawn after near-duplicates went needs the embeddings: select again from them"
+            )
         if self.graph is None or self.density is None:
             raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")
         decision = self.graph.decide(eta=eta, retention=retention, pool=len(self), density=self.density)
@@ -244,3 +262,7 @@ class Answer:
                 f"is about: copy the folder again, or delete {folder} and select again"
             )
         return selection
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row[schema.NEAREST_KEPT]} (cosine {row[schema.NEAREST_SIMILARITY]:.4f})"

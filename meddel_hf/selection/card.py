@@ -141,7 +141,8 @@ def for_others(selection: Answer, key: bytes | None) -> Answer:
     )
     table = selection.table
     if key is not None:
-        table = with_hashed(table, [schema.ID, schema.DUPLICATE_OF], key)
+        names = (schema.ID, schema.DUPLICATE_OF, schema.NEAREST_KEPT)
+        table = with_hashed(table, [name for name in names if name in table.column_names], key)
     return replace(selection, table=table, origin=origin, settings=public(selection.settings))
 
 

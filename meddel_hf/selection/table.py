@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from meddel_hf.dedup.decision import Decision
 from meddel_hf.runtime.tables import read_schema, read_table
 
 ROWS = "rows.parquet"
+_OF_DUPLICATES = (schema.DUPLICATE_OF, schema.SIMILARITY)
+_OF_NEAREST = (schema.NEAREST_KEPT, schema.NEAREST_SIMILARITY)
 _COLUMNS = pa.schema(
     [
         pa.field(schema.ID, pa.string(), nullable=False),
@@ -24,14 +27,31 @@ _COLUMNS = pa.schema(
         (schema.SIMILARITY, pa.float32()),
         (schema.CLUSTER, pa.int64()),
         (schema.DISTANCE, pa.float32()),
+        (schema.NEAREST_KEPT, pa.string()),
+        (schema.NEAREST_SIMILARITY, pa.float32()),
     ]
 )
 
 
 def read_rows(path: Path) -> pa.Table:
-    """The table of a selection; one that `meddel benchmark pack` made has its first three columns alone."""
+    """The table of a selection; one that `meddel benchmark pack` made has its first three columns alone, and a selector
+    of two steps alone has the last two."""
     there = read_schema(path)[0].names
     return read_table(path, pa.schema([field for field in _COLUMNS if not field.nullable or field.name in there]))
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Rows that are no near-duplicates, and were not drawn either; all arrays are about the readable rows, (n,).
+
+    rows:       bool, the rows that were left out.
+    nearest:    int64, of every row that goes: the kept row of greatest cosine; -1 of others.
+    similarity: float32, that cosine. Both are None where nothing was compared.
+    """
+
+    rows: NDArray[np.bool_]
+    nearest: NDArray[np.int64] | None = None
+    similarity: NDArray[np.float32] | None = None
 
 
 def pool_table(
@@ -41,13 +61,19 @@ def pool_table(
     outlier: NDArray[np.bool_],
     cluster: NDArray[np.int64] | None,
     distance: NDArray[np.float32] | None,
+    left_out: LeftOut | None = None,
 ) -> pa.Table:
-    """A selection's table. `ids` of the whole pool; all else is about its readable rows, whose numbers are `rows`."""
+    """A selection's table. `ids` of the whole pool; all else is about its readable rows, whose numbers are `rows`.
+
+    decision: who are near-duplicates, and of whom; rows that it keeps may be left out afterwards.
+    """
     n = len(ids)
     reason = np.full(n, "unreadable", object)
     reason[rows] = "near-duplicate"
     reason[rows[outlier]] = "outlier"
     reason[rows[decision.kept]] = None
+    if left_out is not None:
+        reason[rows[left_out.rows]] = "not-selected"
     columns = {
         schema.ID: pa.array(ids, pa.string()),
         schema.KEPT: pa.array([r is None for r in reason], pa.bool_()),
@@ -57,8 +83,10 @@ def pool_table(
         schema.CLUSTER: _spread(n, rows, cluster, pa.int64()),
         schema.DISTANCE: _spread(n, rows, distance, pa.float32()),
     }
-    table = pa.table(columns)
-    return _with_duplicates(table, rows, decision)
+    table = _naming(pa.table(columns), rows, decision.duplicate_of, decision.similarity, _OF_DUPLICATES)
+    if left_out is None or left_out.nearest is None or left_out.similarity is None:
+        return table
+    return _naming(table, rows, left_out.nearest, left_out.similarity, _OF_NEAREST)
 
 
 def decided(table: pa.Table, decision: Decision) -> pa.Table:
@@ -67,23 +95,32 @@ def decided(table: pa.Table, decision: Decision) -> pa.Table:
     open_rows = np.isin(reason, ["unreadable", "outlier"], invert=True)
     reason[open_rows] = "near-duplicate"
     reason[open_rows & decision.kept] = None
-    columns = {name: table[name] for name in table.column_names}
+    columns = {name: table[name] for name in table.column_names if name not in _OF_NEAREST}
     columns[schema.KEPT] = pa.array([r is None for r in reason], pa.bool_())
     columns[schema.REASON] = pa.array(reason, pa.string())
-    return _with_duplicates(pa.table(columns), np.arange(len(table)), decision)
+    every = np.arange(len(table))
+    return _naming(pa.table(columns), every, decision.duplicate_of, decision.similarity, _OF_DUPLICATES)
 
 
-def _with_duplicates(table: pa.Table, rows: NDArray[np.int64], decision: Decision) -> pa.Table:
+def _naming(
+    table: pa.Table,
+    rows: NDArray[np.int64],
+    other: NDArray[np.int64],
+    cosine: NDArray[np.float32],
+    names: tuple[str, str],
+) -> pa.Table:
+    """The table with two columns: for each of `rows` the id of its other row, where there is one, and the cosine."""
     of = np.full(len(table), -1, np.int64)
     similarity = np.zeros(len(table), np.float32)
-    known = decision.duplicate_of >= 0
-    of[rows[known]] = rows[decision.duplicate_of[known]]
-    similarity[rows[known]] = decision.similarity[known]
+    known = other >= 0
+    of[rows[known]] = rows[other[known]]
+    similarity[rows[known]] = cosine[known]
     nothing = of < 0
-    index = table.schema.get_field_index
-    names = table[schema.ID].combine_chunks().take(pa.array(of, mask=nothing))
-    table = table.set_column(index(schema.DUPLICATE_OF), schema.DUPLICATE_OF, names)
-    return table.set_column(index(schema.SIMILARITY), schema.SIMILARITY, pa.array(similarity, mask=nothing))
+    ids = table[schema.ID].combine_chunks().take(pa.array(of, mask=nothing))
+    for name, column in zip(names, (ids, pa.array(similarity, mask=nothing)), strict=True):
+        at = table.schema.get_field_index(name)
+        table = table.append_column(name, column) if at < 0 else table.set_column(at, name, column)
+    return table
 
 
 def _spread(n: int, rows: NDArray[np.int64], values: NDArray[Any] | None, kind: pa.DataType) -> pa.Array:

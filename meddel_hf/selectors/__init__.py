@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meddel_hf.selectors.dedup import Dedup as Dedup
     from meddel_hf.selectors.density import DensityQuotas as DensityQuotas
     from meddel_hf.selectors.kcentre import KCentre as KCentre
     from meddel_hf.selectors.meddel import MedDEL as MedDEL
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Names load on first use, so that the registry lists selectors without waiting for torch.
 _HOME = {
+    "Dedup": "dedup",
     "DensityQuotas": "density",
     "KCentre": "kcentre",
     "MedDEL": "meddel",
@@ -27,7 +29,8 @@ _HOME = {
     "SemDeDup": "semdedup",
 }
 __all__ = [
-    "DensityQuotas", "KCentre", "MedDEL", "Prototypicality", "Random", "RandomStratified", "Selector", "SemDeDup",
+    "Dedup", "DensityQuotas", "KCentre", "MedDEL", "Prototypicality", "Random", "RandomStratified", "Selector",
+    "SemDeDup",
 ]  # fmt: skip
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision, rows_for
+from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
 from meddel_hf.neighbors.cosines import Rows, Vectors
@@ -20,7 +20,7 @@ from meddel_hf.neighbors.cosines import subtract_mean as minus_mean
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
-from meddel_hf.selection.table import pool_table
+from meddel_hf.selection.table import LeftOut, pool_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,7 +55,13 @@ class Readable:
     id_column: str = schema.ID
 
     @classmethod
-    def of(cls, embeddings: Any) -> Readable:
+    def of(cls, embeddings: Any, pooling: Pooling | None = None) -> Readable:
+        """embeddings: what `select` takes; or a Readable, such as the rows that an earlier step left, as it is.
+
+        pooling: of a store, which of its poolings; None: that of its `embeddings`.
+        """
+        if isinstance(embeddings, Readable):
+            return embeddings
         if isinstance(embeddings, str | Path):
             embeddings = EmbeddingStore.load(embeddings)
         if isinstance(embeddings, EmbeddingStore):
@@ -69,13 +75,18 @@ class Readable:
                 encoder_fingerprint=store.manifest.parents.get("encoder"),
             )
             id_column = store.manifest.arguments.get("id_column") or schema.ID
-            return cls(store.embeddings, store.rows, store.pool_ids, origin, id_column)
+            pooled = store.embeddings if pooling is None else store.pooled(pooling)
+            return cls(pooled, store.rows, store.pool_ids, origin, id_column)
         array = np.asarray(embeddings)
         if array.ndim != 2:
             raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
         content = fingerprint(str(array.shape), str(array.dtype), np.ascontiguousarray(array).tobytes())
         ids = [str(row) for row in range(len(array))]
         return cls(array, np.arange(len(ids)), ids, Origin(content, row_ids=True))
+
+    def among(self, places: Rows) -> Readable:
+        """Some of the readable rows, by their places among them, ascending; the pool stays as large as it is."""
+        return replace(self, embeddings=self.embeddings[places], rows=self.rows[places])
 
     def vectors(self, subtract_mean: bool = False) -> Vectors:
         """The embeddings made ready for cosines; with `subtract_mean`, of the unit rows minus the pool's mean.
@@ -119,11 +130,9 @@ class Readable:
         kept, cluster, distance: (n,), of each readable row.
         """
         n = len(kept)
-        decision = Decision(kept, np.full(n, -1, np.int64), np.full(n, -2, np.float32), eta=1.0)
-        table = pool_table(self.ids, self.rows, decision, np.zeros(n, bool), cluster, distance)
-        reason = table[schema.REASON]
-        reasons = pc.if_else(pc.equal(reason, "near-duplicate"), "not-selected", reason)
-        table = table.set_column(table.schema.get_field_index(schema.REASON), schema.REASON, reasons)
+        nobody, nothing = np.full(n, -1, np.int64), np.full(n, -2, np.float32)
+        none_is_near = Decision(np.ones(n, bool), nobody, nothing, eta=1.0)
+        table = pool_table(self.ids, self.rows, none_is_near, np.zeros(n, bool), cluster, distance, LeftOut(~kept))
         return Selection(table, settings, self.origin)
 
 

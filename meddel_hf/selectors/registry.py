@@ -36,6 +36,7 @@ class _BuiltIn:
 
 
 _BUILT_IN = {
+    "dedup": _BuiltIn("Dedup"),
     "meddel": _BuiltIn("MedDEL"),
     "random": _BuiltIn("Random"),
     "random-stratified": _BuiltIn("RandomStratified"),

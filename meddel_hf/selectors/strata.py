@@ -29,8 +29,8 @@ def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str]:
     missing = [name for name in columns if name not in dataset.column_names]
     if missing:
         raise InvalidDataset(
-            f"the pool has no column {', '.join(map(repr, missing))} to stratify by; it has "
-            f"{', '.join(dataset.column_names)}: choose among those with by="
+            f"the pool has no column {', '.join(map(repr, missing))} to part its rows by; it has "
+            f"{', '.join(dataset.column_names)}: name one of those"
         )
     rows = _rows(readable, dataset)
     names: list[str] = [NONE] * len(dataset)
@@ -39,6 +39,17 @@ def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str]:
             if value is not None:
                 names[row] = value
     return [names[row] for row in rows]
+
+
+def pool_of(readable: Readable, pool: Any) -> tuple[Any, str]:
+    """The data set that was embedded, `pool` or else the one that the embeddings name; or None, and why there is none
+    ("" where none is named)."""
+    if pool is not None or readable.origin.spec is None:
+        return pool, ""
+    try:
+        return _named(readable, ["columns"]), ""
+    except InvalidDataset as error:
+        return None, str(error)
 
 
 def _named(readable: Readable, columns: Sequence[str]) -> Any:

@@ -12,6 +12,7 @@ from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.engines import BlockEngine
 from meddel_hf.dedup.graph import NearDuplicateGraph
 from meddel_hf.dedup.search import Search, Settings
+from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.neighbors.pairs import Pairs
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import pool_table
@@ -40,14 +41,16 @@ class Thinning:
 
     def at(self, eta: float) -> Selection:
         settings = replace(self.settings, eta=eta, retention=None)
-        return self._selection(self.search, self.search.decide(eta, None), settings, self._graph())
+        return self._selection(
+            self.search, self.search.decide(eta, None), settings, graph_of(self.search, self.readable.rows)
+        )
 
     def selection(self) -> Selection:
         settings = self.settings
         if settings.max_iterations > 1:
             return self._until_nothing_goes()
         decision = self.search.decide(settings.eta, settings.retention)
-        return self._selection(self.search, decision, settings, self._graph())
+        return self._selection(self.search, decision, settings, graph_of(self.search, self.readable.rows))
 
     def _until_nothing_goes(self) -> Selection:
         """Cluster and thin the survivors until nothing more goes; duplicates are named at the end, over the pool."""
@@ -79,14 +82,6 @@ class Thinning:
         del recorded["engine"]  # it does not change the answer
         return Selection(table, recorded, origin, decision.eta, graph, search.sample, self._notes(settings.eta))
 
-    def _graph(self) -> NearDuplicateGraph | None:
-        pairs = self.search.pairs
-        if pairs is None or self.settings.rule != "greedy":
-            return None
-        rows = self.readable.rows
-        moved = Pairs(rows[pairs.first], rows[pairs.second], pairs.cosine, pairs.floor)
-        return NearDuplicateGraph(moved, [rows[group] for group in self.search.groups])
-
     def _notes(self, eta: float | None) -> tuple[str, ...]:
         if eta is None or self.search.sample.share_above(eta) < _CONCENTRATED:
             return ()
@@ -95,3 +90,12 @@ class Thinning:
             "embeddings are so concentrated that an eta says little. Ask for a retention instead, or spread them out "
             "with subtract_mean or another pooling.",
         )
+
+
+def graph_of(search: Search, rows: Rows) -> NearDuplicateGraph | None:
+    """The search's pairs as a graph to be stored, where it has some. rows: numbers in the pool of the search's rows."""
+    if search.pairs is None or search.settings.rule != "greedy":
+        return None
+    pairs = search.pairs
+    moved = Pairs(rows[pairs.first], rows[pairs.second], pairs.cosine, pairs.floor)
+    return NearDuplicateGraph(moved, [rows[group] for group in search.groups])

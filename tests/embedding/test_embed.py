@@ -188,7 +188,7 @@ def test_an_error_in_two_processes_is_said_once(alone, encoder, tmp_path):
     done = run([*LAUNCH, *command(pool, encoder, store, "--pooling", "mean")])
     assert done.returncode != 0
     assert done.stderr.count("error: ") == 1
-    assert "was begun with another pooling ('cls', now 'mean')" in done.stderr
+    assert "was begun with another pooling ('both', now 'mean')" in done.stderr
     assert "meddel_hf/embedding/embed.py" not in done.stderr, "a traceback of ours"
 
 

@@ -302,5 +302,5 @@ def test_one_sentence_for_what_is_not_there(tmp_path):
     ViTModel(ViTConfig(**SMALL)).save_pretrained(tmp_path)
     with pytest.raises(InvalidArgument, match=r"no preprocessor_config\.json"):
         load_encoder(str(tmp_path))
-    with pytest.raises(InvalidArgument, match="pooling must be one of cls, mean"):
+    with pytest.raises(InvalidArgument, match="pooling must be one of auto, both, cls, mean"):
         load_encoder(str(tmp_path), pooling="max")

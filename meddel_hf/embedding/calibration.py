@@ -1,0 +1,201 @@
+"""How near is a near-duplicate? As near as a mild copy, and nearer than frames come to one another by chance.
+
+A store has up to four spaces: CLS token or mean over patches, as it is or with the pool's mean subtracted. In each, a
+threshold is found from two demands:
+
+1. 95 % of the mild copies of sampled frames lie above it, by their cosine to the frame;
+2. at most 1 % of the sampled frames that have no copy have a frame of the pool above it. A frame has no copy where its
+   nearest frame does not look alike: their thumbnails, which know nothing of the encoder, agree less than those of 95 %
+   of the mild copies with their frames do.
+
+Where both cannot be had, the second wins, and fewer copies are held: what is called a near-duplicate should be one. The
+space that holds most copies at its threshold is the one in which near-duplicates are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf.embedding.copies import Copies
+from meddel_hf.embedding.space import Space
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.embedding.thumbnails import likeness
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, subtract_mean, unit_mean
+
+HELD = 0.95  # share of the mild copies that lie above the threshold, where chance allows it
+CHANCE = 0.01  # share of the frames without a copy that may lie above it
+_STEP = 2.0**-24  # of cosines
+_ROWS = 2048  # frames that are asked for their nearest; their pairs, two million, are the random ones
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Near-duplicates in one space.
+
+    eta:       pairs above it are near-duplicates. In [-1, 1].
+    held:      share of the mild copies above it; 0.95, or less where chance does not allow so many.
+    by_chance: share above it of the sampled frames that have no copy, by their nearest frame; None of a store without
+               thumbnails, in which nobody can say who has none.
+    pairs:     share of random pairs above it, near-copies included.
+    precision: average precision of copies against random pairs, in [0, 1].
+    """
+
+    space: Space
+    eta: float
+    held: float
+    by_chance: float | None
+    pairs: float
+    precision: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What mild copies say of near-duplicates in a pool.
+
+    thresholds: of every space of the store; the first parts copies best.
+    alike:      likeness of thumbnails above which two frames look alike; None where there are none.
+    copies, rows: how many were compared in each space.
+    """
+
+    thresholds: tuple[Threshold, ...]
+    alike: float | None
+    copies: int
+    rows: int
+
+    @property
+    def best(self) -> Threshold:
+        return self.thresholds[0]
+
+    def of(self, space: Space) -> Threshold:
+        """Raises InvalidArgument where the store has no such space."""
+        for threshold in self.thresholds:
+            if threshold.space == space:
+                return threshold
+        known = "; ".join(str(threshold.space) for threshold in self.thresholds)
+        raise InvalidArgument(f"the embeddings have no space {space!s} (they have {known}): embed with --pooling both")
+
+    @classmethod
+    def recorded(cls, facts: Mapping[str, Any]) -> Calibration:
+        """From what `plain` made of one."""
+        thresholds = [{**each, "space": Space(**each["space"])} for each in facts["thresholds"]]
+        return cls(**{**facts, "thresholds": tuple(Threshold(**each) for each in thresholds)})
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values, for a manifest; `recorded` reads them."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        best = self.best
+        chance = "" if best.by_chance is None else f" and {best.by_chance:.1%} of the frames that have no copy"
+        return f"near-duplicates: above {best.eta:.4f} ({best.space}), as {best.held:.0%} of mild copies are{chance}"
+
+
+def calibration_of(store: EmbeddingStore) -> Calibration:
+    """The calibration that `embed` left in a store. Raises InvalidArgument where it left none."""
+    facts = store.manifest.details.get("calibration")
+    if facts is None:
+        raise InvalidArgument(
+            f"{store.folder} does not know how near a near-duplicate is, since it holds no mild copies of its frames: "
+            "run its `meddel embed` again (frames are not embedded again), or give an eta"
+        )
+    return Calibration.recorded(facts)
+
+
+def calibrate(store: EmbeddingStore, copies: Copies) -> Calibration | None:
+    """Find the threshold in each space of a store; None where no frame was copied.
+
+    The same answer every time: frames are evenly spaced, and cosines exact.
+    """
+    if not copies.row.size:
+        return None
+    at = np.searchsorted(store.rows, copies.row)
+    sample = np.unique(np.linspace(0, len(store) - 1, min(len(store), _ROWS)).astype(np.int64))
+    alike = _alike(store, copies, at)
+    thresholds = []
+    for pooling in store.poolings:
+        for subtracted in (False, True):
+            space = Space(pooling, subtracted)
+            measured = _Measured.of(store, space, at, copies, sample)
+            thresholds.append(measured.threshold(space, store, sample, alike))
+    # The one that holds most copies; of equals the one that parts them best, and the earlier of equals in that.
+    thresholds.sort(key=lambda one: (-round(one.held, 3), -one.precision))
+    return Calibration(tuple(thresholds), alike, copies.row.size * 4, len(sample))
+
+
+def average_precision(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
+    """Mean, over the positives, of the share of positives among all that score no less."""
+    if not len(positive):
+        return 0.0
+    right = len(positive) - np.searchsorted(np.sort(positive), positive, side="left")
+    wrong = len(negative) - np.searchsorted(np.sort(negative), positive, side="left")
+    return float((right / (right + wrong)).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Cosines in one space: of frames with their copies, of all pairs of a sample, and of the sample's frames with
+    their nearest frames, `neighbor`, which are rows of the store."""
+
+    copies: NDArray[np.float32]
+    pairs: NDArray[np.float32]
+    nearest: NDArray[np.float32]
+    neighbor: Rows
+
+    @classmethod
+    def of(cls, store: EmbeddingStore, space: Space, at: Rows, copies: Copies, sample: Rows) -> _Measured:
+        base, mean = store.pooled(space.pooling), np.zeros(store.dim)
+        if space.subtract_mean:
+            mean, base = unit_mean(base), subtract_mean(base)
+        pool = Vectors.prepare(base)
+        copied = Vectors.prepare(copies.vectors[space.pooling].reshape(-1, store.dim) - mean.astype(np.float32))
+        own = pool.exact(np.repeat(at, len(copied) // len(at)), copied, np.arange(len(copied)))
+        within = pool.exact_tile(sample, pool, sample)
+        pairs = within[np.triu_indices(len(sample), 1)]
+        np.fill_diagonal(within, -2)
+        neighbor = sample[within.argmax(axis=1)]
+        best = within.max(axis=1)
+        others = np.setdiff1d(np.arange(len(store)), sample)
+        if len(others):
+            where, cosine = nearest(pool, sample, pool, others)
+            neighbor = np.where(cosine > best, others[where], neighbor)
+            best = np.maximum(best, cosine)
+        return cls(own, pairs, best, neighbor)
+
+    def threshold(self, space: Space, store: EmbeddingStore, sample: Rows, alike: float | None) -> Threshold:
+        eta = _exceeded_by(self.copies, HELD)
+        alone = np.zeros(0, np.float32)
+        if alike is not None and store.thumbnails is not None:
+            likenesses = likeness(store.thumbnails[sample], store.thumbnails[self.neighbor])
+            alone = self.nearest[likenesses <= alike]
+        if len(alone):
+            eta = max(eta, _exceeded_by(alone, CHANCE, at_most=True))
+        return Threshold(
+            space,
+            eta,
+            float((self.copies > eta).mean()),
+            float((alone > eta).mean()) if len(alone) else None,
+            float((self.pairs > eta).mean()) if len(self.pairs) else 0.0,
+            average_precision(self.copies, self.pairs),
+        )
+
+
+def _alike(store: EmbeddingStore, copies: Copies, at: Rows) -> float | None:
+    """The likeness that 95 % of the mild copies have to their frames."""
+    if store.thumbnails is None:
+        return None
+    frames = np.repeat(store.thumbnails[at], copies.thumbnails.shape[1], axis=0)
+    return _exceeded_by(likeness(frames, copies.thumbnails.reshape(frames.shape)), HELD)
+
+
+def _exceeded_by(values: NDArray[np.float32], share: float, *, at_most: bool = False) -> float:
+    """The greatest threshold that a share of the values exceed; with `at_most`, the least that no more of them do."""
+    ascending = np.sort(values)
+    if at_most:
+        return float(ascending[len(values) - 1 - int(share * len(values))])
+    return float(ascending[int((1 - share) * len(values))] - _STEP)

@@ -1,0 +1,203 @@
+"""Dedup: near-duplicates go first, by a threshold that calibrates itself; what else must go is left out by a rule."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf import schema
+from meddel_hf.dedup.decision import Decision
+from meddel_hf.dedup.search import Search, Settings
+from meddel_hf.embedding.calibration import Threshold, calibration_of
+from meddel_hf.embedding.embed import embed
+from meddel_hf.embedding.space import Space
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors.cosines import Vectors, nearest
+from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.threads import own_threads
+from meddel_hf.selection.selection import Selection
+from meddel_hf.selection.table import LeftOut, pool_table
+from meddel_hf.selectors import checks
+from meddel_hf.selectors.filling import Filling, Shares, check_then
+from meddel_hf.selectors.protocol import Embeddings, Readable
+from meddel_hf.selectors.thinning import graph_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+    from meddel_hf.selection.subset import Subset
+
+
+@dataclass(frozen=True)
+class Dedup:
+    """Drop near-duplicates, then draw among the frames that are left: two steps, two reasons.
+
+    1. A row goes as "near-duplicate" if a row that stays is above eta: greedily, all rows compared with all.
+    2. If more must go, a rule draws among the rows that are left; the others are "not-selected", with the kept row that
+       is nearest to them. If fewer must go, the near-duplicates least similar to what is kept stay too.
+
+    retention:     share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1]. None: the first step
+                   alone.
+    eta:           "auto", the threshold that mild copies calibrated in the store (embedding/calibration.py), or a
+                   cosine in [-1, 1].
+    then:          the rule: "stratified", at random within each stratum in proportion to it; "random"; "balanced";
+                   "cover"; "meddel", Algorithm 1; or any other selector's name.
+    seed:          of what is drawn.
+    by:            columns of the strata: the first that is not null names a row's. Where the pool has none of them, or
+                   is not at hand, "stratified" is "random".
+    per, shares:   a column among whose values rows are shared out, in "proportional", "root" (square root) or "equal"
+                   shares.
+    min_per:       column -> rows that each of its values keeps at least, or all the distinct ones that it has.
+    scope:         of the first step: "pool", all with all, or "cluster", inside k-means clusters.
+    keep:          which of a group stays: "closest" to the pool's mean direction (or centroid), "farthest", "random".
+    pooling, subtract_mean: the space of the first step; "auto" is the one in which copies part best where eta is
+                   "auto", else that of the store's `embeddings` as they are.
+    encoder:       name or path of the model that `filter` embeds with.
+
+    Rules that compare frames do so by the mean over patches where the store has it, with the mean subtracted.
+    """
+
+    retention: float | None = None
+    seed: int = 0
+    eta: float | Literal["auto"] = "auto"
+    then: str = "stratified"
+    by: str | Sequence[str] = (schema.CENTER, schema.SOURCE)
+    per: str | None = None
+    shares: Shares = "equal"
+    min_per: Mapping[str, int] = field(default_factory=dict)
+    scope: Literal["pool", "cluster"] = "pool"
+    keep: Literal["closest", "farthest", "random"] = "closest"
+    pooling: Literal["auto", "cls", "mean"] = "auto"
+    subtract_mean: bool | Literal["auto"] = "auto"
+    encoder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.retention is not None:
+            checks.fraction("retention", self.retention)
+        checks.seed(self.seed)
+        if self.eta != "auto" and not (checks.is_number(self.eta) and -1 <= self.eta <= 1):
+            raise InvalidArgument(f"eta must be 'auto' or a cosine in [-1, 1], got {shown(self.eta)}")
+        check_then(self.then)
+        checks.choice("scope", self.scope, ("pool", "cluster"))
+        checks.choice("keep", self.keep, ("closest", "farthest", "random"))
+        checks.choice("shares", self.shares, ("proportional", "root", "equal"))
+        checks.choice("pooling", self.pooling, ("auto", "cls", "mean"))
+        if self.subtract_mean not in ("auto", True, False):
+            raise InvalidArgument(f"subtract_mean must be 'auto', true or false, got {shown(self.subtract_mean)}")
+        for column, rows in self.min_per.items():
+            checks.count(f"min_per[{column!r}]", rows, 1)
+
+    @own_threads()
+    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+        """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
+
+        pool: the data set that was embedded, for strata, shares and floors; None opens the one that the store names.
+        Raises InvalidArgument where eta is "auto" and the embeddings were not calibrated, where more rows are asked for
+        than are readable, or where floors ask for more rows than are kept.
+        """
+        store = EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
+        threshold = self._calibrated(store)
+        space, eta = (threshold.space, threshold.eta) if threshold else (self._space(store), self._eta)
+        readable = Readable.of(store, space.pooling)
+        search, decision = self._first_step(readable, space, eta)
+        target = decision.kept.sum() if self.retention is None else readable.rows_to_keep(self.retention)
+        left_out: LeftOut | None = None
+        notes: list[str] = []
+        if target > decision.kept.sum():
+            decision = _with_more(decision, search, target)
+        elif target < decision.kept.sum():
+            left_out, notes = self._second_step(store, search.vectors, decision, target, pool)
+        table = pool_table(
+            readable.ids, readable.rows, decision, search.outlier, search.cluster, search.distance, left_out
+        )
+        settings = {
+            "selector": "dedup", **asdict(self), "by": list(self._filling.by), "min_per": dict(self.min_per),
+            "pooling": space.pooling, "subtract_mean": space.subtract_mean,
+        }  # fmt: skip
+        del settings["encoder"]
+        graph = graph_of(search, readable.rows)
+        return Selection(table, settings, readable.origin, eta, graph, search.sample, tuple(notes))
+
+    def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
+        """Embed, select and filter in one call, like `Dataset.filter`.
+
+        embeddings: folder in which to leave the embedding store; by default it is not kept.
+        """
+        if self.encoder is None:
+            raise InvalidArgument("filter embeds the data set: say with which model, Dedup(..., encoder=ID_OR_PATH)")
+        with tempfile.TemporaryDirectory() as scratch:
+            store = embed(dataset, self.encoder, embeddings or Path(scratch) / "embeddings")
+            return self.select(store, pool=dataset).filter(dataset)
+
+    @property
+    def _eta(self) -> float:
+        assert self.eta != "auto"
+        return self.eta
+
+    @property
+    def _filling(self) -> Filling:
+        by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
+        return Filling(self.then, self.seed, by, self.per, self.shares, self.min_per)
+
+    def _calibrated(self, store: Any) -> Threshold | None:
+        """The threshold of the store, of the best space that the settings allow; None where eta is given."""
+        if self.eta != "auto":
+            return None
+        if not isinstance(store, EmbeddingStore):
+            raise InvalidArgument(
+                "eta='auto' is found from mild copies of frames, which a plain array does not have: give an eta, or "
+                "an embedding store"
+            )
+        for threshold in calibration_of(store).thresholds:
+            space = threshold.space
+            if self.pooling in ("auto", space.pooling) and self.subtract_mean in ("auto", space.subtract_mean):
+                return threshold
+        raise InvalidArgument(
+            f"{store.folder} holds no embeddings of pooling {self.pooling}: embed with --pooling both"
+        )
+
+    def _space(self, store: Any) -> Space:
+        first = store.poolings[0] if isinstance(store, EmbeddingStore) else "cls"
+        return Space(first if self.pooling == "auto" else self.pooling, self.subtract_mean is True)
+
+    def _first_step(self, readable: Readable, space: Space, eta: float) -> tuple[Search, Decision]:
+        settings = Settings(eta=eta, epsilon=None, scope=self.scope, keep=self.keep, seed=self.seed)
+        vectors = readable.vectors(space.subtract_mean)
+        search = Search.among(settings, vectors, np.arange(len(vectors)), len(readable.ids))
+        return search, search.decide(eta, None)
+
+    def _second_step(
+        self, store: Any, vectors: Vectors, decision: Decision, target: int, pool: Any
+    ) -> tuple[LeftOut, list[str]]:
+        has_mean = isinstance(store, EmbeddingStore) and "mean" in store.poolings
+        left = np.flatnonzero(decision.kept)
+        drawn, notes = self._filling.draw(Readable.of(store, "mean" if has_mean else None).among(left), target, pool)
+        return _left_out(vectors, decision.kept, left[drawn]), notes
+
+
+def _with_more(decision: Decision, search: Search, target: int) -> Decision:
+    """The near-duplicates least similar to what is kept (equals: the pool's order) stay too, up to `target` rows."""
+    kept = decision.kept.copy()
+    gone = np.flatnonzero(~kept)
+    kept[gone[np.argsort(decision.similarity[gone], kind="stable")[: target - int(kept.sum())]]] = True
+    return Decision(kept, *search.engine.nearest_kept(kept), decision.eta)
+
+
+def _left_out(vectors: Vectors, left: NDArray[np.bool_], drawn: NDArray[np.int64]) -> LeftOut:
+    """left: (n,) rows that the first step left. drawn: those that stay."""
+    rest = left.copy()
+    rest[drawn] = False
+    goes = np.ones(len(left), bool)
+    goes[drawn] = False
+    rows = np.flatnonzero(goes)
+    where, cosine = nearest(vectors, rows, vectors, drawn)
+    to, similarity = np.full(len(left), -1, np.int64), np.full(len(left), -2, np.float32)
+    to[rows], similarity[rows] = drawn[where], cosine
+    return LeftOut(rest, to, similarity)

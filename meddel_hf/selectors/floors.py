@@ -1,0 +1,97 @@
+"""Floors: no value of a column keeps fewer rows than so many, or than it has; the number of rows stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.selectors.strata import NONE
+
+
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """A column's floor, over n rows.
+
+    value: (n,) int64, number of each row's value in `names`; -1 where it has none: nothing is promised to those.
+    least: (k,) int64, rows of each value that stay at least: the floor, or all that it has.
+    wish:  the floor as it was asked for.
+    """
+
+    column: str
+    names: list[str]
+    value: NDArray[np.int64]
+    least: NDArray[np.int64]
+    wish: int
+
+    @classmethod
+    def of(cls, column: str, values: Sequence[str], wish: int) -> Floor:
+        """values: of each row, as `strata` gives them."""
+        names = sorted(set(values) - {NONE})
+        number = {name: place for place, name in enumerate(names)}
+        value = np.array([number.get(each, -1) for each in values], np.int64)
+        has = np.bincount(value[value >= 0], minlength=len(names))
+        return cls(column, names, value, np.minimum(has, wish), wish)
+
+    def missing(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """(k,) rows that each value lacks."""
+        lacking: NDArray[np.int64] = np.maximum(self.least - self._counts(kept), 0)
+        return lacking
+
+    def spare(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """(k,) rows that each value has above its floor."""
+        return self._counts(kept) - self.least
+
+    def shortfalls(self) -> Iterator[str]:
+        """A sentence where values have fewer rows than the floor asks for."""
+        few = [f"{name} ({least})" for name, least in zip(self.names, self.least, strict=True) if least < self.wish]
+        if few:
+            more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+            yield (
+                f"{self.column}: {', '.join(few[:5])}{more} have fewer than {self.wish} distinct frames; all of those "
+                "are kept"
+            )
+
+    def _counts(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+        here = self.value[kept]
+        counts: NDArray[np.int64] = np.bincount(here[here >= 0], minlength=len(self.names))
+        return counts
+
+
+def lifted(drawn: NDArray[np.bool_], floors: Sequence[Floor], seed: int) -> NDArray[np.bool_]:
+    """As many rows as were drawn, all floors kept: rows come in for values that lack some, others go at random.
+
+    drawn: (n,) bool. What comes in is drawn at random, rows first that serve more floors at once; what goes is drawn at
+    random among rows whose values all have rows to spare. Raises InvalidArgument where the floors need more rows.
+    """
+    order = np.random.default_rng(seed).permutation(len(drawn))
+    kept = drawn.copy()
+    while any(floor.missing(kept).any() for floor in floors):
+        serves = sum((_lacks(floor, floor.missing(kept)) for floor in floors), np.zeros(len(kept), np.int64))
+        serves[kept] = 0
+        kept[order[int(serves[order].argmax())]] = True
+    come = kept & ~drawn
+    for row in order[drawn[order]]:
+        if int(kept.sum()) == int(drawn.sum()):
+            break
+        values = [(floor, int(floor.value[row])) for floor in floors]
+        if all(value < 0 or floor.spare(kept)[value] > 0 for floor, value in values):
+            kept[row] = False
+    if kept.sum() > drawn.sum():
+        needed = int(kept.sum())
+        asked = ", ".join(f"{floor.wish} per {floor.column}" for floor in floors)
+        raise InvalidArgument(
+            f"the floors ({asked}) need {needed:,} rows, and {int(drawn.sum()):,} are to be kept ({int(come.sum()):,} "
+            "were missing): lower them, or keep more"
+        )
+    return kept
+
+
+def _lacks(floor: Floor, missing: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) 1 where a row's value lacks rows."""
+    lacking = np.append(missing > 0, False)  # the last for rows without a value, number -1
+    answer: NDArray[np.int64] = lacking[floor.value].astype(np.int64)
+    return answer
