@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.commands import kinds, options
-from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.selectors.registry import names
 
 if TYPE_CHECKING:
@@ -39,13 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from meddel_hf.commands.frames import frames_of
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.selection.measures import covered, farthest
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
-    pool, why_not = _pool(args, store)
+    pool, why_not = frames_of(store, args.pool)
     selection = _selection(args, store, pool)
     drawn: list[str] = []
     if args.no_pictures:
@@ -65,20 +66,6 @@ def run(args: argparse.Namespace) -> None:
     print(f"\nwrote {args.out}/rows.parquet: every frame, its reason, and the frame that stands for it")
     for line in drawn:
         print(line)
-
-
-def _pool(args: argparse.Namespace, store: EmbeddingStore) -> tuple[Dataset | None, str]:
-    """The frames, for strata, counts and pictures; or None, and why they are not at hand."""
-    from meddel_hf.data.pool import load_pool
-
-    if args.pool:
-        return load_pool(args.pool), ""
-    if store.pool_spec is None:
-        return None, "say where the frames are with --pool"
-    try:
-        return load_pool(store.pool_spec), ""
-    except MedDELError as error:
-        return None, str(error)
 
 
 def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
@@ -112,7 +99,7 @@ def _default(args: argparse.Namespace) -> str:
 
 def _pictures(selection: Selection, folder: Path, pool: Dataset | None, out: Path) -> list[str]:
     """Draw what there is to see into `folder`, which becomes `out`; returns a line for each picture."""
-    from meddel_hf.selection.pictures import draw_duplicates, draw_outliers, draw_retention
+    from meddel_hf.selection.pictures import draw_duplicates, draw_left_out, draw_outliers, draw_retention
 
     drawn = []
     if selection.density is not None:
@@ -121,7 +108,9 @@ def _pictures(selection: Selection, folder: Path, pool: Dataset | None, out: Pat
     if pool is None:
         return drawn
     if draw_duplicates(selection, pool, folder / "duplicates.png"):
-        drawn.append(f"wrote {out}/duplicates.png: the largest groups of near-duplicates, kept frame first")
+        drawn.append(f"wrote {out}/duplicates.png: the largest groups of near-duplicates, who stands for them first")
+    if draw_left_out(selection, pool, folder / "left-out.png"):
+        drawn.append(f"wrote {out}/left-out.png: the frames that are least like anything kept")
     if draw_outliers(selection, pool, folder / "outliers.png"):
         drawn.append(f"wrote {out}/outliers.png: the farthest outliers")
     return drawn

@@ -53,6 +53,10 @@ class Threshold:
     pairs: float
     precision: float
 
+    def __str__(self) -> str:
+        chance = "" if self.by_chance is None else f" and {self.by_chance:.1%} of the frames that have no copy"
+        return f"near-duplicates are above {self.eta:.4f} ({self.space}), as {self.held:.0%} of mild copies are{chance}"
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -89,11 +93,6 @@ class Calibration:
     def plain(self) -> dict[str, Any]:
         """Plain values, for a manifest; `recorded` reads them."""
         return asdict(self)
-
-    def __str__(self) -> str:
-        best = self.best
-        chance = "" if best.by_chance is None else f" and {best.by_chance:.1%} of the frames that have no copy"
-        return f"near-duplicates: above {best.eta:.4f} ({best.space}), as {best.held:.0%} of mild copies are{chance}"
 
 
 def calibration_of(store: EmbeddingStore) -> Calibration:

@@ -67,6 +67,20 @@ def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: i
     return _search(vectors, vectors, tiles(), floor, most, sum(len(g) for g in groups))
 
 
+def pairs_between(vectors: Vectors, rows: Rows, cols: Rows, floor: float) -> Pairs:
+    """Every pair of a row of `rows` and one of `cols`, which have none in common, whose cosine is above `floor`."""
+
+    def tiles() -> Iterator[tuple[Rows, Rows, bool]]:
+        for start in range(0, len(cols), TILE):
+            panel = cols[start : start + TILE]
+            for above in range(0, len(rows), BLOCK):
+                yield rows[above : above + BLOCK], panel, False
+
+    found = _search(vectors, vectors, tiles(), floor, None, len(cols))
+    assert found is not None  # there is no bound on their number
+    return found
+
+
 def _search(
     left: Vectors,
     right: Vectors,

@@ -36,7 +36,11 @@ def how_chosen(selection: Answer) -> str:
         ("eta (near-duplicates above)", None if s.eta is None else f"{s.eta:.6f}"),
         ("epsilon (outliers beyond)", chosen.pop("epsilon", None)),
         ("retention", f"{s.retention:.4%} ({s.kept:,} of {s.pool:,} rows)"),
-        ("dropped", f"{s.near_duplicates:,} near-duplicates, {s.outliers:,} outliers, {s.unreadable:,} unreadable"),
+        (
+            "dropped",
+            f"{s.near_duplicates:,} near-duplicates, {s.outliers:,} outliers, {s.unreadable:,} unreadable"
+            + (f", {s.not_selected:,} not selected" if s.not_selected else ""),
+        ),
         (
             "coverage",
             None if s.coverage is None else f"{s.coverage:.2%} of the near-duplicates have a kept row above eta",
@@ -50,10 +54,16 @@ def how_chosen(selection: Answer) -> str:
     ]
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts if value not in (None, ""))
     return (
-        f"{_BEGIN}\n## How this subset was chosen\n\nBy [data-effective learning]({PAPER}): outliers and "
-        f"near-duplicates are left out in the embedding space of an encoder.\n\n"
+        f"{_BEGIN}\n## How this subset was chosen\n\nBy [data-effective learning]({PAPER}): {_in_words(selection)}.\n\n"
         f"| what | value |\n|---|---|\n{rows}\n{_END}\n"
     )
+
+
+def _in_words(selection: Answer) -> str:
+    if selection.settings.get("selector") == "dedup":
+        rest = ", and of the frames that are left a part is drawn" if selection.summary.not_selected else ""
+        return f"near-duplicates are left out in the embedding space of an encoder{rest}"
+    return "outliers and near-duplicates are left out in the embedding space of an encoder"
 
 
 def with_chosen(text: str, selection: Answer) -> str:

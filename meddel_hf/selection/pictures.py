@@ -65,7 +65,8 @@ def draw_retention(selection: Selection, path: Path) -> None:
 
 
 def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
-    """Contact sheet of the largest groups, kept frame first, then dropped ones from most to least alike.
+    """Contact sheet of the largest groups: the frame that stands for them first, then dropped ones from most to least
+    alike.
 
     pool: the data set with columns id and image. Returns False, and draws nothing, where there are no near-duplicates,
     and where the table does not say of which frames, as in what `meddel benchmark pack` wrote.
@@ -77,17 +78,41 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
         return False
     sizes = gone[schema.DUPLICATE_OF].value_counts().to_pylist()
     largest = sorted(sizes, key=lambda entry: (-entry["counts"], entry["values"]))[:_ROWS]
-    sheet = []
+    sheet, kept = [], set(selection.kept)
     for entry in largest:
         rows = gone.filter(pc.equal(gone[schema.DUPLICATE_OF], entry["values"])).to_pylist()
         rows.sort(key=lambda row: (-row[schema.SIMILARITY], row[schema.ID]))
         shown = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), COLUMNS - 1)).astype(int))]
-        frames = [Frame(entry["values"], f"kept, for {len(rows)} others", KEPT)]
+        stays = entry["values"] in kept
+        word = f"{'kept' if stays else 'not selected'}, for {len(rows)} others"
+        frames = [Frame(entry["values"], word, KEPT if stays else GONE)]
         frames += [Frame(row[schema.ID], f"cosine {row[schema.SIMILARITY]:.3f}", GONE) for row in shown]
         sheet.append(frames)
     title = (
-        f"Largest groups of near-duplicates: kept frame first ({selection.summary.near_duplicates:,} dropped in all)"
+        f"Largest groups of near-duplicates: who stands for them first ({selection.summary.near_duplicates:,} dropped)"
     )
+    draw_sheet(title, sheet, _images_of(sheet, pool), path)
+    return True
+
+
+def draw_left_out(selection: Selection, pool: Dataset, path: Path) -> bool:
+    """Contact sheet of the frames that are least like what is kept, each after the kept frame nearest to it.
+
+    Returns False, and draws nothing, where no frame is known to have been left out so.
+    """
+    if schema.NEAREST_KEPT not in selection.table.column_names:
+        return False
+    gone = selection.table.filter(pc.equal(selection.table[schema.REASON], "not-selected"))
+    rows = gone.sort_by(schema.NEAREST_SIMILARITY).slice(0, _ROWS * COLUMNS // 2).to_pylist()
+    if not rows:
+        return False
+    frames: list[Frame] = []
+    for row in rows:
+        frames.append(Frame(row[schema.NEAREST_KEPT], "kept", KEPT))
+        frames.append(Frame(row[schema.ID], f"left out, cosine {row[schema.NEAREST_SIMILARITY]:.3f}", GONE))
+    per_line = COLUMNS - COLUMNS % 2
+    sheet = [frames[at : at + per_line] for at in range(0, len(frames), per_line)]
+    title = f"Left out, least like anything kept: the nearest kept frame first ({len(gone):,} left out)"
     draw_sheet(title, sheet, _images_of(sheet, pool), path)
     return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,8 +19,10 @@ from meddel_hf.embedding.calibration import Threshold, calibration_of
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Vectors, nearest
+from meddel_hf.neighbors.pairs import Pairs, pairs_between
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
@@ -35,13 +38,52 @@ if TYPE_CHECKING:
     from meddel_hf.selection.subset import Subset
 
 
+@dataclass(frozen=True, eq=False)
+class FirstStep:
+    """Which rows are near-duplicates, in which space. decision is about the readable rows.
+
+    threshold: that of the store where eta is "auto". alike: share of the rows that go whose thumbnails agree with those
+    of the rows that stand for them; None where that is not known.
+    """
+
+    readable: Readable
+    space: Space
+    threshold: Threshold | None
+    search: Search
+    decision: Decision
+    alike: float | None
+
+    @cached_property
+    def links(self) -> Pairs:
+        """Every pair above eta of a row that goes and a row that stays: one at least of each that goes."""
+        kept = self.decision.kept
+        return pairs_between(self.search.vectors, np.flatnonzero(~kept), np.flatnonzero(kept), self.decision.eta)
+
+    def apart(self) -> NDArray[np.bool_]:
+        """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order.
+
+        Two rows may both stay, just below eta, and be of one scene nevertheless: what is near to both says so.
+        """
+        links, answer = self.links, np.zeros(len(self.decision.kept), bool)
+        order = np.argsort(links.second, kind="stable")
+        stays, goes = links.second[order], links.first[order]
+        claimed = np.zeros(len(answer), bool)
+        for row in np.concatenate(self.search.groups):
+            if self.decision.kept[row]:
+                copies = goes[slice(*np.searchsorted(stays, (row, row + 1)))]
+                if not claimed[copies].any():
+                    answer[row] = claimed[copies] = True
+        return answer
+
+
 @dataclass(frozen=True)
 class Dedup:
     """Drop near-duplicates, then draw among the frames that are left: two steps, two reasons.
 
     1. A row goes as "near-duplicate" if a row that stays is above eta: greedily, all rows compared with all.
-    2. If more must go, a rule draws among the rows that are left; the others are "not-selected", with the kept row that
-       is nearest to them. If fewer must go, the near-duplicates least similar to what is kept stay too.
+    2. If more must go, a rule draws among the rows that are left; the others are "not-selected", with the kept row
+       that is nearest to them. Rows that share a near-duplicate are of one scene: a second of them is drawn only after
+       all that share none. If fewer must go, the near-duplicates least similar to what is kept stay too.
 
     retention:     share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1]. None: the first step
                    alone.
@@ -103,27 +145,44 @@ class Dedup:
         than are readable, or where floors ask for more rows than are kept.
         """
         store = EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
-        threshold = self._calibrated(store)
-        space, eta = (threshold.space, threshold.eta) if threshold else (self._space(store), self._eta)
-        readable = Readable.of(store, space.pooling)
-        search, decision = self._first_step(readable, space, eta)
+        return self.answer(self.first_step(store), store, pool)
+
+    def answer(self, first: FirstStep, store: EmbeddingStore | NDArray[np.floating], pool: Dataset | None) -> Selection:
+        """What follows from the first step."""
+        readable, search, decision = first.readable, first.search, first.decision
         target = decision.kept.sum() if self.retention is None else readable.rows_to_keep(self.retention)
         left_out: LeftOut | None = None
         notes: list[str] = []
         if target > decision.kept.sum():
             decision = _with_more(decision, search, target)
         elif target < decision.kept.sum():
-            left_out, notes = self._second_step(store, search.vectors, decision, target, pool)
+            left_out, notes = self._second_step(store, first, target, pool)
+        if first.threshold is not None:
+            alike = "" if first.alike is None else f"; {first.alike:.0%} of those that go look alike in their pixels"
+            notes.insert(0, f"{first.threshold}{alike}")
         table = pool_table(
             readable.ids, readable.rows, decision, search.outlier, search.cluster, search.distance, left_out
         )
         settings = {
             "selector": "dedup", **asdict(self), "by": list(self._filling.by), "min_per": dict(self.min_per),
-            "pooling": space.pooling, "subtract_mean": space.subtract_mean,
+            "pooling": first.space.pooling, "subtract_mean": first.space.subtract_mean,
         }  # fmt: skip
         del settings["encoder"]
         graph = graph_of(search, readable.rows)
-        return Selection(table, settings, readable.origin, eta, graph, search.sample, tuple(notes))
+        return Selection(table, settings, readable.origin, decision.eta, graph, search.sample, tuple(notes))
+
+    def first_step(self, store: EmbeddingStore | NDArray[np.floating]) -> FirstStep:
+        """Near-duplicates alone."""
+        threshold = self._calibrated(store)
+        space = self._space(store) if threshold is None else threshold.space
+        eta = self._eta if threshold is None else threshold.eta
+        readable = Readable.of(store, space.pooling)
+        settings = Settings(eta=eta, epsilon=None, scope=self.scope, keep=self.keep, seed=self.seed)
+        vectors = readable.vectors(space.subtract_mean)
+        search = Search.among(settings, vectors, np.arange(len(vectors)), len(readable.ids))
+        decision = search.decide(eta, None)
+        alike = _alike(store, decision) if isinstance(store, EmbeddingStore) and threshold is not None else None
+        return FirstStep(readable, space, threshold, search, decision, alike)
 
     def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.
@@ -167,19 +226,20 @@ class Dedup:
         first = store.poolings[0] if isinstance(store, EmbeddingStore) else "cls"
         return Space(first if self.pooling == "auto" else self.pooling, self.subtract_mean is True)
 
-    def _first_step(self, readable: Readable, space: Space, eta: float) -> tuple[Search, Decision]:
-        settings = Settings(eta=eta, epsilon=None, scope=self.scope, keep=self.keep, seed=self.seed)
-        vectors = readable.vectors(space.subtract_mean)
-        search = Search.among(settings, vectors, np.arange(len(vectors)), len(readable.ids))
-        return search, search.decide(eta, None)
-
-    def _second_step(
-        self, store: Any, vectors: Vectors, decision: Decision, target: int, pool: Any
-    ) -> tuple[LeftOut, list[str]]:
+    def _second_step(self, store: Any, first: FirstStep, target: int, pool: Any) -> tuple[LeftOut, list[str]]:
         has_mean = isinstance(store, EmbeddingStore) and "mean" in store.poolings
-        left = np.flatnonzero(decision.kept)
-        drawn, notes = self._filling.draw(Readable.of(store, "mean" if has_mean else None).among(left), target, pool)
-        return _left_out(vectors, decision.kept, left[drawn]), notes
+        left, apart = np.flatnonzero(first.decision.kept), first.apart()
+        readable = Readable.of(store, "mean" if has_mean else None).among(left)
+        drawn, notes = self._filling.draw(readable, apart[left], target, pool)
+        return _left_out(first.search.vectors, first.decision.kept, left[drawn]), notes
+
+
+def _alike(store: EmbeddingStore, decision: Decision) -> float | None:
+    gone, alike = np.flatnonzero(decision.duplicate_of >= 0), calibration_of(store).alike
+    if store.thumbnails is None or alike is None or not len(gone):
+        return None
+    likenesses = likeness(store.thumbnails[gone], store.thumbnails[decision.duplicate_of[gone]])
+    return float((likenesses > alike).mean())
 
 
 def _with_more(decision: Decision, search: Search, target: int) -> Decision:

@@ -48,26 +48,21 @@ class Filling:
     shares: Shares
     min_per: Mapping[str, int]
 
-    def draw(self, readable: Readable, count: int, pool: Any) -> tuple[NDArray[np.bool_], list[str]]:
+    def draw(
+        self, readable: Readable, first: NDArray[np.bool_], count: int, pool: Any
+    ) -> tuple[NDArray[np.bool_], list[str]]:
         """Draw `count` of the readable rows: (n,) bool, and what a reader should know of it.
 
+        first: (n,) rows that are drawn before any other.
         pool: the data set that was embedded; None opens the one that the embeddings name, where columns are needed.
         Raises InvalidDataset where a column that was named is not there, InvalidArgument where the floors ask for more
         rows than are drawn.
         """
         rule, options, notes = self._rule(readable, pool)
-        if self.per is None:
-            drawn = self._ruled(rule, options, readable, count, pool)
-        else:
-            drawn = np.zeros(len(readable.rows), bool)
-            _, value, size = np.unique(
-                np.array(strata(readable, pool, [self.per]), object), return_inverse=True, return_counts=True
-            )
-            weight = size.astype(np.float64) ** _POWERS[self.shares]
-            for each, quota in enumerate(quotas(count * _capped(weight, size, count), size, count)):
-                rows = np.flatnonzero(value == each)
-                part = readable.among(rows)
-                drawn[rows] = self._ruled(rule, options, part, int(quota), pool)
+        drawn, rows = first.copy(), np.flatnonzero(~first)
+        if count < first.sum():
+            drawn, rows = np.zeros(len(first), bool), np.flatnonzero(first)
+        drawn[rows] = self._shared(rule, options, readable.among(rows), count - int(drawn.sum()), pool)
         if self.min_per:
             floors = [Floor.of(column, strata(readable, pool, [column]), rows) for column, rows in self.min_per.items()]
             drawn = lifted(drawn, floors, self.seed)
@@ -84,6 +79,20 @@ class Filling:
             return "random", {}, [f"rows were drawn without strata: {why_not}"] if why_not else []
         columns = [name for name in self.by if name in dataset.column_names]
         return (selector, {"by": columns}, []) if columns else ("random", {}, [])
+
+    def _shared(
+        self, rule: str, options: dict[str, Any], readable: Readable, count: int, pool: Any
+    ) -> NDArray[np.bool_]:
+        if self.per is None or count == 0:
+            return self._ruled(rule, options, readable, count, pool)
+        drawn = np.zeros(len(readable.rows), bool)
+        values = np.array(strata(readable, pool, [self.per]), object)
+        _, value, size = np.unique(values, return_inverse=True, return_counts=True)
+        weight = size.astype(np.float64) ** _POWERS[self.shares]
+        for each, quota in enumerate(quotas(count * _capped(weight, size, count), size, count)):
+            rows = np.flatnonzero(value == each)
+            drawn[rows] = self._ruled(rule, options, readable.among(rows), int(quota), pool)
+        return drawn
 
     def _ruled(
         self, selector: str, options: dict[str, Any], readable: Readable, count: int, pool: Any

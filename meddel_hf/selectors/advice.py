@@ -1,0 +1,218 @@
+"""Whether choosing can pay on a pool, told from its embeddings in minutes, without training.
+
+A selector can beat a random share where frames repeat one another: a random share then holds the same scene again and
+again. How often is known beforehand. A scene is all frames that a chain of near-duplicates joins; r frames drawn at
+random from n miss a scene of m frames with probability C(n - m, r) / C(n, r).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf.embedding.calibration import Threshold
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import Mismatch
+from meddel_hf.neighbors.cosines import Vectors, nearest
+from meddel_hf.runtime.checks import fraction
+from meddel_hf.selection.measures import Kept, covered, vendi
+from meddel_hf.selectors.dedup import Dedup, FirstStep
+from meddel_hf.selectors.protocol import Readable
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+RETENTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+PAYS = 1.2  # times the scenes of a random share, from which choosing is said to pay
+_TELLS = 0.5  # share of mild copies that an encoder must hold for its word on near-copies
+_ROWS = 2048  # frames that are asked for their nearest
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What a retention keeps: rows, and the scenes expected of a random draw and of `Dedup(then="random")`."""
+
+    retention: float
+    rows: int
+    at_random: float
+    deduplicated: float
+
+    @property
+    def gain(self) -> float:
+        return self.deduplicated / self.at_random
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a task's frames lie from the pool: median cosine to the nearest frame, of the task's frames (of n), and
+    of the pool's own among its distinct ones."""
+
+    n: int
+    task: float
+    pool: float
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Figures of a pool, and what follows from them.
+
+    rows, distinct: frames that were embedded, and those that are left when near-duplicates went.
+    alike:          share of the near-duplicates that look alike in their pixels; None where that is not known.
+    count:          scenes.
+    largest:        frames of the largest scene. half: scenes, largest first, that hold half of all frames.
+    diversity:      effective number of frames (Vendi score, cosine kernel, mean subtracted), in [1, dim].
+    groups:         frames of each centre and label, where the pool tells them; `kept` is what is left of them.
+    """
+
+    threshold: Threshold
+    rows: int
+    distinct: int
+    alike: float | None
+    count: int
+    largest: int
+    half: int
+    diversity: float
+    dim: int
+    scenes: tuple[Scenes, ...]
+    groups: tuple[Kept, ...]
+    reach: Reach | None
+
+    @property
+    def copies(self) -> float:
+        """Share of the frames that are near-duplicates of another one that stays."""
+        return 1 - self.distinct / self.rows
+
+    def at(self, retention: float) -> Scenes:
+        return min(self.scenes, key=lambda one: abs(one.retention - retention))
+
+    def verdict(self, retention: float = 0.05) -> str:
+        """What to do for a retention, in words."""
+        one = self.at(retention)
+        said = []
+        if self.threshold.held < _TELLS:
+            said.append(
+                f"This encoder tells only {self.threshold.held:.0%} of mild copies from frames that are none: there "
+                "may be many more near-copies than it finds. Embed with another encoder before you trust the rest."
+            )
+        if one.gain >= PAYS:
+            said.append(
+                f"Choosing pays: {self.copies:.0%} of the frames are near-copies. Drop them, and {one.retention:.0%} "
+                f"holds {one.gain:.1f} times as many scenes as a random {one.retention:.0%} does "
+                f"({one.deduplicated:,.0f} against {one.at_random:,.0f}). Of the rest choose at random, within "
+                "centres: nothing else has been shown to win on pools like this."
+            )
+        else:
+            said.append(
+                f"Choosing has little to win: {self.copies:.1%} of the frames are near-copies, and a random "
+                f"{one.retention:.0%} holds {one.at_random:,.0f} scenes where dropping them first gives "
+                f"{one.deduplicated:,.0f}. A random share, within centres, does as well as anything that has been "
+                "tried on pools like this."
+            )
+        for kept in self.groups:
+            few = [value for value, pool, _ in kept.rows if pool * one.retention < 1]
+            if few:
+                names = ", ".join(few[:3]) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
+                said.append(f"It has no frame of {kept.column} {names}: --min-per {kept.column}=N keeps some.")
+        if self.reach is not None and self.reach.task < self.reach.pool - 0.5 * (1 - self.reach.pool):
+            said.append(
+                "The task's frames lie outside the pool: look at them beside their nearest, and for frames from where "
+                "they come from, before you choose among these."
+            )
+        return "\n".join(said)
+
+
+def advise(
+    embeddings: EmbeddingStore | str | Path,
+    *,
+    pool: Dataset | None = None,
+    task: EmbeddingStore | str | Path | None = None,
+    retentions: Sequence[float] = RETENTIONS,
+) -> Advice:
+    """Tell whether choosing can pay.
+
+    embeddings: a store with a calibration. pool: the data set that was embedded, for what is there of each centre.
+    task:       embeddings of a task's own frames, by the same encoder.
+    Raises InvalidArgument where the store was not calibrated, Mismatch where the task's encoder is another.
+    """
+    for retention in retentions:
+        fraction("retention", retention)
+    store = EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
+    dedup = Dedup()
+    step = dedup.first_step(store)
+    assert step.threshold is not None
+    scene = _scene_of(step)
+    size = np.bincount(scene)
+    apart = np.bincount(scene[step.apart()], minlength=len(size))
+    descending = np.sort(size)[::-1]
+    readable = Readable.of(store, "mean" if "mean" in store.poolings else None)
+    return Advice(
+        threshold=step.threshold,
+        rows=len(store),
+        distinct=int(step.decision.kept.sum()),
+        count=len(size),
+        alike=step.alike,
+        largest=int(descending[0]),
+        half=int(np.searchsorted(np.cumsum(descending), len(store) / 2) + 1),
+        diversity=vendi(readable.vectors(subtract_mean=True).unit.numpy()),
+        dim=store.dim,
+        scenes=tuple(scenes(size, apart, retention, len(store.pool_ids)) for retention in sorted(retentions)),
+        groups=tuple(covered(dedup.answer(step, store, pool), pool)),
+        reach=None if task is None else _reach(store, step.threshold, step.decision.kept, task),
+    )
+
+
+def scenes(size: NDArray[np.int64], apart: NDArray[np.int64], retention: float, pool: int) -> Scenes:
+    """What a share of the pool keeps. size, apart: frames of each scene, all and those that `Dedup` draws
+    before others, which are one of each at least."""
+    from scipy.stats import hypergeom
+
+    def expected(frames: NDArray[np.int64]) -> float:
+        total = int(frames.sum())
+        return float((1 - hypergeom.pmf(0, total, frames, min(rows, total))).sum())
+
+    rows = max(1, round(retention * pool))
+    deduplicated = expected(apart) if rows <= apart.sum() else float(len(size))
+    return Scenes(retention, min(rows, int(size.sum())), expected(size), deduplicated)
+
+
+def _scene_of(step: FirstStep) -> NDArray[np.int64]:
+    """(n,) number of each row's scene."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n, links = len(step.decision.kept), step.links
+    joined = coo_array((np.ones(len(links), bool), (links.first, links.second)), shape=(n, n))
+    scene: NDArray[np.int64] = connected_components(joined, directed=False)[1]
+    return scene
+
+
+def _reach(
+    store: EmbeddingStore, threshold: Threshold, kept: NDArray[np.bool_], task: EmbeddingStore | str | Path
+) -> Reach:
+    other = EmbeddingStore.load(task) if isinstance(task, str | Path) else task
+    pooling = threshold.space.pooling
+    mine, theirs = (one.manifest.parents.get("encoder") for one in (store, other))
+    if mine != theirs or pooling not in other.poolings:
+        raise Mismatch(
+            f"{other.folder} was embedded by another encoder or pooling than {store.folder}: embed both alike"
+        )
+    pool = Vectors.prepare(store.pooled(pooling))
+    asked = Vectors.prepare(other.pooled(pooling))
+    distinct = np.flatnonzero(kept)
+    of_task = nearest(asked, _evenly(len(asked)), pool, distinct)[1]
+    mine_at = distinct[_evenly(len(distinct))]
+    of_pool = nearest(pool, mine_at, pool, np.setdiff1d(distinct, mine_at))[1] if len(distinct) > len(mine_at) else None
+    if of_pool is None:
+        among = pool.exact_tile(mine_at, pool, mine_at)
+        np.fill_diagonal(among, -1)
+        of_pool = among.max(axis=1)
+    return Reach(len(other), float(np.median(of_task)), float(np.median(of_pool)))
+
+
+def _evenly(n: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, n - 1, min(n, _ROWS)).astype(np.int64))
