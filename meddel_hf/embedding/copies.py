@@ -55,10 +55,14 @@ class Copies:
 
     @classmethod
     def load(cls, path: Path) -> Copies:
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         with intact(path):
-            tensors = load_file(path)
+            try:
+                tensors = load_file(path)
+            except SafetensorError as error:
+                raise ValueError(str(error)) from error
             row, small = tensors["row"], tensors["thumbnails"]
             vectors = {pooling: tensors[pooling] for pooling in get_args(Pooling) if pooling in tensors}
             for here in (small, *vectors.values()):
