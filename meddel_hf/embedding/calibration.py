@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.embedding.copies import Copies
-from meddel_hf.embedding.space import Space
+from meddel_hf.embedding.space import Pooling, Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
@@ -76,14 +76,6 @@ class Calibration:
     def best(self) -> Threshold:
         return self.thresholds[0]
 
-    def of(self, space: Space) -> Threshold:
-        """Raises InvalidArgument where the store has no such space."""
-        for threshold in self.thresholds:
-            if threshold.space == space:
-                return threshold
-        known = "; ".join(str(threshold.space) for threshold in self.thresholds)
-        raise InvalidArgument(f"the embeddings have no space {space!s} (they have {known}): embed with --pooling both")
-
     @classmethod
     def recorded(cls, facts: Mapping[str, Any]) -> Calibration:
         """From what `plain` made of one."""
@@ -104,6 +96,25 @@ def calibration_of(store: EmbeddingStore) -> Calibration:
             "run its `meddel embed` again (frames are not embedded again), or give an eta"
         )
     return Calibration.recorded(facts)
+
+
+def threshold_of(
+    embeddings: Any, pooling: Pooling | Literal["auto"] = "auto", subtract_mean: bool | Literal["auto"] = "auto"
+) -> Threshold:
+    """The threshold of a store's best space among those that are allowed.
+
+    Raises InvalidArgument for a plain array, and for a store that was not calibrated or lacks the pooling.
+    """
+    if not isinstance(embeddings, EmbeddingStore):
+        raise InvalidArgument(
+            "eta='auto' is found from mild copies of frames, which a plain array does not have: give an eta, or an "
+            "embedding store"
+        )
+    for threshold in calibration_of(embeddings).thresholds:
+        space = threshold.space
+        if pooling in ("auto", space.pooling) and subtract_mean in ("auto", space.subtract_mean):
+            return threshold
+    raise InvalidArgument(f"{embeddings.folder} holds no embeddings of pooling {pooling}: embed with --pooling both")
 
 
 def calibrate(store: EmbeddingStore, copies: Copies) -> Calibration | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.search import Search, Settings
-from meddel_hf.embedding.calibration import Threshold, calibration_of
+from meddel_hf.embedding.calibration import Threshold, calibration_of, threshold_of
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
@@ -173,7 +173,7 @@ class Dedup:
 
     def first_step(self, store: EmbeddingStore | NDArray[np.floating]) -> FirstStep:
         """Near-duplicates alone."""
-        threshold = self._calibrated(store)
+        threshold = threshold_of(store, self.pooling, self.subtract_mean) if self.eta == "auto" else None
         space = self._space(store) if threshold is None else threshold.space
         eta = self._eta if threshold is None else threshold.eta
         readable = Readable.of(store, space.pooling)
@@ -204,23 +204,6 @@ class Dedup:
     def _filling(self) -> Filling:
         by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
         return Filling(self.then, self.seed, by, self.per, self.shares, self.min_per)
-
-    def _calibrated(self, store: Any) -> Threshold | None:
-        """The threshold of the store, of the best space that the settings allow; None where eta is given."""
-        if self.eta != "auto":
-            return None
-        if not isinstance(store, EmbeddingStore):
-            raise InvalidArgument(
-                "eta='auto' is found from mild copies of frames, which a plain array does not have: give an eta, or "
-                "an embedding store"
-            )
-        for threshold in calibration_of(store).thresholds:
-            space = threshold.space
-            if self.pooling in ("auto", space.pooling) and self.subtract_mean in ("auto", space.subtract_mean):
-                return threshold
-        raise InvalidArgument(
-            f"{store.folder} holds no embeddings of pooling {self.pooling}: embed with --pooling both"
-        )
 
     def _space(self, store: Any) -> Space:
         first = store.poolings[0] if isinstance(store, EmbeddingStore) else "cls"

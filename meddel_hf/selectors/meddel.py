@@ -6,10 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from meddel_hf.dedup.search import Settings
+from meddel_hf.embedding.calibration import threshold_of
 from meddel_hf.embedding.embed import embed
+from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
@@ -30,7 +32,8 @@ class MedDEL(Settings):
     """Data-effective selection: drop outliers, then all but one of each group of near-duplicates.
 
     retention:      share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1].
-    eta:            or, instead, the cosine above which two rows are near-duplicates (Algorithm 1). In [-1, 1].
+    eta:            or, instead, the cosine above which two rows are near-duplicates (Algorithm 1). In [-1, 1]; or
+                    "auto", the threshold that mild copies calibrated in the store.
     epsilon:        rows farther than this from their centroid are outliers (Euclidean between unit vectors, in [0, 2]);
                     None turns the step off.
     scope:          "cluster": rows are compared inside their cluster only, as in the paper; "pool": all with all.
@@ -49,6 +52,7 @@ class MedDEL(Settings):
     Source: arXiv 2401.17542, Section 3.2 and Algorithm 1.
     """
 
+    eta: float | Literal["auto"] | None = None  # type: ignore[assignment]  # a search has a number
     encoder: str | None = None
 
     def __post_init__(self) -> None:
@@ -56,8 +60,8 @@ class MedDEL(Settings):
             raise InvalidArgument(f"give eta or retention, not both (got eta={self.eta}, retention={self.retention})")
         if self.retention is not None:
             checks.fraction("retention", self.retention)
-        if self.eta is not None and not (checks.is_number(self.eta) and -1 <= self.eta <= 1):
-            raise InvalidArgument(f"eta must be a cosine in [-1, 1], got {shown(self.eta)}")
+        if self.eta is not None and self.eta != "auto" and not (checks.is_number(self.eta) and -1 <= self.eta <= 1):
+            raise InvalidArgument(f"eta must be 'auto' or a cosine in [-1, 1], got {shown(self.eta)}")
         if self.epsilon is not None and not (checks.is_number(self.epsilon) and 0 <= self.epsilon <= 2):
             raise InvalidArgument(
                 f"epsilon must be a distance in [0, 2], or None for no outlier step; got {shown(self.epsilon)}"
@@ -85,6 +89,10 @@ class MedDEL(Settings):
         """
         if self.eta is None and self.retention is None:
             raise InvalidArgument("nothing says how much to keep: give MedDEL a retention or an eta")
+        if self.eta == "auto":
+            store = EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
+            first = store.poolings[0] if isinstance(store, EmbeddingStore) else "auto"
+            return replace(self, eta=threshold_of(store, first, self.subtract_mean).eta).select(store)
         return Thinning.begin(self.settings, Readable.of(embeddings)).selection()
 
     @own_threads()

@@ -1,0 +1,240 @@
+"""Dedup in two steps: each worked out again in float64, with plain loops."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import oracle
+import pytest
+from datasets import Dataset, Features, Image, Value
+from groups import expected_groups
+from stores import stored
+from tiny import textured, tiny_encoder
+
+from meddel_hf import Dedup, MedDEL, Selection, embed
+from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.selectors.filling import RULES
+
+ETA = 0.9
+
+
+def first_step(x: np.ndarray, eta: float):
+    """(cosines, keep order, who stays) of the greedy rule over the whole pool, those closest to the mean first."""
+    cosine = oracle.cosines(x)
+    (order,) = expected_groups(x, "pool", "closest", None)[0]
+    return cosine, order, oracle.greedy(cosine, [order], eta)
+
+
+def pool(n: int) -> Dataset:
+    centers = ["big"] * (n - n // 5 - 3) + ["small"] * (n // 5) + ["tiny"] * 3
+    labels = ["polyp" if row % 4 == 0 else None for row in range(n)]
+    return Dataset.from_dict({"id": [str(row) for row in range(n)], "center": centers, "label": labels})
+
+
+@pytest.mark.parametrize("name", oracle.INPUTS)
+def test_near_duplicates_alone(name):
+    x = oracle.INPUTS[name]()
+    for eta in (0.5, 0.8):
+        cosine, order, stays = first_step(x, eta)
+        table = Dedup(eta=eta).select(x).table
+        where, value = oracle.nearest_kept(cosine, [order], stays)
+        assert table["kept"].to_pylist() == stays.tolist()
+        assert table["reason"].to_pylist() == [None if kept else "near-duplicate" for kept in stays]
+        assert table["duplicate_of"].to_pylist() == [
+            None if kept else str(of) for kept, of in zip(stays, where, strict=True)
+        ]
+        assert np.array_equal(table["similarity"].to_numpy()[~stays], value[~stays].astype("f4"))
+        assert table.column_names[-1] == "distance", "nothing was left out, so nobody asks for the nearest kept frame"
+
+
+@pytest.mark.parametrize("then", ["random", "stratified", "meddel", "k-centre"])
+def test_what_is_left_out_is_no_near_duplicate_and_names_the_nearest_kept_frame(then):
+    x = oracle.clumps(400, 8, seed=3, spread=0.2)
+    cosine, _, stays = first_step(x, ETA)
+    assert 60 < stays.sum() < 300
+    selection = Dedup(0.1, eta=ETA, then=then).select(x)
+    rows = selection.table.to_pylist()
+    kept = np.array([row["kept"] for row in rows])
+    assert kept.sum() == 40
+    assert not (kept & ~stays).any()
+    for number, row in enumerate(rows):
+        if kept[number]:
+            assert (row["reason"], row["nearest_kept"], row["nearest_similarity"]) == (None, None, None)
+            continue
+        assert row["reason"] == ("not-selected" if stays[number] else "near-duplicate")
+        assert (row["duplicate_of"] is None) == stays[number]
+        best = cosine[number][kept].max()
+        assert row["nearest_similarity"] == best.astype("f4")
+        assert cosine[number, int(row["nearest_kept"])] == best
+        sentence = selection.why(row["id"])
+        assert ("near-duplicate of" in sentence) != stays[number]
+        assert row["nearest_kept"] in sentence
+    assert selection.summary.not_selected == stays.sum() - 40
+    assert selection.summary.near_duplicates == (~stays).sum()
+    assert "coverage" not in str(selection.summary)
+
+
+@pytest.mark.parametrize("retention", [0.05, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("then", [*RULES][:2])
+def test_a_retention_is_met_exactly_on_both_sides_of_the_first_step(retention, then):
+    x = oracle.clumps(200, 8, seed=5, spread=0.2)
+    cosine, order, stays = first_step(x, ETA)
+    selection = Dedup(retention, eta=ETA, then=then, seed=4).select(x)
+    kept = selection.table["kept"].to_numpy()
+    assert kept.sum() == round(200 * retention)
+    if kept.sum() > stays.sum():
+        assert set(np.flatnonzero(stays)) <= set(np.flatnonzero(kept))
+        _, value = oracle.nearest_kept(cosine, [order], stays)
+        assert value[kept & ~stays].max() <= value[~kept].min(initial=2), (
+            "those least similar to what is kept come back"
+        )
+
+
+def test_frames_of_one_scene_are_drawn_one_first():
+    """b is near a and c, which are not near each other: where a and c stay, b tells that they are of one scene."""
+    rng = np.random.default_rng(0)
+    middle, side = rng.standard_normal((2, 40, 64))
+    side -= middle * ((side * middle).sum(axis=1) / (middle**2).sum(axis=1))[:, None]
+    side *= 0.45 * np.linalg.norm(middle, axis=1, keepdims=True) / np.linalg.norm(side, axis=1, keepdims=True)
+    x = np.concatenate([middle, middle + side, middle - side]).astype("f4")
+    cosine, eta = oracle.cosines(x), 0.88
+    for k in range(40):
+        assert cosine[k, 40 + k] > eta > cosine[40 + k, 80 + k]
+
+    def scenes(ids) -> int:
+        return len({int(id) % 40 for id in ids})
+
+    stay = Dedup(eta=eta, keep="farthest").select(x).kept
+    assert len(stay) > scenes(stay) == 40
+    for seed in range(3):
+        for rows in (40, len(stay) - 1):
+            kept = Dedup(rows / 120, eta=eta, then="random", keep="farthest", seed=seed).select(x).kept
+            assert set(kept) < set(stay)
+            assert (len(kept), scenes(kept)) == (rows, 40)
+
+
+def test_strata_keep_their_shares_and_seeds_differ():
+    x, data = oracle.noise(300, 16), pool(300)
+    assert first_step(x, ETA)[2].all()
+    counts = []
+    for seed in range(3):
+        kept = Dedup(0.1, eta=ETA, seed=seed).select(x, pool=data).kept
+        counts.append([sum(data["center"][int(id)] == c for id in kept) for c in ("big", "small", "tiny")])
+    assert counts == [[24, 5, 1]] * 3 or counts == [[23, 6, 1]] * 3  # 237, 60 and 3 of 300, at a tenth
+    assert len({tuple(Dedup(0.1, eta=ETA, seed=seed).select(x, pool=data).kept) for seed in range(3)}) == 3
+    by_label = Dedup(0.1, eta=ETA, by="label").select(x, pool=data).kept
+    assert sum(data["label"][int(id)] == "polyp" for id in by_label) in (7, 8)
+
+
+def test_shares_per_value():
+    x, data = oracle.noise(300, 16), pool(300)
+    for shares, expected in (("equal", [14, 13, 3]), ("root", [19, 9, 2]), ("proportional", [24, 6, 0])):
+        kept = Dedup(0.1, eta=ETA, then="random", per="center", shares=shares).select(x, pool=data).kept
+        counts = [sum(data["center"][int(id)] == c for id in kept) for c in ("big", "small", "tiny")]
+        assert sum(counts) == 30
+        assert np.abs(np.array(counts) - expected).max() <= 1, (shares, counts)
+
+
+def test_floors_hold_and_the_retention_stays():
+    x, data = oracle.noise(300, 16), pool(300)
+    for seed in range(5):
+        selection = Dedup(0.1, eta=ETA, then="random", seed=seed, min_per={"center": 5, "label": 12}).select(
+            x, pool=data
+        )
+        kept = [int(id) for id in selection.kept]
+        assert len(kept) == 30
+        assert sum(data["center"][row] == "small" for row in kept) >= 5
+        assert sum(data["center"][row] == "tiny" for row in kept) == 3, "all that there are"
+        assert sum(data["label"][row] == "polyp" for row in kept) >= 12
+    assert any("tiny (3) have fewer than 5 distinct frames" in note for note in selection.notes)
+    with pytest.raises(InvalidArgument, match=r"the floors \(12 per center\) need .* rows, and 15 are to be kept"):
+        Dedup(0.05, eta=ETA, min_per={"center": 12}).select(x, pool=data)
+    with pytest.raises(InvalidDataset, match=r"the pool has no column 'site' .*; it has id, center, label"):
+        Dedup(0.1, eta=ETA, min_per={"site": 1}).select(x, pool=data)
+
+
+def test_bad_settings_are_one_sentence():
+    for options, sentence in (
+        ({"eta": 2}, "eta must be 'auto' or a cosine"), ({"then": "magic"}, "then must be one of random, stratified"),
+        ({"then": "dedup"}, "then must be one of"), ({"shares": "half"}, "shares must be one of"),
+        ({"min_per": {"center": 0}}, r"min_per\['center'\]"), ({"retention": 0}, "retention must"),
+        ({"subtract_mean": "yes"}, "subtract_mean must be"), ({"pooling": "max"}, "pooling must be one of"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidArgument, match=sentence):
+            Dedup(**options)
+    with pytest.raises(InvalidArgument, match="a plain array does not have: give an eta, or an embedding store"):
+        Dedup(0.5).select(oracle.noise(10, 4))
+
+
+def test_a_store_without_calibration_says_what_to_do(tmp_path):
+    data = Dataset.from_dict({"id": [f"frame/{row:02d}" for row in range(30)]})
+    store = stored(tmp_path / "e", data)
+    with pytest.raises(InvalidArgument, match="holds no mild copies of its frames: run its `meddel embed` again"):
+        Dedup(0.5).select(store)
+    assert Dedup(0.5, eta=0.99, then="random").select(store).summary.kept == 15
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """(store, data set): 60 frames of two centres, ten of which stand twice."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    images = []
+    for row in range(60):
+        file = io.BytesIO()
+        textured(row % 50).save(file, "JPEG" if row >= 50 else "PNG")
+        images.append(file.getvalue())
+    features = Features({"id": Value("string"), "image": Image(decode=False), "center": Value("string")})
+    data = Dataset.from_dict(
+        {"id": [f"f/{row}" for row in range(60)], "image": images, "center": ["a"] * 45 + ["b"] * 15}, features=features
+    )
+    encoder = tiny_encoder(folder / "encoder")
+    return embed(data, encoder, folder / "e", precision="float32", progress=False), data, encoder
+
+
+def test_it_calibrates_itself_saves_and_answers_for_another_eta(calibrated, tmp_path):
+    store, data, _ = calibrated
+    selection = Dedup(0.2).select(store, pool=data)
+    assert selection.summary.near_duplicates == 10
+    assert selection.settings["eta"] == "auto"
+    again = Selection.load(selection.save(tmp_path / "s"))
+    assert again.table.equals(selection.table)
+    assert again.summary == selection.summary
+    assert again.at(eta=0.9999).summary.near_duplicates <= 10
+    assert "nearest_kept" not in again.at(eta=0.9999).table.column_names
+    with pytest.raises(InvalidArgument, match="needs the embeddings: select again"):
+        again.at(retention=0.5)
+    subset = selection.filter(data)
+    assert subset["id"] == selection.kept
+    center = np.array(data["center"])
+    distinct = np.array([row["reason"] != "near-duplicate" for row in selection.table.to_pylist()])
+    kept = selection.table["kept"].to_numpy()
+    share = (center[distinct] == "b").mean()
+    assert abs((center[kept] == "b").sum() - 12 * share) < 1, "each centre's share of the distinct frames"
+
+
+def test_spaces_can_be_chosen(calibrated):
+    store, _, _ = calibrated
+    for pooling in ("cls", "mean"):
+        for subtracted in (False, True):
+            selection = Dedup(pooling=pooling, subtract_mean=subtracted).select(store)
+            assert (selection.settings["pooling"], selection.settings["subtract_mean"]) == (pooling, subtracted)
+            x = store.pooled(pooling).astype(np.float64)
+            x = x - (x / np.linalg.norm(x, axis=1, keepdims=True)).mean(axis=0) if subtracted else x
+            kept = first_step(x.astype("f4"), selection.eta)[2]
+            assert abs(int(kept.sum()) - selection.summary.kept) <= 1
+
+
+def test_filter_in_one_call(calibrated):
+    _, data, encoder = calibrated
+    assert len(Dedup(encoder=encoder).filter(data)) == 50
+    with pytest.raises(InvalidArgument, match="say with which model"):
+        Dedup().filter(data)
+
+
+def test_meddel_takes_the_calibrated_threshold(calibrated):
+    store, _, _ = calibrated
+    selection = MedDEL(eta="auto", scope="pool", epsilon=None).select(store)
+    assert selection.summary.near_duplicates == 10
+    with pytest.raises(InvalidArgument, match="a plain array does not have"):
+        MedDEL(eta="auto").select(oracle.noise(10, 4))
