@@ -11,9 +11,9 @@ from transformers import ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 
-def tiny_encoder(folder: Path) -> Path:
+def tiny_encoder(folder: Path, seed: int = 0) -> Path:
     """32 x 32 pixels in patches of 8, 32 numbers, two layers."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     model = ViTModel(ViTConfig(**sizes, image_size=32, patch_size=8, initializer_range=0.3))
     model.save_pretrained(folder)

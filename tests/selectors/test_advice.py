@@ -1,0 +1,110 @@
+"""Advice against draws that were made, and against what the selector then kept."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Picture
+from tiny import textured, tiny_encoder
+
+from meddel_hf import Dedup, embed
+from meddel_hf.cli import main
+from meddel_hf.errors import Mismatch
+from meddel_hf.selectors.advice import advise, scenes
+
+SIZES = [60, 20, 10, 5, 3, 2] + [1] * 40
+
+
+def data_set(rows: list[int], center: list[str] | None = None) -> Dataset:
+    """Frames of the scenes `rows`; those of one scene differ in their JPEG quality."""
+    images = []
+    for place, scene in enumerate(rows):
+        file = io.BytesIO()
+        textured(scene).save(file, "JPEG", quality=70 + place % 25)
+        images.append({"bytes": file.getvalue(), "path": None})
+    features = Features({"id": Value("string"), "image": Image(decode=False), "center": Value("string")})
+    ids = [f"{scene}/{place}" for place, scene in enumerate(rows)]
+    return Dataset.from_dict({"id": ids, "image": images, "center": center or ["a"] * len(rows)}, features=features)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """(folder, redundant store, its data set, clean store)."""
+    folder = tmp_path_factory.mktemp("advice")
+    encoder = tiny_encoder(folder / "encoder")
+    rows = [scene for scene, size in enumerate(SIZES) for _ in range(size)]
+    centers = ["large"] * (len(rows) - 4) + ["rare"] * 4
+    redundant = data_set(rows, centers)
+    clean = data_set(list(range(100, 200)))
+    stores = [
+        embed(data, encoder, folder / name, precision="float32", progress=False)
+        for name, data in (("redundant", redundant), ("clean", clean))
+    ]
+    return folder, stores[0], redundant, stores[1]
+
+
+def test_scenes_of_a_random_draw_are_those_of_draws_that_were_made():
+    size = np.array(SIZES)
+    scene = np.repeat(np.arange(len(size)), size)
+    rng = np.random.default_rng(0)
+    for retention in (0.02, 0.1, 0.5, 1.0):
+        rows = round(retention * len(scene))
+        drawn = [len(set(rng.permutation(scene)[:rows])) for _ in range(2000)]
+        answer = scenes(size, np.ones_like(size), retention, len(scene))
+        assert answer.rows == rows
+        assert answer.at_random == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / 2000**0.5 + 1e-9)
+        assert answer.deduplicated == pytest.approx(min(rows, len(size)))
+
+
+def test_where_frames_repeat_choosing_pays_as_foretold(world):
+    _, store, data, _ = world
+    advice = advise(store, pool=data)
+    assert (advice.rows, advice.distinct, advice.count, advice.largest) == (140, 46, 46, 60)
+    assert advice.half == 2
+    assert advice.copies == pytest.approx(94 / 140)
+    assert advice.alike == 1
+    for retention in (0.05, 0.2):
+        told = advice.at(retention)
+        kept = [Dedup(retention, then="random", seed=seed).select(store).kept for seed in range(5)]
+        assert {len({id.split("/")[0] for id in ids}) for ids in kept} == {round(told.deduplicated)}
+    assert advice.verdict(0.2).startswith("Choosing pays: 67% of the frames are near-copies. Drop them, and 20% holds")
+    assert "no frame of center rare" not in advice.verdict(0.5)
+    assert "no frame of center rare: --min-per center=N" in advice.verdict(0.05)
+
+
+def test_where_none_repeats_it_has_little_to_win(world):
+    advice = advise(world[3])
+    assert advice.copies < 0.03
+    assert advice.verdict().startswith("Choosing has little to win")
+    assert "outside the pool" not in advise(world[3], task=world[3]).verdict()
+
+
+def test_a_task_of_other_frames_is_told(world, tmp_path):
+    folder, _, _, clean = world
+    noise = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+    other = Dataset.from_dict({"image": [Picture.fromarray(pixels) for pixels in noise]}, Features({"image": Image()}))
+    task = embed(other, folder / "encoder", tmp_path / "task", precision="float32", progress=False)
+    reach = advise(clean, task=task).reach
+    pooling = advise(clean).threshold.space.pooling
+    cosine = task.pooled(pooling).astype(float) @ clean.pooled(pooling).astype(float).T
+    assert reach.n == 30
+    assert reach.task == pytest.approx(np.median(cosine.max(axis=1)), abs=1e-5)
+    own = clean.pooled(pooling).astype(float) @ clean.pooled(pooling).astype(float).T
+    np.fill_diagonal(own, -1)
+    assert reach.pool == pytest.approx(np.median(own.max(axis=1)), abs=2e-3)
+    another = tiny_encoder(tmp_path / "other", seed=1)
+    stranger = embed(other, another, tmp_path / "x", precision="float32", progress=False)
+    with pytest.raises(Mismatch, match="another encoder or pooling"):
+        advise(clean, task=stranger)
+
+
+def test_the_command_prints_figures_and_a_verdict(world, capsys):
+    store = world[1]
+    assert main(["advise", str(store.folder), "--retention", "0.2"]) == 0
+    printed = capsys.readouterr().out
+    assert "near-copies           67.14%" in printed
+    assert "Choosing pays: 67%" in printed
+    assert main(["advise", "nowhere"]) == 2
