@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from meddel_hf.selection.selection import Selection as Selection
     from meddel_hf.selectors import Dedup as Dedup
     from meddel_hf.selectors import MedDEL as MedDEL
+    from meddel_hf.selectors.advice import advise as advise
 
 # Names load on first use, so that `import meddel_hf` and `meddel --help` do not wait for torch.
 _HOME = {
@@ -32,6 +33,7 @@ _HOME = {
     "Recipe": "meddel_hf.pretraining.recipe",
     "SegmentationRecipe": "meddel_hf.downstream.segmentation.recipe",
     "Selection": "meddel_hf.selection.selection",
+    "advise": "meddel_hf.selectors.advice",
     "embed": "meddel_hf.embedding.embed",
     "load_pool": "meddel_hf.data.pool",
     "pretrain": "meddel_hf.pretraining.pretrain",
@@ -41,7 +43,7 @@ _HOME = {
     "split": "meddel_hf.downstream.splits",
 }
 __all__ = [
-    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "embed",
+    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "embed",
     "load_pool", "pretrain", "probe", "save_subset", "segment", "split",
 ]  # fmt: skip
 

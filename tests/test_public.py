@@ -10,8 +10,8 @@ import pytest
 import meddel_hf
 
 DOCUMENTED = [
-    "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "embed", "load_pool",
-    "pretrain", "probe", "save_subset", "segment", "split",
+    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "embed",
+    "load_pool", "pretrain", "probe", "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

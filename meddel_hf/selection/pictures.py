@@ -84,7 +84,7 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
         rows.sort(key=lambda row: (-row[schema.SIMILARITY], row[schema.ID]))
         shown = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), COLUMNS - 1)).astype(int))]
         stays = entry["values"] in kept
-        word = f"{'kept' if stays else 'not selected'}, for {len(rows)} others"
+        word = f"{'kept' if stays else 'not selected'}, for {len(rows)} other{'s' * (len(rows) > 1)}"
         frames = [Frame(entry["values"], word, KEPT if stays else GONE)]
         frames += [Frame(row[schema.ID], f"cosine {row[schema.SIMILARITY]:.3f}", GONE) for row in shown]
         sheet.append(frames)
@@ -103,7 +103,7 @@ def draw_left_out(selection: Selection, pool: Dataset, path: Path) -> bool:
     if schema.NEAREST_KEPT not in selection.table.column_names:
         return False
     gone = selection.table.filter(pc.equal(selection.table[schema.REASON], "not-selected"))
-    rows = gone.sort_by(schema.NEAREST_SIMILARITY).slice(0, _ROWS * COLUMNS // 2).to_pylist()
+    rows = gone.sort_by(schema.NEAREST_SIMILARITY).slice(0, _ROWS * (COLUMNS // 2)).to_pylist()
     if not rows:
         return False
     frames: list[Frame] = []

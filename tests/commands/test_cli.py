@@ -14,7 +14,8 @@ from PIL import Image
 from meddel_hf.cli import main
 
 COMMANDS = (
-    "demo build embed select sweep why filter pretrain segment probe benchmark report push normdel install-metric"
+    "demo build embed advise select sweep why filter pretrain segment probe benchmark report push normdel "
+    "install-metric"
 )
 ASSETS = Path(__file__).parents[2] / "meddel_hf" / "assets"
 
@@ -133,7 +134,8 @@ def test_demo_in_an_empty_folder(tmp_path):
     folder = tmp_path / "meddel-demo"
     opened = load_dataset(str(folder / "subset"), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(opened) == round(0.05 * 450)
-    for name in ("retention.png", "duplicates-5.png", "duplicates-50.png"):
+    assert set(opened["center"]) == {f"c{number}" for number in range(1, 7)}, "no hospital is left without a frame"
+    for name in ("duplicates.png", "left-out.png"):
         with Image.open(folder / name) as picture:
             assert picture.width > 500
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
