@@ -69,7 +69,7 @@ def test_the_tutorial_runs_and_prints_what_it_shows(walk):
     for block, found in zip(walk.blocks, walk.printed, strict=True):
         if block.output is not None:
             assert without_numbers(found) == without_numbers(block.output), block.text
-    made = ["at-random", "embeddings", "encoder", "pool", "selection", "subset"]
+    made = ["at-random", "embeddings", "encoder", "paper", "pool", "selection", "subset"]
     assert sorted(path.name for path in walk.folder.iterdir()) == made
     assert re.search(r"^polypgen2021 +45 +0\.1$", walk.printed[-1], re.MULTILINE), "kept of each folder"
 
