@@ -20,16 +20,24 @@ if TYPE_CHECKING:
     from meddel_hf.pretraining.recipe import Recipe as Recipe
     from meddel_hf.selection.folder import save_subset as save_subset
     from meddel_hf.selection.selection import Selection as Selection
+    from meddel_hf.selectors import Balanced as Balanced
+    from meddel_hf.selectors import MaxHerding as MaxHerding
     from meddel_hf.selectors import MedDEL as MedDEL
+    from meddel_hf.selectors import Retrieval as Retrieval
+    from meddel_hf.selectors import TypiClust as TypiClust
 
 # Names load on first use, so that `import meddel_hf` and `meddel --help` do not wait for torch.
 _HOME = {
+    "Balanced": "meddel_hf.selectors",
     "EmbeddingStore": "meddel_hf.embedding.store",
+    "MaxHerding": "meddel_hf.selectors",
     "MedDEL": "meddel_hf.selectors",
     "MedDELError": "meddel_hf.errors",
     "Recipe": "meddel_hf.pretraining.recipe",
+    "Retrieval": "meddel_hf.selectors",
     "SegmentationRecipe": "meddel_hf.downstream.segmentation.recipe",
     "Selection": "meddel_hf.selection.selection",
+    "TypiClust": "meddel_hf.selectors",
     "embed": "meddel_hf.embedding.embed",
     "load_pool": "meddel_hf.data.pool",
     "pretrain": "meddel_hf.pretraining.pretrain",
@@ -39,8 +47,8 @@ _HOME = {
     "split": "meddel_hf.downstream.splits",
 }
 __all__ = [
-    "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "embed", "load_pool",
-    "pretrain", "probe", "save_subset", "segment", "split",
+    "Balanced", "EmbeddingStore", "MaxHerding", "MedDEL", "MedDELError", "Recipe", "Retrieval", "SegmentationRecipe",
+    "Selection", "TypiClust", "embed", "load_pool", "pretrain", "probe", "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

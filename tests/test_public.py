@@ -10,8 +10,8 @@ import pytest
 import meddel_hf
 
 DOCUMENTED = [
-    "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "embed", "load_pool",
-    "pretrain", "probe", "save_subset", "segment", "split",
+    "Balanced", "EmbeddingStore", "MaxHerding", "MedDEL", "MedDELError", "Recipe", "Retrieval", "SegmentationRecipe",
+    "Selection", "TypiClust", "embed", "load_pool", "pretrain", "probe", "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

@@ -56,6 +56,9 @@ class Readable:
 
     @classmethod
     def of(cls, embeddings: Any) -> Readable:
+        """Of a store, its path or a plain array; a `Readable`, such as the part that a first step left, as it is."""
+        if isinstance(embeddings, Readable):
+            return embeddings
         if isinstance(embeddings, str | Path):
             embeddings = EmbeddingStore.load(embeddings)
         if isinstance(embeddings, EmbeddingStore):
