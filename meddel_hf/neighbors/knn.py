@@ -13,8 +13,8 @@ from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import TILE, Rows, Tier, Vectors, few_candidates, product
 from meddel_hf.runtime.threads import own_threads
 
-EXACT_UP_TO = 2**17  # rows of a pool that is searched whole
-_PROBES = 8  # clusters that a row's neighbours are sought in, where it is not
+EXACT_UP_TO = 2**15  # rows of a pool that is searched whole
+_PROBES = 16  # clusters that a row's neighbours are sought in, where it is not
 _SMALL = 2**16  # pairs up to which float64 is quickest
 _STRIP = 2**26  # numbers of a product that is held at once
 _MOST_ROWS = 1024
@@ -44,7 +44,7 @@ def neighbors(vectors: Vectors, k: int, seed: int = 0, exact_up_to: int = EXACT_
     """The k nearest other rows of each row, or all others where there are no more.
 
     Up to `exact_up_to` rows the answer is exact. Beyond, rows are put in round(sqrt(n)) clusters (k-means, `seed`), and
-    those of a cluster are compared with the rows of the 8 clusters whose centroids are nearest to its own.
+    those of a cluster are compared with the rows of the 16 clusters whose centroids are nearest to its own.
     """
     n = len(vectors)
     k = min(k, n - 1)

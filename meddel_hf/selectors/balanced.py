@@ -36,7 +36,7 @@ class Balanced:
     retention:     share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1].
     seed:          of the clusterings and the draws.
     levels:        numbers of clusters from the lowest level up, such as (1000, 100), or "auto": the lesser of n / 16
-                   and 4 sqrt(n), then a tenth of the level below for as long as that makes ten.
+                   and 2 sqrt(n), then a tenth of the level below for as long as that makes ten.
     subtract_mean: as in MedDEL.
 
     In the table, `cluster` is the lowest one of a row and `distance` that to its centroid.
@@ -83,7 +83,7 @@ class Balanced:
 
 def levels_of(n: int) -> list[int]:
     """Numbers of clusters for n rows, from the lowest level up."""
-    levels = [max(1, int(min(n / 16, 4 * n**0.5)))]
+    levels = [max(1, int(min(n / 16, 2 * n**0.5)))]
     while levels[-1] >= _FEWEST_BRANCHES**2:
         levels.append(levels[-1] // 10)
     return levels

@@ -33,7 +33,7 @@ class MaxHerding:
     comes twice. Greedy coverage is at least 1 - 1/e of the best that as many rows can have.
 
     retention:     share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1].
-    seed:          of the clustering behind an approximate graph; below 131,072 rows nothing is drawn.
+    seed:          of the clustering behind an approximate graph; below 32,768 rows nothing is drawn.
     bandwidth:     sigma, a Euclidean distance; or "auto": the median distance of a row to its m-th nearest, where m is
                    how many rows a kept one stands for, n / kept (no more than there are neighbours).
     neighbors:     k is taken as 0 between rows of which neither is among so many nearest of the other; "auto" for 4 m,
@@ -42,7 +42,7 @@ class MaxHerding:
 
     In the table, `cluster` and `distance` stay empty: rows may have no kept one among their neighbours.
 
-    Source: arXiv 2407.12212, Section 4; the paper has sigma 1 for its unit vectors, and every pair. Up to 131,072 rows
+    Source: arXiv 2407.12212, Section 4; the paper has sigma 1 for its unit vectors, and every pair. Up to 32,768 rows
     neighbours are exact, beyond see `meddel_hf.neighbors.knn.neighbors`. With one bandwidth and number of neighbours,
     a lower retention keeps a part of what a higher one keeps.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.neighbors.clustering import cluster, distance
-from meddel_hf.neighbors.cosines import Rows, Vectors, cosine_to_mean
+from meddel_hf.neighbors.cosines import Rows, Vectors
 from meddel_hf.neighbors.knn import nearest_many
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
@@ -35,7 +35,7 @@ class TypiClust:
     neighbors:     how many nearest neighbours; half of the cluster's rows where that is less, one at least.
     subtract_mean: as in MedDEL.
 
-    In the table, `cluster` is a row's cluster and `distance` that to the mean direction of the cluster.
+    In the table, `cluster` is a row's cluster and `distance` that to the most typical row of it.
 
     Source: arXiv 2202.02794, Sections 3.2 and 3.3, 20 neighbours as there. The paper never makes more than 500 clusters
     and takes several rows of one beyond that; here so many parts are made first that each can be put in about 500, its
@@ -66,7 +66,8 @@ class TypiClust:
         for number, rows in enumerate(clusters):
             order = np.argsort(mean_distances(vectors, rows, self.neighbors), kind="stable")
             turn[rows[order]] = np.arange(len(rows))
-            label[rows], size[rows], cosine[rows] = number, len(rows), cosine_to_mean(vectors, rows)
+            label[rows], size[rows] = number, len(rows)
+            cosine[rows] = vectors.exact(rows, vectors, np.repeat(rows[order[:1]], len(rows)))
         first = np.lexsort((label, -size, turn))[:target]
         settings = {"selector": "typiclust", **asdict(self)}
         return readable.selection(marked(len(vectors), first), settings, label, distance(cosine))
