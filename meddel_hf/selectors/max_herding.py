@@ -62,7 +62,7 @@ class MaxHerding:
             checks.count("neighbors", self.neighbors, 1)
 
     @own_threads()
-    def select(self, embeddings: Embeddings | Readable, pool: Dataset | None = None) -> Selection:
+    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)

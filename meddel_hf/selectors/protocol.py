@@ -25,14 +25,12 @@ from meddel_hf.selection.table import pool_table
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Embeddings = EmbeddingStore | str | Path | NDArray[np.floating]
-
 
 class Selector(Protocol):
     """Chooses rows of a pool by their embeddings."""
 
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
-        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
+        """embeddings: an `EmbeddingStore`, the path of one, a plain (n, d) array, or what a first step left of one.
 
         pool: the data set that was embedded, for a selector that reads its columns; the others leave it alone.
         """
@@ -128,6 +126,9 @@ class Readable:
         reasons = pc.if_else(pc.equal(reason, "near-duplicate"), "not-selected", reason)
         table = table.set_column(table.schema.get_field_index(schema.REASON), schema.REASON, reasons)
         return Selection(table, settings, self.origin)
+
+
+Embeddings = EmbeddingStore | str | Path | NDArray[np.floating] | Readable
 
 
 def marked(n: int, rows: Rows) -> NDArray[np.bool_]:

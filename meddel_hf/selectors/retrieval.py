@@ -53,7 +53,7 @@ class Retrieval:
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
-        if not isinstance(self.reference, EmbeddingStore | str | Path | np.ndarray) or (
+        if not isinstance(self.reference, EmbeddingStore | Readable | str | Path | np.ndarray) or (
             isinstance(self.reference, str) and not self.reference
         ):
             raise InvalidArgument(
@@ -62,7 +62,7 @@ class Retrieval:
             )
 
     @own_threads()
-    def select(self, embeddings: Embeddings | Readable, pool: Dataset | None = None) -> Selection:
+    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed.
 
         Raises Mismatch where the reference comes from another encoder or pooling, or has another number of dimensions.
