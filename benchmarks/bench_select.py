@@ -2,6 +2,7 @@
 
     python benchmarks/bench_select.py                          # everything; about half an hour on two cores
     python benchmarks/bench_select.py --rows 20000 --repeats 1 --only "MedDEL pool"
+    python benchmarks/bench_select.py --selectors --repeats 1              # balanced, typiclust, ... at 5 %
     python benchmarks/bench_select.py --only MedDEL --pool spread --neighbours 1     # beside a busy process, too
     PYTHONPATH=OTHER_CHECKOUT python benchmarks/bench_select.py ...                  # another version of meddel_hf
 
@@ -172,6 +173,47 @@ def retained(x: np.ndarray, eta: float) -> str:
     return meddel(x, None, retention=0.05, scope="pool")
 
 
+RETENTION = 0.05
+
+
+def selector(x: np.ndarray, name: str, **options: object) -> str:
+    """A selector at 5 %, by its name."""
+    from meddel_hf.selectors.registry import make
+
+    return f"{make(name, retention=RETENTION, **options).select(x).summary.kept:,} kept"
+
+
+def towards_a_task(x: np.ndarray) -> str:
+    """1,000 reference rows near rows of the pool."""
+    rng = np.random.default_rng(1)
+    some = x[rng.choice(len(x), 1000, replace=False)]
+    return selector(x, "retrieval", reference=unit(some + 0.3 * unit(rng.standard_normal(some.shape))))
+
+
+def faiss_graph(x: np.ndarray, nlist: int, nprobe: int) -> str:
+    """The 80 nearest of each row in an inverted file, as a rival of the graph of max-herding."""
+    import faiss
+
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(DIM), DIM, nlist, faiss.METRIC_INNER_PRODUCT)
+    index.train(x)
+    index.add(x)
+    index.nprobe = nprobe
+    index.search(x, 81)
+    return f"a graph alone, {nprobe} of {nlist} lists"
+
+
+def graph(x: np.ndarray) -> str:
+    from meddel_hf.neighbors.cosines import Vectors
+    from meddel_hf.neighbors.knn import neighbors
+
+    found = neighbors(Vectors.prepare(x), 80)
+    some = np.random.default_rng(0).choice(len(x), 300, replace=False)
+    near = np.argsort(-(x[some] @ x.T), axis=1)[:, :81]
+    same = [len((set(row) - {at}) & set(found.rows[at])) for at, row in zip(some, near, strict=True)]
+    return f"a graph alone, {sum(same) / 80 / len(some):.0%} of the nearest found"
+
+
+TWO = ("spread", "concentrated")
 METHODS = [
     Method("MedDEL cluster", lambda x, eta: meddel(x, eta, scope="cluster")),
     Method("MedDEL pool", lambda x, eta: meddel(x, eta, scope="pool")),
@@ -190,6 +232,18 @@ METHODS = [
     Method("MedDEL sweep of these five", meddel_sweep, ("spread", "concentrated")),
     Method("MedDEL pool, exactly 5 %", retained),
 ]
+RIVALS = ("MedDEL pool", "MedDEL cluster")  # that others are measured against
+SELECTORS = [
+    Method("k-centre", lambda x, _: selector(x, "k-centre"), TWO),
+    Method("MedDEL pool, exactly 5 %", retained, TWO),
+    Method("balanced", lambda x, _: selector(x, "balanced"), TWO),
+    Method("typiclust", lambda x, _: selector(x, "typiclust"), TWO),
+    Method("max-herding", lambda x, _: selector(x, "max-herding"), TWO),
+    Method("retrieval", lambda x, _: towards_a_task(x), TWO),
+    Method("MedDEL's graph of neighbours", lambda x, _: graph(x), TWO),
+    Method("faiss graph of neighbours", lambda x, _: faiss_graph(x, round(len(x) ** 0.5), 16), TWO),
+]
+SELECTORS_RIVALS = ("k-centre", "MedDEL pool, exactly 5 %")
 NOT_RUN = (
     "Not run, since they do not fit into memory: the numpy products and the faiss range search on the concentrated "
     "pool and the all-equal one, where their lists of pairs would take some 50 GB and 20 GB; the SemDeDup procedure "
@@ -199,17 +253,22 @@ NOT_RUN = (
 
 def child(method: str, data: str, eta: float) -> None:
     """One run in this process; prints a line of JSON."""
-    run = next(m.run for m in METHODS if m.name == method)
-    needs = {"MedDEL": "meddel_hf.selectors", "semhash": "semhash", "faiss": "faiss", "SemDeDup": "faiss"}
+    run = next(m.run for m in METHODS + SELECTORS if m.name == method)
+    needs = {
+        "MedDEL": "meddel_hf.selectors", "semhash": "semhash", "faiss": "faiss", "SemDeDup": "faiss",
+        "k-centre": "meddel_hf.selectors.kcentre", "balanced": "meddel_hf.selectors.balanced",
+        "typiclust": "meddel_hf.selectors.typiclust", "max-herding": "meddel_hf.selectors.max_herding",
+        "retrieval": "meddel_hf.selectors.retrieval",
+    }  # fmt: skip
     for word, module in needs.items():
         if method.startswith(word):
             import_module(module)
     x = np.load(data)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     result = run(x, eta)
-    seconds = time.perf_counter() - began
+    seconds, work = time.perf_counter() - began, time.process_time() - worked
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak": peak, "result": result}))
+    print(json.dumps({"seconds": seconds, "work": work, "peak": peak, "result": result}))
 
 
 def cpu() -> dict[str, str]:
@@ -232,8 +291,13 @@ def neighbours(count: int) -> Iterator[None]:
             one.wait()
 
 
-def measure(args: argparse.Namespace, method: Method, data: Path, eta: float) -> tuple[float, float, float, str] | None:
-    """Median seconds, the same beside neighbours, greatest peak in MB, result; None where a run went over the limit."""
+def measure(
+    args: argparse.Namespace, method: Method, data: Path, eta: float
+) -> tuple[float, float, float, float, str] | None:
+    """Median seconds, the same beside neighbours, processor seconds of all threads, greatest peak in MB, result.
+
+    None where a run went over the limit.
+    """
     env = {key: value for key, value in os.environ.items() if key not in DROPPED}
     env |= BLAS if "avx512f" in cpu().get("flags", "") else {}
     env |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
@@ -250,7 +314,8 @@ def measure(args: argparse.Namespace, method: Method, data: Path, eta: float) ->
                 raise SystemExit(f"{method.name} failed:\n{done.stderr}")
             found.append(json.loads(done.stdout.splitlines()[-1]))
     quiet, beside = (statistics.median(r["seconds"] for r in runs[count]) for count in (0, args.neighbours))
-    return quiet, beside, max(r["peak"] for r in runs[0]), runs[0][0]["result"]
+    work = statistics.median(r["work"] for r in runs[0])
+    return quiet, beside, work, max(r["peak"] for r in runs[0]), runs[0][0]["result"]
 
 
 def machine(args: argparse.Namespace) -> str:
@@ -276,22 +341,23 @@ def table(args: argparse.Namespace, name: str, data: Path) -> None:
     eta = ETA if name != "concentrated" else 0.95
     print(f"\n### {name}: {len(x):,} x {DIM} float32, eta {eta}\n")
     print(f"{(cosine > 0.7).mean():.2%} of the pairs exceed 0.7, {(cosine > 0.95).mean():.2%} exceed 0.95.\n")
-    columns = ["method", "seconds", "ratio to MedDEL pool", "to MedDEL cluster", "peak MB", "result"]
+    methods, rivals = (SELECTORS, SELECTORS_RIVALS) if args.selectors else (METHODS, RIVALS)
+    columns = ["method", "seconds", f"ratio to {rivals[0]}", f"to {rivals[1]}", "processor s", "peak MB", "result"]
     if args.neighbours:
         columns += [f"seconds beside {args.neighbours} busy", "times the quiet ones"]
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     ours: dict[str, float] = {}
-    for method in METHODS:
+    for method in methods:
         if name not in method.pools or (args.only and args.only not in method.name):
             continue
         measured = measure(args, method, data, eta)
         if measured is None:
             print(f"| {method.name} | over {args.limit} {'| ' * (len(columns) - 3)}| stopped |", flush=True)
             continue
-        seconds, beside, peak, result = measured
+        seconds, beside, work, peak, result = measured
         ours[method.name] = seconds
-        ratios = [f"{seconds / ours[o]:.2f}" if o in ours else "" for o in ("MedDEL pool", "MedDEL cluster")]
-        cells = [method.name, f"{seconds:.2f}", *ratios, f"{peak:,.0f}", result]
+        ratios = [f"{seconds / ours[o]:.2f}" if o in ours else "" for o in rivals]
+        cells = [method.name, f"{seconds:.2f}", *ratios, f"{work:.1f}", f"{peak:,.0f}", result]
         if args.neighbours:
             cells += [f"{beside:.2f}", f"{beside / seconds:.1f}"]
         print(f"| {' | '.join(cells)} |", flush=True)
@@ -302,6 +368,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=88_282)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each method, of which the median counts")
     parser.add_argument("--only", default="", help="methods whose name contains this")
+    parser.add_argument("--selectors", action="store_true", help="the other selectors, each at 5 %%, instead of MedDEL")
     parser.add_argument("--pool", choices=POOLS, help="one pool instead of all three")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--neighbours", type=int, default=0, metavar="N", help="run beside N busy processes, too")

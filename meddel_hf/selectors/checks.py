@@ -8,7 +8,7 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import choice, count, fraction, is_number, is_whole, seed
 from meddel_hf.runtime.reading import shown
 
-__all__ = ["choice", "clusters", "count", "fraction", "is_number", "seed"]
+__all__ = ["choice", "clusters", "count", "fraction", "is_number", "is_whole", "seed"]
 
 
 def clusters(value: Any) -> None:

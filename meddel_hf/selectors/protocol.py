@@ -25,14 +25,12 @@ from meddel_hf.selection.table import LeftOut, pool_table
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Embeddings = EmbeddingStore | str | Path | NDArray[np.floating]
-
 
 class Selector(Protocol):
     """Chooses rows of a pool by their embeddings."""
 
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
-        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
+        """embeddings: an `EmbeddingStore`, the path of one, a plain (n, d) array, or what a first step left of one.
 
         pool: the data set that was embedded, for a selector that reads its columns; the others leave it alone.
         """
@@ -134,6 +132,9 @@ class Readable:
         none_is_near = Decision(np.ones(n, bool), nobody, nothing, eta=1.0)
         table = pool_table(self.ids, self.rows, none_is_near, np.zeros(n, bool), cluster, distance, LeftOut(~kept))
         return Selection(table, settings, self.origin)
+
+
+Embeddings = EmbeddingStore | str | Path | NDArray[np.floating] | Readable
 
 
 def marked(n: int, rows: Rows) -> NDArray[np.bool_]:

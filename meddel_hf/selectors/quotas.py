@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,3 +27,26 @@ def quotas(wish: NDArray[np.float64], most: Counts, total: int) -> Counts:
     rows = np.arange(len(part)) - starts[part] + least[part]
     order = np.argsort(np.round(rows - wish[part], 9), kind="stable")
     return least + np.bincount(part[order[: total - int(least.sum())]], minlength=len(most))
+
+
+def even_shares(most: Counts, total: int, order: Counts) -> Counts:
+    """Share `total` as evenly as can be: (k,) int64 that add up to it.
+
+    most:  (k,) rows that each part has, 0 allowed. total: from 0 to their sum.
+    order: (k,) a permutation: who comes first where a remainder is given out.
+
+    A part with fewer rows than its share gives all of them, and the others share what it lacks: as water fills vessels
+    of different heights. So no part that has rows left gets more than one fewer than any other.
+    """
+    level, left = 0, total
+    heights = np.unique(np.concatenate([most, [0]]))
+    for low, high in pairwise(heights):
+        open_parts = int((most > low).sum())
+        rise = min(int(high - low), left // open_parts)
+        level, left = int(low) + rise, left - rise * open_parts
+        if rise < high - low:
+            break
+    shares = np.minimum(most, level)
+    taking = order[most[order] > level][:left]
+    shares[taking] += 1
+    return shares

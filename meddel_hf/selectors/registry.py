@@ -45,6 +45,10 @@ _BUILT_IN = {
     "prototypes-easy": _BuiltIn("Prototypicality", {"keep": "easy"}),
     "prototypes-hard": _BuiltIn("Prototypicality", {"keep": "hard"}),
     "density": _BuiltIn("DensityQuotas"),
+    "balanced": _BuiltIn("Balanced"),
+    "typiclust": _BuiltIn("TypiClust"),
+    "max-herding": _BuiltIn("MaxHerding"),
+    "retrieval": _BuiltIn("Retrieval"),
 }
 
 
