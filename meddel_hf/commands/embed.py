@@ -17,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--encoder", required=True, type=kinds.text, help="transformers vision model: Hub id or folder")
     options.out(parser, "folder to write; an interrupted one is resumed")
     add("--pooling", choices=("cls", "mean"), default="cls", help="CLS token, or mean over patches (default: cls)")
+    text = "auto: fill surround and scope guide with the mean colour of the rest, and draw view.png (default: whole)"
+    add("--view", choices=("whole", "auto"), default="whole", help=text)
     options.precision(parser)
     text = "frames in one forward pass (default: 32)"
     add("--batch-size", type=kinds.count(1, LARGEST_PASS), default=32, metavar="N", help=text)
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
             load_pool(args.pool, include=args.include, streaming=args.streaming), args.encoder, args.out,
             pooling=args.pooling, precision=args.precision, batch_size=args.batch_size, shard_rows=args.shard_rows,
             image_column=args.image_column, id_column=args.id_column, num_workers=args.num_workers, device=args.device,
-            revision=args.revision, trust_remote_code=args.trust_remote_code, progress=not args.quiet,
+            revision=args.revision, trust_remote_code=args.trust_remote_code, view=args.view, progress=not args.quiet,
             pool_spec=args.pool,
         )  # fmt: skip
     finally:

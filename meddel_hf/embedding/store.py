@@ -3,6 +3,7 @@
     shard-00000.safetensors   embeddings (m, d) float32, unit length; rows (m,) int64, ascending: the readable rows
     shard-00000.parquet       row, id, reason (null where readable) of every row in the shard's range
     unreadable.parquet        row, id, reason of every frame without an embedding
+    view.png                  with view="auto": frames beside what the encoder saw of them
     manifest.json             written last; until then begun.json says what the shards are being made from, and a
                               shard-00000.json beside each shard what it was made from and the checksums of its files
 
@@ -34,11 +35,13 @@ from meddel_hf.runtime.resume import ANOTHER_FOLDER, BEGUN, begin, begun, check_
 from meddel_hf.runtime.tables import exactly, read_schema, read_table
 
 UNREADABLE = "unreadable.parquet"
+VIEW = "view.png"
 
 _TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
 _CONTENT = b"content"
 _DTYPES = {"F32": "<f4", "I64": "<i8"}
 _NAMES = ("encoder", "pool", "revision")  # how inputs were called; their fingerprints say whether they are the same
+_EARLIER = {"view": "whole"}  # what versions did that did not record it
 _INPUTS = {"pool": "data set", "encoder": "encoder"}
 
 
@@ -283,6 +286,7 @@ class StoreWriter:
             parents["pool"] = fingerprint("stream", *[self.content(shard.index) for shard in shards])
         options = {key: value for key, value in self.arguments.items() if key not in _NAMES}
         sums = [files[name]["xxh3"] for name in sorted(files)]
+        files |= recorded_files(self.folder, [VIEW] if self.arguments.get("view") == "auto" else [])
         identity = json.dumps([options, parents, sums], sort_keys=True)
         readable = len(table) - len(unreadable)
         details = {"rows": len(table), "readable": readable, "dim": dim, "row_ids": row_ids}
@@ -316,5 +320,7 @@ def _check_same(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any
         ("versions", "{} version".format, old_version),
     ):
         names = [name for name in wanted[kind] if kind != "arguments" or name not in _NAMES]
-        before, now = ({called(name): each[kind].get(name) for name in names} for each in (there, wanted))
+        before, now = (
+            {called(name): each[kind].get(name, _EARLIER.get(name)) for name in names} for each in (there, wanted)
+        )
         check_same(folder, before, now, cure=cure)
