@@ -18,9 +18,20 @@ def distance(planes: Planes, colour: np.ndarray) -> npt.NDArray[np.int16]:
     return np.asarray(np.maximum(np.maximum(red, green), blue))
 
 
+def excess(planes: Planes, colour: np.ndarray) -> npt.NDArray[np.int16]:
+    """The most by which a channel is brighter than a colour, (3,); below zero where all are darker."""
+    red, green, blue = (plane - np.int16(level) for plane, level in zip(planes, colour, strict=True))
+    return np.asarray(np.maximum(np.maximum(red, green), blue))
+
+
 def opened(mask: Mask, half: int) -> Mask:
     """Without what is thinner than 2 half + 1 pixels; the frame's border thins nothing."""
     return _spread(~_spread(~mask, half), half)
+
+
+def closed(mask: Mask, half: int) -> Mask:
+    """With gaps that are no wider than 2 half pixels filled."""
+    return ~_spread(~_spread(mask, half), half)
 
 
 def _spread(mask: Mask, half: int) -> Mask:

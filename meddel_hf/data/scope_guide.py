@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meddel_hf.data.regions import DARKEST, NOISE, Mask, Planes, distance, largest
+from meddel_hf.data.regions import DARKEST, NOISE, Mask, Planes, closed, distance, largest
 
 _LEAST_AREA = 0.01  # share of the frame
 _LEAST_SIDE = 0.08  # share of the frame's shorter side
 _ALIKE = 24  # levels about one colour, with the lines that are drawn in the box
+_GAP = 4  # half the width of lines between green and blue, and of text across them
 _FRAME = 5  # pixels that the dark frame around a box may be wide
 
 
@@ -31,7 +32,7 @@ def green_box(planes: Planes) -> Box | None:
     if area is None:
         return None
     beside = _like_its_median(planes, (blue - red > 60) & (blue - green > 30) & (blue > 120))
-    area = largest(area if beside is None else area | beside)
+    area = largest(closed(area if beside is None else area | beside, _GAP))
     rows, columns = (_span(area.sum(axis=axis)) for axis in (1, 0))
     inside = area[rows, columns]
     if inside.mean() < 0.8 or min(inside.shape) < _LEAST_SIDE * min(area.shape):

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meddel_hf.data.regions import DARKEST, NOISE, Mask, Planes, distance, largest, opened, reached
+from meddel_hf.data.regions import DARKEST, NOISE, Mask, Planes, distance, excess, largest, opened, reached
 from meddel_hf.data.scope_guide import Box
 
 _THIN = 3  # half the width of strokes of text, and of bridges to small pictures
 _LEAST_FIELD = 0.15  # share of the frame
-_LEAST_DARK = 0.15  # share of the frame's border
-_OF_ONE_COLOUR = 0.4  # share of the dark pixels of the border: with text, and with a field that reaches it
+_CORNER = 4  # pixels of a side of the squares in the frame's corners that tell the surround's colour
+_DARK = 0.4  # share of those squares: a field may reach two of the corners
+_OF_ONE_COLOUR = 0.7  # share of their dark pixels: the rest is text
 _BRIGHT = 0.6  # share of a field: the rest is lumen so dark that it looks like the surround
 _CONSTANT = 0.75  # share of what lies outside: the rest is text and small pictures
 
@@ -38,10 +39,12 @@ def field_of(planes: Planes, box: Box | None, *, square: bool = False) -> Field 
         boxed[box.top : box.bottom, box.left : box.right] = True
     ring = ~boxed
     ring[2:-2, 2:-2] = False
-    colour = _surround_colour(planes[:, ring])
+    corners = ~boxed
+    corners[_CORNER:-_CORNER], corners[:, _CORNER:-_CORNER] = False, False
+    colour = _surround_colour(planes[:, corners])
     if colour is None:
         return None
-    surround = reached((distance(planes, colour) <= NOISE) | boxed, ring | boxed)
+    surround = reached((excess(planes, colour) <= NOISE) | boxed, ring | boxed)
     bright = opened(~surround, _THIN)
     if bright.mean() < _LEAST_FIELD:
         return None
@@ -55,10 +58,10 @@ def field_of(planes: Planes, box: Box | None, *, square: bool = False) -> Field 
     return _inset(field, width)
 
 
-def _surround_colour(ring: Planes) -> np.ndarray | None:
-    """The colour, (3,), that most dark pixels of the frame's border have; None where there is none, or few are dark."""
-    dark = ring[:, ring.max(axis=0) < DARKEST]
-    if dark.shape[1] < _LEAST_DARK * ring.shape[1]:
+def _surround_colour(corners: Planes) -> np.ndarray | None:
+    """The colour, (3,), that the dark pixels of the frame's corners have; None where few are dark, or they differ."""
+    dark = corners[:, corners.max(axis=0) < DARKEST]
+    if not dark.size or dark.shape[1] < _DARK * corners.shape[1]:
         return None
     colour = np.median(dark, axis=1)
     return colour if (distance(dark, colour) <= NOISE).mean() > _OF_ONE_COLOUR else None
