@@ -15,7 +15,7 @@ _CORNER = 4  # pixels of a side of the squares in the frame's corners that tell 
 _DARK = 0.4  # share of those squares: a field may reach two of the corners
 _OF_ONE_COLOUR = 0.7  # share of their dark pixels: the rest is text
 _BRIGHT = 0.6  # share of a field: the rest is lumen so dark that it looks like the surround
-_CONSTANT = 0.75  # share of what lies outside: the rest is text and small pictures
+_CONSTANT = 0.7  # share of what lies outside: the rest is text and small pictures
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def field_of(planes: Planes, box: Box | None, *, square: bool = False) -> Field 
         return None
     if (bright | boxed)[inside].mean() < _BRIGHT or surround[~inside].mean() < _CONSTANT:
         return None
-    return _inset(field, width)
+    return _inset(field, height, width)
 
 
 def _surround_colour(corners: Planes) -> np.ndarray | None:
@@ -89,7 +89,7 @@ def _upside_down(field: Mask) -> Mask:
     """
     rows = np.flatnonzero(field.any(axis=1))
     shift = int(rows[0] + rows[-1] + 1 - len(field))
-    return np.roll(field[::-1], shift, axis=0) if abs(shift) <= 0.06 * len(field) else field[::-1]
+    return np.roll(field[::-1], shift, axis=0) if abs(shift) <= 0.03 * len(field) else field[::-1]
 
 
 def _convex(mask: Mask) -> Field:
@@ -132,8 +132,9 @@ def _dark_in_corners_only(inside: Mask) -> bool:
     return True
 
 
-def _inset(field: Field, width: int) -> Field:
+def _inset(field: Field, height: int, width: int) -> Field:
     """A pixel less on sides that do not end at the frame's border: there the surround shines into the field."""
     left = field.left + (field.left > 1)
     right = field.right - (field.right < width - 2)
-    return Field(field.rows, left, right)
+    rows = slice(int(field.rows[0] > 1), len(field.rows) - int(field.rows[-1] < height - 2))
+    return Field(field.rows[rows], left[rows], right[rows])
