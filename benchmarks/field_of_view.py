@@ -34,7 +34,8 @@ class Frames:
     """All n frames.
 
     pixels: (n, H, W, 3) uint8. masks: (n, H, W), what is visible. centre, finding ("" in PolypGen): (n,) text.
-    coloured: (n, H, W), pixels of a box's colours in the lower left quarter.
+    coloured: (n, H, W), pixels of a box's colours in the lower left quarter. polyps: (n, H, W), outlined by hand
+    (PolypGen; nowhere True in GastroVision).
     """
 
     pixels: np.ndarray
@@ -42,6 +43,7 @@ class Frames:
     centre: np.ndarray
     finding: np.ndarray
     coloured: np.ndarray
+    polyps: np.ndarray
 
     @cached_property
     def box(self) -> np.ndarray:
@@ -61,22 +63,22 @@ def read(raw: Path, preprocessing: Preprocessing) -> Frames:
         rows.append(("gastrovision", path.parent.name, path))
     for path in sorted(raw.glob("PolypGen2021_MultiCenterData_v3/data_C*/images_C*/*.jpg")):
         rows.append((path.parents[1].name[-2:].lower(), "", path))
-    pixels, masks, seconds = [], [], 0.0
+    pixels, masks, polyps, seconds = [], [], [], 0.0
     for _, _, path in rows:
         width, height = decode(str(path)).size
         pixels.append(prepare(str(path), preprocessing))
         began = time.perf_counter()
         masks.append(visible(pixels[-1], width / height))
         seconds += time.perf_counter() - began
+        outlined = path.parents[1] / path.parent.name.replace("images", "masks") / f"{path.stem}_mask.jpg"
+        if outlined.is_file():
+            polyps.append(prepare(str(outlined), preprocessing)[..., 0] > 127)
+        else:
+            polyps.append(np.zeros_like(masks[-1]))
     print(f"{len(rows):,} frames, {1000 * seconds / len(rows):.2f} ms a mask\n")
     stack = np.stack(pixels)
-    return Frames(
-        stack,
-        np.stack(masks),
-        np.array([row[0] for row in rows]),
-        np.array([row[1] for row in rows]),
-        box_colours(stack),
-    )
+    centre, finding = (np.array([row[k] for row in rows]) for k in (0, 1))
+    return Frames(stack, np.stack(masks), centre, finding, box_colours(stack), np.stack(polyps))
 
 
 def box_colours(pixels: np.ndarray) -> np.ndarray:
@@ -178,12 +180,21 @@ def describe(frames: Frames) -> None:
         low, middle, high = np.percentile(share, [5, 50, 95])
         rows.append([
             one, f"{here.sum():,}", f"{frames.box[here].sum():,}", f"{frames.box_seen[here].sum()}",
-            f"{(share == 1).sum()}",
+            f"{(share == 1).sum()}", eaten(frames, here),
             f"{low:.2f} {middle:.2f} {high:.2f}", f"{constant(frames, here, masked=True):.1%}",
             f"{constant(frames, here, masked=False):.1%}",
         ])  # fmt: skip
-    header = ["centre", "frames", "with a box", "box not masked", "left alone", "visible (5, 50, 95 %)"]
+    header = ["centre", "frames", "with a box", "box not masked", "left alone", "polyp masked", "visible (5, 50, 95 %)"]
     table("Masks", [*header, "masked pixels that stay the same", "visible ones"], rows)
+
+
+def eaten(frames: Frames, here: np.ndarray) -> str:
+    """Share of the outlined polyps' pixels that the masks hide, and frames of which they hide more than a hundredth."""
+    polyps, hidden = frames.polyps[here], frames.polyps[here] & ~frames.masks[here]
+    if not polyps.any():
+        return ""
+    much = hidden.sum(axis=(1, 2)) > 0.01 * polyps.sum(axis=(1, 2))
+    return f"{hidden.sum() / polyps.sum():.2%}, {much.sum()} frames"
 
 
 def constant(frames: Frames, here: np.ndarray, masked: bool) -> float:

@@ -85,7 +85,7 @@ def test_the_field_is_what_was_drawn(shape, level, side):
     pixel = 2 * -(-side // 96)  # of what is looked at, on both sides
     wider, narrower = (np.asarray(field.filter(kind(pixel * k + 1))) > 0 for kind, k in
                        ((ImageFilter.MaxFilter, 1), (ImageFilter.MinFilter, 3)))  # fmt: skip
-    assert mask[~wider].sum() < 10  # pixels: a corner
+    assert mask[~wider].sum() < 2 * pixel**2  # a corner
     assert mask[narrower].all()
 
 
