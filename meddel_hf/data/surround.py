@@ -89,7 +89,7 @@ def _upside_down(field: Mask) -> Mask:
     """
     rows = np.flatnonzero(field.any(axis=1))
     shift = int(rows[0] + rows[-1] + 1 - len(field))
-    return np.roll(field[::-1], shift, axis=0) if abs(shift) <= 0.03 * len(field) else field[::-1]
+    return np.roll(field[::-1], shift, axis=0) if abs(shift) <= 0.06 * len(field) else field[::-1]
 
 
 def _convex(mask: Mask) -> Field:
