@@ -184,7 +184,15 @@ def describe(frames: Frames) -> None:
             f"{low:.2f} {middle:.2f} {high:.2f}", f"{constant(frames, here, masked=True):.1%}",
             f"{constant(frames, here, masked=False):.1%}",
         ])  # fmt: skip
-    header = ["centre", "frames", "with a box", "box not masked", "left alone", "polyp masked", "visible (5, 50, 95 %)"]
+    header = [
+        "centre",
+        "frames",
+        "with a box",
+        "box not masked",
+        "left alone",
+        "polyp masked, frames",
+        "visible (5, 50, 95 %)",
+    ]
     table("Masks", [*header, "masked pixels that stay the same", "visible ones"], rows)
 
 
@@ -194,7 +202,7 @@ def eaten(frames: Frames, here: np.ndarray) -> str:
     if not polyps.any():
         return ""
     much = hidden.sum(axis=(1, 2)) > 0.01 * polyps.sum(axis=(1, 2))
-    return f"{hidden.sum() / polyps.sum():.2%}, {much.sum()} frames"
+    return f"{hidden.sum() / polyps.sum():.2%}, {much.sum()}"
 
 
 def constant(frames: Frames, here: np.ndarray, masked: bool) -> float:
@@ -245,6 +253,7 @@ def findings(frames: Frames, vectors: dict[str, np.ndarray]) -> None:
     bowel = np.char.startswith(frames.finding, "Colon") | np.char.startswith(frames.finding, "Normal mucosa")
     for title, chosen in (
         ("all four findings", all_of_it),
+        ("three findings, without the 15 of erythema", all_of_it & (frames.finding != "Erythema")),
         ("polyp or normal bowel", bowel),
         ("polyp or normal bowel, frames without a box", bowel & ~frames.box),
         ("polyp or normal bowel, frames with a box", bowel & frames.box),

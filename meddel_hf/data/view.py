@@ -5,6 +5,10 @@ one colour, reaches the frame's border, and leaves a convex field, round, octago
 lies inside that field and is no part of the surround. Text and small pictures in the surround go with it; text that
 lies over the field stays. Left alone are frames without these, grey frames (X-ray, ultrasound), and square frames that
 are dark in their corners only (capsules).
+
+Measured (docs/explanation/field-of-view.md): neighbours and choices go far less by the box and by the centre; a linear
+probe neither gains nor loses, but for a class of 15 frames; neighbours agree on findings a little less. So it is an
+option and not the default.
 """
 
 from __future__ import annotations
