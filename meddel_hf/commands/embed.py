@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pooling", choices=("auto", "both", "cls", "mean"), default="auto", help=text)
     text = "embed no mild copies of frames; without them --eta auto does not know what a near-duplicate is"
     add("--no-calibrate", action="store_true", help=text)
+    text = "auto: fill surround and scope guide with the mean colour of the rest, and draw view.png (default: whole)"
+    add("--view", choices=("whole", "auto"), default="whole", help=text)
     options.precision(parser)
     text = "frames in one forward pass (default: 32)"
     add("--batch-size", type=kinds.count(1, LARGEST_PASS), default=32, metavar="N", help=text)
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
             pooling=args.pooling, calibrate=not args.no_calibrate, precision=args.precision,
             batch_size=args.batch_size, shard_rows=args.shard_rows,
             image_column=args.image_column, id_column=args.id_column, num_workers=args.num_workers, device=args.device,
-            revision=args.revision, trust_remote_code=args.trust_remote_code, progress=not args.quiet,
+            revision=args.revision, trust_remote_code=args.trust_remote_code, view=args.view, progress=not args.quiet,
             pool_spec=args.pool,
         )  # fmt: skip
     finally:

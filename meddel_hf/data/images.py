@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,7 @@ from meddel_hf.data.decoding import (
     size_before_loading,
 )
 from meddel_hf.data.limits import too_many
+from meddel_hf.data.view import View, fill, visible
 from meddel_hf.errors import InvalidArgument, UnreadableImage
 from meddel_hf.runtime.checks import LARGEST_SIDE
 
@@ -61,6 +62,7 @@ class Preprocessing:
     resample: Pillow's filter number: 2 is bilinear, 3 bicubic.
     scale, mean, std: the model sees (pixel · scale - mean) / std, for the channels red, green, blue.
     draft:    decode JPEGs at a reduced size, never below the resize's.
+    view:     "auto" fills what is not mucosa (data/view.py) with the mean colour of what is.
     """
 
     resize: tuple[int, int] | int
@@ -70,6 +72,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     draft: bool = True
+    view: View = "whole"
 
     @classmethod
     def from_pretrained(cls, name: str, *, model_type: str, revision: str | None = None) -> Preprocessing:
@@ -115,6 +118,8 @@ class Preprocessing:
         for side in (self.resize, *(self.resize if isinstance(self.resize, tuple) else ()), *(self.crop or ())):
             if isinstance(side, int) and not 1 <= side <= LARGEST_SIDE:
                 raise InvalidArgument(f"the image processor asks for {side} pixels: expected 1 to {LARGEST_SIDE:,}")
+        if self.view not in get_args(View):
+            raise InvalidArgument(f"view must be one of {', '.join(get_args(View))}, got {self.view!r}")
         if self.resample not in range(6):
             raise InvalidArgument(f"the image processor's filter {self.resample} is none of Pillow's, 0 to 5")
         numbers = [self.scale, *self.mean, *self.std]
@@ -189,6 +194,9 @@ def prepare_sized(source: ImageSource, preprocessing: Preprocessing) -> Prepared
         upright = loaded(image)
         size = upright.size if size is None else size
         frame = _rgb(upright).resize(_resized(size, preprocessing), preprocessing.resample)
+    if preprocessing.view == "auto":  # before the crop, which cuts a surround off from the border that tells it
+        pixels = np.asarray(frame)
+        frame = Image.fromarray(fill(pixels, visible(pixels, size[0] / size[1])))
     if preprocessing.crop is not None:
         frame = _centre(frame, *preprocessing.crop)
     return Prepared(np.asarray(frame), *size)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from meddel_hf.data.batches import Batch
     from meddel_hf.data.pool import Pool
     from meddel_hf.data.scan import Scan
+    from meddel_hf.data.view import View
     from meddel_hf.embedding.encoder import Encoder
     from meddel_hf.embedding.space import Poolings
     from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
@@ -54,6 +55,7 @@ def embed(
     device: str = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    view: View = "whole",
     progress: bool = True,
     pool_spec: str | None = None,
 ) -> EmbeddingStore:
@@ -70,6 +72,8 @@ def embed(
     batch_size:  frames in one forward pass. shard_rows: rows in one file, and at most lost by an interruption.
     num_workers: processes that decode ahead of the model; "auto" goes by the processors that are free for it.
     device:      "auto", "cpu", "cuda" and so on.
+    view:        "auto" fills what is not mucosa (dark surround, scope guide: data/view.py) before the encoder sees it,
+                 and draws view.png into the store, which shows what was filled.
     progress:    show a bar on stderr, and log a last line.
     pool_spec:   what the data set was called on the command line, if it was.
 
@@ -79,8 +83,9 @@ def embed(
     """
     from meddel_hf.data.pool import Pool
     from meddel_hf.data.scan import scan_of
+    from meddel_hf.data.view_sheet import draw_view
     from meddel_hf.embedding.encoder import load_encoder
-    from meddel_hf.embedding.store import EmbeddingStore, StoreWriter
+    from meddel_hf.embedding.store import VIEW, EmbeddingStore, StoreWriter
     from meddel_hf.embedding.thumbnails import SIDE
     from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
 
@@ -97,12 +102,13 @@ def embed(
         revision=revision,
         trust_remote_code=trust_remote_code,
     )
+    model = replace(model, preprocessing=replace(model.preprocessing, view=view))
     arguments = {
         "encoder": str(encoder), "revision": revision, "pool": pool_spec,
         "pooling": model.poolings[0] if len(model.poolings) == 1 else "both",
         "precision": model.precision, "device": model.device.type, "batch_size": batch_size, "shard_rows": shard_rows,
         "image_column": image_column, "id_column": pool.id_column, "preprocessing": _plain(model.preprocessing),
-        "thumbnails": SIDE,
+        "view": view, "thumbnails": SIDE,
     }  # fmt: skip
     parents = {"encoder": model.fingerprint, **({"pool": pool.fingerprint} if pool.fingerprint else {})}
     writer = StoreWriter.begin(Path(out), arguments, parents, claim=processes.is_main_process)
@@ -116,6 +122,8 @@ def embed(
             if processes.is_main_process:
                 if (scan := scan_of(dataset)) is not None:
                     scan.save(Path(out))
+                if view == "auto":
+                    draw_view(pool, model.preprocessing, Path(out) / VIEW)
                 writer.finish(dim=model.dim, row_ids=pool.id_column is None)
             processes.wait_for_everyone()
         store = EmbeddingStore.load(out)
@@ -254,4 +262,6 @@ class _Report:
 
 
 def _plain(preprocessing: Any) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(preprocessing).items()}
+    facts = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(preprocessing).items()}
+    del facts["view"]  # an argument of its own
+    return facts

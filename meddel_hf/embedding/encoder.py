@@ -214,7 +214,8 @@ def _measure(
 
 def _fingerprint(model: nn.Module, config: Any, preprocessing: Preprocessing) -> str:
     facts = {key: value for key, value in config.to_dict().items() if key not in _NO_PART_OF_THE_ENCODER}
-    parts: list[str | bytes] = [json.dumps([facts, asdict(preprocessing)], sort_keys=True, default=str)]
+    pixels = {key: value for key, value in asdict(preprocessing).items() if key != "view"}  # the store's, not a model's
+    parts: list[str | bytes] = [json.dumps([facts, pixels], sort_keys=True, default=str)]
     for name, tensor in sorted(model.state_dict().items()):
         parts += [f"{name} {tuple(tensor.shape)} {tensor.dtype}", tensor.contiguous().cpu().numpy().tobytes()]
     return fingerprint(*parts)

@@ -4,6 +4,7 @@
                               mean, as embeddings, where both poolings were asked for; thumbnails (m, 32, 32) uint8
     shard-00000.parquet       row, id, reason (null where readable) of every row in the shard's range
     unreadable.parquet        row, id, reason of every frame without an embedding
+    view.png                  with view="auto": frames beside what the encoder saw of them
     copies.safetensors        mild copies of some frames (embedding/copies.py), added to a finished store by which
                               near-duplicates are calibrated; the manifest's details have the thresholds
     manifest.json             written last; until then begun.json says what the shards are being made from, and a
@@ -39,11 +40,12 @@ from meddel_hf.runtime.records import Records, check_files, recorded_files
 from meddel_hf.runtime.resume import ANOTHER_FOLDER, BEGUN, begin, begun, check_same, state
 from meddel_hf.runtime.tables import exactly, read_schema, read_table
 
-UNREADABLE, COPIES = "unreadable.parquet", "copies.safetensors"
+UNREADABLE, COPIES, VIEW = "unreadable.parquet", "copies.safetensors", "view.png"
 
 _TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
 _CONTENT = b"content"
 _NAMES = ("encoder", "pool", "revision")  # how inputs were called; their fingerprints say whether they are the same
+_EARLIER = {"view": "whole"}  # what versions did that did not record it
 _INPUTS = {"pool": "data set", "encoder": "encoder"}
 
 
@@ -330,6 +332,7 @@ class StoreWriter:
             parents["pool"] = fingerprint("stream", *[self.content(shard.index) for shard in shards])
         options = {key: value for key, value in self.arguments.items() if key not in _NAMES}
         sums = [files[name]["xxh3"] for name in sorted(files)]
+        files |= recorded_files(self.folder, [VIEW] if self.arguments.get("view") == "auto" else [])
         identity = json.dumps([options, parents, sums], sort_keys=True)
         readable = len(table) - len(unreadable)
         details = {"rows": len(table), "readable": readable, "dim": dim, "row_ids": row_ids}
@@ -363,5 +366,7 @@ def _check_same(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any
         ("versions", "{} version".format, old_version),
     ):
         names = [name for name in wanted[kind] if kind != "arguments" or name not in _NAMES]
-        before, now = ({called(name): each[kind].get(name) for name in names} for each in (there, wanted))
+        before, now = (
+            {called(name): each[kind].get(name, _EARLIER.get(name)) for name in names} for each in (there, wanted)
+        )
         check_same(folder, before, now, cure=cure)

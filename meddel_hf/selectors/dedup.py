@@ -144,7 +144,7 @@ class Dedup:
         Raises InvalidArgument where eta is "auto" and the embeddings were not calibrated, where more rows are asked for
         than are readable, or where floors ask for more rows than are kept.
         """
-        store = EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
+        store: Any = EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
         return self.answer(self.first_step(store), store, pool)
 
     def answer(self, first: FirstStep, store: EmbeddingStore | NDArray[np.floating], pool: Dataset | None) -> Selection:
