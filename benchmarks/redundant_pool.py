@@ -29,6 +29,7 @@ from meddel_hf.data.images import decode
 from meddel_hf.data.pool import Pool, load_pool
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.selectors import Dedup
 from meddel_hf.selectors.registry import make
 
 SHARES = (0.01, 0.02, 0.05, 0.10)
@@ -104,7 +105,7 @@ def scenes_of(ids: list[str]) -> int:
 
 def first_step(store: EmbeddingStore) -> None:
     """Print what the calibrated first step got right and wrong."""
-    selection = make("dedup", retention=1.0).__class__().select(store)
+    selection = Dedup().select(store)
     kept = selection.kept
     scene = [id.split("/")[0] for id in selection.table["id"].to_pylist()]
     alone = {name for name in set(scene) if scene.count(name) == 1}
@@ -144,11 +145,15 @@ def main() -> None:
     print("|---|" + "---|" * (len(SHARES) + 1))
     for label, (name, options) in SELECTORS.items():
         cells, began = [], time.monotonic()
+        first = Dedup(**options).first_step(store) if name == "dedup" else None  # the same for all shares and seeds
         for share in SHARES:
-            selectors = [make(name, retention=share, seed=seed, **options) for seed in range(args.seeds)]
-            kept = np.array([scenes_of(selector.select(store).kept) for selector in selectors], float)
+            kept = []
+            for seed in range(args.seeds):
+                selector: Any = make(name, retention=share, seed=seed, **options)
+                selection = selector.answer(first, store, None) if first else selector.select(store)
+                kept.append(float(scenes_of(selection.kept)))
             spread = stats.sem(kept) * stats.t.ppf(0.975, len(kept) - 1) if len(kept) > 1 else float("nan")
-            cells.append(f"{kept.mean():.0f} ± {spread:.0f}")
+            cells.append(f"{np.mean(kept):.0f} ± {spread:.0f}")
         each = (time.monotonic() - began) / (len(SHARES) * args.seeds)
         print(f"| {label} | {' | '.join(cells)} | {each:.1f} |", flush=True)
 

@@ -109,7 +109,7 @@ def dedup(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, default=argparse.SUPPRESS, **how)
 
     text = "how to draw among frames that are no near-duplicates: stratified (default), random, balanced, cover, meddel"
-    option("--then", metavar="RULE", help=f"{text}, or another selector")
+    option("--then", metavar="RULE", type=kinds.text, help=f"{text}, or another selector")
     text = "columns of the strata, the first that a frame has (default: center source)"
     option("--by", nargs="+", metavar="COLUMN", type=kinds.text, help=text)
     option("--per", metavar="COLUMN", type=kinds.text, help="share the frames out among the values of a column")

@@ -113,7 +113,7 @@ class Dedup:
     by: str | Sequence[str] = (schema.CENTER, schema.SOURCE)
     per: str | None = None
     shares: Shares = "equal"
-    min_per: Mapping[str, int] = field(default_factory=dict)
+    min_per: Mapping[str, int] = field(default_factory=dict, hash=False)
     scope: Literal["pool", "cluster"] = "pool"
     keep: Literal["closest", "farthest", "random"] = "closest"
     pooling: Literal["auto", "cls", "mean"] = "auto"

@@ -103,6 +103,8 @@ class MedDEL(Settings):
         if isinstance(eta, str | bytes) or not hasattr(eta, "__len__") or not len(eta):
             raise InvalidArgument("a sweep needs at least one eta, such as eta=[0.7, 0.8, 0.9]")
         for value in eta:
+            if isinstance(value, str):
+                raise InvalidArgument(f"an eta of a sweep must be a cosine in [-1, 1], got {shown(value)}")
             replace(self, eta=value, retention=None)  # raises where it is no cosine
         lowest = replace(self, eta=min(eta), retention=None).settings
         thinning = Thinning.begin(lowest, Readable.of(embeddings), eta)

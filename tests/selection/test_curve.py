@@ -62,7 +62,9 @@ def test_sweeps_that_cannot_be():
     x = oracle.noise(10, 3)
     with pytest.raises(InvalidArgument, match="leave max_iterations at 1"):
         MedDEL(eta=0.9, max_iterations=2).sweep(x, [0.5])
-    with pytest.raises(InvalidArgument, match=r"eta must be a cosine in \[-1, 1\], got 1\.5"):
+    with pytest.raises(InvalidArgument, match=r"eta must be 'auto' or a cosine in \[-1, 1\], got 1\.5"):
         MedDEL(epsilon=None).sweep(x, [0.5, 1.5])
+    with pytest.raises(InvalidArgument, match=r"an eta of a sweep must be a cosine in \[-1, 1\], got 'auto'"):
+        MedDEL(epsilon=None).sweep(x, [0.5, "auto"])
     with pytest.raises(InvalidArgument, match="at least one eta"):
         MedDEL(epsilon=None).sweep(x, [])

@@ -154,6 +154,10 @@ def test_floors_hold_and_the_retention_stays():
         Dedup(0.1, eta=ETA, min_per={"site": 1}).select(x, pool=data)
 
 
+def test_settings_can_be_compared_and_kept_in_sets():
+    assert len({Dedup(0.5), Dedup(0.5), Dedup(0.4), Dedup(0.5, min_per={"center": 2})}) == 3
+
+
 def test_bad_settings_are_one_sentence():
     for options, sentence in (
         ({"eta": 2}, "eta must be 'auto' or a cosine"), ({"then": "magic"}, "then must be one of random, stratified"),

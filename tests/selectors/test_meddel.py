@@ -279,7 +279,7 @@ def test_a_store_is_taken_by_path_too(tmp_path):
         ({"retention": 0}, r"retention must be a fraction in \(0, 1\], got 0"),
         ({"retention": 5}, r"fraction in \(0, 1\], got 5"),
         ({"retention": float("nan")}, "fraction"),
-        ({"eta": 1.5}, r"eta must be a cosine in \[-1, 1\], got 1\.5"),
+        ({"eta": 1.5}, r"eta must be 'auto' or a cosine in \[-1, 1\], got 1\.5"),
         ({"eta": float("nan")}, "cosine"),
         ({"epsilon": 2.5}, r"epsilon must be a distance in \[0, 2\], or None"),
         ({"epsilon": float("nan")}, "epsilon"),

@@ -16,6 +16,7 @@ from meddel_hf.selectors.protocol import Readable
 
 POOL = Dataset.from_dict({"id": [str(row) for row in range(300)], "center": [f"c{row % 3}" for row in range(300)]})
 OPTIONS = {
+    "dedup": {"eta": 0.95},
     "meddel": {"epsilon": None},
     "random-stratified": {"by": "center"},
     "retrieval": {"reference": oracle.clumps(9, 8, seed=1)},

@@ -19,7 +19,7 @@ from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Misma
 from meddel_hf.selectors import Random, RandomStratified, registry
 
 NAMES = [
-    "meddel", "random", "random-stratified", "semdedup", "k-centre", "prototypes-easy", "prototypes-hard", "density",
+    "dedup", "meddel", "random", "random-stratified", "semdedup", "k-centre", "prototypes-easy", "prototypes-hard", "density",
     "balanced", "typiclust", "max-herding", "retrieval",
 ]  # fmt: skip
 THIRD_PARTY = """
@@ -94,7 +94,7 @@ def test_a_broken_package_is_named(installed):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InvalidArgument, match="there is no selector 'rnadom'; there are meddel, random"):
+    with pytest.raises(InvalidArgument, match="there is no selector 'rnadom'; there are dedup, meddel, random"):
         registry.make("rnadom", retention=0.5)
     with pytest.raises(InvalidArgument, match="selector 'random' has no option 'eta'; it has none"):
         registry.make("random", retention=0.5, eta=0.5)
@@ -161,7 +161,7 @@ def test_a_pool_that_does_not_fit_is_told():
     x, pool = oracle.clumps(4, 3), Dataset.from_dict({"id": list("0123"), "site": list("aabb")})
     for found, message, kind in (
         (None, "strata are read from the pool's center, source, and no pool is named", InvalidDataset),
-        (pool, "the pool has no column 'center', 'source' to stratify by; it has id, site", InvalidDataset),
+        (pool, "the pool has no column 'center', 'source' to part its rows by; it has id, site", InvalidDataset),
         ({"train": pool}, "pool must be a datasets.Dataset, got dict", InvalidDataset),
     ):
         with pytest.raises(kind, match=message):
@@ -185,4 +185,4 @@ def test_a_rival_on_the_command_line(tmp_path, capsys):
     assert main([*select, "--selector", "k-centre", "--scope", "pool"]) == 2
     assert "--scope is an option of MedDEL alone: use --option scope=pool" in capsys.readouterr().err
     assert main(["select", store, "--eta", "0.5", "--out", store + "2", "--selector", "random"]) == 2
-    assert "--eta goes with MedDEL: give --selector random a --retention" in capsys.readouterr().err
+    assert "--eta goes with Dedup and MedDEL: give --selector random a --retention" in capsys.readouterr().err

@@ -20,7 +20,7 @@ NAMES = [
     "meddel", "random", "random-stratified", "semdedup", "k-centre", "prototypes-easy", "prototypes-hard", "density",
     "balanced", "typiclust", "max-herding",
 ]  # fmt: skip
-RIVALS = NAMES[1:]  # retrieval, which needs a reference, has a file of its own
+RIVALS = NAMES[1:]  # retrieval and dedup, which need a reference or an eta, have files of their own
 
 
 def pool(rows: int = 30) -> Dataset:
