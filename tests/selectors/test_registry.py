@@ -19,8 +19,8 @@ from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Misma
 from meddel_hf.selectors import Random, RandomStratified, registry
 
 NAMES = [
-    "dedup", "meddel", "random", "random-stratified", "semdedup", "k-centre", "prototypes-easy", "prototypes-hard", "density",
-    "balanced", "typiclust", "max-herding", "retrieval",
+    "dedup", "meddel", "random", "random-stratified", "semdedup", "k-centre", "prototypes-easy", "prototypes-hard",
+    "density", "balanced", "typiclust", "max-herding", "retrieval",
 ]  # fmt: skip
 THIRD_PARTY = """
 from meddel_hf.selectors.protocol import Readable, marked
