@@ -95,7 +95,11 @@ def chooser(text: str, raw: bool, draws: int) -> Chooser:
     chosen = dict(map(parse_option, options))
     if not raw and "subtract_mean" in options_of(selector):
         chosen.setdefault("subtract_mean", True)
-    return Chooser(label, selector, chosen, draws=RANDOM_DRAWS if selector == "random" else draws)
+    if selector == "random":
+        draws = RANDOM_DRAWS
+    elif selector == "k-centre" or (chosen.get("scope") == "pool" and chosen.get("keep") != "random"):
+        draws = 1  # whatever the seed, they choose the same
+    return Chooser(label, selector, chosen, draws)
 
 
 def tally(outcomes: Outcomes) -> str:

@@ -86,9 +86,14 @@ class Frames:
         return np.flatnonzero(~is_tested), np.flatnonzero(is_tested)
 
 
+def all_ids(dataset: Dataset) -> list[str]:
+    """Ids of a data set, or row numbers where it has none, as embedding and labels name them."""
+    return checked_ids_of(dataset) if schema.ID in dataset.column_names else [str(row) for row in range(len(dataset))]
+
+
 def _columns(dataset: Dataset, ids: Sequence[str]) -> Dataset:
     """Columns that are known before labelling, in the order of the ids; a source where the data set names none."""
-    place = {id: row for row, id in enumerate(checked_ids_of(dataset))}
+    place = {id: row for row, id in enumerate(all_ids(dataset))}
     there = [name for name in _OPEN if name in dataset.column_names]
     values: dict[str, Any] = dataset.with_format(None).select_columns(there)[:] if there else {}
     columns = {name: [values[name][place[id]] for id in ids] for name in there}
