@@ -97,8 +97,8 @@ def chooser(text: str, raw: bool, draws: int) -> Chooser:
         chosen.setdefault("subtract_mean", True)
     if selector == "random":
         draws = RANDOM_DRAWS
-    elif selector == "k-centre" or (chosen.get("scope") == "pool" and chosen.get("keep") != "random"):
-        draws = 1  # whatever the seed, they choose the same
+    elif chosen.get("scope") == "pool" and chosen.get("keep") != "random":
+        draws = 1  # whatever the seed, it chooses the same
     return Chooser(label, selector, chosen, draws)
 
 
