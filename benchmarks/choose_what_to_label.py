@@ -21,7 +21,8 @@ from datasets import Dataset
 
 from meddel_hf.data.pool import load_pool, name_of
 from meddel_hf.downstream.intervals import expected_by_chance
-from meddel_hf.downstream.labels.arms import Budget, Chooser
+from meddel_hf.downstream.labels.arms import Chooser
+from meddel_hf.downstream.labels.budgets import Budget
 from meddel_hf.downstream.labels.compare import RANDOM_DRAWS, compare_choices
 from meddel_hf.downstream.labels.outcomes import Outcomes, markdown
 from meddel_hf.downstream.labels.sets import class_task, mask_task

@@ -1,4 +1,4 @@
-"""What is compared: selectors with their options, and how many frames they may choose."""
+"""What is compared: selectors with their options."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.downstream.labels.budgets import MOST_DRAWS
+from meddel_hf.errors import Mismatch
 from meddel_hf.runtime import checks
-from meddel_hf.runtime.reading import shown
 from meddel_hf.selectors.registry import make
 
-Budget = int | float
 RANDOM = "random"
 
 
@@ -30,7 +29,7 @@ class Chooser:
     draws: int = 1
 
     def __post_init__(self) -> None:
-        checks.count("draws", self.draws, 1, 1000)
+        checks.count("draws", self.draws, 1, MOST_DRAWS)
         make(self.selector, retention=0.5, **self.options)  # a wrong option is told before any work
 
     def chosen(self, vectors: NDArray[np.floating], columns: Dataset, frames: int, seed: int) -> NDArray[np.int64]:
@@ -48,28 +47,3 @@ class Chooser:
 
     def facts(self) -> dict[str, Any]:
         return {"label": self.label, "selector": self.selector, "options": dict(self.options), "draws": self.draws}
-
-
-def check_budget(budget: Any) -> None:
-    """A whole number of frames, 2 at least, or a share of the pool in (0, 1)."""
-    is_share = checks.is_number(budget) and 0 < budget < 1
-    if not is_share and not (checks.is_whole(budget) and budget >= 2):
-        raise InvalidArgument(
-            f"a budget is a number of frames, 2 at least, or a share of the pool between 0 and 1; got {shown(budget)}"
-        )
-
-
-def frames_of(budget: Budget, pool: int) -> int:
-    """How many of `pool` frames a budget is. Raises InvalidArgument for fewer than 2, and for more than there are."""
-    frames = budget if isinstance(budget, int) else round(budget * pool)
-    if not 2 <= frames <= pool:
-        raise InvalidArgument(
-            f"a budget of {named(budget)} is {frames:,} of {pool:,} frames that may be chosen: expected 2 at least, "
-            "and no more than there are"
-        )
-    return frames
-
-
-def named(budget: Budget) -> str:
-    """ "16", "10%": as tables show it, and as text that is told apart."""
-    return str(budget) if isinstance(budget, int) else f"{100 * budget:g}%"

@@ -19,7 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meddel_hf.downstream.labels.arms import RANDOM, Budget, Chooser, check_budget, frames_of, named
+from meddel_hf.downstream.labels.arms import RANDOM, Chooser
+from meddel_hf.downstream.labels.budgets import MOST_DRAWS, MOST_SPLITS, Budget, check_budget, frames_of, named
 from meddel_hf.downstream.labels.outcomes import COLUMNS, Outcomes
 from meddel_hf.downstream.labels.task import Frames, Task
 from meddel_hf.downstream.splits import TEST_SHARE
@@ -32,7 +33,6 @@ from meddel_hf.runtime.tables import read_table
 
 FILE, PARTS = "labels.parquet", "parts"
 RANDOM_DRAWS = 10  # its mean over them is what the others are compared with
-_SEEDS = 1000  # apart, of two splits
 Say = Callable[[str], None]
 
 
@@ -59,7 +59,7 @@ def compare_choices(
     arguments, and where a budget is more than there is; Mismatch where `out` was begun with another comparison.
     """
     arms = _with_random(arms)
-    checks.count("splits", splits, 2, 10_000)
+    checks.count("splits", splits, 2, MOST_SPLITS)
     for budget in budgets:
         check_budget(budget)
     if not budgets or len({named(budget) for budget in budgets}) < len(budgets):
@@ -131,7 +131,7 @@ class _Work:
         for budget in self.budgets:
             size = frames_of(budget, len(pool))
             for draw in range(arm.draws):
-                seed = split * _SEEDS + draw
+                seed = split * MOST_DRAWS + draw
                 chosen = pool[arm.chosen(vectors, columns, size, seed)]
                 score = self.task.score(chosen, test)
                 ids = [self.frames.ids[row] for row in chosen]

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from meddel_hf.downstream.labels.arms import Chooser, check_budget, frames_of, named
+from meddel_hf.downstream.labels.arms import Chooser
+from meddel_hf.downstream.labels.budgets import check_budget, frames_of, named
 from meddel_hf.downstream.labels.classes import ClassTask
 from meddel_hf.downstream.labels.compare import FILE, PARTS, compare_choices, load_outcomes
 from meddel_hf.downstream.labels.outcomes import COLUMNS, Outcomes, markdown
