@@ -182,9 +182,9 @@ class Plan(Record):
     """
 
     name: Text
-    tasks: Many[Task]
     pool: Many[PoolPart] = ()
     pretraining: Recipe | None = None
+    tasks: Many[Task] = ()
     embedding: Embedding | None = None
     arms: Many[Arm] = ()
     retentions: Many[float] = (0.05, 0.1, 0.2, 0.33, 0.5, 1.0)
