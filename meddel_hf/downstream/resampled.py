@@ -5,8 +5,8 @@ them is too narrow. If any two results correlate by r, the variance of their mea
 variance that is seen between them. The corrected resampled t interval takes for r the share of frames that are tested.
 
 That is enough where what is trained on differs from split to split. A selector that takes the same few frames whenever
-it can makes splits more alike; where two splits share a part q of the frames that train, r is q at most, because the
-covariance of two results of which a part q of the arguments is common is at most a part q of their variance
+it can makes splits more alike. Where two splits share a part q of the frames that train, q is a cautious r: of a
+symmetric function of independent frames, two values with a part q of their arguments in common correlate by q at most
 (Hoeffding). How often such intervals hold the truth: tests/downstream/test_resampled.py.
 
 Sources: Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 52 (2003) 239-281, Section 4.2;
