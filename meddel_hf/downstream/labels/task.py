@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 from numpy.typing import NDArray
 
 from meddel_hf import schema
@@ -21,6 +21,7 @@ from meddel_hf.runtime.manifest import fingerprint
 
 Rows = NDArray[np.int64]
 _OPEN = (schema.SOURCE, schema.CENTER, schema.GROUP)  # columns that a selector may read: known before anyone labels
+_TEXTS = Features(dict.fromkeys(_OPEN, Value("string")))
 
 
 class Task(Protocol):
@@ -44,7 +45,7 @@ class Frames:
     ids:     (n,). vectors: (n, d) float32, what selectors compare frames by.
     groups:  (n,) video, sequence or patient; a frame without one is a group of its own. Splits part none.
     strata:  (n,) what each split shares out evenly: the class, or of masks the centre.
-    columns: (n rows) source, center and group, as far as they are known: what a selector may read. Never a label.
+    columns: (n rows) source, center and group, null where not known: what a selector may read. Never a label.
     """
 
     ids: list[str]
@@ -92,10 +93,14 @@ def all_ids(dataset: Dataset) -> list[str]:
 
 
 def _columns(dataset: Dataset, ids: Sequence[str]) -> Dataset:
-    """Columns that are known before labelling, in the order of the ids; a source where the data set names none."""
+    """Columns that are known before labelling, in the order of the ids; one source where the data set names none."""
     place = {id: row for row, id in enumerate(all_ids(dataset))}
     there = [name for name in _OPEN if name in dataset.column_names]
     values: dict[str, Any] = dataset.with_format(None).select_columns(there)[:] if there else {}
-    columns = {name: [values[name][place[id]] for id in ids] for name in there}
-    columns.setdefault(schema.SOURCE, ["labelled"] * len(ids))
-    return Dataset.from_dict(columns)
+    columns = {name: [_text(values[name][place[id]]) for id in ids] if name in there else None for name in _OPEN}
+    columns[schema.SOURCE] = columns[schema.SOURCE] or ["labelled"] * len(ids)
+    return Dataset.from_dict({name: column or [None] * len(ids) for name, column in columns.items()}, features=_TEXTS)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

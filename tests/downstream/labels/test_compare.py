@@ -99,6 +99,12 @@ def test_selectors_read_what_is_known_before_labelling(tmp_path):
         Chooser("labels", "random-stratified", {"by": "label"}).chosen(frames.vectors, frames.columns, 10, 0)
 
 
+def test_stratified_draws_go_by_centre_and_source_also_where_neither_is_known(made):
+    frames, _ = made
+    chosen = Chooser("strata", "random-stratified").chosen(frames.vectors, frames.columns, 10, 0)
+    assert len(chosen) == 10
+
+
 def test_what_is_chosen_does_not_depend_on_labels(made):
     frames, _ = made
     could, _ = frames.split(0)
