@@ -90,7 +90,7 @@ def main() -> None:
         truth = np.mean([results for results, _ in made])
         row = [f"{100 * np.mean([overlap for _, overlap in made]):.0f} %"]
         for least, alike in ((0.0, False), (1 / TESTED, False), (1 / TESTED, True)):
-            intervals = [resampled_interval(r, max(least, overlap if alike else 0.0)) for r, overlap in made]
+            intervals = [resampled_interval(r.tolist(), max(least, overlap if alike else 0.0)) for r, overlap in made]
             row.append(f"{100 * np.mean([i.low <= truth <= i.high for i in intervals]):.1f}")
         print(f"| {name} | " + " | ".join(row) + " |", flush=True)
 
