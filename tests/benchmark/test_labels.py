@@ -152,6 +152,7 @@ def test_the_report_shows_a_table_and_a_figure(runs, tmp_path):
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "Choosing what to label" in text
     assert "No selector can be ranked" not in text
+    assert "Cells:" not in text
     assert (tmp_path / "report" / "figures" / "labels-light.png").is_file()
     assert written.headline.startswith("Choosing what to label, 1 task: ")
     with (tmp_path / "report" / "tables" / "labels.csv").open(newline="", encoding="utf-8") as file:
