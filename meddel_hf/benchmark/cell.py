@@ -103,6 +103,7 @@ class CellRun:
 
     def _pretrain(self, selection: Selection | None) -> PreTraining:
         recipe = self.material.plan.pretraining
+        assert recipe is not None  # a plan without one has no cells
         if not self.cell.retention:
             recipe = recipe.but(samples=0, snapshots=0)
         return pretrain(

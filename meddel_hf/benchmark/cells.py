@@ -14,6 +14,7 @@ from meddel_hf.runtime.records import read_facts
 CELLS, CELL, GATE, PLAN = "cells", "cell.json", "gate.json", "plan.yaml"
 POOL, EXCLUDED = "pool.parquet", "excluded.parquet"
 SELECTION, PRETRAINING, TASKS = "selection", "pretraining", "tasks"
+LABELS, CHOICES = "labels", "choices"  # RUNS/labels/<task>/choices: what tasks of kind labels write
 
 
 @dataclass(frozen=True)
@@ -74,4 +75,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def is_finished(cell: CellPlan, runs: Path, plan: Plan) -> bool:
     """True where the cell's record names every task of the plan."""
-    return {task.name for task in plan.tasks} <= set(read_json(cell.folder(runs) / CELL).get("tasks", ()))
+    return {task.name for task in plan.trained_tasks} <= set(read_json(cell.folder(runs) / CELL).get("tasks", ()))

@@ -26,6 +26,7 @@ from meddel_hf.runtime.reading import read_lines
 
 _TEXTS = (schema.SOURCE, schema.CENTER, schema.LABEL, schema.GROUP)
 _COLUMNS = [schema.ID, schema.IMAGE, *_TEXTS]
+_NOTHING = Dataset.from_dict({name: [] for name in _COLUMNS})  # pool of a plan that pre-trains nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +82,13 @@ class Material:
     @classmethod
     def of(cls, plan: Plan) -> Material:
         """Open everything that the plan names. Raises InvalidDataset or InvalidArgument where something is missing."""
-        tasks = {task.name: _task(task) for task in plan.tasks}
+        tasks = {task.name: _task(task) for task in plan.trained_tasks}
         parts = [_part(part, place) for place, part in enumerate(plan.pool)]
-        whole = concatenate_datasets(parts)
-        ids = Pool.of(whole).ids or []  # raises where one is repeated
+        whole = concatenate_datasets(parts) if parts else _NOTHING
+        ids = (Pool.of(whole).ids or []) if parts else []  # raises where one is repeated
         why = _excluded(plan, set(ids), tasks)
         left = [row for row, id in enumerate(ids) if id not in why]
-        if not left:
+        if parts and not left:
             raise InvalidDataset(f"no frame of the pool is left: all {len(ids):,} are tested downstream, or excluded")
         digest = fingerprint("pool", *(str(part._fingerprint) for part in parts), *sorted(why))
         gone = pa.table({schema.ID: [id for id in ids if id in why], "why": [why[id] for id in ids if id in why]})
@@ -191,7 +192,7 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
 def _leaks(plan: Plan) -> Iterator[tuple[str, str]]:
     """(id, id of the same frame in another source) from all folders that the plan names."""
     specs = [part.pool for part in plan.pool]
-    for task in plan.tasks:
+    for task in plan.trained_tasks:
         specs += [task.labels] if isinstance(task, ProbeTask) else [task.train, *task.test.values()]
     for folder in dict.fromkeys(spec.partition(":")[0] for spec in specs):
         yield from leaks(folder)

@@ -31,7 +31,7 @@ def verdict(
 def verdicts(plan: Plan, runs: Path) -> dict[str, Verdict]:
     """Task -> what its gate says; all gate cells are finished."""
     by_task = {}
-    for task in plan.tasks:
+    for task in plan.trained_tasks:
         full, untrained = (
             [_scores(CellPlan(None, share, seed).folder(runs), task.name) for seed in plan.seeds]
             for share in (1.0, 0.0)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
-from meddel_hf.benchmark import gate
+from meddel_hf.benchmark import gate, labels
 from meddel_hf.benchmark.cell import CellRun
 from meddel_hf.benchmark.cells import (
     CELL,
@@ -56,13 +56,14 @@ class Outcome:
 
     ran:      cells that this call finished. waiting: gate cells that other shards have yet to finish; while there are
               any, no selector is run. locked: cells that another process is running. verdicts: None until the gate is
-              decided.
+              decided. labelled: tasks of kind labels that are finished, by this call or before.
     """
 
     ran: int
     waiting: tuple[CellPlan, ...]
     locked: tuple[CellPlan, ...]
     verdicts: dict[str, Verdict] | None
+    labelled: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -92,15 +93,18 @@ def run(
     runs = Path(runs)
     matrix = _Matrix(plan, runs, shard, Path(frames or runs / FRAMES), device, say or (lambda line: None), progress)
     matrix.prepare()
+    labelled = () if gate_only else matrix.choose_labels()
+    if not plan.trained_tasks:
+        return Outcome(0, (), (), {}, labelled)
     first = matrix.run(gate_cells(plan))
     waiting = tuple(cell for cell in gate_cells(plan) if not is_finished(cell, matrix.runs, plan))
     if agreed(len(waiting), matrix.processes):
-        return Outcome(first.ran, waiting, first.locked, None)
+        return Outcome(first.ran, waiting, first.locked, None, labelled)
     verdicts = matrix.decide()
     if gate_only or not plan.arms or not any(verdict.passed for verdict in verdicts.values()):
-        return Outcome(first.ran, (), first.locked, verdicts)
+        return Outcome(first.ran, (), first.locked, verdicts, labelled)
     rest = matrix.run(arm_cells(plan))
-    return Outcome(first.ran + rest.ran, (), (*first.locked, *rest.locked), verdicts)
+    return Outcome(first.ran + rest.ran, (), (*first.locked, *rest.locked), verdicts, labelled)
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class _Matrix:
     @cached_property
     def decoded(self) -> Path:
         """Folder of the pool's decoded frames: once for all cells and shards."""
+        assert self.plan.pretraining is not None  # asked for by cells alone
         pool, side = Pool.of(self.material.pool), self.plan.pretraining.image_size
         with self._alone("frames"):
             if self.processes.is_main_process:
@@ -200,6 +205,14 @@ class _Matrix:
                     line = _line(cell, folder, self.plan)
                     self.say(f"[{ran}/{len(todo)}] {line}; {time.monotonic() - began:.0f} s{rest}")
         return _Done(ran, tuple(locked))
+
+    def choose_labels(self) -> tuple[str, ...]:
+        """Run what is missing of this shard's tasks of kind labels. Returns the names of all that are finished."""
+        tasks = self.plan.label_tasks
+        for task in tasks[self.shard.index - 1 :: self.shard.of]:
+            with self._alone(f"labels-{task.name}"):
+                labels.run(self.plan, task, self.runs, self.device, self.processes, self.say)
+        return tuple(task.name for task in tasks if (labels.folder(self.runs, task.name) / MANIFEST).is_file())
 
     def decide(self) -> dict[str, Verdict]:
         verdicts = gate.verdicts(self.plan, self.runs)
@@ -277,6 +290,8 @@ def _check_comparable(before: Manifest, now: Manifest, runs: Path) -> None:
 
 def _line(cell: CellPlan, folder: Path, plan: Plan) -> str:
     facts = read_json(folder / CELL)
-    scores = ", ".join(f"{task.name} {Scores.load(folder / TASKS / task.name).value():.4f}" for task in plan.tasks)
+    scores = ", ".join(
+        f"{task.name} {Scores.load(folder / TASKS / task.name).value():.4f}" for task in plan.trained_tasks
+    )
     trained = f"{facts['frames']:,} frames, " if cell.retention else ""
     return f"{cell.place.words}: {trained}{scores}"

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from meddel_hf.benchmark.place import FULL, MOST_SEEDS, UNTRAINED
+from meddel_hf.downstream.labels.budgets import MOST_DRAWS, MOST_SPLITS, check_budget
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.splits import TEST_SHARE
 from meddel_hf.embedding.space import Pooling
@@ -127,7 +128,42 @@ class ProbeTask(Record):
             raise InvalidArgument("train_match alone says nothing of the test: add test_match")
 
 
-Task = Annotated[SegmentationTask | ProbeTask, Field(discriminator="kind")]
+@dataclass(frozen=True)
+class LabelsTask(Record):
+    """Choosing what to label: a head on frozen features learns from the frames that each arm chooses; no pre-training.
+
+    labels:  labelled data set, or one with masks. target: column of the classes, or "folder".
+    masks:   segment instead, with the patch tokens of the plan's encoder.
+    budgets: numbers of frames, or shares of the part that may be chosen. splits: random ones, the same for every arm.
+    draws:   seeds of each arm in a split. rarest: classes of fewer frames are left out.
+    """
+
+    name: Text
+    labels: Text
+    target: Text = "label"
+    masks: bool = False
+    budgets: Many[int | float] = (16, 32, 64, 128, 0.1)
+    splits: int = 20
+    draws: int = 3
+    test_share: float = TEST_SHARE
+    rarest: int = 1
+    kind: Literal["labels"] = "labels"
+
+    def __post_init__(self) -> None:
+        _check_name("name", self.name)
+        if not self.budgets or len(set(self.budgets)) < len(self.budgets):
+            raise InvalidArgument("budgets are none, or repeat themselves: give each once")
+        for budget in self.budgets:
+            check_budget(budget)
+        checks.count("splits", self.splits, 2, MOST_SPLITS)
+        checks.count("draws", self.draws, 1, MOST_DRAWS)
+        checks.count("rarest", self.rarest, 1)
+        if not 0 < self.test_share < 1:
+            raise InvalidArgument(f"test_share must lie between 0 and 1, got {self.test_share}")
+
+
+Trained = SegmentationTask | ProbeTask  # tested on the encoder that a cell pre-trained
+Task = Annotated[SegmentationTask | ProbeTask | LabelsTask, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -136,7 +172,8 @@ class Plan(Record):
 
     pool:        what is selected from; frames that a task is tested on are left out of it.
     embedding:   what selectors see; may be left out where no arm is given.
-    pretraining: the same for every cell, so that all see the same number of samples.
+    pretraining: the same for every cell, so that all see the same number of samples. It and the pool are left out where
+                 all tasks are of kind "labels", which choose among their own frames.
     arms:        selectors. None: the gate alone, the full pool against no pre-training.
     retentions:  shares of the pool, in (0, 1]; 1 is the full pool, which is always run once.
     seeds:       of selection, pre-training and downstream training alike.
@@ -145,9 +182,9 @@ class Plan(Record):
     """
 
     name: Text
-    pool: Many[PoolPart]
-    pretraining: Recipe
-    tasks: Many[Task]
+    pool: Many[PoolPart] = ()
+    pretraining: Recipe | None = None
+    tasks: Many[Task] = ()
     embedding: Embedding | None = None
     arms: Many[Arm] = ()
     retentions: Many[float] = (0.05, 0.1, 0.2, 0.33, 0.5, 1.0)
@@ -156,7 +193,7 @@ class Plan(Record):
     gate_level: float = 0.95
 
     def __post_init__(self) -> None:
-        for name in ("pool", "tasks", "seeds"):
+        for name in ("pool", "tasks", "seeds") if self.trained_tasks else ("tasks", "seeds"):
             if not getattr(self, name):
                 raise InvalidArgument(f"{name} is empty: a plan needs at least one")
         for name, values in {
@@ -175,10 +212,32 @@ class Plan(Record):
             raise InvalidArgument(f"the plan asks for {cells:,} cells, more than {_MOST_CELLS:,}: give fewer seeds")
         if not 0 < self.gate_level < 1:
             raise InvalidArgument(f"gate_level is a fraction between 0 and 1, such as 0.95, got {self.gate_level}")
-        if not self.pretraining.samples:
-            raise InvalidArgument("pretraining.samples is 0: nothing would be learned, and nothing compared")
+        self._check_pretraining()
+        if self.label_tasks and not self.arms:
+            raise InvalidArgument("arms is empty: a task of kind labels compares selectors, and needs at least one")
         if self.arms and self.embedding is None:
             raise InvalidArgument("embedding is missing: say which encoder the selectors compare frames by")
+
+    @property
+    def trained_tasks(self) -> tuple[Trained, ...]:
+        """Tasks on which cells are tested."""
+        return tuple(task for task in self.tasks if not isinstance(task, LabelsTask))
+
+    @property
+    def label_tasks(self) -> tuple[LabelsTask, ...]:
+        return tuple(task for task in self.tasks if isinstance(task, LabelsTask))
+
+    def _check_pretraining(self) -> None:
+        if self.trained_tasks and self.pretraining is None:
+            raise InvalidArgument("pretraining is missing: only a plan whose tasks are all of kind labels does without")
+        if not self.trained_tasks and (self.pretraining is not None or self.pool):
+            name = "pool" if self.pool else "pretraining"
+            raise InvalidArgument(
+                f"{name} is given, and no task tests what is pre-trained: leave pool and pretraining out, or add a "
+                "task of kind probe or segmentation"
+            )
+        if self.pretraining is not None and not self.pretraining.samples:
+            raise InvalidArgument("pretraining.samples is 0: nothing would be learned, and nothing compared")
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:

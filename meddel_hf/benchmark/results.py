@@ -14,9 +14,11 @@ from typing import Any
 import pyarrow as pa
 
 from meddel_hf import schema
-from meddel_hf.benchmark.cells import CELL, CELLS, GATE, PLAN, POOL, SELECTION, read_json
+from meddel_hf.benchmark.cells import CELL, CELLS, CHOICES, GATE, LABELS, PLAN, POOL, SELECTION, read_json
 from meddel_hf.benchmark.evidence import FILES, GROUND, check_cell, check_together, cure, ground, scores_of, tasks_of
 from meddel_hf.benchmark.place import FULL, UNTRAINED, Place, label, listed, percent, planned
+from meddel_hf.downstream.labels.compare import load_outcomes
+from meddel_hf.downstream.labels.outcomes import Outcomes
 from meddel_hf.downstream.scores import Measure, Scores
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.runtime.checks import is_fraction
@@ -146,6 +148,7 @@ class Runs:
 
     verdicts:   task -> what gate.json says; None where no gate was run.
     unfinished: folders of cells that were begun and have no cell.json.
+    labels:     what came out of each finished task of kind labels, by its name.
     planned:    places that the plan asks for; empty where the plan does not tell. planned_tasks: likewise.
     """
 
@@ -158,6 +161,7 @@ class Runs:
     manifest: Manifest | None
     plan: str | None
     notes: tuple[str, ...] = field(default=())
+    labels: Mapping[str, Outcomes] = field(default_factory=dict)
 
     @cached_property
     def pool(self) -> pa.Table | None:
@@ -245,7 +249,8 @@ def read(folder: str | Path, *, trust: bool = False) -> Runs:
             cells.append(_cell(seed, trust))
         else:
             unfinished.append(Place(seed.parent.parent.name, seed.parent.name, _number(seed.name)))
-    if not any(cell.scores for cell in cells):
+    labels = _labels(folder)
+    if not labels and not any(cell.scores for cell in cells):
         raise IncompleteStore(
             f"{folder} holds no finished cell with scores (cells/ARM/PERCENT/seedK/cell.json): "
             "nothing can be reported yet; go on with `meddel benchmark run`"
@@ -267,12 +272,19 @@ def read(folder: str | Path, *, trust: bool = False) -> Runs:
         folder,
         tuple(cells),
         tuple(unfinished),
-        planned(plan),
+        planned(plan) if plan.get("pretraining", True) else (),
         tuple(label(task) for task in listed(plan.get("tasks"))),
         _verdicts(folder / GATE, manifest, trust),
         manifest,
         "\n".join(read_lines(text, "a plan")) + "\n" if text.is_file() else None,
+        labels=labels,
     )
+
+
+def _labels(folder: Path) -> dict[str, Outcomes]:
+    """Finished tasks of kind labels."""
+    done = sorted((folder / LABELS).glob(f"*/{CHOICES}/{MANIFEST}"))
+    return {path.parents[1].name: load_outcomes(path.parent) for path in done}
 
 
 def _cell(folder: Path, trust: bool) -> Cell:

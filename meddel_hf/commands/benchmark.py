@@ -99,6 +99,11 @@ def _run(args: argparse.Namespace) -> int:
 def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
     from meddel_hf.benchmark.gate import table
 
+    for name in outcome.labelled:
+        print(f"\n{name}\n\n{_choices(runs, name)}")
+    if not plan.trained_tasks:
+        print(f"\nread it with: meddel report {runs}")
+        return 0 if len(outcome.labelled) == len(plan.label_tasks) else LATER
     if outcome.locked:
         print(f"{len(outcome.locked)} cells are being run by another process: they were left to it")
     if outcome.verdicts is None:
@@ -118,11 +123,26 @@ def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
     return 0 if outcome.passed else NOT_PASSED
 
 
+def _choices(runs: Path, task: str) -> str:
+    """What came out of a task of kind labels, as a table."""
+    from meddel_hf.benchmark.labels import folder
+    from meddel_hf.downstream.labels.compare import load_outcomes
+    from meddel_hf.downstream.labels.outcomes import markdown
+
+    return markdown(load_outcomes(folder(runs, task)))
+
+
 def _dry_run(plan: Plan, runs: Path, shard: Shard, args: argparse.Namespace) -> None:
     from meddel_hf.benchmark.cells import arm_cells, gate_cells, is_finished
     from meddel_hf.benchmark.data import Material
     from meddel_hf.benchmark.estimate import in_words, measured, samples_per_second
+    from meddel_hf.downstream.labels.budgets import named
 
+    for task in plan.label_tasks:
+        budgets = ", ".join(map(named, task.budgets))
+        print(f"labels  {task.name}: {len(plan.arms)} arms, {task.splits} splits, budgets {budgets}")
+    if plan.pretraining is None:
+        return
     material = Material.of(plan)
     n, gone = len(material.pool), len(material.excluded)
     print(f"pool: {n:,} frames, {gone:,} left out since they are tested downstream or excluded")

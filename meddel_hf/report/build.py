@@ -16,6 +16,7 @@ from meddel_hf.report.findings import Draws, Findings, findings
 from meddel_hf.report.pages.html import html
 from meddel_hf.report.pages.markdown import markdown
 from meddel_hf.report.sections.answer import headline
+from meddel_hf.report.sections.choices import label_headline
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step_folder
 
@@ -61,7 +62,12 @@ def report(
         _write(document, aside)
         files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
         _manifest(read_runs, findings_of_runs, document, command).write(aside, files)
-    return Written(out / PAGE, headline(findings_of_runs), findings_of_runs, len(document.pictures), len(document.data))
+    said = (
+        headline(findings_of_runs)
+        if read_runs.cells
+        else label_headline(read_runs.labels, findings_of_runs.draws.level)
+    )
+    return Written(out / PAGE, said, findings_of_runs, len(document.pictures), len(document.data))
 
 
 def _write(document: Document, folder: Path) -> None:

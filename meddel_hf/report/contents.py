@@ -33,6 +33,7 @@ from meddel_hf.report.figures.maps import carried_over, removals, vanished
 from meddel_hf.report.figures.spreads import boxes, differences
 from meddel_hf.report.findings import Findings
 from meddel_hf.report.sections.answer import answer
+from meddel_hf.report.sections.choices import label_choices, label_data
 from meddel_hf.report.sections.limits import flips, limits
 from meddel_hf.report.sections.record import record
 from meddel_hf.report.sections.tables import differences_table, kept_by, removed, scores_table, stored
@@ -47,6 +48,11 @@ NOT_RANKED = "Did not pass the gate: shown, not ranked."
 
 def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> Document:
     """figures: folder in which contact sheets are drawn, where there is a pool."""
+    labels = label_choices(f.runs.labels, f.draws.level)
+    stored_labels = (label_data(f.runs.labels, f.draws.level),) if f.runs.labels else ()
+    if not f.runs.cells:
+        sections = _with_names_apart([labels, record(f, command)])
+        return Document(_title(f), plural(len(f.runs.labels), "task"), sections, stored_labels)
     places = origins(pool if pool is not None else f.runs.pool)
     parts = [
         answer(f),
@@ -54,13 +60,14 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
         Section("frames", "Frame by frame, and over training", tuple(_frames(f))),
         Section("sets", "Carried over to other sets", tuple(_sets(f))),
         Section("kept", "What was kept", (*_kept(f, places), *_sheets(f, pool, figures))),
+        labels,
         limits(f, _gallery(alpha_curve(f, target) for target in f.runs.homes if f.passed(target))),
         record(f, command),
     ]
     runs = f.runs
     facts = [plural(len(runs.cells), "cell"), plural(len(runs.seeds), "seed"), plural(len(runs.targets), "test set")]
     sections = _with_names_apart([section for section in parts if section.blocks])
-    return Document(_title(f), ", ".join(facts), sections, (*stored(f, places), flips(f)))
+    return Document(_title(f), ", ".join(facts), sections, (*stored(f, places), flips(f), *stored_labels))
 
 
 def origins(pool: Dataset | pa.Table | None) -> dict[str, str]:

@@ -348,7 +348,10 @@ CASES = [
     ({"arms": [{"label": "full", "selector": "random"}]}, "taken by the gate"),
     ({"arms": [{"label": "x"}]}, r"arms\[0\] lacks selector"),
     ({"embedding": None}, "embedding is missing"),
-    ({"tasks": [{"name": "x", "kind": "detection"}]}, "kind must be one of segmentation, probe, got 'detection'"),
+    (
+        {"tasks": [{"name": "x", "kind": "detection"}]},
+        "kind must be one of segmentation, probe, labels, got 'detection'",
+    ),
     ({"tasks": [{"name": "x", "kind": "probe"}]}, r"tasks\[0\] lacks labels"),
     ({"tasks": [{"name": "x", "kind": "probe", "labels": "y", "train_match": "z"}]}, "add test_match"),
     ({"tasks": [{"name": "x", "kind": "segmentation", "train": "y", "test_share": 0}]}, "nothing to test on"),

@@ -7,13 +7,14 @@ badly chosen penalty costs it less, and it takes a twentieth of the time or less
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from meddel_hf.downstream.probing.moments import Moments
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Vectors, few_candidates, product
 from meddel_hf.runtime.threads import own_threads
@@ -122,8 +123,8 @@ class Ridge:
         row_weight = (len(x) / classes / np.bincount(labels))[labels]
         targets = 2 * np.eye(classes)[labels] - 1
         fold = _folds(labels, groups, seed)
-        parts = [_Moments.of(x[at], targets[at], row_weight[at]) for at in (fold == k for k in range(fold.max() + 1))]
-        whole = _Moments.total(parts)
+        parts = [Moments.of(x[at], targets[at], row_weight[at]) for at in (fold == k for k in range(fold.max() + 1))]
+        whole = Moments.total(parts)
         errors = np.zeros(len(penalties))
         for k, part in enumerate(parts):
             at = fold == k
@@ -141,41 +142,6 @@ class Ridge:
         """(m, d) -> (m,) classes; equal values go to the lower class."""
         answer: Labels = self.values(rows).argmax(axis=1)
         return answer
-
-
-@dataclass(frozen=True, eq=False)
-class _Moments:
-    """Weighted sums from which ridge regression is solved; those of a fold are taken off the whole, not summed anew."""
-
-    weight: float
-    x: NDArray[np.float64]  # (d,)
-    y: NDArray[np.float64]  # (classes,)
-    xx: NDArray[np.float64]  # (d, d)
-    xy: NDArray[np.float64]  # (d, classes)
-
-    @classmethod
-    def of(cls, x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]) -> _Moments:
-        weighted = x * weights[:, None]
-        return cls(float(weights.sum()), weighted.sum(axis=0), weights @ y, weighted.T @ x, weighted.T @ y)
-
-    @classmethod
-    def total(cls, parts: Sequence[_Moments]) -> _Moments:
-        columns = zip(*([part.weight, part.x, part.y, part.xx, part.xy] for part in parts), strict=True)
-        return cls(*(np.sum(column, axis=0) for column in columns))
-
-    def without(self, part: _Moments) -> _Moments:
-        return _Moments(
-            self.weight - part.weight, self.x - part.x, self.y - part.y, self.xx - part.xx, self.xy - part.xy
-        )
-
-    def solutions(self, penalties: Sequence[float]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """(weights, bias) at each penalty, from one eigendecomposition; the bias is not penalised."""
-        x, y = self.x / self.weight, self.y / self.weight
-        values, vectors = np.linalg.eigh(self.xx / self.weight - np.outer(x, x))
-        target = vectors.T @ (self.xy / self.weight - np.outer(x, y))
-        for penalty in penalties:
-            weights = vectors @ (target / (np.maximum(values, 0) + penalty)[:, None])
-            yield weights, y - x @ weights
 
 
 def _folds(labels: Labels, groups: Sequence[str], seed: int) -> Labels:

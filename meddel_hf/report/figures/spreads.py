@@ -55,7 +55,7 @@ def _differences(f: Findings, target: Target, contrasts: Sequence[Contrast], nam
             rows.append((y, contrast.arm, by_arm[contrast.arm].colour))
             y += 1
         y += 0.6
-    _named_rows(axes, rows, [(percent(group[0].retention), len(group)) for group in groups])
+    named_rows(axes, rows, [(f"{percent(group[0].retention)} %", len(group)) for group in groups])
     axes.set_xlabel(f"{target.unit}, less that of {short(name, 36)}")
     axes.set_title(short(target.name, 44))
     return figure
@@ -68,16 +68,16 @@ def _interval(axes: Axes, y: float, contrast: Contrast, look: Look) -> None:
     axes.plot(d.value, y, marker=look.marker, color=look.colour, markerfacecolor=face, markersize=5.5, zorder=3)
 
 
-def _named_rows(axes: Axes, rows: Sequence[tuple[float, str, str]], groups: Sequence[tuple[str, int]]) -> None:
-    """Arms' names in their colours at the left, and for each group of rows its retention at the right."""
+def named_rows(axes: Axes, rows: Sequence[tuple[float, str, str]], groups: Sequence[tuple[str, int]]) -> None:
+    """Arms' names in their colours at the left, and for each group of rows its name, such as "5 %", at the right."""
     axes.set_yticks([y for y, _, _ in rows], [short(arm, 18) for _, arm, _ in rows])
     for text, (_, _, colour) in zip(axes.get_yticklabels(), rows, strict=True):
         text.set_color(colour)
     at = 0
-    for retention, n in groups:
+    for name, n in groups:
         ys = [y for y, _, _ in rows[at : at + n]]
         axes.annotate(
-            f"{retention} %",
+            name,
             (1.02, sum(ys) / n),
             xycoords=("axes fraction", "data"),
             va="center",
@@ -129,12 +129,13 @@ def _boxes(f: Findings, target: Target) -> Figure:
         label = {FULL: "full pool", UNTRAINED: "no pre-training"}.get(arm, arm)
         _box(axes, y, frame_scores(list(f.runs.of(target, arm, retention).values())), by_arm[arm].colour)
         rows.append((y, label, by_arm[arm].colour))
-        if groups and groups[-1][0] == percent(retention):
-            groups[-1] = (groups[-1][0], groups[-1][1] + 1)
+        name = f"{percent(retention)} %"
+        if groups and groups[-1][0] == name:
+            groups[-1] = (name, groups[-1][1] + 1)
         else:
-            groups.append((percent(retention), 1))
+            groups.append((name, 1))
         y += 1
-    _named_rows(axes, rows, groups)
+    named_rows(axes, rows, groups)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("IoU of a frame")
     axes.set_title(short(target.name, 44))

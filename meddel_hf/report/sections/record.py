@@ -19,11 +19,13 @@ _SHOWN = 40  # missing cells that are named one by one
 
 def record(f: Findings, command: str) -> Section:
     runs = f.runs
-    blocks: list[Block] = [Points(tuple(_facts(f, command)))]
-    blocks += _missing(runs)
+    blocks: list[Block] = [Points(tuple(_facts(f, command) if runs.cells else _typed(runs, command)))]
+    if runs.cells:
+        blocks += _missing(runs)
     if f.verdicts:
         blocks.append(gate_table(f))
-    blocks.append(time_table(runs))
+    if runs.cells:
+        blocks.append(time_table(runs))
     if runs.plan:
         blocks.append(Listing("plan.yaml", runs.plan))
     elif runs.manifest:
@@ -49,15 +51,14 @@ def _facts(f: Findings, command: str) -> list[Point]:
         Point("Device:", f"{listed(devices) or 'not recorded'}."),
         Point("Selectors:", f"{listed(_selectors(runs)) or 'none'}; the rival is {runs.rival or 'missing'}."),
         Point("Bootstrap:", draws),
-        *_command(runs),
-        Point("This page:", command or "made from Python"),
+        *_typed(runs, command),
     ]
 
 
-def _command(runs: Runs) -> list[Point]:
-    """What was typed to run the matrix, where it was recorded."""
+def _typed(runs: Runs, command: str) -> list[Point]:
+    """What was typed to run the benchmark, where it was recorded, and to make this page."""
     typed = runs.manifest.details.get("command") if runs.manifest else None
-    return [Point("Benchmark:", str(typed))] if typed else []
+    return [*([Point("Benchmark:", str(typed))] if typed else []), Point("This page:", command or "made from Python")]
 
 
 def _selectors(runs: Runs) -> list[str]:

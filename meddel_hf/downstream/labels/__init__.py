@@ -1,0 +1,1 @@
+"""Choosing what to label: what is learned from the frames that a selector chooses, tested on others, split by split."""

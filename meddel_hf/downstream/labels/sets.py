@@ -1,0 +1,74 @@
+"""From a labelled data set and its embeddings to what may be chosen, and what is learned from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from datasets import Dataset
+
+from meddel_hf import schema
+from meddel_hf.data.ids import checked_ids_of
+from meddel_hf.downstream.labels.classes import ClassTask
+from meddel_hf.downstream.labels.masks import MaskTask
+from meddel_hf.downstream.labels.task import Frames
+from meddel_hf.downstream.labels.tokens import patch_features
+from meddel_hf.downstream.probing.labels import Labelled
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import InvalidDataset
+
+
+def class_task(
+    store: EmbeddingStore,
+    dataset: Dataset,
+    target: str = schema.LABEL,
+    *,
+    features: EmbeddingStore | None = None,
+    rarest: int = 1,
+) -> tuple[Frames, ClassTask]:
+    """target: as in `Labelled.of`. features: what the classifier sees; None: what the selectors see.
+
+    rarest: classes of fewer frames are left out: of a class of fifteen, three are tested, and each is a third of it.
+    Raises Mismatch where a store lacks a labelled frame, InvalidDataset where there is no such column or one class.
+    """
+    labelled = Labelled.of(dataset, target)
+    sizes = Counter(labelled.labels.values())
+    labels = {id: name for id, name in labelled.labels.items() if sizes[name] >= rarest}
+    labelled = Labelled(labels, {id: labelled.groups[id] for id in labels if id in labelled.groups}, {}, 0)
+    frames = Frames.of(store, dataset, labelled)
+    if len(set(frames.strata)) < 2:
+        raise InvalidDataset(
+            f"the {len(frames):,} frames are of {len(set(frames.strata))} class with at least {rarest:,} of them: "
+            "nothing is there to tell apart"
+        )
+    vectors = frames.vectors
+    if features is not None:
+        seen = Frames.of(features, dataset, labelled)
+        place = {id: row for row, id in enumerate(seen.ids)}
+        missing = [id for id in frames.ids if id not in place]
+        if missing:
+            raise InvalidDataset(
+                f"{len(missing):,} frames, such as {missing[0]!r}, are embedded in {store.folder} and unreadable in "
+                f"{features.folder}: embed both anew from the same files"
+            )
+        vectors = seen.vectors[[place[id] for id in frames.ids]]
+    return frames, ClassTask(vectors, frames.strata, frames.groups)
+
+
+def mask_task(
+    store: EmbeddingStore, dataset: Dataset, encoder: str, tokens: str | Path, *, name: str, device: str = "cpu"
+) -> tuple[Frames, MaskTask]:
+    """encoder: whose patch tokens the head sees. tokens: folder in which they are kept. name: of the data set.
+
+    Splits share out every centre, where the data set names them. Raises what `patch_features` raises, and Mismatch
+    where the store lacks a frame.
+    """
+    ids = checked_ids_of(dataset)
+    columns = [column for column in (schema.CENTER, schema.GROUP) if column in dataset.column_names]
+    rows = dataset.with_format(None).select_columns(columns)[:] if columns else {}
+    empty = [None] * len(ids)
+    centres = {id: str(centre) for id, centre in zip(ids, rows.get(schema.CENTER, empty), strict=True)}
+    groups = {id: group for id, group in zip(ids, rows.get(schema.GROUP, empty), strict=True) if group is not None}
+    frames = Frames.of(store, dataset, Labelled(centres, groups, {}, 0))
+    features, shares = patch_features(dataset, encoder, tokens, name=name, device=device).rows(frames.ids)
+    return frames, MaskTask(features, shares, frames.groups)
