@@ -32,7 +32,9 @@ def draw_retention(selection: Selection, path: Path) -> None:
     from matplotlib.figure import Figure
 
     s = selection.summary
-    floor = max(0.05, min(100 * s.retention, 5) / 2)  # per cent, where the vertical axis begins
+    stays = s.kept + s.not_selected  # what is left when near-duplicates went
+    share = 100 * stays / s.pool
+    floor = max(0.05, min(share, 5) / 2)  # per cent, where the vertical axis begins
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     if selection.density is not None:
@@ -45,19 +47,19 @@ def draw_retention(selection: Selection, path: Path) -> None:
         etas = [float(eta) for eta in np.linspace(selection.graph.floor, 0.99, _CURVE_POINTS)]
         kept = [selection.at(eta=eta).retention * 100 for eta in etas]
         if s.eta is not None and s.eta < etas[0]:
-            etas, kept = [s.eta, *etas], [s.retention * 100, *kept]
+            etas, kept = [s.eta, *etas], [share, *kept]
         axes.plot(etas, kept, color="#2a5caa", marker="o", markersize=3.5, label="exact, from the stored graph")
     if s.eta is not None:
-        axes.plot(
-            [s.eta], [s.retention * 100], "o", color=KEPT, markersize=9, label=f"this selection, {s.retention:.1%}"
-        )
+        word = "left by the first step" if s.not_selected else "this selection"
+        axes.plot([s.eta], [share], "o", color=KEPT, markersize=9, label=f"{word}, {share:.1f}%")
     axes.set_yscale("log")
     axes.set_yticks(_PERCENT, [f"{percent:g} %" for percent in _PERCENT])
     axes.minorticks_off()
     axes.set_ylim(floor, 115)
     axes.set_xlabel("eta: cosine above which two frames are near-duplicates")
     axes.set_ylabel("share of the pool that stays")
-    axes.set_title(f"{s.kept:,} of {s.pool:,} frames stay", loc="left")
+    drawn = f", {s.kept:,} of them are drawn" if s.not_selected else ""
+    axes.set_title(f"{stays:,} of {s.pool:,} frames stay{drawn}", loc="left")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
     with whole_file(path) as aside:

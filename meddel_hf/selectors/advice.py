@@ -20,6 +20,7 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import Mismatch
 from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.runtime.checks import fraction
+from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.measures import Kept, covered, vendi
 from meddel_hf.selectors.dedup import Dedup, FirstStep
 from meddel_hf.selectors.protocol import Readable
@@ -126,6 +127,7 @@ class Advice:
         return "\n".join(said)
 
 
+@own_threads()
 def advise(
     embeddings: EmbeddingStore | str | Path,
     *,
