@@ -60,7 +60,6 @@ TESTED_BY = {
     "downstream/labels/*": "downstream/labels/test_compare.py",
     "downstream/probing/*": "downstream/probing/test_probe.py",
     "downstream/segmentation/*": "downstream/segmentation/test_segment.py",
-    "embedding/patches.py": "downstream/labels/test_masks.py",
     "embedding/loading.py": "embedding/test_encoder.py",
     "embedding/shards.py": "embedding/test_store.py",
     "embedding/space.py": "embedding/test_calibration.py",

@@ -65,8 +65,25 @@ class Encoder:
         A vector that the model made zero or not finite stays so: the caller decides what becomes of its frame.
         """
         with torch.inference_mode():
-            tokens = _tokens(self.model, _normalised(pixels, self.preprocessing, self.device, _DTYPES[self.precision]))
+            tokens = self._tokens(pixels)
             return {pooling: nn.functional.normalize(self._pool(tokens, pooling), dim=1) for pooling in self.poolings}
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches in a frame. Raises InvalidArgument where they are not square."""
+        side = getattr(self.model.config, "patch_size", None)
+        if not isinstance(side, int):
+            raise InvalidArgument(f"{self.name} has patches of {side} pixels: expected square ones, one number")
+        height, width = self.preprocessing.size
+        return height // side, width // side
+
+    def patches(self, pixels: np.ndarray) -> torch.Tensor:
+        """The last hidden state of each patch, (B, P, d) float32, on `device`; patches go row by row of the frame."""
+        with torch.inference_mode():
+            return self._tokens(pixels)[:, self.prefix :].float()
+
+    def _tokens(self, pixels: np.ndarray) -> torch.Tensor:
+        return _tokens(self.model, _normalised(pixels, self.preprocessing, self.device, _DTYPES[self.precision]))
 
     def _pool(self, tokens: torch.Tensor, pooling: Pooling) -> torch.Tensor:
         if pooling == "cls":

@@ -13,7 +13,6 @@ from safetensors.numpy import load_file, save_file
 
 from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames
 from meddel_hf.embedding.encoder import load_encoder
-from meddel_hf.embedding.patches import patch_grid, patch_tokens
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, check_recorded, fingerprint, step_folder
@@ -59,9 +58,9 @@ def patch_features(dataset: Dataset, encoder: str, out: str | Path, *, name: str
         check_same(out, Manifest.read(out, "tokens").parents, parents, "was made from")
         return _loaded(out, frames.ids)
     decoded = frames.decoded(model.preprocessing)
-    grid = patch_grid(model)
+    grid = model.grid
     parts = [
-        patch_tokens(model, decoded.pixels[start : start + _BATCH]).cpu().numpy().astype(np.float16)
+        model.patches(decoded.pixels[start : start + _BATCH]).cpu().numpy().astype(np.float16)
         for start in range(0, len(frames), _BATCH)
     ]
     with step_folder(out, "tokens") as aside:
