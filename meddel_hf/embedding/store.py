@@ -124,6 +124,11 @@ class EmbeddingStore:
         return ("cls", "mean") if pooling == "both" else (pooling,)
 
     @property
+    def view(self) -> str:
+        """What the encoder saw of frames, "whole" or "auto"."""
+        return str(self.manifest.arguments.get("view", _EARLIER["view"]))
+
+    @property
     def row_ids(self) -> bool:
         return bool(self.manifest.details["row_ids"])
 

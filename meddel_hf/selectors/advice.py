@@ -23,7 +23,7 @@ from meddel_hf.runtime.checks import fraction
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.measures import Kept, covered, vendi
 from meddel_hf.selectors.dedup import Dedup, FirstStep
-from meddel_hf.selectors.protocol import Readable
+from meddel_hf.selectors.protocol import Readable, opened
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -143,7 +143,7 @@ def advise(
     """
     for retention in retentions:
         fraction("retention", retention)
-    store = EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
+    store: EmbeddingStore = opened(embeddings)
     dedup = Dedup()
     step = dedup.first_step(store)
     assert step.threshold is not None
@@ -196,12 +196,12 @@ def _scene_of(step: FirstStep) -> NDArray[np.int64]:
 def _reach(
     store: EmbeddingStore, threshold: Threshold, kept: NDArray[np.bool_], task: EmbeddingStore | str | Path
 ) -> Reach:
-    other = EmbeddingStore.load(task) if isinstance(task, str | Path) else task
+    other: EmbeddingStore = opened(task)
     pooling = threshold.space.pooling
-    mine, theirs = (one.manifest.parents.get("encoder") for one in (store, other))
+    mine, theirs = ((one.manifest.parents.get("encoder"), one.view) for one in (store, other))
     if mine != theirs or pooling not in other.poolings:
         raise Mismatch(
-            f"{other.folder} was embedded by another encoder or pooling than {store.folder}: embed both alike"
+            f"{other.folder} was embedded by another encoder, pooling or view than {store.folder}: embed both alike"
         )
     pool = Vectors.prepare(store.pooled(pooling))
     asked = Vectors.prepare(other.pooled(pooling))

@@ -29,7 +29,7 @@ from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.filling import Filling, Shares, check_then
-from meddel_hf.selectors.protocol import Embeddings, Readable
+from meddel_hf.selectors.protocol import Embeddings, Readable, opened
 from meddel_hf.selectors.thinning import graph_of
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Dedup:
         Raises InvalidArgument where eta is "auto" and the embeddings were not calibrated, where more rows are asked for
         than are readable, or where floors ask for more rows than are kept.
         """
-        store: Any = EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
+        store = opened(embeddings)
         return self.answer(self.first_step(store), store, pool)
 
     def answer(self, first: FirstStep, store: EmbeddingStore | NDArray[np.floating], pool: Dataset | None) -> Selection:

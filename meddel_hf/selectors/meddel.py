@@ -18,7 +18,7 @@ from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.curve import Curve
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
-from meddel_hf.selectors.protocol import Embeddings, Readable
+from meddel_hf.selectors.protocol import Embeddings, Readable, opened
 from meddel_hf.selectors.thinning import Thinning
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class MedDEL(Settings):
         if self.eta is None and self.retention is None:
             raise InvalidArgument("nothing says how much to keep: give MedDEL a retention or an eta")
         if self.eta == "auto":
-            store = EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
+            store = opened(embeddings)
             first = store.poolings[0] if isinstance(store, EmbeddingStore) else "auto"
             return replace(self, eta=threshold_of(store, first, self.subtract_mean).eta).select(store)
         return Thinning.begin(self.settings, Readable.of(embeddings)).selection()

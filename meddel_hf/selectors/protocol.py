@@ -60,8 +60,7 @@ class Readable:
         """
         if isinstance(embeddings, Readable):
             return embeddings
-        if isinstance(embeddings, str | Path):
-            embeddings = EmbeddingStore.load(embeddings)
+        embeddings = opened(embeddings)
         if isinstance(embeddings, EmbeddingStore):
             store = embeddings
             origin = Origin(
@@ -142,3 +141,8 @@ def marked(n: int, rows: Rows) -> NDArray[np.bool_]:
     result = np.zeros(n, bool)
     result[rows] = True
     return result
+
+
+def opened(embeddings: Any) -> Any:
+    """The store where its path was given; anything else as it is."""
+    return EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings

@@ -17,7 +17,7 @@ from meddel_hf.neighbors.knn import nearest_many
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
-from meddel_hf.selectors.protocol import Embeddings, Readable, marked
+from meddel_hf.selectors.protocol import Embeddings, Readable, marked, opened
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -67,7 +67,7 @@ class Retrieval:
 
         Raises Mismatch where the reference comes from another encoder or pooling, or has another number of dimensions.
         """
-        embeddings, reference = _opened(embeddings), _opened(self.reference)
+        embeddings, reference = opened(embeddings), opened(self.reference)
         readable, wanted = Readable.of(embeddings), Readable.of(reference)
         _check_same_space(_space(embeddings, readable), _space(reference, wanted))
         target = readable.rows_to_keep(self.retention)
@@ -116,31 +116,28 @@ def _until_one_ends(lists: Rows, taken: NDArray[np.bool_], order: Rows, done: in
             done += 1
 
 
-def _opened(embeddings: Any) -> Any:
-    return EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
-
-
 def _space(embeddings: Any, readable: Readable) -> dict[str, Any]:
     """What the vectors' space is known by; None where it does not say."""
-    arguments = embeddings.manifest.arguments if isinstance(embeddings, EmbeddingStore) else {}
+    store = embeddings if isinstance(embeddings, EmbeddingStore) else None
     readable.check_any()
     return {
         "encoder": readable.origin.encoder_fingerprint,
-        "pooling": arguments.get("pooling"),
+        "pooling": store and store.poolings[0],
+        "view": store and store.view,
         "number of dimensions": readable.embeddings.shape[1],
         "name": readable.origin.encoder,
     }
 
 
 def _check_same_space(pool: dict[str, Any], reference: dict[str, Any]) -> None:
-    for what in ("encoder", "pooling", "number of dimensions"):
+    for what in ("encoder", "pooling", "view", "number of dimensions"):
         ours, theirs = pool[what], reference[what]
         if ours is not None and theirs is not None and ours != theirs:
             if what == "encoder":
                 ours, theirs = (f"{space['name']} ({space[what]})" for space in (pool, reference))
             raise Mismatch(
                 f"the reference's {what} is {theirs}, the pool's {ours}: their rows cannot be compared; embed both "
-                "with the same encoder and pooling"
+                "with the same encoder, pooling and view"
             )
 
 

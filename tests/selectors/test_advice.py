@@ -97,7 +97,7 @@ def test_a_task_of_other_frames_is_told(world, tmp_path):
     assert reach.pool == pytest.approx(np.median(own.max(axis=1)), abs=2e-3)
     another = tiny_encoder(tmp_path / "other", seed=1)
     stranger = embed(other, another, tmp_path / "x", precision="float32", progress=False)
-    with pytest.raises(Mismatch, match="another encoder or pooling"):
+    with pytest.raises(Mismatch, match="another encoder, pooling or view"):
         advise(clean, task=stranger)
 
 
