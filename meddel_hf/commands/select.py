@@ -61,7 +61,10 @@ def run(args: argparse.Namespace) -> None:
     groups = covered(selection, pool)
     for kept in groups:
         print(f"\n{kept}")
-    for note in [*selection.notes, *filter(None, (kept.warning for kept in groups))]:
+    notes = [*selection.notes, *(kept.warning for kept in groups if kept.warning)]
+    if option := _implied(args):
+        notes.insert(0, f"{option} is an option of MedDEL, the paper's Algorithm 1: --selector meddel")
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"\nwrote {args.out}/rows.parquet: every frame, its reason, and the frame that stands for it")
     for line in drawn:
@@ -72,7 +75,7 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
     from meddel_hf.selectors import Dedup, MedDEL
     from meddel_hf.selectors.registry import make, parse_option
 
-    name = args.selector or _default(args)
+    name = args.selector or ("meddel" if _implied(args) else "dedup")
     selector: Any
     if name == "meddel" and not args.option:
         selector = MedDEL(retention=args.retention, eta=args.eta, **options.typed(args))
@@ -88,13 +91,10 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
     return answer
 
 
-def _default(args: argparse.Namespace) -> str:
-    """The selector of a line that names none: as lines did before there were two."""
-    for name in options.typed(args, *options.OF_MEDDEL):
-        flag = "--" + name.replace("_", "-")
-        print(f"note: {flag} is an option of MedDEL, the paper's Algorithm 1: --selector meddel", file=sys.stderr)
-        return "meddel"
-    return "dedup"
+def _implied(args: argparse.Namespace) -> str | None:
+    """The option that means MedDEL on a line that names no selector, as lines did before there were two."""
+    typed = [] if args.selector else list(options.typed(args, *options.OF_MEDDEL))
+    return "--" + typed[0].replace("_", "-") if typed else None
 
 
 def _pictures(selection: Selection, folder: Path, pool: Dataset | None, out: Path) -> list[str]:
