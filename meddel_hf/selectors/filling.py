@@ -25,7 +25,7 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "stratified": ("random-stratified", {}),
     "balanced": ("balanced", {"subtract_mean": True}),
     "cover": ("max-herding", {"subtract_mean": True}),
-    "meddel": ("meddel", {"subtract_mean": True, "scope": "pool", "epsilon": None}),
+    "meddel": ("meddel", {"subtract_mean": True, "epsilon": None}),
 }
 _POWERS: dict[str, float] = {"proportional": 1, "root": 0.5, "equal": 0}
 
