@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from meddel_hf.commands import kinds
@@ -137,6 +138,12 @@ def typed_of_dedup(args: argparse.Namespace) -> dict[str, Any]:
 def typed_of_others(args: argparse.Namespace) -> dict[str, Any]:
     """Those that other selectors take too. Raises InvalidArgument where one was typed that they do not."""
     for name, value in typed(args, *OF_MEDDEL, *_OF_BOTH, *OF_DEDUP).items():
-        flag, whose = "--" + name.replace("_", "-"), "Dedup" if name in OF_DEDUP else "MedDEL"
-        raise InvalidArgument(f"{flag} is an option of {whose} alone: use --option {name}={value}")
+        whose = "Dedup" if name in OF_DEDUP else "MedDEL"
+        refuse(args, (name,), f"{whose} alone: use --option {name}={value}")
     return typed(args, *_OF_MANY)
+
+
+def refuse(args: argparse.Namespace, names: Sequence[str], whose: str) -> None:
+    """Raises InvalidArgument where one of the named options was typed. whose: it is, and what to do."""
+    for name in typed(args, *names):
+        raise InvalidArgument(f"--{name.replace('_', '-')} is an option of {whose}")

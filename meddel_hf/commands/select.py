@@ -78,8 +78,10 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
     name = args.selector or ("meddel" if _implied(args) else "dedup")
     selector: Any
     if name == "meddel" and not args.option:
+        options.refuse(args, options.OF_DEDUP, "Dedup alone: use --selector dedup")
         selector = MedDEL(retention=args.retention, eta=args.eta, **options.typed(args))
     elif name == "dedup" and not args.option:
+        options.refuse(args, options.OF_MEDDEL, "MedDEL alone: use --selector meddel")
         eta: Any = "auto" if args.eta is None else args.eta
         selector = Dedup(retention=args.retention, eta=eta, **options.typed_of_dedup(args))
     else:
