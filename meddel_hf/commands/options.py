@@ -109,8 +109,9 @@ def dedup(parser: argparse.ArgumentParser) -> None:
     def option(name: str, **how: Any) -> None:
         parser.add_argument(name, default=argparse.SUPPRESS, **how)
 
-    text = "how to draw among frames that are no near-duplicates: stratified (default), random, balanced, cover, meddel"
-    option("--then", metavar="RULE", type=kinds.text, help=f"{text}, or another selector")
+    text = "how to draw among frames that are no near-duplicates: cover (default up to 100,000 of them), stratified"
+    text = f"{text} (default beyond), random, balanced, meddel, or another selector"
+    option("--then", metavar="RULE", type=kinds.text, help=text)
     text = "columns of the strata, the first that a frame has (default: center source)"
     option("--by", nargs="+", metavar="COLUMN", type=kinds.text, help=text)
     option("--per", metavar="COLUMN", type=kinds.text, help="share the frames out among the values of a column")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RETENTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 PAYS = 1.2  # times the scenes of a random share, from which choosing is said to pay
+_FEW = 100  # frames that somebody may be about to label
 _TELLS = 0.5  # share of mild copies that an encoder must hold for its word on near-copies
 _ROWS = 2048  # frames that are asked for their nearest
 
@@ -104,15 +105,19 @@ class Advice:
             said.append(
                 f"Choosing pays: {self.copies:.0%} of the frames are near-copies. Drop them, and {one.retention:.0%} "
                 f"holds {one.gain:.1f} times as many scenes as a random {one.retention:.0%} does "
-                f"({one.deduplicated:,.0f} against {one.at_random:,.0f}). Of the rest choose at random, within "
-                "centres: nothing else has been shown to win on pools like this."
+                f"({one.deduplicated:,.0f} against {one.at_random:,.0f}). `meddel select` does that."
             )
         else:
             said.append(
                 f"Choosing has little to win: {self.copies:.1%} of the frames are near-copies, and a random "
                 f"{one.retention:.0%} holds {one.at_random:,.0f} scenes where dropping them first gives "
-                f"{one.deduplicated:,.0f}. A random share, within centres, does as well as anything that has been "
-                "tried on pools like this."
+                f"{one.deduplicated:,.0f}. To pre-train, a random share within centres (--then stratified) does as "
+                "well as anything that has been tried on pools like this."
+            )
+        if one.rows <= _FEW:
+            said.append(
+                f"To label {one.rows} frames, those that stand for many others (--then cover) have been shown to teach "
+                "more than random ones on some data sets, and less on none."
             )
         for kept in self.groups:
             few = [value for value, pool, _ in kept.rows if pool * one.retention < 1]

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from meddel_hf.selection.subset import Subset
 
 
+_COVERED = 100_000  # rows among which "auto" takes the time to look for cover: two minutes on two cores
+
+
 @dataclass(frozen=True, eq=False)
 class FirstStep:
     """Which rows are near-duplicates, in which space. decision is about the readable rows.
@@ -89,8 +92,10 @@ class Dedup:
                    alone.
     eta:           "auto", the threshold that mild copies calibrated in the store (embedding/calibration.py), or a
                    cosine in [-1, 1].
-    then:          the rule: "stratified", at random within each stratum in proportion to it; "random"; "balanced";
-                   "cover"; "meddel", Algorithm 1; or any other selector's name.
+    then:          the rule: "cover", frames that stand for many others (`MaxHerding`); "stratified", at random within
+                   each stratum in proportion to it; "random"; "balanced"; "meddel", Algorithm 1; any other selector's
+                   name; or "auto": cover of up to 100,000 frames that are left, beyond that, since cover takes long,
+                   stratified.
     seed:          of what is drawn.
     by:            columns of the strata: the first that is not null names a row's. Where the pool has none of them, or
                    is not at hand, "stratified" is "random".
@@ -109,7 +114,7 @@ class Dedup:
     retention: float | None = None
     seed: int = 0
     eta: float | Literal["auto"] = "auto"
-    then: str = "stratified"
+    then: str = "auto"
     by: str | Sequence[str] = (schema.CENTER, schema.SOURCE)
     per: str | None = None
     shares: Shares = "equal"
@@ -164,7 +169,8 @@ class Dedup:
             readable.ids, readable.rows, decision, search.outlier, search.cluster, search.distance, left_out
         )
         settings = {
-            "selector": "dedup", **asdict(self), "by": list(self._filling.by), "min_per": dict(self.min_per),
+            "selector": "dedup", **asdict(self), "then": self._then(first), "min_per": dict(self.min_per),
+            "by": [self.by] if isinstance(self.by, str) else list(self.by),
             "pooling": first.space.pooling, "subtract_mean": first.space.subtract_mean,
         }  # fmt: skip
         del settings["encoder"]
@@ -200,10 +206,10 @@ class Dedup:
         assert self.eta != "auto"
         return self.eta
 
-    @property
-    def _filling(self) -> Filling:
-        by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
-        return Filling(self.then, self.seed, by, self.per, self.shares, self.min_per)
+    def _then(self, first: FirstStep) -> str:
+        if self.then != "auto":
+            return self.then
+        return "cover" if first.decision.kept.sum() <= _COVERED else "stratified"
 
     def _space(self, store: Any) -> Space:
         first = store.poolings[0] if isinstance(store, EmbeddingStore) else "cls"
@@ -213,7 +219,9 @@ class Dedup:
         has_mean = isinstance(store, EmbeddingStore) and "mean" in store.poolings
         left, apart = np.flatnonzero(first.decision.kept), first.apart()
         readable = Readable.of(store, "mean" if has_mean else None).among(left)
-        drawn, notes = self._filling.draw(readable, apart[left], target, pool)
+        by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
+        filling = Filling(self._then(first), self.seed, by, self.per, self.shares, self.min_per)
+        drawn, notes = filling.draw(readable, apart[left], target, pool)
         return _left_out(first.search.vectors, first.decision.kept, left[drawn]), notes
 
 

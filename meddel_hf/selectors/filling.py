@@ -112,8 +112,8 @@ def check_then(then: Any) -> None:
     """Raises InvalidArgument where `then` names neither a rule nor a selector."""
     from meddel_hf.selectors.registry import names
 
-    if not isinstance(then, str) or (then not in RULES and then not in names()) or then == "dedup":
-        known = ", ".join([*RULES, *(name for name in names() if name not in RULES and name != "dedup")])
+    if not isinstance(then, str) or then not in ("auto", *RULES, *names()) or then == "dedup":
+        known = ", ".join(["auto", *RULES, *(name for name in names() if name not in RULES and name != "dedup")])
         raise InvalidArgument(f"then must be one of {known}; got {then!r}")
 
 

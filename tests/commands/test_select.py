@@ -68,7 +68,7 @@ def test_floors_shares_and_strata(store, tmp_path, capsys):
     assert min(kept_of(tmp_path / "s").values()) >= 2
     assert main([*line, "--per", "center"]) == 0
     assert set(kept_of(tmp_path / "s").values()) == {3}
-    assert main([*line, "--by", "center"]) == 0
+    assert main([*line, "--then", "stratified", "--by", "center"]) == 0
     assert kept_of(tmp_path / "s")["<b>east</b>|"] >= 1
     capsys.readouterr()
     assert main([*line, "--min-per", "center=9"]) == 2

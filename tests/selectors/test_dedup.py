@@ -14,6 +14,7 @@ from tiny import textured, tiny_encoder
 
 from meddel_hf import Dedup, MedDEL, Selection, embed
 from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.selectors import dedup
 from meddel_hf.selectors.filling import RULES
 
 ETA = 0.9
@@ -114,16 +115,30 @@ def test_frames_of_one_scene_are_drawn_one_first():
             assert (len(kept), scenes(kept)) == (rows, 40)
 
 
+def test_the_rule_is_cover_unless_there_are_too_many(monkeypatch):
+    x = oracle.clumps(300, 8, seed=3, spread=0.2)
+    selection = Dedup(0.1, eta=ETA).select(x)
+    assert selection.settings["then"] == "cover"
+    assert selection.kept == Dedup(0.1, eta=ETA, then="cover").select(x).kept
+    monkeypatch.setattr(dedup, "_COVERED", 30)
+    selection = Dedup(0.1, eta=ETA).select(x)
+    assert selection.settings["then"] == "stratified"
+    assert selection.kept == Dedup(0.1, eta=ETA, then="random").select(x).kept, "a plain array has no strata"
+
+
 def test_strata_keep_their_shares_and_seeds_differ():
     x, data = oracle.noise(300, 16), pool(300)
     assert first_step(x, ETA)[2].all()
     counts = []
     for seed in range(3):
-        kept = Dedup(0.1, eta=ETA, seed=seed).select(x, pool=data).kept
+        kept = Dedup(0.1, eta=ETA, then="stratified", seed=seed).select(x, pool=data).kept
         counts.append([sum(data["center"][int(id)] == c for id in kept) for c in ("big", "small", "tiny")])
     assert counts == [[24, 5, 1]] * 3 or counts == [[23, 6, 1]] * 3  # 237, 60 and 3 of 300, at a tenth
-    assert len({tuple(Dedup(0.1, eta=ETA, seed=seed).select(x, pool=data).kept) for seed in range(3)}) == 3
-    by_label = Dedup(0.1, eta=ETA, by="label").select(x, pool=data).kept
+    assert (
+        len({tuple(Dedup(0.1, eta=ETA, then="stratified", seed=seed).select(x, pool=data).kept) for seed in range(3)})
+        == 3
+    )
+    by_label = Dedup(0.1, eta=ETA, then="stratified", by="label").select(x, pool=data).kept
     assert sum(data["label"][int(id)] == "polyp" for id in by_label) in (7, 8)
 
 
@@ -149,7 +164,7 @@ def test_floors_hold_and_the_retention_stays():
         assert sum(data["label"][row] == "polyp" for row in kept) >= 12
     assert any("tiny (3) have fewer than 5 distinct frames" in note for note in selection.notes)
     with pytest.raises(InvalidArgument, match=r"the floors \(12 per center\) need .* rows, and 15 are to be kept"):
-        Dedup(0.05, eta=ETA, min_per={"center": 12}).select(x, pool=data)
+        Dedup(0.05, eta=ETA, then="random", min_per={"center": 12}).select(x, pool=data)
     with pytest.raises(InvalidDataset, match=r"the pool has no column 'site' .*; it has id, center, label"):
         Dedup(0.1, eta=ETA, min_per={"site": 1}).select(x, pool=data)
 
@@ -160,7 +175,7 @@ def test_settings_can_be_compared_and_kept_in_sets():
 
 def test_bad_settings_are_one_sentence():
     for options, sentence in (
-        ({"eta": 2}, "eta must be 'auto' or a cosine"), ({"then": "magic"}, "then must be one of random, stratified"),
+        ({"eta": 2}, "eta must be 'auto' or a cosine"), ({"then": "magic"}, "then must be one of auto, random"),
         ({"then": "dedup"}, "then must be one of"), ({"shares": "half"}, "shares must be one of"),
         ({"min_per": {"center": 0}}, r"min_per\['center'\]"), ({"retention": 0}, "retention must"),
         ({"subtract_mean": "yes"}, "subtract_mean must be"), ({"pooling": "max"}, "pooling must be one of"),
@@ -198,7 +213,7 @@ def calibrated(tmp_path_factory):
 
 def test_it_calibrates_itself_saves_and_answers_for_another_eta(calibrated, tmp_path):
     store, data, _ = calibrated
-    selection = Dedup(0.2).select(store, pool=data)
+    selection = Dedup(0.2, then="stratified").select(store, pool=data)
     assert selection.summary.near_duplicates == 10
     assert selection.settings["eta"] == "auto"
     again = Selection.load(selection.save(tmp_path / "s"))
