@@ -7,7 +7,7 @@ import argparse
 
 from datasets import load_from_disk
 
-from meddel_hf import MedDEL, embed, load_pool
+from meddel_hf import Dedup, advise, embed, load_pool
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("frames", help="folder of images")
@@ -17,7 +17,8 @@ args = parser.parse_args()
 
 pool = load_pool(args.frames)
 store = embed(pool, args.encoder, out="embeddings")
-selection = MedDEL(retention=args.retention, scope="pool", epsilon=None).select(store)
+print(advise(store).verdict(args.retention))
+selection = Dedup(retention=args.retention).select(store)
 print(selection.summary)
 
 dropped = selection.table.filter(selection.table["reason"].is_valid())["id"]

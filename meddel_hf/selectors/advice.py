@@ -179,8 +179,8 @@ def scenes(size: NDArray[np.int64], apart: NDArray[np.int64], retention: float, 
     from scipy.stats import hypergeom
 
     def expected(frames: NDArray[np.int64]) -> float:
-        total = int(frames.sum())
-        return float((1 - hypergeom.pmf(0, total, frames, min(rows, total))).sum())
+        total, (each, scenes) = int(frames.sum()), np.unique(frames, return_counts=True)
+        return float((scenes * (1 - hypergeom.pmf(0, total, each, min(rows, total)))).sum())
 
     rows = max(1, round(retention * pool))
     deduplicated = expected(apart) if rows <= apart.sum() else float(len(size))

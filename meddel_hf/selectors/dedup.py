@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from meddel_hf.selection.subset import Subset
 
 
+_LOOKED_AT = 4096  # near-duplicates, evenly spaced, whose pixels are compared
 _COVERED = 100_000  # rows among which "auto" takes the time to look for cover: two minutes on two cores
 
 
@@ -227,6 +228,7 @@ class Dedup:
 
 def _alike(store: EmbeddingStore, decision: Decision) -> float | None:
     gone, alike = np.flatnonzero(decision.duplicate_of >= 0), calibration_of(store).alike
+    gone = gone[:: max(1, len(gone) // _LOOKED_AT)]
     if store.thumbnails is None or alike is None or not len(gone):
         return None
     likenesses = likeness(store.thumbnails[gone], store.thumbnails[decision.duplicate_of[gone]])
