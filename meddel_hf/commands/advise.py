@@ -36,6 +36,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _figures(advice: Advice) -> list[str]:
+    from meddel_hf.selection.measures import printable
+    from meddel_hf.selectors.advice import percent
+
     alike = "" if advice.alike is None else f"; {advice.alike:.0%} of them look alike in their pixels"
     lines = [
         f"{'frames':<16}{advice.rows:>12,}",
@@ -52,12 +55,12 @@ def _figures(advice: Advice) -> list[str]:
         largest, smallest = kept.rows[0], kept.rows[-1]
         name = f"{kept.column}s"
         lines.append(
-            f"{name:<16}{len(kept.rows):>12,}  from {smallest[0]} with {smallest[1]:,} frames to {largest[0]} with "
+            f"{name:<16}{len(kept.rows):>12,}  from {printable(smallest[0])} with {smallest[1]:,} frames to {printable(largest[0])} with "
             f"{largest[1]:,}"
         )
-    lines += ["", f"{'retention':<16}{'frames':>12}{'scenes if random':>18}{'near-copies dropped':>21}{'gain':>8}"]
+    lines += ["", f"{'retention':<16}{'frames':>12}{'scenes if random':>18}{'scenes if dropped':>21}{'gain':>8}"]
     lines += [
-        f"{one.retention:<16.0%}{one.rows:>12,}{one.at_random:>18,.0f}{one.deduplicated:>21,.0f}{one.gain:>7.1f}x"
+        f"{percent(one.retention):<16}{one.rows:>12,}{one.at_random:>18,.0f}{one.deduplicated:>21,.0f}{one.gain:>7.1f}x"
         for one in advice.scenes
     ]
     return lines

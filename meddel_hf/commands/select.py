@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.commands.frames import frames_of
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.manifest import check_target
-    from meddel_hf.selection.measures import covered, farthest
+    from meddel_hf.selection.measures import covered, farthest, printable
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(selection, folder, pool, args.out)))
     print(selection.summary)
     if (far := farthest(selection)) is not None:
-        print(f"{'farthest':<16}{far[1]:>12.4f}  ({far[0]}, to the kept frame that is nearest to it)")
+        print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
     groups = covered(selection, pool)
     for kept in groups:
         print(f"\n{kept}")

@@ -25,7 +25,7 @@ from meddel_hf.embedding.copies import Copies
 from meddel_hf.embedding.space import Pooling, Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.embedding.thumbnails import likeness
-from meddel_hf.errors import InvalidArgument
+from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
 from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, subtract_mean, unit_mean
 
 HELD = 0.95  # share of the mild copies that lie above the threshold, where chance allows it
@@ -90,6 +90,10 @@ class Calibration:
 def calibration_of(store: EmbeddingStore) -> Calibration:
     """The calibration that `embed` left in a store. Raises InvalidArgument where it left none."""
     facts = store.manifest.details.get("calibration")
+    if not len(store):
+        raise InvalidArgument(
+            f"{store.folder} holds no readable frame (see its unreadable.parquet): nothing to choose from"
+        )
     if facts is None:
         raise InvalidArgument(
             f"{store.folder} does not know how near a near-duplicate is, since it holds no mild copies of its frames: "
@@ -131,7 +135,14 @@ def calibrate(store: EmbeddingStore, copies: Copies) -> Calibration | None:
     for pooling in store.poolings:
         for subtracted in (False, True):
             space = Space(pooling, subtracted)
-            measured = _Measured.of(store, space, at, copies, sample)
+            try:
+                measured = _Measured.of(store, space, at, copies, sample)
+            except (
+                InvalidEmbeddings
+            ):  # a row is the pool's mean, as where all frames are the same: nothing is left of it
+                if not subtracted:
+                    raise
+                continue
             thresholds.append(measured.threshold(space, store, sample, alike))
     # The one that holds most copies; of equals the one that parts them best, and the earlier of equals in that.
     thresholds.sort(key=lambda one: (-round(one.held, 3), -one.precision))

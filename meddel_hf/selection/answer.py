@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
+from meddel_hf.data.ids import ids_of
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph, StoredGraph
 from meddel_hf.errors import InvalidArgument, Mismatch
@@ -23,6 +24,9 @@ from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.reading import intact
 from meddel_hf.selection.table import ROWS, decided, read_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 DENSITY = "density.parquet"
 
@@ -36,6 +40,7 @@ class Origin:
     embeddings:  fingerprint of the embedding store, or None for a plain array.
     spec:        what was typed as POOL on the command line, or None.
     encoder:     name of the encoder, or None; then its fingerprint.
+    id_column:   column of the data set that holds the ids, where they are no row numbers.
     """
 
     fingerprint: str
@@ -44,6 +49,13 @@ class Origin:
     spec: str | None = None
     encoder: str | None = None
     encoder_fingerprint: str | None = None
+    id_column: str = schema.ID
+
+    def ids_in(self, pool: Dataset) -> list[str] | None:
+        """The id of every row of a data set, by which it is joined; None where it has no such column."""
+        if self.row_ids:
+            return [str(row) for row in range(len(pool))]
+        return ids_of(pool, self.id_column) if self.id_column in pool.column_names else None
 
 
 @dataclass(frozen=True)

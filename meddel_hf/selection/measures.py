@@ -12,7 +12,6 @@ from datasets import ClassLabel, Value
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.data.ids import ids_of
 from meddel_hf.selection.answer import Answer
 
 if TYPE_CHECKING:
@@ -39,11 +38,13 @@ class Kept:
         """A sentence where nothing is kept of some value."""
         if not self.lost:
             return None
-        few = ", ".join(self.lost[:5]) + (f" and {len(self.lost) - 5} more" if len(self.lost) > 5 else "")
+        few = ", ".join(map(printable, self.lost[:5])) + (
+            f" and {len(self.lost) - 5} more" if len(self.lost) > 5 else ""
+        )
         return f"nothing is kept of {self.column} {few}: --min-per {self.column}=1 keeps a frame of each at least"
 
     def __str__(self) -> str:
-        shown = self.rows[:_MOST]
+        shown = [(printable(value), pool, kept) for value, pool, kept in self.rows[:_MOST]]
         width = max(len(self.column) + 8, *(len(value) + 2 for value, _, _ in shown))
         lines = [f"{'kept of ' + self.column:<{width}}{'pool':>10}{'kept':>10}{'share':>9}"]
         lines += [f"  {value:<{width - 2}}{pool:>10,}{kept:>10,}{kept / pool:>9.2%}" for value, pool, kept in shown]
@@ -52,16 +53,25 @@ class Kept:
         return "\n".join(lines)
 
 
+def printable(name: str) -> str:
+    """A name from the data, safe on a terminal: what is empty, or cannot be printed as it is, is escaped."""
+    return name if name.isprintable() and name.strip() else ascii(name)
+
+
 def kept_of(selection: Answer, pool: Dataset, column: str) -> Kept | None:
-    """How much of each value of a column is kept; None where the pool has no such column, or it is empty."""
+    """How much of each value of a column is kept.
+
+    None where the pool has no such column, or it is empty, and where the pool is not the one that was selected from.
+    """
     feature = pool.features.get(column)
     if not isinstance(feature, Value | ClassLabel):
         return None
     values = pool.with_format(None).select_columns([column])[:][column]
     if isinstance(feature, ClassLabel):
         values = [None if value is None or value < 0 else feature.int2str(value) for value in values]
-    ids = ids_of(pool) if schema.ID in pool.column_names else [str(row) for row in range(len(pool))]
-    kept = set(selection.kept)
+    ids, kept = selection.origin.ids_in(pool), set(selection.kept)
+    if ids is None or not kept <= set(ids):
+        return None
     in_pool, in_kept = Counter(values), Counter(v for id, v in zip(ids, values, strict=True) if id in kept)
     named = sorted((value for value in in_pool if value is not None), key=lambda v: (-in_pool[v], str(v)))
     return Kept(column, tuple((str(value), in_pool[value], in_kept[value]) for value in named)) if named else None

@@ -12,7 +12,6 @@ from PIL import Image
 
 from meddel_hf import schema
 from meddel_hf.data.contact_sheet import COLUMNS, FAINT, GONE, KEPT, Frame, draw_sheet
-from meddel_hf.data.ids import ids_of
 from meddel_hf.data.images import decode
 from meddel_hf.errors import UnreadableImage
 from meddel_hf.runtime.files import whole_file
@@ -93,7 +92,7 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
     title = (
         f"Largest groups of near-duplicates: who stands for them first ({selection.summary.near_duplicates:,} dropped)"
     )
-    draw_sheet(title, sheet, _images_of(sheet, pool), path)
+    draw_sheet(title, sheet, _images_of(selection, sheet, pool), path)
     return True
 
 
@@ -115,7 +114,7 @@ def draw_left_out(selection: Selection, pool: Dataset, path: Path) -> bool:
     per_line = COLUMNS - COLUMNS % 2
     sheet = [frames[at : at + per_line] for at in range(0, len(frames), per_line)]
     title = f"Left out, least like anything kept: the nearest kept frame first ({len(gone):,} left out)"
-    draw_sheet(title, sheet, _images_of(sheet, pool), path)
+    draw_sheet(title, sheet, _images_of(selection, sheet, pool), path)
     return True
 
 
@@ -128,16 +127,15 @@ def draw_outliers(selection: Selection, pool: Dataset, path: Path) -> bool:
     frames = [Frame(row[schema.ID], f"distance {row[schema.DISTANCE]:.3f}", GONE) for row in gone[: 4 * COLUMNS]]
     sheet = [frames[i : i + COLUMNS] for i in range(0, len(frames), COLUMNS)]
     title = f"Outliers, farthest first ({len(gone):,} dropped in all)"
-    draw_sheet(title, sheet, _images_of(sheet, pool), path)
+    draw_sheet(title, sheet, _images_of(selection, sheet, pool), path)
     return True
 
 
-def _images_of(sheet: Sequence[Sequence[Frame]], pool: Dataset) -> dict[str, Image.Image]:
+def _images_of(selection: Selection, sheet: Sequence[Sequence[Frame]], pool: Dataset) -> dict[str, Image.Image]:
     """Decoded frames by id; one that cannot be decoded is left out."""
     wanted = {frame.id for row in sheet for frame in row}
-    ids = ids_of(pool) if schema.ID in pool.column_names else [str(row) for row in range(len(pool))]
     images = {}
-    for row, id in enumerate(ids):
+    for row, id in enumerate(selection.origin.ids_in(pool) or ()):
         if id in wanted:
             try:
                 images[id] = decode(pool[row][schema.IMAGE])

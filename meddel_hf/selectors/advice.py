@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from meddel_hf.embedding.calibration import Threshold
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import Mismatch
+from meddel_hf.errors import InvalidEmbeddings, Mismatch
 from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.runtime.checks import fraction
 from meddel_hf.runtime.threads import own_threads
-from meddel_hf.selection.measures import Kept, covered, vendi
+from meddel_hf.selection.measures import Kept, covered, printable, vendi
 from meddel_hf.selectors.dedup import Dedup, FirstStep
 from meddel_hf.selectors.protocol import Readable, opened
 
@@ -95,7 +95,7 @@ class Advice:
     def verdict(self, retention: float = 0.05) -> str:
         """What to do for a retention, in words."""
         one = self.at(retention)
-        said = []
+        share, said = percent(one.retention), []
         if self.threshold.held < _TELLS:
             said.append(
                 f"This encoder tells only {self.threshold.held:.0%} of mild copies from frames that are none: there "
@@ -103,14 +103,14 @@ class Advice:
             )
         if one.gain >= PAYS:
             said.append(
-                f"Choosing pays: {self.copies:.0%} of the frames are near-copies. Drop them, and {one.retention:.0%} "
-                f"holds {one.gain:.1f} times as many scenes as a random {one.retention:.0%} does "
+                f"Choosing pays: {self.copies:.0%} of the frames are near-copies. Drop them, and {share} "
+                f"holds {one.gain:.1f} times as many scenes as a random {share} does "
                 f"({one.deduplicated:,.0f} against {one.at_random:,.0f}). `meddel select` does that."
             )
         else:
             said.append(
                 f"Choosing has little to win: {self.copies:.1%} of the frames are near-copies, and a random "
-                f"{one.retention:.0%} holds {one.at_random:,.0f} scenes where dropping them first gives "
+                f"{share} holds {one.at_random:,.0f} scenes where dropping them first gives "
                 f"{one.deduplicated:,.0f}. To pre-train, a random share within centres (--then stratified) does as "
                 "well as anything that has been tried on pools like this."
             )
@@ -122,8 +122,10 @@ class Advice:
         for kept in self.groups:
             few = [value for value, pool, _ in kept.rows if pool * one.retention < 1]
             if few:
-                names = ", ".join(few[:3]) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
-                said.append(f"It has no frame of {kept.column} {names}: --min-per {kept.column}=N keeps some.")
+                names = ", ".join(map(printable, few[:3])) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
+                said.append(
+                    f"{share} may hold no frame of {kept.column} {names}: --min-per {kept.column}=N keeps some."
+                )
         if self.reach is not None and self.reach.task < self.reach.pool - 0.5 * (1 - self.reach.pool):
             said.append(
                 "The task's frames lie outside the pool: look at them beside their nearest, and for frames from where "
@@ -165,12 +167,16 @@ def advise(
         alike=step.alike,
         largest=int(descending[0]),
         half=int(np.searchsorted(np.cumsum(descending), len(store) / 2) + 1),
-        diversity=vendi(readable.vectors(subtract_mean=True).unit.numpy()),
+        diversity=_diversity(readable),
         dim=store.dim,
         scenes=tuple(scenes(size, apart, retention, len(store.pool_ids)) for retention in sorted(retentions)),
         groups=tuple(covered(dedup.answer(step, store, pool), pool)),
         reach=None if task is None else _reach(store, step.threshold, step.decision.kept, task),
     )
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
 
 
 def scenes(size: NDArray[np.int64], apart: NDArray[np.int64], retention: float, pool: int) -> Scenes:
@@ -185,6 +191,13 @@ def scenes(size: NDArray[np.int64], apart: NDArray[np.int64], retention: float, 
     rows = max(1, round(retention * pool))
     deduplicated = expected(apart) if rows <= apart.sum() else float(len(size))
     return Scenes(retention, min(rows, int(size.sum())), expected(size), deduplicated)
+
+
+def _diversity(readable: Readable) -> float:
+    try:
+        return vendi(readable.vectors(subtract_mean=True).unit.numpy())
+    except InvalidEmbeddings:  # a row is the pool's mean: nothing is left of it
+        return vendi(readable.vectors().unit.numpy())
 
 
 def _scene_of(step: FirstStep) -> NDArray[np.int64]:

@@ -63,6 +63,7 @@ class Readable:
         embeddings = opened(embeddings)
         if isinstance(embeddings, EmbeddingStore):
             store = embeddings
+            id_column = store.manifest.arguments.get("id_column") or schema.ID
             origin = Origin(
                 fingerprint=store.pool_fingerprint,
                 row_ids=store.row_ids,
@@ -70,8 +71,8 @@ class Readable:
                 spec=store.pool_spec,
                 encoder=store.manifest.arguments.get("encoder"),
                 encoder_fingerprint=store.manifest.parents.get("encoder"),
+                id_column=id_column,
             )
-            id_column = store.manifest.arguments.get("id_column") or schema.ID
             pooled = store.embeddings if pooling is None else store.pooled(pooling)
             return cls(pooled, store.rows, store.pool_ids, origin, id_column)
         array = np.asarray(embeddings)

@@ -103,3 +103,60 @@ def test_a_line_with_options_of_meddel_alone_means_meddel(store, tmp_path, capsy
     assert "--epsilon is an option of MedDEL alone: use --selector meddel" in capsys.readouterr().err
     assert main(["select", store, "--selector", "meddel", "--eta", "0.9", "--per", "center", "--out", "x"]) == 2
     assert "--per is an option of Dedup alone: use --selector dedup" in capsys.readouterr().err
+
+
+def test_ids_of_another_column_are_counted_and_drawn(tmp_path, capsys):
+    pictures = []
+    for row in range(24):
+        file = io.BytesIO()
+        textured(row % 20).save(file, "JPEG", quality=80 + row // 20)
+        pictures.append({"bytes": file.getvalue(), "path": None})
+    features = Features({"frame": Value("string"), "image": Image(decode=False), "center": Value("string")})
+    names = ["a\x1b[31m", "b"]
+    data = Dataset.from_dict(
+        {
+            "frame": [f"f/{row}" for row in range(24)],
+            "image": pictures,
+            "center": [names[row % 2] for row in range(24)],
+        },
+        features=features,
+    )
+    data.save_to_disk(str(tmp_path / "pool"))
+    encoder = str(tiny_encoder(tmp_path / "encoder"))
+    line = ["embed", str(tmp_path / "pool"), "--encoder", encoder, "--out", str(tmp_path / "e"), "--id-column", "frame"]
+    assert main([*line, "--quiet"]) == 0
+    capsys.readouterr()
+    assert (
+        main(["select", str(tmp_path / "e"), "--retention", "0.5", "--per", "center", "--out", str(tmp_path / "s")])
+        == 0
+    )
+    printed = capsys.readouterr()
+    assert "nothing is kept" not in printed.err
+    assert "\x1b" not in printed.out + printed.err
+    counts = {line.split()[0]: line.split()[1:3] for line in printed.out.splitlines() if line.startswith("  ")}
+    assert counts == {"'a\\x1b[31m'": ["12", "6"], "b": ["12", "6"]}
+    with Picture.open(tmp_path / "s" / "duplicates.png") as sheet:
+        assert len(sheet.crop((20, 60, 160, 200)).getcolors(1 << 20)) > 1000, "the frame is drawn, not a dark cell"
+
+
+@pytest.mark.parametrize("pixels", [[textured(0)], [textured(0)] * 4, [Picture.new("RGB", (40, 40))] * 3])
+def test_pools_of_one_picture(pixels, tmp_path, capsys):
+    (tmp_path / "pool").mkdir()
+    for row, picture in enumerate(pixels):
+        picture.save(tmp_path / "pool" / f"{row}.png")
+    encoder, store = str(tiny_encoder(tmp_path / "encoder")), str(tmp_path / "e")
+    assert main(["embed", str(tmp_path / "pool"), "--encoder", encoder, "--out", store, "--quiet"]) == 0
+    assert main(["advise", store]) == 0
+    assert main(["select", store, "--out", str(tmp_path / "s"), "--no-pictures"]) == 0
+    assert pq.read_table(tmp_path / "s" / "rows.parquet")["kept"].to_pylist().count(True) == 1
+
+
+def test_a_pool_without_a_readable_frame_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "a.png").write_bytes(b"no picture")
+    encoder, store = str(tiny_encoder(tmp_path / "encoder")), str(tmp_path / "e")
+    assert main(["embed", str(tmp_path / "pool"), "--encoder", encoder, "--out", store, "--quiet"]) == 0
+    capsys.readouterr()
+    for command in (["advise", store], ["select", store, "--out", str(tmp_path / "s")]):
+        assert main(command) == 2
+        assert "holds no readable frame (see its unreadable.parquet)" in capsys.readouterr().err
