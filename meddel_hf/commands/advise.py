@@ -52,12 +52,9 @@ def _figures(advice: Advice) -> list[str]:
             f"nearest in the pool; of the pool's own {advice.reach.pool:.4f}"
         )
     for kept in advice.groups:
-        largest, smallest = kept.rows[0], kept.rows[-1]
-        name = f"{kept.column}s"
-        lines.append(
-            f"{name:<16}{len(kept.rows):>12,}  from {printable(smallest[0])} with {smallest[1]:,} frames to {printable(largest[0])} with "
-            f"{largest[1]:,}"
-        )
+        (most, frames, _), (least, fewest, _) = kept.rows[0], kept.rows[-1]
+        span = f"from {printable(least)} with {fewest:,} frames to {printable(most)} with {frames:,}"
+        lines.append(f"{kept.column + 's':<16}{len(kept.rows):>12,}  {span}")
     lines += ["", f"{'retention':<16}{'frames':>12}{'scenes if random':>18}{'scenes if dropped':>21}{'gain':>8}"]
     lines += [
         f"{percent(one.retention):<16}{one.rows:>12,}{one.at_random:>18,.0f}{one.deduplicated:>21,.0f}{one.gain:>7.1f}x"

@@ -105,10 +105,10 @@ def test_headers_of_tensors(change, tmp_path):
     content = struct.pack("<Q", len(header)) + header.encode() + np.zeros(2, np.float32).tobytes()
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    assert mapped(path, "embeddings", 2).shape == (1, 2)
+    assert mapped(path, "embeddings", "<f4", (2,)).shape == (1, 2)
     path.write_bytes(change(content))
     with pytest.raises(IncompleteStore, match=r"x\.safetensors is damaged"):
-        mapped(path, "embeddings", 2)
+        mapped(path, "embeddings", "<f4", (2,))
 
 
 @pytest.mark.parametrize(("text", "words"), [
