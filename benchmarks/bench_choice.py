@@ -79,7 +79,7 @@ def main() -> None:
         }
         for then in args.then:
             chosen = Dedup(retention=0.05, then=then)
-            works[f"second step at 5 %, {then}"] = lambda chosen=chosen: chosen.answer(first, store, None)
+            works[f"second step at 5 %, {then}"] = lambda chosen=chosen: chosen.answer(first)
         for name, work in works.items():
             seconds = timed(work, args.repeats)
             print(f"| {name} | {seconds:.1f} | {seconds / rival:.2f} |", flush=True)

@@ -150,7 +150,7 @@ def main() -> None:
             kept = []
             for seed in range(args.seeds):
                 selector: Any = make(name, retention=share, seed=seed, **options)
-                selection = selector.answer(first, store, None) if first else selector.select(store)
+                selection = selector.answer(first) if first else selector.select(store)
                 kept.append(float(scenes_of(selection.kept)))
             spread = stats.sem(kept) * stats.t.ppf(0.975, len(kept) - 1) if len(kept) > 1 else float("nan")
             cells.append(f"{np.mean(kept):.0f} ± {spread:.0f}")

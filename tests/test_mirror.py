@@ -34,6 +34,7 @@ TESTED_BY = {
     "commands/install_metric.py": "hub/test_metric.py",
     "commands/*": "commands/test_cli.py",
     "data/batches.py": "embedding/test_embed.py",
+    "data/columns.py": "selectors/test_strata.py",
     "data/cells.py": "hub/test_push.py",
     "data/parquet.py": "hub/test_push.py",
     "data/outgoing.py": "data/test_privacy.py",

@@ -42,7 +42,8 @@ def run_demo(out: Path) -> None:
         print(f"advice    {advise(store, pool=pool, retentions=RETENTIONS).verdict(RETENTIONS[0])}\n")
         centers = sorted(set(pool["center"]))
         print(f"{'retention':>9}{'frames':>8}{'farthest':>10}   frames of each centre ({', '.join(centers)})")
-        selections = [Dedup(retention).select(store, pool=pool) for retention in RETENTIONS]
+        first = Dedup().first_step(store)  # the same for all
+        selections = [Dedup(retention).answer(first, pool) for retention in RETENTIONS]
         for selection in selections:
             print(_row(selection, pool))
         smallest = selections[0]

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 from PIL import Image
 
@@ -16,6 +15,7 @@ from meddel_hf.data.contact_sheet import COLUMNS, FAINT, GONE, Frame, draw_sheet
 from meddel_hf.data.images import Preprocessing, prepare
 from meddel_hf.data.pool import Pool
 from meddel_hf.errors import UnreadableImage
+from meddel_hf.runtime.spacing import evenly_spaced
 
 _PAIRS = 4  # pairs of rows
 
@@ -44,7 +44,7 @@ def _some(pool: Pool, count: int) -> Iterator[tuple[str, Any]]:
         for row, content in enumerate(islice(iter(pool.frames), count)):
             yield str(content[pool.id_column] if pool.id_column else row), content[pool.image_column]
         return
-    for row in np.unique(np.linspace(0, len(pool.ids) - 1, count).astype(int)).tolist():
+    for row in evenly_spaced(len(pool.ids), count).tolist():
         try:
             yield pool.ids[row], pool.read(pool.frames[row][pool.image_column])
         except UnreadableImage:

@@ -14,6 +14,7 @@ from meddel_hf import schema
 from meddel_hf.data.contact_sheet import COLUMNS, FAINT, KEPT, Frame, draw_sheet
 from meddel_hf.data.images import decode
 from meddel_hf.errors import UnreadableImage
+from meddel_hf.runtime.spacing import evenly_spaced
 
 FOLDER = "preview"
 _ROWS = 4
@@ -71,7 +72,7 @@ def _spread(shards: Sequence[Path], wanted: int) -> Iterator[dict[str, Any]]:
     counts = [pq.read_metadata(shard).num_rows for shard in shards]
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    for at in np.unique(np.linspace(0, total - 1, min(wanted, total)).astype(int)):
+    for at in evenly_spaced(total, wanted):
         number = int(np.searchsorted(ends, at, side="right"))
         yield _row(shards[number], int(at - (ends[number] - counts[number])))
 

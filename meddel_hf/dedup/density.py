@@ -15,6 +15,7 @@ from meddel_hf.errors import IncompleteStore
 from meddel_hf.neighbors.cosines import TILE, Rows, Vectors
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import CURE
+from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.tables import exactly, read_table
 
 _SAMPLED_ROWS = 256
@@ -37,7 +38,7 @@ class CosineSample:
     def draw(cls, vectors: Vectors, groups: Sequence[Rows]) -> CosineSample:
         """groups: row numbers that are compared with one another only."""
         size = sum(map(len, groups))
-        picked = np.unique(np.linspace(0, size - 1, min(size, _SAMPLED_ROWS)).astype(np.int64))
+        picked = evenly_spaced(size, _SAMPLED_ROWS)
         counts = np.zeros((len(picked), _BINS + 2), np.int64)
         end = 0
         for group in groups:

@@ -26,7 +26,9 @@ from meddel_hf.embedding.space import Pooling, Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
-from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, subtract_mean, unit_mean
+from meddel_hf.neighbors.cosines import Rows, Vectors, subtract_mean, unit_mean
+from meddel_hf.neighbors.knn import nearest_other
+from meddel_hf.runtime.spacing import evenly_spaced
 
 HELD = 0.95  # share of the mild copies that lie above the threshold, where chance allows it
 CHANCE = 0.01  # share of the frames without a copy that may lie above it
@@ -129,7 +131,7 @@ def calibrate(store: EmbeddingStore, copies: Copies) -> Calibration | None:
     if not copies.row.size:
         return None
     at = np.searchsorted(store.rows, copies.row)
-    sample = np.unique(np.linspace(0, len(store) - 1, min(len(store), _ROWS)).astype(np.int64))
+    sample = evenly_spaced(len(store), _ROWS)
     alike = _alike(store, copies, at)
     thresholds = []
     for pooling in store.poolings:
@@ -176,16 +178,8 @@ class _Measured:
         pool = Vectors.prepare(base)
         copied = Vectors.prepare(copies.vectors[space.pooling].reshape(-1, store.dim) - mean.astype(np.float32))
         own = pool.exact(np.repeat(at, len(copied) // len(at)), copied, np.arange(len(copied)))
-        within = pool.exact_tile(sample, pool, sample)
-        pairs = within[np.triu_indices(len(sample), 1)]
-        np.fill_diagonal(within, -2)
-        neighbor = sample[within.argmax(axis=1)]
-        best = within.max(axis=1)
-        others = np.setdiff1d(np.arange(len(store)), sample)
-        if len(others):
-            where, cosine = nearest(pool, sample, pool, others)
-            neighbor = np.where(cosine > best, others[where], neighbor)
-            best = np.maximum(best, cosine)
+        pairs = pool.exact_tile(sample, pool, sample)[np.triu_indices(len(sample), 1)]
+        neighbor, best = nearest_other(pool, sample, np.arange(len(store)))
         return cls(own, pairs, best, neighbor)
 
     def threshold(self, space: Space, store: EmbeddingStore, sample: Rows, alike: float | None) -> Threshold:

@@ -23,6 +23,7 @@ from meddel_hf.embedding.thumbnails import SIDE, thumbnails
 from meddel_hf.errors import UnreadableImage
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.spacing import evenly_spaced
 
 if TYPE_CHECKING:
     from meddel_hf.data.batches import Batch
@@ -73,8 +74,7 @@ class Copies:
 
 def sampled(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The rows to copy: evenly spaced, a hundredth of them, but 64 at least and 512 at most."""
-    wanted = min(len(rows), max(_FEWEST, min(_MOST, len(rows) // _SHARE)))
-    return rows[np.unique(np.linspace(0, len(rows) - 1, wanted).astype(np.int64))] if len(rows) else rows
+    return rows[evenly_spaced(len(rows), max(_FEWEST, min(_MOST, len(rows) // _SHARE)))]
 
 
 def mild_copies(image: Image.Image) -> list[Image.Image]:

@@ -87,6 +87,15 @@ def nearest_many(
     return _Search.begin(queries, reference).find(rows, cols, k)
 
 
+def nearest_other(vectors: Vectors, rows: Rows, cols: Rows) -> tuple[Rows, NDArray[np.float32]]:
+    """Of each of `rows` the nearest of `cols` besides itself, and its cosine: itself and -1 where there is no other."""
+    where, cosine = nearest_many(vectors, rows, vectors, cols, 2)
+    near = cols[where]
+    alone = (near == rows[:, None]).all(axis=1)
+    each, place = np.arange(len(rows)), np.where(near[:, 0] == rows, near.shape[1] - 1, 0)
+    return near[each, place], np.where(alone, np.float32(-1), cosine[each, place])
+
+
 def _sorted(cosine: NDArray[np.float32], k: int) -> tuple[Rows, NDArray[np.float32]]:
     order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
     return order, np.take_along_axis(cosine, order, axis=1)

@@ -12,6 +12,7 @@ from datasets import ClassLabel, Value
 from numpy.typing import NDArray
 
 from meddel_hf import schema
+from meddel_hf.data.columns import as_texts
 from meddel_hf.selection.answer import Answer
 
 if TYPE_CHECKING:
@@ -66,15 +67,13 @@ def kept_of(selection: Answer, pool: Dataset, column: str) -> Kept | None:
     feature = pool.features.get(column)
     if not isinstance(feature, Value | ClassLabel):
         return None
-    values = pool.with_format(None).select_columns([column])[:][column]
-    if isinstance(feature, ClassLabel):
-        values = [None if value is None or value < 0 else feature.int2str(value) for value in values]
+    values = as_texts(pool.with_format(None).select_columns([column])[:][column], feature)
     ids, kept = selection.origin.ids_in(pool), set(selection.kept)
     if ids is None or not kept <= set(ids):
         return None
     in_pool, in_kept = Counter(values), Counter(v for id, v in zip(ids, values, strict=True) if id in kept)
-    named = sorted((value for value in in_pool if value is not None), key=lambda v: (-in_pool[v], str(v)))
-    return Kept(column, tuple((str(value), in_pool[value], in_kept[value]) for value in named)) if named else None
+    named = sorted((value for value in in_pool if value is not None), key=lambda value: (-in_pool[value], value))
+    return Kept(column, tuple((value, in_pool[value], in_kept[value]) for value in named)) if named else None
 
 
 def farthest(selection: Answer) -> tuple[str, float] | None:

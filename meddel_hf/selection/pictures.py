@@ -15,6 +15,7 @@ from meddel_hf.data.contact_sheet import COLUMNS, FAINT, GONE, KEPT, Frame, draw
 from meddel_hf.data.images import decode
 from meddel_hf.errors import UnreadableImage
 from meddel_hf.runtime.files import whole_file
+from meddel_hf.runtime.spacing import evenly_spaced
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -83,7 +84,7 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
     for entry in largest:
         rows = gone.filter(pc.equal(gone[schema.DUPLICATE_OF], entry["values"])).to_pylist()
         rows.sort(key=lambda row: (-row[schema.SIMILARITY], row[schema.ID]))
-        shown = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), COLUMNS - 1)).astype(int))]
+        shown = [rows[i] for i in evenly_spaced(len(rows), COLUMNS - 1)]
         stays = entry["values"] in kept
         word = f"{'kept' if stays else 'not selected'}, for {len(rows)} other{'s' * (len(rows) > 1)}"
         frames = [Frame(entry["values"], word, KEPT if stays else GONE)]

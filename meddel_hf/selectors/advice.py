@@ -19,7 +19,9 @@ from meddel_hf.embedding.calibration import Threshold
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidEmbeddings, Mismatch
 from meddel_hf.neighbors.cosines import Vectors, nearest
+from meddel_hf.neighbors.knn import nearest_other
 from meddel_hf.runtime.checks import fraction
+from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.measures import Kept, covered, printable, vendi
 from meddel_hf.selectors.dedup import Dedup, FirstStep
@@ -170,7 +172,7 @@ def advise(
         diversity=_diversity(readable),
         dim=store.dim,
         scenes=tuple(scenes(size, apart, retention, len(store.pool_ids)) for retention in sorted(retentions)),
-        groups=tuple(covered(dedup.answer(step, store, pool), pool)),
+        groups=tuple(covered(dedup.answer(step, pool), pool)),
         reach=None if task is None else _reach(store, step.threshold, step.decision.kept, task),
     )
 
@@ -224,15 +226,6 @@ def _reach(
     pool = Vectors.prepare(store.pooled(pooling))
     asked = Vectors.prepare(other.pooled(pooling))
     distinct = np.flatnonzero(kept)
-    of_task = nearest(asked, _evenly(len(asked)), pool, distinct)[1]
-    mine_at = distinct[_evenly(len(distinct))]
-    of_pool = nearest(pool, mine_at, pool, np.setdiff1d(distinct, mine_at))[1] if len(distinct) > len(mine_at) else None
-    if of_pool is None:
-        among = pool.exact_tile(mine_at, pool, mine_at)
-        np.fill_diagonal(among, -1)
-        of_pool = among.max(axis=1)
+    of_task = nearest(asked, evenly_spaced(len(asked), _ROWS), pool, distinct)[1]
+    of_pool = nearest_other(pool, distinct[evenly_spaced(len(distinct), _ROWS)], distinct)[1]
     return Reach(len(other), float(np.median(of_task)), float(np.median(of_pool)))
-
-
-def _evenly(n: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, n - 1, min(n, _ROWS)).astype(np.int64))

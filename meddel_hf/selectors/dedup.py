@@ -46,10 +46,12 @@ _COVERED = 100_000  # rows among which "auto" takes the time to look for cover: 
 class FirstStep:
     """Which rows are near-duplicates, in which space. decision is about the readable rows.
 
+    embeddings: what was selected from, opened.
     threshold: that of the store where eta is "auto". alike: share of the rows that go whose thumbnails agree with those
     of the rows that stand for them; None where that is not known.
     """
 
+    embeddings: Any
     readable: Readable
     space: Space
     threshold: Threshold | None
@@ -150,10 +152,9 @@ class Dedup:
         Raises InvalidArgument where eta is "auto" and the embeddings were not calibrated, where more rows are asked for
         than are readable, or where floors ask for more rows than are kept.
         """
-        store = opened(embeddings)
-        return self.answer(self.first_step(store), store, pool)
+        return self.answer(self.first_step(embeddings), pool)
 
-    def answer(self, first: FirstStep, store: EmbeddingStore | NDArray[np.floating], pool: Dataset | None) -> Selection:
+    def answer(self, first: FirstStep, pool: Dataset | None = None) -> Selection:
         """What follows from the first step."""
         readable, search, decision = first.readable, first.search, first.decision
         target = decision.kept.sum() if self.retention is None else readable.rows_to_keep(self.retention)
@@ -162,7 +163,7 @@ class Dedup:
         if target > decision.kept.sum():
             decision = _with_more(decision, search, target)
         elif target < decision.kept.sum():
-            left_out, notes = self._second_step(store, first, target, pool)
+            left_out, notes = self._second_step(first, target, pool)
         if first.threshold is not None:
             alike = "" if first.alike is None else f"; {first.alike:.0%} of those that go look alike in their pixels"
             notes.insert(0, f"{first.threshold}{alike}")
@@ -171,25 +172,29 @@ class Dedup:
         )
         settings = {
             "selector": "dedup", **asdict(self), "then": self._then(first), "min_per": dict(self.min_per),
-            "by": [self.by] if isinstance(self.by, str) else list(self.by),
+            "by": list(self._by),
             "pooling": first.space.pooling, "subtract_mean": first.space.subtract_mean,
         }  # fmt: skip
         del settings["encoder"]
         graph = graph_of(search, readable.rows)
         return Selection(table, settings, readable.origin, decision.eta, graph, search.sample, tuple(notes))
 
-    def first_step(self, store: EmbeddingStore | NDArray[np.floating]) -> FirstStep:
-        """Near-duplicates alone."""
-        threshold = threshold_of(store, self.pooling, self.subtract_mean) if self.eta == "auto" else None
-        space = self._space(store) if threshold is None else threshold.space
-        eta = self._eta if threshold is None else threshold.eta
+    def first_step(self, embeddings: Embeddings) -> FirstStep:
+        """Near-duplicates alone; `answer` goes on from there, for one retention, rule or seed after another."""
+        store = opened(embeddings)
+        threshold: Threshold | None = None
+        if self.eta == "auto":
+            threshold = threshold_of(store, self.pooling, self.subtract_mean)
+            space, eta = threshold.space, threshold.eta
+        else:
+            space, eta = self._space(store), self.eta
         readable = Readable.of(store, space.pooling)
         settings = Settings(eta=eta, epsilon=None, scope=self.scope, keep=self.keep, seed=self.seed)
         vectors = readable.vectors(space.subtract_mean)
         search = Search.among(settings, vectors, np.arange(len(vectors)), len(readable.ids))
         decision = search.decide(eta, None)
         alike = _alike(store, decision) if isinstance(store, EmbeddingStore) and threshold is not None else None
-        return FirstStep(readable, space, threshold, search, decision, alike)
+        return FirstStep(store, readable, space, threshold, search, decision, alike)
 
     def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.
@@ -203,9 +208,8 @@ class Dedup:
             return self.select(store, pool=dataset).filter(dataset)
 
     @property
-    def _eta(self) -> float:
-        assert self.eta != "auto"
-        return self.eta
+    def _by(self) -> tuple[str, ...]:
+        return (self.by,) if isinstance(self.by, str) else tuple(self.by)
 
     def _then(self, first: FirstStep) -> str:
         if self.then != "auto":
@@ -216,12 +220,12 @@ class Dedup:
         first = store.poolings[0] if isinstance(store, EmbeddingStore) else "cls"
         return Space(first if self.pooling == "auto" else self.pooling, self.subtract_mean is True)
 
-    def _second_step(self, store: Any, first: FirstStep, target: int, pool: Any) -> tuple[LeftOut, list[str]]:
+    def _second_step(self, first: FirstStep, target: int, pool: Any) -> tuple[LeftOut, list[str]]:
+        store = first.embeddings
         has_mean = isinstance(store, EmbeddingStore) and "mean" in store.poolings
         left, apart = np.flatnonzero(first.decision.kept), first.apart()
         readable = Readable.of(store, "mean" if has_mean else None).among(left)
-        by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
-        filling = Filling(self._then(first), self.seed, by, self.per, self.shares, self.min_per)
+        filling = Filling(self._then(first), self.seed, self._by, self.per, self.shares, self.min_per)
         drawn, notes = filling.draw(readable, apart[left], target, pool)
         return _left_out(first.search.vectors, first.decision.kept, left[drawn]), notes
 

@@ -15,8 +15,8 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.selectors.floors import Floor, lifted
 from meddel_hf.selectors.protocol import Readable
 from meddel_hf.selectors.quotas import quotas
-from meddel_hf.selectors.registry import make
-from meddel_hf.selectors.strata import NONE, pool_of, strata
+from meddel_hf.selectors.registry import make, names
+from meddel_hf.selectors.strata import pool_of, strata
 
 Shares = Literal["proportional", "root", "equal"]
 # What a rule's short name stands for: a selector, and the options with which it fills.
@@ -110,8 +110,6 @@ class Filling:
 
 def check_then(then: Any) -> None:
     """Raises InvalidArgument where `then` names neither a rule nor a selector."""
-    from meddel_hf.selectors.registry import names
-
     if not isinstance(then, str) or then not in ("auto", *RULES, *names()) or then == "dedup":
         known = ", ".join(["auto", *RULES, *(name for name in names() if name not in RULES and name != "dedup")])
         raise InvalidArgument(f"then must be one of {known}; got {then!r}")
@@ -128,8 +126,3 @@ def _capped(weight: NDArray[np.float64], size: NDArray[np.int64], count: int) ->
             answer: NDArray[np.float64] = share / count
             return answer
         open_parts &= ~full
-
-
-def values_of(readable: Readable, pool: Any, column: str) -> list[str | None]:
-    """The value of each readable row, None where it has none."""
-    return [None if value == NONE else value for value in strata(readable, pool, [column])]

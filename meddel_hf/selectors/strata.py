@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Value
 
+from meddel_hf.data.columns import as_texts
 from meddel_hf.data.identity import same_pool
 from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.pool import load_pool
@@ -98,7 +99,4 @@ def _texts(dataset: Dataset, column: str) -> list[str | None]:
     feature = dataset.features[column]
     if not isinstance(feature, Value | ClassLabel):
         raise InvalidDataset(f"column {column!r} holds {feature}: strata need a column of single values")
-    values = dataset.with_format(None).select_columns([column])[:][column]
-    if isinstance(feature, ClassLabel):  # where -1 stands for no label
-        return [None if value is None or value < 0 else feature.int2str(value) for value in values]
-    return [None if value is None else str(value) for value in values]
+    return as_texts(dataset.with_format(None).select_columns([column])[:][column], feature)

@@ -9,7 +9,7 @@ import torch
 
 import meddel_hf.neighbors.knn as knn
 from meddel_hf.neighbors.cosines import Vectors
-from meddel_hf.neighbors.knn import nearest_many, neighbors
+from meddel_hf.neighbors.knn import nearest_many, nearest_other, neighbors
 
 
 def ranked(cosine: np.ndarray, k: int) -> np.ndarray:
@@ -98,3 +98,16 @@ def test_rows_without_enough_neighbours_in_reach_say_so():
     copies = neighbors(Vectors.prepare(np.ones((40, 3), np.float32)), 5, exact_up_to=1)
     assert copies.rows[0].tolist() == [1, 2, 3, 4, 5]
     assert copies.rows[39].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_nearest_other_row_is_never_the_row_itself():
+    x = oracle.copies(60, 6)
+    vectors, cosine = Vectors.prepare(x), oracle.cosines(x)
+    np.fill_diagonal(cosine, -9)
+    rows, cols = np.arange(0, 60, 7), np.arange(3, 60)
+    other, value = nearest_other(vectors, rows, cols)
+    assert np.array_equal(value, cosine[rows][:, cols].max(axis=1).astype("f4"))
+    assert (other != rows).all()
+    assert np.array_equal(cosine[rows, other].astype("f4"), value)
+    alone = nearest_other(vectors, np.array([4]), np.array([4]))
+    assert (alone[0].tolist(), alone[1].tolist()) == ([4], [-1])

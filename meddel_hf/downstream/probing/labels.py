@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from datasets import ClassLabel, Dataset
+from datasets import Dataset
 
+from meddel_hf.data.columns import as_texts
 from meddel_hf.data.ids import check_ids
 from meddel_hf.downstream.splits import TEST_SHARE, grouped_split, official_split
 from meddel_hf.errors import InvalidArgument, InvalidDataset
@@ -172,12 +173,10 @@ def examples(names: Sequence[str]) -> str:
 
 def _texts(values: Sequence[Any], dataset: Dataset, target: str) -> list[str | None]:
     feature = dataset.features[target]
-    if isinstance(feature, ClassLabel):
-        return [None if value is None or value < 0 else feature.int2str(value) for value in values]
     odd = next((value for value in values if not isinstance(value, (str, int, type(None)))), None)
     if odd is not None:
         raise InvalidDataset(f"column {target!r} holds {str(odd)[:60]!r}: expected classes, as text or whole numbers")
-    return [None if value is None else str(value) for value in values]
+    return as_texts(values, feature)
 
 
 def _folder(id: str) -> str:

@@ -1,0 +1,15 @@
+"""Values of a column as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import ClassLabel
+
+
+def as_texts(values: Sequence[Any], feature: Any) -> list[str | None]:
+    """Single values of a column whose feature that is, as text; class labels by their names, of which -1 is none."""
+    if isinstance(feature, ClassLabel):
+        return [None if value is None or value < 0 else feature.int2str(value) for value in values]
+    return [None if value is None else str(value) for value in values]
