@@ -24,7 +24,7 @@ from meddel_hf.runtime.parents import become_worker
 
 def block(write):
     become_worker()
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())  # at once: the others print too
     os.write(write.fileno(), b"x" * 10_000_000)
 
 if __name__ == "__main__":
@@ -35,7 +35,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "fork":  # a stranger, which lives on and holds the pipes open that tell of the parent's end
         stranger = context.Process(target=time.sleep, args=(20,))
         stranger.start()
-        print(stranger.pid, flush=True)
+        os.write(1, f"{stranger.pid}\\n".encode())
     time.sleep(60)
 """
 
