@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 from meddel_hf.data.images import decode
 from meddel_hf.data.pool import Pool, load_pool
 from meddel_hf.pretraining.frame_cache import Frames, LiveFrames, decode_once, stored_side
-from meddel_hf.pretraining.objectives import build, masked, suit
+from meddel_hf.pretraining.objectives import build, model_inputs, suit
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.trainer import PretrainingTrainer
 from meddel_hf.pretraining.views import Views
@@ -86,7 +86,7 @@ def loop(batches: Iterator[dict[str, Any]], recipe: Recipe, precision: str, devi
 def bare(recipe: Recipe, precision: str, device: torch.device) -> float:
     pixels = np.random.default_rng(0).integers(0, 256, (recipe.batch_size, 3, *[recipe.image_size] * 2), dtype=np.uint8)
     ready = {"pixels": pixels, "ranks": ranks(np.arange(recipe.batch_size), 0, recipe.patches)}
-    inputs = masked(ready, recipe, device)
+    inputs = model_inputs(ready, recipe, device)
     return loop((inputs for _ in range(recipe.steps)), recipe, precision, device)
 
 

@@ -36,10 +36,11 @@ def samples_per_second(recipe: Recipe, device: str = "auto") -> float:
     import numpy as np
     import torch
 
-    from meddel_hf.pretraining.objectives import build, masked, suit
+    from meddel_hf.pretraining.frame_cache import stored_side
+    from meddel_hf.pretraining.objectives import build, model_inputs, suit
+    from meddel_hf.pretraining.views import views_of
     from meddel_hf.runtime.devices import resolve_precision
     from meddel_hf.runtime.processes import computing_device, launched_processes
-    from meddel_hf.training.samples import ranks
 
     place = computing_device(device, launched_processes(device))
     precision = resolve_precision(recipe.precision, place)
@@ -48,8 +49,9 @@ def samples_per_second(recipe: Recipe, device: str = "auto") -> float:
     suit(model, place, precision, recipe)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
     batch = recipe.batch_size // recipe.accumulation
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, 3, *[recipe.image_size] * 2), dtype=np.uint8)
-    inputs = masked({"pixels": pixels, "ranks": ranks(np.arange(batch), 0, recipe.patches)}, recipe, place)
+    side = stored_side(recipe.image_size)
+    frames = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
+    inputs = model_inputs(views_of(list(frames), np.arange(batch), recipe, 0), recipe, place)
 
     def step() -> None:
         with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):

@@ -268,7 +268,8 @@ class Plan(Record):
 
     def plain(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
-        return asdict(self)
+        plain = asdict(self)
+        return plain if self.pretraining is None else {**plain, "pretraining": self.pretraining.recorded()}
 
     def yaml(self) -> str:
         """The plan as a file, every default written out."""

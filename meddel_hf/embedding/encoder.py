@@ -1,7 +1,8 @@
 """Encoders: any vision model of transformers that has one token per patch, from pixels to unit embeddings.
 
 The embedding is the last hidden state after the model's final layer norm: its CLS token, or the mean over its patch
-tokens (class, register and distillation tokens are no patches), divided by its length.
+tokens (class, register and distillation tokens are no patches), divided by its length. The places of a ResNet's or a
+ConvNeXt's last feature map count as patches; a ConvNeXt's final layer norm comes after the mean, as it was trained.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 
+_CONVOLUTIONAL = ("resnet", "convnext")
 _DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 # Facts of a configuration that say where a model comes from, or how it is used, not what it computes.
 _NO_PART_OF_THE_ENCODER = {
@@ -39,7 +41,7 @@ class Encoder:
 
     poolings:    what one forward pass is pooled to, the first being what a call answers.
     dim:         length of an embedding, 768 for ViT-Base.
-    prefix:      tokens before the first patch: 1 for CLS, more with registers, 0 for SigLIP.
+    prefix:      tokens before the first patch: 1 for CLS, more with registers, 0 for SigLIP and convolutional models.
     precision:   "bf16" or "float32", what the layers compute in; embeddings are float32 either way.
     fingerprint: 32 hex digits over weights, configuration and preprocessing.
     """
@@ -71,7 +73,10 @@ class Encoder:
     @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of patches in a frame. Raises InvalidArgument where they are not square."""
-        side = getattr(self.model.config, "patch_size", None)
+        config: Any = self.model.config
+        if config.model_type in _CONVOLUTIONAL:
+            return _map_of(config.model_type, self.preprocessing.size)
+        side = getattr(config, "patch_size", None)
         if not isinstance(side, int):
             raise InvalidArgument(f"{self.name} has patches of {side} pixels: expected square ones, one number")
         height, width = self.preprocessing.size
@@ -88,7 +93,10 @@ class Encoder:
     def _pool(self, tokens: torch.Tensor, pooling: Pooling) -> torch.Tensor:
         if pooling == "cls":
             return tokens[:, 0].float()
-        return tokens[:, self.prefix :].float().mean(dim=1)
+        mean = tokens[:, self.prefix :].float().mean(dim=1)
+        model: Any = self.model
+        answer: torch.Tensor = model.layernorm(mean.to(tokens.dtype)).float() if _is_convnext(model) else mean
+        return answer
 
 
 def load_encoder(
@@ -184,9 +192,21 @@ def _tokens(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     if _wants_interpolation(model, pixels.shape[2:]):
         options["interpolate_pos_encoding"] = True
     tokens: torch.Tensor = model(pixel_values=pixels, **options).last_hidden_state
+    if config.model_type in _CONVOLUTIONAL:
+        return tokens.flatten(2).transpose(1, 2)
     if config.model_type == "clip_vision_model":  # transformers applies CLIP's final layer norm to its CLS token alone
         tokens = next(layer for name, layer in model.named_modules() if name.endswith("post_layernorm"))(tokens)
     return tokens
+
+
+def _is_convnext(model: Any) -> bool:
+    return bool(model.config.model_type == "convnext")
+
+
+def _map_of(model_type: str, size: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of the last feature map: a side is halved five times, by a ResNet up and by a ConvNeXt down."""
+    height, width = (-(-side // 32) if model_type == "resnet" else side // 32 for side in size)
+    return height, width
 
 
 def _wants_interpolation(model: nn.Module, size: torch.Size) -> bool:
@@ -218,6 +238,8 @@ def _measure(
             shape = tuple(_tokens(model, _normalised(grey, preprocessing, device, dtype)).shape)
     except (ValueError, RuntimeError) as error:
         raise InvalidArgument(f"{name} does not take frames of {height}x{width} pixels: {error}") from error
+    if config.model_type in _CONVOLUTIONAL:
+        return 0, shape[2]
     patch = getattr(config, "patch_size", None)
     patch_height, patch_width = (patch, patch) if isinstance(patch, int) else patch or (height, width)
     patches = (height // patch_height) * (width // patch_width)

@@ -3,44 +3,75 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, Any, Literal, get_args
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import LARGEST_BATCH, LARGEST_SIDE
 from meddel_hf.runtime.devices import Precision
 from meddel_hf.runtime.typed import Range, Record, Text, check
 
-ObjectiveName = Literal["mae", "simmim"]
-Preset = Literal["tiny", "small", "base"]
+ObjectiveName = Literal["mae", "simmim", "simclr", "dino"]
+Preset = Literal[
+    "tiny", "small", "base", "resnet-nano", "resnet-18", "resnet-50", "convnext-nano", "convnext-tiny"
+]  # fmt: skip
 Flips = Literal["none", "horizontal", "both"]
+Target = Literal["patch", "channel"]
 
 _LOG_ENTRIES = 1000  # lines of a run's log at most: enough for any curve, and few enough to be saved with checkpoints
+SMALLEST_FOR_CONVOLUTIONS = 32  # pixels: they reduce a frame's side 32 times
+_VITS: tuple[Preset, ...] = ("tiny", "small", "base")
+_JOINT: tuple[ObjectiveName, ...] = ("simclr", "dino")
+_OF_SOME: Mapping[str, tuple[ObjectiveName, ...]] = {  # fields that the other objectives have no use for
+    "target": ("mae",), "norm_pix_loss": ("mae",), "mask_ratio": ("mae", "simmim", "dino"),
+    "jitter": _JOINT, "grey": _JOINT, "blur": _JOINT, "temperature": _JOINT, "projection": ("simclr",),
+    "prototypes": ("dino",), "teacher_temperature": ("dino",), "momentum": ("dino",), "local_crops": ("dino",),
+    "local_size": ("dino",), "local_crop": ("dino",), "masked_loss": ("dino",),
+}  # fmt: skip
+_LATER = (  # fields that the records of older runs lack; those runs had their defaults
+    "target", "clip", "jitter", "grey", "blur", "temperature", "projection", "prototypes", "teacher_temperature",
+    "momentum", "local_crops", "local_size", "local_crop", "masked_loss",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recipe(Record):
     """How a model is pre-trained; the same for every selection that is compared.
 
-    objective:     "mae" (arXiv 2111.06377), or "simmim" (arXiv 2111.09886).
-    preset:        ViT-Tiny, -Small or -Base, 12 layers of width 192, 384 or 768; MAE's decoder goes with it.
+    objective:     "mae" (arXiv 2111.06377) or "simmim" (arXiv 2111.09886) paint what is hidden of a frame; "simclr"
+                   (arXiv 2002.05709) and "dino" (arXiv 2104.14294) bring views of a frame together.
+    preset:        ViT-Tiny, -Small or -Base, 12 layers of width 192, 384 or 768; MAE's decoder goes with it. Or, for
+                   simclr and dino, a convolutional encoder: resnet-18, resnet-50 (arXiv 1512.03385), resnet-nano (one
+                   block a stage, widths 16 to 128), convnext-tiny (arXiv 2201.03545), convnext-nano (32 to 256).
     start:         Hub id or folder of a model to continue from; its architecture takes the place of the preset's.
+                   simclr and dino begin from an encoder alone, too.
     image_size:    side of the frames in pixels; a multiple of patch_size.
-    layers:        of the encoder; None: the preset's 12.
-    samples:       views seen over the whole run, whatever the number of frames (Table 2: 200 x 88,282 for every
-                   retention); whole batches count. 0: no training, the initial weights are written.
-    batch_size:    views in one step, over all processes and accumulated parts.
+    patch_size, layers: of a ViT; layers None: the preset's 12.
+    samples:       frames seen over the whole run, whatever their number (Table 2: 200 x 88,282 for every retention);
+                   whole batches count. 0: no training, the initial weights are written.
+    batch_size:    frames in one step, over all processes and accumulated parts.
     accumulation:  parts that a process computes one after the other for one step; for batches that do not fit.
     learning_rate: peak, after a linear warm-up over the share `warmup` of the run; then half a cosine down to 0.
-    beta1, beta2, weight_decay: of AdamW. There is no clipping of gradients, as in MAE.
-    mask_ratio:    share of the patches that is hidden, in (0, 1).
-    norm_pix_loss: MAE's target is each patch with its own mean and variance taken out.
+    beta1, beta2, weight_decay: of AdamW. clip: greatest norm of the gradients; 0 (as in MAE): they are not clipped.
+    mask_ratio:    share of the patches that is hidden, in (0, 1). Of dino, where masked_loss is above 0.
+    norm_pix_loss: MAE's target is each patch with its own mean and variance taken out;
+    target:        over all its values ("patch", as published), or in each colour by itself ("channel").
     crop:          smallest area of a random crop, as a share of the frame in (0, 1]; its aspect is 3:4 to 4:3.
     flips:         mirror views at random: left-right, and top-bottom too with "both".
+    jitter:        strength of the change of colours in a view, in [0, 1], at a chance of 0.8 (SimCLR's; 1 is its
+                   strongest). grey, blur: chance that a view is grey, is blurred.
+    temperature:   of SimCLR's loss, or of DINO's student. projection: width of what SimCLR compares.
+    prototypes:    that DINO assigns views to. teacher_temperature: of its teacher, who follows the student with
+                   `momentum` at the start of the run, rising to 1.
+    local_crops:   small views of a frame for DINO, `local_size` pixels wide, of areas from `local_crop` to `crop`.
+    masked_loss:   weight of iBOT's loss on hidden patches (arXiv 2111.07832) beside DINO's; ViT alone.
     precision:     "auto" is bf16 where the processor or GPU runs it natively, else float32; weights stay float32.
     gradient_checkpointing: less memory for more time. compile: torch.compile, slow at its first step.
     snapshots:     encoders written on the way, at even parts of the budget, the last one at its end.
     checkpoint_samples: about how many samples an interruption costs at most.
+
+    A field that the objective has no use for has its default, or InvalidArgument is raised.
     """
 
     objective: ObjectiveName = "mae"
@@ -57,10 +88,24 @@ class Recipe(Record):
     beta1: Annotated[float, Range(0.0, 1.0)] = 0.9
     beta2: Annotated[float, Range(0.0, 1.0)] = 0.95
     weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.05
+    clip: Annotated[float, Range(0.0, 1e6)] = 0.0
     mask_ratio: Annotated[float, Range(0.0, 1.0)] = 0.75
     norm_pix_loss: bool = True
+    target: Target = "patch"
     crop: Annotated[float, Range(0.01, 1.0)] = 0.2
     flips: Flips = "horizontal"
+    jitter: Annotated[float, Range(0.0, 1.0)] = 0.5
+    grey: Annotated[float, Range(0.0, 1.0)] = 0.2
+    blur: Annotated[float, Range(0.0, 1.0)] = 0.5
+    temperature: Annotated[float, Range(0.001, 10.0)] = 0.1
+    projection: Annotated[int, Range(1, 65_536)] = 128
+    prototypes: Annotated[int, Range(2, 1_048_576)] = 65_536
+    teacher_temperature: Annotated[float, Range(0.001, 10.0)] = 0.04
+    momentum: Annotated[float, Range(0.0, 1.0)] = 0.996
+    local_crops: Annotated[int, Range(0, 64)] = 8
+    local_size: Annotated[int, Range(1, LARGEST_SIDE)] = 96
+    local_crop: Annotated[float, Range(0.01, 1.0)] = 0.05
+    masked_loss: Annotated[float, Range(0.0, 100.0)] = 0.0
     precision: Precision = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -69,27 +114,93 @@ class Recipe(Record):
 
     def __post_init__(self) -> None:
         check(self)
+        self._check_objective()
+        self._check_sizes()
         self._check_parts()
 
-    def _check_parts(self) -> None:
-        if self.image_size % self.patch_size:
-            near = max(1, round(self.image_size / self.patch_size)) * self.patch_size
+    def _check_objective(self) -> None:
+        for field in fields(self):
+            users = _OF_SOME.get(field.name, get_args(ObjectiveName))
+            if self.objective not in users and getattr(self, field.name) != field.default:
+                raise InvalidArgument(
+                    f"{field.name} is of {' and '.join(users)}, and {self.objective} has no use for it: leave it out"
+                )
+        if self.is_convolutional and not self.is_joint:
             raise InvalidArgument(
-                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}: use {near}, say"
+                f"{self.objective} hides patches of a ViT, and {self.preset} has none: choose one of "
+                f"{', '.join(_VITS)}, or the objective {' or '.join(_JOINT)}"
             )
-        if not 0 < self.kept_patches < self.patches:
+        if self.is_convolutional and (self.masked_loss or self.layers is not None):
+            name = "masked_loss" if self.masked_loss else "layers"
+            raise InvalidArgument(f"{name} is of a ViT, and {self.preset} is none: leave it out")
+
+    def _check_sizes(self) -> None:
+        names = ("image_size", "local_size") if self.objective == "dino" and self.local_crops else ("image_size",)
+        for name in names:
+            side = getattr(self, name)
+            if self.is_convolutional:
+                if side < SMALLEST_FOR_CONVOLUTIONS:
+                    raise InvalidArgument(
+                        f"{name} {side} is too small for {self.preset}, which reduces a side "
+                        f"{SMALLEST_FOR_CONVOLUTIONS} times: use {SMALLEST_FOR_CONVOLUTIONS} at least"
+                    )
+            elif side % self.patch_size:
+                near = max(1, round(side / self.patch_size)) * self.patch_size
+                raise InvalidArgument(
+                    f"{name} {side} is not a multiple of patch_size {self.patch_size}: use {near}, say"
+                )
+        if self.hides and not 0 < self.kept_patches < self.patches:
             raise InvalidArgument(
                 f"mask_ratio {self.mask_ratio:g} hides {self.patches - self.kept_patches} of {self.patches} patches: "
                 "at least one must be hidden and one be seen"
             )
+        if self.objective == "dino" and self.local_crops and self.local_crop > self.crop:
+            raise InvalidArgument(
+                f"local_crop {self.local_crop:g} is above crop {self.crop:g}: local views are smaller"
+            )
+
+    def _check_parts(self) -> None:
         if 0 < self.samples < self.batch_size:
             raise InvalidArgument(f"samples {self.samples} do not fill one batch of {self.batch_size}")
         if self.batch_size % self.accumulation:
             raise InvalidArgument(
                 f"batch_size {self.batch_size} does not divide into {self.accumulation} parts (accumulation)"
             )
+        if self.is_joint and self.accumulation > 1 and (self.objective == "simclr" or self.preset_has_batches):
+            raise InvalidArgument(
+                f"accumulation {self.accumulation} would compare a frame with those of its part alone, and not of its "
+                f"batch ({self.objective}, {self.preset}): use 1, with more processes or gradient_checkpointing"
+            )
+        if self.objective == "simclr" and self.batch_size < 2:
+            raise InvalidArgument("batch_size 1 leaves simclr nothing to compare a frame with: use 2 at least")
         if self.snapshots > max(self.steps, 1):
             raise InvalidArgument(f"{self.snapshots} snapshots do not fit into {self.steps} steps")
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether views of a frame are brought together, and nothing is painted."""
+        return self.objective in _JOINT
+
+    @property
+    def views(self) -> int:
+        """Of each frame: two, and DINO's local ones."""
+        if not self.is_joint:
+            return 1
+        return 2 + self.local_crops if self.objective == "dino" else 2
+
+    @property
+    def is_convolutional(self) -> bool:
+        return self.preset not in _VITS
+
+    @property
+    def preset_has_batches(self) -> bool:
+        """Whether a frame's features depend on the others of its batch (batch normalisation)."""
+        return self.preset.startswith("resnet")
+
+    @property
+    def hides(self) -> bool:
+        """Whether patches are hidden."""
+        return self.objective in ("mae", "simmim") or bool(self.masked_loss)
 
     @property
     def patches(self) -> int:
@@ -121,3 +232,19 @@ class Recipe(Record):
     def but(self, **changes: Any) -> Recipe:
         """The same recipe with some fields changed."""
         return replace(self, **changes)
+
+    def recorded(self) -> dict[str, Any]:
+        """Plain values for a record; fields that came later are left out at their default, so that an older run of the
+        same recipe has the same record."""
+        return recorded(asdict(self))
+
+
+def recorded(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """`Recipe.recorded` of plain values."""
+    later = {field.name: field.default for field in fields(Recipe) if field.name in _LATER}
+    return {name: value for name, value in plain.items() if name not in later or value != later[name]}
+
+
+def complete(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the defaults of the fields that it lacks, so that two can be compared name by name."""
+    return {**{field.name: field.default for field in fields(Recipe) if field.name in _LATER}, **record}

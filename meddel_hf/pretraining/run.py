@@ -34,7 +34,7 @@ from meddel_hf.pretraining.frame_cache import (
     stored_side,
 )
 from meddel_hf.pretraining.objectives import build, fingerprint_of, save_encoder
-from meddel_hf.pretraining.recipe import Recipe
+from meddel_hf.pretraining.recipe import Recipe, complete
 from meddel_hf.pretraining.result import LOG, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
 from meddel_hf.pretraining.trainer import PretrainingTrainer
 from meddel_hf.pretraining.training_set import Choice
@@ -133,15 +133,15 @@ class Run:
     @cached_property
     def _identity(self) -> dict[str, dict[str, Any]]:
         """What the result depends on, but for rounding: not on the device, nor on the number of processes."""
-        recipe = {name: value for name, value in asdict(self.recipe).items() if name not in _NO_PART_OF_THE_RESULT}
+        recipe = {k: value for k, value in self.recipe.recorded().items() if k not in _NO_PART_OF_THE_RESULT}
         arguments = {**recipe, "seed": self.seed, "excluded": self.choice.excluded, "frames": self.choice.digest}
         start = {"start": fingerprint_of(self.model)} if self.recipe.start is not None else {}
         return {"arguments": arguments, "parents": {**self.choice.parents, **start}}
 
     def _check_same(self, there: dict[str, Any]) -> None:
         """there: `_identity` of what stands in the folder; arguments that it has besides do not count."""
-        arguments, parents = self._identity["arguments"], self._identity["parents"]
-        before = {name: there["arguments"].get(name) for name in arguments}
+        arguments, parents = complete(self._identity["arguments"]), self._identity["parents"]
+        before = {name: complete(there["arguments"]).get(name) for name in arguments}
         check_same(self.out, {**before, **there["parents"]}, {**arguments, **parents})
 
     def _claim(self) -> None:
@@ -229,7 +229,7 @@ class Run:
         folder = snapshot_folder(self.out, samples)
         what = f"the encoder after {samples:,} samples"
         with written(what, folder, self.out / CHECKPOINTS), whole_folder(folder) as aside:
-            save_encoder(model, aside)
+            save_encoder(model, self.recipe, aside)
 
     def _summary(
         self, rows: list[int], unreadable: dict[int, str], history: list[dict[str, Any]], seconds: float, precision: str
@@ -249,7 +249,7 @@ class Run:
         what = written("the result", self.out, self.out / CHECKPOINTS)
         with what, quiet(), whole_folder(self.out, replaced=()) as aside:
             model.save_pretrained(aside / WHOLE)
-            save_encoder(model, aside)
+            save_encoder(model, self.recipe, aside)
             pq.write_table(log_table(history, self.recipe.batch_size, summary.frames), aside / LOG)
             digest = fingerprint((aside / "model.safetensors").read_bytes())
             before = [self.out / UNREADABLE, *(self.out / SNAPSHOTS).rglob("*")]

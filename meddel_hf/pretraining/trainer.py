@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -21,13 +21,21 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from meddel_hf.embedding.loading import quiet
 from meddel_hf.errors import Diverged
-from meddel_hf.pretraining.objectives import OBJECTIVES, masked, suit
+from meddel_hf.pretraining.objectives import OBJECTIVES, model_inputs, suit
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.views import Views, as_one_batch
 from meddel_hf.runtime.files import whole_folder
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.training.checkpoints import check, checkpoint_at, last_checkpoint, record, step_of, written
 from meddel_hf.training.trainer import SampleTrainer, arguments
+
+
+@runtime_checkable
+class Following(Protocol):
+    """A model that changes after each step by more than its gradients."""
+
+    def after_step(self, progress: float) -> None:
+        """progress: share of the run that is done, in (0, 1]."""
 
 
 class PretrainingTrainer(SampleTrainer):
@@ -79,7 +87,7 @@ class PretrainingTrainer(SampleTrainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         if "error" in inputs:
             raise inputs["error"]
-        return masked(inputs, self.recipe, self.args.device)
+        return model_inputs(inputs, self.recipe, self.args.device)
 
     def compute_loss_context_manager(self) -> contextlib.ExitStack:
         """Ours rather than Accelerate's autocast, which copies every output of the model to float32."""
@@ -164,6 +172,8 @@ class _Rhythm(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         step, last = state.global_step, state.global_step >= state.max_steps
+        if isinstance(self.trainer.network, Following):
+            self.trainer.network.after_step(step / state.max_steps)
         control.should_log = last or step % self.recipe.log_steps == 0
         control.should_save = not last and step % self.recipe.checkpoint_steps == 0
         if step in self.snapshots and args.should_save:
@@ -184,7 +194,7 @@ def _arguments(recipe: Recipe, folder: Path, device: torch.device, processes: in
         weight_decay=recipe.weight_decay,
         adam_beta1=recipe.beta1,
         adam_beta2=recipe.beta2,
-        max_grad_norm=0,
+        max_grad_norm=recipe.clip,
         torch_compile=recipe.compile,
         seed=seed,
         save_strategy="no",  # `_Rhythm` says when

@@ -1,4 +1,5 @@
-"""Views of frames: which frame a sample shows, its crop, its mirroring and its mask, each a function of its number.
+"""Views of frames: which frame a sample shows, its crops, their mirroring, masks and colours, each a function of its
+number.
 
 Sample s of a run is the same whatever process or worker makes it, whether the run was interrupted, and whatever stands
 before it: random numbers are not drawn one after the other but computed from (seed, s).
@@ -16,11 +17,16 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from meddel_hf.errors import MedDELError
+from meddel_hf.pretraining.colours import drawn
 from meddel_hf.pretraining.frame_cache import Frames
 from meddel_hf.pretraining.recipe import Flips, Recipe
 from meddel_hf.training.samples import crops, order, ranks
 
+GLOBAL_VIEWS = 2
 _MIRRORED: dict[Flips, tuple[bool, bool]] = {"none": (False, False), "horizontal": (True, False), "both": (True, True)}
+_OF_A_VIEW, _OF_COLOURS, _OF_MASKS = 16, 6, 4096  # random numbers: of each view, of those its colours', then of masks
+
+Batch = dict[str, NDArray[Any]]
 
 
 class Views(Dataset[Any]):
@@ -40,7 +46,7 @@ class Views(Dataset[Any]):
         return self.__getitems__([sample])
 
     def __getitems__(self, samples: Sequence[int]) -> dict[str, Any]:
-        """Of m samples: "pixels" (m, 3, H, W) uint8 and "ranks" (m, patches) int16, as numpy arrays.
+        """Of m samples what `views_of` gives.
 
         Or {"error": MedDELError}: raised in a worker process, it would reach the user as a page of traceback.
         """
@@ -49,14 +55,60 @@ class Views(Dataset[Any]):
             frames = self.frames.read(self.rows[order(numbers, len(self.rows), self.seed)].tolist())
         except MedDELError as error:
             return {"error": error}
-        boxes, mirrored = crops(numbers, self.seed, self.frames.side, self.recipe.crop, _MIRRORED[self.recipe.flips])
-        pixels = cropped(frames, boxes, mirrored, self.recipe.image_size)
-        return {"pixels": pixels.numpy(), "ranks": ranks(numbers, self.seed, self.recipe.patches)}
+        return views_of(frames, numbers, self.recipe, self.seed)
 
 
 def as_one_batch(batch: Any) -> Any:
     """Collate: `Views` hands out whole batches."""
     return batch
+
+
+def views_of(frames: Sequence[NDArray[np.uint8]], samples: NDArray[np.int64], recipe: Recipe, seed: int) -> Batch:
+    """What the recipe's objective is shown of m square frames, (side, side, 3) each, by their samples' numbers."""
+    return together(frames, samples, recipe, seed) if recipe.is_joint else masked(frames, samples, recipe, seed)
+
+
+def masked(frames: Sequence[NDArray[np.uint8]], samples: NDArray[np.int64], recipe: Recipe, seed: int) -> Batch:
+    """One view of each frame: "pixels" (m, 3, H, W) uint8 and "ranks" (m, patches) int16."""
+    boxes, mirrored = crops(samples, seed, frames[0].shape[0], recipe.crop, _MIRRORED[recipe.flips])
+    pixels = cropped(frames, boxes, mirrored, recipe.image_size)
+    return {"pixels": pixels.numpy(), "ranks": ranks(samples, seed, recipe.patches)}
+
+
+def together(frames: Sequence[NDArray[np.uint8]], samples: NDArray[np.int64], recipe: Recipe, seed: int) -> Batch:
+    """V views of each frame, of which the first two are global, the others DINO's local ones.
+
+    "global" (m, 2, 3, H, W) uint8, "local" (m, V - 2, 3, h, w) uint8 where there are any; of all of them "matrix"
+    (m, V, 3, 3), "lift" and "sigma" (m, V) float32, see `colours`; "ranks" (m, 2, patches) int16 where patches are
+    hidden.
+    """
+    colours = [drawn(samples, seed, recipe, view * _OF_A_VIEW + _OF_COLOURS) for view in range(recipe.views)]
+    batch: Batch = {"global": _stacked(frames, samples, recipe, seed, range(GLOBAL_VIEWS))}
+    if recipe.views > GLOBAL_VIEWS:
+        batch["local"] = _stacked(frames, samples, recipe, seed, range(GLOBAL_VIEWS, recipe.views))
+    for name in ("matrix", "lift", "sigma"):
+        batch[name] = np.stack([getattr(one, name) for one in colours], axis=1)
+    if recipe.hides:
+        of_views = (_OF_MASKS + view * recipe.patches for view in range(GLOBAL_VIEWS))
+        batch["ranks"] = np.stack([ranks(samples, seed, recipe.patches, first=first) for first in of_views], axis=1)
+    return batch
+
+
+def _stacked(
+    frames: Sequence[NDArray[np.uint8]], samples: NDArray[np.int64], recipe: Recipe, seed: int, views: range
+) -> NDArray[np.uint8]:
+    """(m, len(views), 3, size, size)"""
+    is_local = views.start >= GLOBAL_VIEWS
+    smallest, largest = (recipe.local_crop, recipe.crop) if is_local else (recipe.crop, 1.0)
+    size = recipe.local_size if is_local else recipe.image_size
+    parts = []
+    for view in views:
+        boxes, mirrored = crops(
+            samples, seed, frames[0].shape[0], smallest, _MIRRORED[recipe.flips], largest=largest,
+            first=view * _OF_A_VIEW,
+        )  # fmt: skip
+        parts.append(cropped(frames, boxes, mirrored, size).numpy())
+    return np.stack(parts, axis=1)
 
 
 def cropped(

@@ -64,16 +64,24 @@ def _mixed(counters: Any) -> Any:
 
 
 def crops(
-    samples: NDArray[np.int64], seed: int, side: int, smallest: float, mirrored: tuple[bool, bool]
+    samples: NDArray[np.int64],
+    seed: int,
+    side: int,
+    smallest: float,
+    mirrored: tuple[bool, bool],
+    *,
+    largest: float = 1.0,
+    first: int = 0,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Random crops of a square frame, and whether they are mirrored.
 
-    smallest: least area, as a share of the frame's. A crop whose width or height would exceed the frame is cut to it.
-    mirrored: whether it may be left-right, top-bottom.
+    smallest, largest: area, as a share of the frame's. A crop whose width or height would exceed the frame is cut to
+    it. mirrored: whether it may be left-right, top-bottom. first: of the six random numbers of each sample that are
+    used; several views of a sample use others.
     Returns (m, 4) int64 left, top, width, height in pixels, and (m, 2) bool: left-right, top-bottom.
     """
-    area, aspect, x, y, *mirror = uniforms(samples, seed, 0, _FOR_THE_VIEW).T
-    area = smallest + (1 - smallest) * area
+    area, aspect, x, y, *mirror = uniforms(samples, seed, first, _FOR_THE_VIEW).T
+    area = smallest + (largest - smallest) * area
     aspect = np.exp((2 * aspect - 1) * _ASPECT)
     sides = np.sqrt(np.stack([area * aspect, area / aspect], 1)) * side
     width, height = np.clip(np.rint(sides).astype(np.int64), 1, side).T
@@ -81,9 +89,12 @@ def crops(
     return np.stack([left, top, width, height], 1), (np.stack(mirror, 1) < 0.5) & np.array(mirrored)
 
 
-def ranks(samples: NDArray[np.int64], seed: int, patches: int) -> NDArray[np.int16]:
-    """(m, patches): a random order of each sample's patches. Those of the lowest ranks are seen, the others hidden."""
-    return uniforms(samples, seed, _FOR_THE_VIEW, patches).argsort(axis=1).argsort(axis=1).astype(np.int16)
+def ranks(samples: NDArray[np.int64], seed: int, patches: int, *, first: int = _FOR_THE_VIEW) -> NDArray[np.int16]:
+    """(m, patches): a random order of each sample's patches. Those of the lowest ranks are seen, the others hidden.
+
+    first: of the random numbers of each sample that are used.
+    """
+    return uniforms(samples, seed, first, patches).argsort(axis=1).argsort(axis=1).astype(np.int16)
 
 
 def generator(sample: int, seed: int) -> np.random.Generator:

@@ -10,7 +10,8 @@ import torch
 from transformers import ViTMAEForPreTraining
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.pretraining.objectives import OBJECTIVES, build, encoder_of, fingerprint_of, masked, normalised, suit
+from meddel_hf.pretraining.encoders import normalised
+from meddel_hf.pretraining.objectives import OBJECTIVES, build, fingerprint_of, model_inputs, suit
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.training.samples import ranks
 
@@ -69,17 +70,17 @@ def test_the_mask_is_that_of_the_ranks():
     data = batch(TINY)
     hidden = torch.from_numpy(data["ranks"]) >= 4  # 12 of 16 patches
     model = build(TINY, 0)
-    assert torch.equal(model(**masked(data, TINY, CPU)).mask.bool(), hidden)
+    assert torch.equal(model(**model_inputs(data, TINY, CPU)).mask.bool(), hidden)
     simmim = TINY.but(objective="simmim")
-    assert torch.equal(masked(data, simmim, CPU)["bool_masked_pos"], hidden)
+    assert torch.equal(model_inputs(data, simmim, CPU)["bool_masked_pos"], hidden)
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.6, 0.75, 0.9])
 def test_both_objectives_hide_as_many(ratio):
     recipe = TINY.but(mask_ratio=ratio)
     data = batch(recipe)
-    mae = build(recipe, 0)(**masked(data, recipe, CPU)).mask.sum(dim=1)
-    simmim = masked(data, recipe.but(objective="simmim"), CPU)["bool_masked_pos"].sum(dim=1)
+    mae = build(recipe, 0)(**model_inputs(data, recipe, CPU)).mask.sum(dim=1)
+    simmim = model_inputs(data, recipe.but(objective="simmim"), CPU)["bool_masked_pos"].sum(dim=1)
     assert mae.tolist() == simmim.tolist() == [recipe.patches - recipe.kept_patches] * 4
 
 
@@ -96,13 +97,13 @@ def test_the_attention_for_processors_computes_the_same():
     plain, suited = build(TINY, 0), build(TINY, 0)
     suit(suited, CPU, "bf16", TINY)
     assert suited.decoder.config._attn_implementation == "eager"
-    inputs = masked(batch(TINY), TINY, CPU)
+    inputs = model_inputs(batch(TINY), TINY, CPU)
     torch.testing.assert_close(suited(**inputs).loss, plain(**inputs).loss, rtol=1e-5, atol=0)
 
 
 def test_the_encoder_alone_is_a_copy():
     model = build(TINY, 0)
-    vit = encoder_of(model)
+    vit = OBJECTIVES["mae"].encoder(model)
     with torch.no_grad():
         model.vit.layernorm.weight.fill_(7)
     assert vit.layernorm.weight.max() == 1
@@ -110,7 +111,7 @@ def test_the_encoder_alone_is_a_copy():
 
 def test_a_start_must_be_whole(tmp_path):
     model = build(TINY, 0)
-    encoder_of(model).save_pretrained(tmp_path / "vit")
+    OBJECTIVES["mae"].encoder(model).save_pretrained(tmp_path / "vit")
     with pytest.raises(InvalidArgument, match=r"is a model of type 'vit', and mae trains 'vit_mae'"):
         build(TINY.but(start=str(tmp_path / "vit")), 0)
     simmim = TINY.but(objective="simmim", start=str(tmp_path / "vit"))

@@ -355,8 +355,9 @@ def test_continuing_from_a_finished_run(objective, tmp_path):
 def test_a_run_that_diverges_names_its_step_and_keeps_its_checkpoint(tmp_path, monkeypatch):
     steps = count(1)
 
-    def spoiled_in_step_6(self, pixels, ranks, recipe):
-        return {"pixel_values": pixels * (float("nan") if next(steps) == 6 else 1), "noise": ranks.float()}
+    def spoiled_in_step_6(self, batch, recipe):
+        spoiled = batch["pixels"] * (float("nan") if next(steps) == 6 else 1)
+        return {"pixel_values": spoiled, "noise": batch["ranks"].float()}
 
     monkeypatch.setattr(meddel_hf.pretraining.objectives.MaskedAutoencoder, "inputs", spoiled_in_step_6)
     with pytest.raises(Diverged, match=r"at step 6 of 8 steps; the checkpoint of step 4 stays: begin another run with"):

@@ -1,0 +1,40 @@
+"""Whole models of pre-training, read back: nothing of them may be missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from meddel_hf.embedding.loading import quiet
+from meddel_hf.errors import InvalidArgument
+
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # nothing is drawn during a run
+
+
+def load_whole(kind: Any, folder: str, **config: Any) -> Any:
+    """A model of class `kind`, in float32. config: what of its configuration is to be otherwise.
+
+    Raises InvalidArgument where weights of it are missing.
+    """
+    with quiet():
+        model, report = kind.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **config
+        )
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report.get("mismatched_keys", ()))
+    if missing:
+        raise InvalidArgument(
+            f"{folder} lacks {len(missing)} weights of a {kind.__name__}, such as {missing[0]}: they would be random; "
+            "expected the whole model that was pre-trained, not its encoder alone"
+        )
+    return model
+
+
+class WholeModel(PreTrainedModel):
+    """Base of the models of this package: their checkpoints hold the names that weights have in memory."""
+
+    def save_pretrained(self, save_directory: Any, **options: Any) -> None:  # type: ignore[override]
+        """transformers writes a ViT under its names of 2021."""
+        options.setdefault("save_original_format", False)
+        super().save_pretrained(save_directory, **options)
