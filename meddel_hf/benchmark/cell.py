@@ -12,8 +12,10 @@ from pathlib import Path
 from accelerate import PartialState
 
 from meddel_hf.benchmark.cells import CELL, PRETRAINING, SELECTION, TASKS, CellPlan, read_json
-from meddel_hf.benchmark.data import Material, ProbeData, SegmentationData
+from meddel_hf.benchmark.data import Material, ProbeData, RetrievalData, SegmentationData
 from meddel_hf.benchmark.evidence import FILES, GROUND, PARENTS, of_scores
+from meddel_hf.benchmark.plan import InstanceTask
+from meddel_hf.benchmark.retrieval import LOSS, Trained, retrieve
 from meddel_hf.downstream.probing.probe import probe
 from meddel_hf.downstream.scores import FILE, Scores
 from meddel_hf.downstream.segmentation.segment import segment
@@ -121,6 +123,8 @@ class CellRun:
                 out = self.folder / TASKS / f"{name}{suffix}"
                 if isinstance(data, SegmentationData):
                     self._segment(data, encoder, out)
+                elif isinstance(data, RetrievalData):
+                    self._retrieve(data, Trained(trained, encoder, whole=not suffix), out)
                 else:
                     self._probe(data, encoder, out, suffix)
         if last in trained.snapshots and self._main:  # the curve's last point is the result
@@ -159,6 +163,12 @@ class CellRun:
                 )  # fmt: skip
         self.processes.wait_for_everyone()
 
+    def _retrieve(self, data: RetrievalData, trained: Trained, out: Path) -> None:
+        if self._main:
+            with self._timed(out.name):
+                retrieve(data, trained, out, frames=self.frames, device=self.device)
+        self.processes.wait_for_everyone()
+
     def _facts(self, trained: PreTraining, selection: Selection | None) -> dict[str, object]:
         parents = {"pretraining": trained.manifest.fingerprint}
         if selection is not None:
@@ -167,13 +177,18 @@ class CellRun:
         seconds, summary = read_json(self.folder / _SECONDS), trained.summary
         return {
             "arm": self.cell.label, "retention": self.cell.retention, "seed": self.cell.seed,
-            "samples": summary.samples, "frames": summary.frames, "loss": summary.loss,
+            "samples": summary.samples, "frames": summary.frames, "loss": summary.loss, LOSS: self._held_out(),
             "seconds_selection": seconds.get("selection", 0.0), "seconds_pretraining": summary.seconds,
             "seconds_tasks": {name: seconds[name] for name in seconds if name != "selection"},
             "device": summary.device, "precision": summary.precision, "processes": summary.processes,
             "tasks": {name: data.identity for name, data in self.material.tasks.items()},
             GROUND: self.ground, PARENTS: parents, FILES: of_scores(self.folder),
         }  # fmt: skip
+
+    def _held_out(self) -> dict[str, float]:
+        """Task of kind instance -> the objective's loss on its frames."""
+        tasks = (name for name, data in self.material.tasks.items() if isinstance(data.task, InstanceTask))
+        return {name: Manifest.read(self.folder / TASKS / name, "retrieval").details[LOSS] for name in tasks}
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:

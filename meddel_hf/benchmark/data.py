@@ -13,7 +13,16 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo, concatenate_datasets
 
 from meddel_hf import schema
-from meddel_hf.benchmark.plan import Plan, PoolPart, ProbeTask, SegmentationTask
+from meddel_hf.benchmark.plan import (
+    InstanceTask,
+    Plan,
+    PoolPart,
+    ProbeTask,
+    SceneTask,
+    SegmentationTask,
+    Trained,
+)
+from meddel_hf.data.columns import as_texts
 from meddel_hf.data.ids import ids_of
 from meddel_hf.data.leaks import leaks
 from meddel_hf.data.pool import Pool, load_pool, name_of
@@ -67,7 +76,24 @@ class ProbeData:
         return fingerprint(*said, *(" ".join(sorted(ids)) for ids in parts))
 
 
-TaskData = SegmentationData | ProbeData
+@dataclass(frozen=True, eq=False)
+class RetrievalData:
+    """Frames that are not pre-trained on, to be found among one another. groups: id -> video, patient or sequence."""
+
+    task: InstanceTask | SceneTask
+    frames: Dataset
+    groups: Mapping[str, str]
+
+    @property
+    def tested(self) -> set[str]:
+        return set(_ids(self.frames))
+
+    @cached_property
+    def identity(self) -> str:
+        return fingerprint(repr(self.task), str(self.frames._fingerprint), repr(sorted(self.groups.items())))
+
+
+TaskData = SegmentationData | ProbeData | RetrievalData
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +152,11 @@ def _part(part: PoolPart, place: int) -> Dataset:
     return _named(frames.select_columns(_COLUMNS), digest)
 
 
-def _task(task: SegmentationTask | ProbeTask) -> TaskData:
+def _task(task: Trained) -> TaskData:
     if isinstance(task, ProbeTask):
         return _probe(task)
+    if not isinstance(task, SegmentationTask):
+        return _retrieval(task)
     train, tests = _masked(task, task.train), {}
     if task.test_share:
         digest = fingerprint(str(train._fingerprint), repr((task.split, task.test_share)))
@@ -152,6 +180,25 @@ def _probe(task: ProbeTask) -> ProbeData:
     digest = fingerprint(str(dataset._fingerprint), *sorted(wanted))
     frames = dataset.select(rows).select_columns([schema.ID, schema.IMAGE])
     return ProbeData(task, _named(frames, digest), labelled, parts)
+
+
+def _retrieval(task: InstanceTask | SceneTask) -> RetrievalData:
+    dataset = opened(task.frames)
+    column = task.group if isinstance(task, SceneTask) else schema.GROUP
+    if isinstance(task, SceneTask) and column not in dataset.column_names:
+        raise InvalidDataset(
+            f"{task.name}: {task.frames} has no column {column!r}, which names the video, sequence or patient of each "
+            f"frame; it has {', '.join(dataset.column_names)}: name one of them as group"
+        )
+    ids, digest = _ids(dataset), fingerprint(str(dataset._fingerprint), str(task.match))
+    rows = [row for row, id in enumerate(ids) if task.match is None or fnmatchcase(id, task.match)]
+    if not rows:
+        raise InvalidDataset(f"{task.name}: no id of {task.frames} matches {task.match!r}")
+    there = column in dataset.column_names
+    named = as_texts(dataset[column], dataset.features[column]) if there else [None] * len(ids)
+    groups = {ids[row]: value for row in rows if (value := named[row]) is not None}
+    frames = dataset.select(rows).select_columns([schema.ID, schema.IMAGE])
+    return RetrievalData(task, _named(frames, digest), groups)
 
 
 def _masked(task: SegmentationTask, spec: str) -> Dataset:
@@ -193,9 +240,16 @@ def _leaks(plan: Plan) -> Iterator[tuple[str, str]]:
     """(id, id of the same frame in another source) from all folders that the plan names."""
     specs = [part.pool for part in plan.pool]
     for task in plan.trained_tasks:
-        specs += [task.labels] if isinstance(task, ProbeTask) else [task.train, *task.test.values()]
+        specs += _specs(task)
     for folder in dict.fromkeys(spec.partition(":")[0] for spec in specs):
         yield from leaks(folder)
+
+
+def _specs(task: Trained) -> list[str]:
+    """Data sets that a task names."""
+    if isinstance(task, ProbeTask):
+        return [task.labels]
+    return [task.train, *task.test.values()] if isinstance(task, SegmentationTask) else [task.frames]
 
 
 def _ids(dataset: Dataset) -> list[str]:

@@ -17,10 +17,11 @@ from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.splits import TEST_SHARE
 from meddel_hf.embedding.space import Pooling
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.pretraining.recipe import Recipe
+from meddel_hf.pretraining.recipe import AnyPooling, Recipe
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.typed import Record, Rule, Text, clean_text, read
+from meddel_hf.schema import GROUP
 
 Item = TypeVar("Item")
 Many = Annotated[tuple[Item, ...], Field(strict=False)]  # a list will do
@@ -129,6 +130,44 @@ class ProbeTask(Record):
 
 
 @dataclass(frozen=True)
+class InstanceTask(Record):
+    """Held-out instance accuracy: does a view of a frame find the other one, among two views of each? No labels needed.
+
+    frames:  that the pool does not hold; those that it does are left out of it. match: of their ids, only those that
+    match this pattern; None: all. pooling: of the encoder's tokens; "auto" is what the objective trained.
+    Test sets: "trunk", the encoder's features, and "head" where views are compared by a head (simclr, dino). Each cell
+    notes its objective's loss on these frames, too.
+    """
+
+    name: Text
+    frames: Text
+    match: Text | None = None
+    pooling: AnyPooling = "auto"
+    kind: Literal["instance"] = "instance"
+
+    def __post_init__(self) -> None:
+        _check_name("name", self.name)
+
+
+@dataclass(frozen=True)
+class SceneTask(Record):
+    """Is a frame's nearest other frame of the same video (sequence, patient), as the column `group` has it?
+
+    frames, match, pooling: as of `InstanceTask`; two groups of two frames at least.
+    """
+
+    name: Text
+    frames: Text
+    match: Text | None = None
+    group: Text = GROUP
+    pooling: AnyPooling = "auto"
+    kind: Literal["scene"] = "scene"
+
+    def __post_init__(self) -> None:
+        _check_name("name", self.name)
+
+
+@dataclass(frozen=True)
 class LabelsTask(Record):
     """Choosing what to label: a head on frozen features learns from the frames that each arm chooses; no pre-training.
 
@@ -162,8 +201,9 @@ class LabelsTask(Record):
             raise InvalidArgument(f"test_share must lie between 0 and 1, got {self.test_share}")
 
 
-Trained = SegmentationTask | ProbeTask  # tested on the encoder that a cell pre-trained
-Task = Annotated[SegmentationTask | ProbeTask | LabelsTask, Field(discriminator="kind")]
+Retrieval = InstanceTask | SceneTask
+Trained = SegmentationTask | ProbeTask | Retrieval  # tested on the encoder that a cell pre-trained
+Task = Annotated[Trained | LabelsTask, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class DINOConfig(PreTrainedConfig):
     """Configuration of `DINO`.
 
     encoder:     of the encoder, or its content. image_size: side of the global views in pixels.
-    prototypes:  that views are assigned to. loss_temperature: of the student. teacher_temperature, momentum: of the teacher.
+    prototypes:  that views are assigned to. loss_temperature: of the student.
+    teacher_temperature, momentum: of the teacher.
     masked_loss: weight of iBOT's loss on hidden patches; 0: none are hidden.
     """
 

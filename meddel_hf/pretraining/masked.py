@@ -36,15 +36,15 @@ class ColourlessMAE(ViTMAEForPreTraining):
     def patchify(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> Tensor:
         """(B, 3, H, W) -> (B, P, patch² · 3): what the loss then takes for the patches' values."""
         patches: Tensor = super().patchify(pixel_values, interpolate_pos_encoding)
-        colourless: Tensor = by_channel(patches) if self.config.norm_pix_loss else patches
-        return colourless
+        return by_channel(patches) if self.config.norm_pix_loss else patches
 
 
 def by_channel(patches: Tensor) -> Tensor:
     """(B, P, patch² · 3), colours last -> the same, each colour of a patch with mean 0 and variance 1."""
     colours = patches.unflatten(-1, (-1, 3))
     variance = colours.var(dim=-2, keepdim=True)
-    return ((colours - colours.mean(dim=-2, keepdim=True)) / (variance + 1e-6).sqrt()).flatten(-2)
+    even: Tensor = (colours - colours.mean(dim=-2, keepdim=True)) / (variance + 1e-6).sqrt()
+    return even.flatten(-2)
 
 
 def colour_share(patches: Tensor) -> float:

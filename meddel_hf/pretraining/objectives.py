@@ -77,8 +77,12 @@ def suit(model: PreTrainedModel, device: torch.device, precision: str, recipe: R
     """Make a model ready to be trained on a device, in bf16 or float32.
 
     On a processor, torch's fused attention is slow backwards in bf16. Measured without it on ViT-Tiny and one core:
-    36 % more samples/s at 96 px with 4 layers, 65 % at 112 px with 12.
+    36 % more samples/s at 96 px with 4 layers, 65 % at 112 px with 12. Convolutions are quicker where the colours of a
+    pixel lie together: 1.3 to 2 times on one core, ResNet of 16 to 128 channels, 32 to 64 px.
     """
+    if recipe.is_convolutional:
+        module: Any = model
+        module.to(memory_format=torch.channels_last)
     if recipe.gradient_checkpointing:
         # The older name is deprecated in transformers 5.23, and the newer unknown to 5.0.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()

@@ -18,6 +18,7 @@ Preset = Literal[
 ]  # fmt: skip
 Flips = Literal["none", "horizontal", "both"]
 Target = Literal["patch", "channel"]
+AnyPooling = Literal["auto", "cls", "mean"]  # of an encoder's tokens; "auto": what the objective trained
 
 _LOG_ENTRIES = 1000  # lines of a run's log at most: enough for any curve, and few enough to be saved with checkpoints
 SMALLEST_FOR_CONVOLUTIONS = 32  # pixels: they reduce a frame's side 32 times

@@ -13,19 +13,23 @@ from meddel_hf.pretraining.encoders import normalised
 GLOBAL, LOCAL = "global", "local"
 
 
-def coloured(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Views as `views.together` hands them out -> their colours changed, normalised: (B, V, 3, H, W) float32 of each
+def recoloured(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Views as `views.together` hands them out -> their colours changed: (B, V, 3, H, W) float32 in [0, 1], of each
     size."""
     answer, first = {}, 0
     for name in (GLOBAL, LOCAL):
         if name in batch:
             pixels = batch[name]
-            views = range(first, first + pixels.shape[1])
-            how = (batch[what][:, views.start : views.stop].flatten(0, 1) for what in ("matrix", "lift", "sigma"))
-            flat = changed(pixels.flatten(0, 1).float() / 255, *how)
-            answer[name] = normalised(flat, 1.0).unflatten(0, pixels.shape[:2])
-            first = views.stop
+            last = first + pixels.shape[1]
+            how = (batch[what][:, first:last].flatten(0, 1) for what in ("matrix", "lift", "sigma"))
+            answer[name] = changed(pixels.flatten(0, 1).float() / 255, *how).unflatten(0, pixels.shape[:2])
+            first = last
     return answer
+
+
+def coloured(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same, normalised as the encoder takes it."""
+    return {name: normalised(views, 1.0) for name, views in recoloured(batch).items()}
 
 
 def sub_configuration(config: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig:

@@ -1,0 +1,75 @@
+"""Retrieval among frames that were not trained on: does a frame find its other view, or another of its video?
+
+Nothing is learned here: what counts is which of all others has the greatest cosine. Ties go to the first of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from meddel_hf.downstream.scores import COLUMNS, Scores
+from meddel_hf.errors import InvalidDataset
+from meddel_hf.neighbors.cosines import Vectors
+from meddel_hf.neighbors.knn import nearest_other
+
+ANY = "frame"  # label of every frame where there are no classes
+
+
+def instance_scores(views: Mapping[str, NDArray[np.float32]], ids: Sequence[str], groups: Sequence[str]) -> Scores:
+    """Held-out instance accuracy: share of views whose nearest of all other views is the other one of their frame.
+
+    views:  name of a set of scores, such as "trunk" -> (n, 2, d), the features of two views of each frame, of any
+            length above 0. ids, groups: (n,); frames of a group are drawn together in intervals.
+    Returns scores with measure "accuracy"; a frame's is the mean over its two views: 0, 0.5 or 1.
+    Raises InvalidDataset for fewer than two frames.
+    """
+    if len(ids) < 2:
+        raise InvalidDataset(f"{len(ids)} frame is left to find among others: expected two at least")
+    tables = []
+    for name, features in views.items():
+        flat = features.reshape(2 * len(ids), -1)  # view v of frame i stands at 2 i + v
+        other = np.arange(len(flat)) ^ 1
+        hits = (_nearest(flat) == other).reshape(-1, 2).mean(axis=1)
+        tables.append(_table(name, ids, groups, [ANY] * len(ids), hits))
+    return Scores(pa.concat_tables(tables), "accuracy")
+
+
+def scene_scores(name: str, features: NDArray[np.float32], ids: Sequence[str], groups: Sequence[str]) -> Scores:
+    """Share of frames whose nearest other frame is of the same group: the same video, sequence or patient.
+
+    name: of the set of scores. features: (n, d) of any length above 0. ids, groups: (n,).
+    Frames that are alone in their group are there to be found, and are not asked. Returns scores with measure
+    "accuracy". Raises InvalidDataset where fewer than two groups have two frames: nothing could be told apart.
+    """
+    counts = Counter(groups)
+    asked = [row for row, group in enumerate(groups) if counts[group] > 1]
+    several = sum(count > 1 for count in counts.values())
+    if several < 2:
+        raise InvalidDataset(
+            f"{several} of {len(counts):,} groups hold two frames or more: expected two such groups at least, of "
+            "frames of the same video or patient (column `group`)"
+        )
+    named = np.asarray(groups, dtype=object)
+    hits = named[_nearest(features)] == named
+    of_asked = [groups[row] for row in asked]
+    table = _table(name, [ids[row] for row in asked], of_asked, of_asked, hits[asked].astype(float))
+    return Scores(table, "accuracy")
+
+
+def _nearest(features: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(n, d) -> (n,) the nearest other row of each, by cosine."""
+    rows = np.arange(len(features))
+    return nearest_other(Vectors.prepare(features), rows, rows)[0]
+
+
+def _table(
+    name: str, ids: Sequence[str], groups: Sequence[str], labels: Sequence[str], hits: NDArray[np.float64]
+) -> pa.Table:
+    of_masks = pa.nulls(len(ids), pa.list_(pa.int64()))
+    columns = [list(ids), [name] * len(ids), list(groups), list(labels), hits.tolist(), of_masks, of_masks]
+    return pa.table(columns, names=COLUMNS.names).cast(COLUMNS)
