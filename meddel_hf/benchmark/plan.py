@@ -17,6 +17,7 @@ from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.splits import TEST_SHARE
 from meddel_hf.embedding.space import Pooling
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.pretraining.budgets import recipe_for
 from meddel_hf.pretraining.recipe import AnyPooling, Recipe
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.reading import shown
@@ -293,6 +294,8 @@ class Plan(Record):
         if isinstance(found, Mapping):
             pool, seeds = found.get("pool"), found.get("seeds")
             found = dict(found)
+            if isinstance(found.get("pretraining"), Mapping) and "budget" in found["pretraining"]:
+                found["pretraining"] = _of_budget(dict(found["pretraining"]), where)
             if isinstance(pool, str | Mapping):
                 found["pool"] = [pool]
             if isinstance(found.get("pool"), Sequence):
@@ -316,6 +319,15 @@ class Plan(Record):
         import yaml
 
         return str(yaml.safe_dump(json.loads(json.dumps(self.plain())), sort_keys=False, allow_unicode=True, width=120))
+
+
+def _of_budget(given: dict[str, Any], where: str) -> dict[str, Any]:
+    """The recipe of a budget, as plain values, with what is given besides."""
+    try:
+        recipe = recipe_for(given.get("objective", "mae"), given.pop("budget"))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{where}: pretraining: {error}") from error
+    return {**asdict(recipe), **given}
 
 
 def _check_name(what: str, name: str) -> None:

@@ -7,20 +7,30 @@ from dataclasses import MISSING, fields
 from typing import get_args, get_type_hints
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.pretraining.budgets import Budget, recipe_for
 from meddel_hf.pretraining.recipe import Recipe
 
 HELP = "pre-train an encoder on a pool, or on what a selection keeps of it"
 INTERRUPTED = "the same command goes on from the last checkpoint"
 
 _OF_THE_RECIPE = {
-    "objective": "default: mae", "preset": "ViT size (default: base)",
+    "objective": "default: mae",
+    "preset": "size of the ViT, or for simclr and dino a ResNet or ConvNeXt (default: base)",
     "start": "Hub id or folder of a model to continue from", "image_size": "side in pixels (default: 224)",
     "patch_size": "side in pixels (default: 16)", "layers": "of the encoder (default: the preset's)",
-    "samples": "views seen over the whole run (default: 17,656,400); 0 writes initial weights",
-    "batch_size": "views in one step, over all processes (default: 16)",
+    "samples": "frames seen over the whole run (default: 17,656,400); 0 writes initial weights",
+    "batch_size": "frames in one step, over all processes (default: 16)",
     "accumulation": "parts of a batch that a process computes one by one", "learning_rate": "peak (default: 1.5e-4)",
     "warmup": "share of the run (default: 0.05)", "mask_ratio": "share of patches hidden (default: 0.75)",
-    "crop": "smallest area of a crop (default: 0.2)", "precision": "auto: bf16 where it runs natively",
+    "target": "MAE's: normalised over a patch, or in each colour of it (default: patch)",
+    "crop": "smallest area of a crop (default: 0.2)", "jitter": "strength of the change of colours (default: 0.5)",
+    "grey": "chance that a view is grey (default: 0.2)", "blur": "chance that a view is blurred (default: 0.5)",
+    "temperature": "of SimCLR's loss or DINO's student (default: 0.1)", "projection": "SimCLR's width (default: 128)",
+    "prototypes": "of DINO (default: 65,536)", "momentum": "of DINO's teacher (default: 0.996)",
+    "local_crops": "small views of a frame for DINO (default: 8)", "local_size": "their side in pixels (default: 96)",
+    "local_crop": "their smallest area (default: 0.05)", "masked_loss": "weight of iBOT's loss (default: 0)",
+    "clip": "greatest norm of the gradients; 0: not clipped (default: 0)",
+    "precision": "auto: bf16 where it runs natively",
     "snapshots": "encoders written on the way (default: 0)",
     "checkpoint_samples": "what an interruption costs at most (default: 100,000)",
 }  # fmt: skip
@@ -48,21 +58,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    """An option for every field of the recipe."""
+    """An option for every field of the recipe; None where it is not given."""
     group, types = parser.add_argument_group("recipe"), get_type_hints(Recipe)
+    text = "begin from the objective's recipe for this budget (default: the paper's; of simclr and dino, gpu-day's)"
+    group.add_argument("--budget", choices=get_args(Budget), help=text)
     for field in fields(Recipe):
         name, kind = "--" + field.name.replace("_", "-"), types[field.name]
         default = field.default if field.default is not MISSING else None
         text = _OF_THE_RECIPE.get(field.name, f"default: {default}")
         words = [option for option in get_args(kind) if isinstance(option, str)]
         if kind is bool:
-            group.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help=text)
+            group.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif words:
-            group.add_argument(name, choices=words, default=default, help=text)
+            group.add_argument(name, choices=words, help=text)
         else:
             number = next(one for one in (*get_args(kind), kind) if one in (int, float, str))
             metavar = "X" if number is str else "N"
-            group.add_argument(name, type=_TAKEN[number], default=default, metavar=metavar, help=text)
+            group.add_argument(name, type=_TAKEN[number], metavar=metavar, help=text)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -75,7 +87,8 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.runtime.reading import read_lines
     from meddel_hf.runtime.resume import BEGUN
 
-    recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
+    given = {field.name: value for field in fields(Recipe) if (value := getattr(args, field.name)) is not None}
+    recipe = recipe_for(given.pop("objective", "mae"), args.budget, **given)
     check_target(args.out, "pretraining", begun=(BEGUN,))  # before the work
     if args.frames is not None:
         check_can_write(args.frames)

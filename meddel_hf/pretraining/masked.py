@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
@@ -15,9 +18,10 @@ from transformers import (
     ViTMAEForPreTraining,
 )
 
-from meddel_hf.pretraining.encoders import alone, vit_settings
+from meddel_hf.pretraining.encoders import alone, normalised, vit_settings
 from meddel_hf.pretraining.loading import NO_DROPOUT, load_whole
 from meddel_hf.pretraining.recipe import Preset, Recipe
+from meddel_hf.pretraining.views import cropped
 
 _DECODERS: dict[Preset, tuple[int, int, int]] = {  # width, layers, heads; base as in MAE, the others in proportion
     "tiny": (128, 2, 4),
@@ -57,6 +61,15 @@ def colour_share(patches: Tensor) -> float:
     whole = colours.flatten(-2).var(dim=-1, correction=0)
     between = colours.mean(dim=-2).var(dim=-1, correction=0)
     return float((between / whole.clamp(min=1e-12)).mean())
+
+
+def told_by_colour(frames: Sequence[NDArray[np.uint8]], recipe: Recipe) -> float:
+    """`colour_share` of whole frames, (side, side, 3) each, at the recipe's image and patch size."""
+    whole = np.tile([0, 0, *frames[0].shape[:2]], (len(frames), 1))
+    pixels = normalised(cropped(frames, whole, np.zeros((len(frames), 2), bool), recipe.image_size))
+    size, side = recipe.patch_size, recipe.image_size // recipe.patch_size
+    patches = pixels.unflatten(3, (side, size)).unflatten(2, (side, size)).permute(0, 2, 4, 3, 5, 1)
+    return colour_share(patches.flatten(3).flatten(1, 2))
 
 
 class MaskedAutoencoder:

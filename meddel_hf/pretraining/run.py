@@ -33,6 +33,7 @@ from meddel_hf.pretraining.frame_cache import (
     older_copies,
     stored_side,
 )
+from meddel_hf.pretraining.masked import told_by_colour
 from meddel_hf.pretraining.objectives import build, fingerprint_of, save_encoder
 from meddel_hf.pretraining.recipe import Recipe, complete
 from meddel_hf.pretraining.result import LOG, UNREADABLE, PreTraining, Summary, log_table, snapshot_folder
@@ -46,12 +47,14 @@ from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import check_files, recorded_files
 from meddel_hf.runtime.resume import BEGUN, begin, begun, check_same, state
+from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 from meddel_hf.training.checkpoints import last_checkpoint, step_of, written
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
+_LOOKED_AT, _MOST_BY_COLOUR = 256, 0.8  # frames, share of MAE's target above which the user is told
 _UNREADABLE_COLUMNS = exactly(row=pa.int64(), id=pa.string(), reason=pa.string())
 # Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
 _NO_PART_OF_THE_RESULT = ("checkpoint_samples", "start", "accumulation", "gradient_checkpointing", "compile")
@@ -106,6 +109,7 @@ class Run:
             self._claim()
         source = self._source(frames)
         rows, unreadable = self._readable(source)
+        self._warn_of_colour(source, rows)
         with Progress(shown=self._is_told) as bar, _own_random_state(), quiet():
             history, seconds = [], 0.0
             if self.recipe.steps:
@@ -208,6 +212,19 @@ class Run:
                 f"none of the {len(bad):,} chosen frames can be read, such as {ids[first]}: {bad[first]}"
             )
         return rows, bad
+
+    def _warn_of_colour(self, source: Frames, rows: list[int]) -> None:
+        """Where MAE could do most of its work without seeing any structure."""
+        recipe = self.recipe
+        if not (self._is_told and recipe.steps and recipe.objective == "mae" and recipe.norm_pix_loss):
+            return
+        sample = [rows[at] for at in evenly_spaced(len(rows), _LOOKED_AT)]
+        if recipe.target == "patch" and (share := told_by_colour(source.read(sample), recipe)) > _MOST_BY_COLOUR:
+            log.warning(
+                "note: %.0f %% of the variance of what MAE is to paint of these frames is the mean colour of a patch, "
+                "which takes no structure to know: target channel (--target channel) takes it out",
+                100 * share,
+            )
 
     @property
     def _is_told(self) -> bool:

@@ -1,0 +1,49 @@
+"""Recipes to begin with: for each objective, what fits minutes or an hour of two cores, or a day of a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+from meddel_hf.pretraining.recipe import ObjectiveName, Recipe
+from meddel_hf.runtime import checks
+
+Budget = Literal["minutes", "hour", "gpu-day"]
+
+_VIEWS = {"batch_size": 128, "learning_rate": 2e-3, "blur": 0.0}  # frames of few pixels are blurred as they are
+_PATCHES = {"preset": "tiny", "batch_size": 64, "learning_rate": 1e-3}
+_SMALL_DINO = {"local_crops": 4, "local_size": 32, "prototypes": 4096, "momentum": 0.99, "clip": 3.0}
+_DAY = {"preset": "small", "batch_size": 512, "learning_rate": 5e-4, "samples": 5_000_000}
+
+_CHANGES: Mapping[tuple[ObjectiveName, Budget], Mapping[str, Any]] = {
+    ("mae", "minutes"): {**_PATCHES, "layers": 4, "image_size": 96, "samples": 40_000},
+    ("mae", "hour"): {**_PATCHES, "image_size": 112, "samples": 300_000},
+    ("mae", "gpu-day"): _DAY,
+    ("simmim", "minutes"): {**_PATCHES, "layers": 4, "image_size": 96, "samples": 20_000, "mask_ratio": 0.6},
+    ("simmim", "hour"): {**_PATCHES, "image_size": 112, "samples": 150_000, "mask_ratio": 0.6},
+    ("simmim", "gpu-day"): {**_DAY, "mask_ratio": 0.6},
+    ("simclr", "minutes"): {**_VIEWS, "preset": "resnet-nano", "image_size": 64, "samples": 150_000},
+    ("simclr", "hour"): {**_VIEWS, "preset": "resnet-nano", "image_size": 96, "samples": 1_000_000},
+    ("simclr", "gpu-day"): {**_DAY, "temperature": 0.2},
+    ("dino", "minutes"): {**_VIEWS, **_SMALL_DINO, "preset": "resnet-nano", "image_size": 64, "samples": 100_000},
+    ("dino", "hour"): {**_VIEWS, **_SMALL_DINO, "preset": "resnet-nano", "image_size": 96, "samples": 600_000},
+    ("dino", "gpu-day"): {**_DAY, "clip": 3.0, "weight_decay": 0.04},
+}
+
+
+def recipe_for(objective: ObjectiveName = "mae", budget: Budget | None = None, **changes: Any) -> Recipe:
+    """A recipe to begin with.
+
+    budget:  "minutes" (about five on two cores), "hour" (on two cores), "gpu-day" (5 million frames, ViT-Small), or
+             None: the paper's recipe with mae and simmim, "gpu-day" with simclr and dino, which the paper has not.
+    changes: fields of the recipe that are to be otherwise.
+    Raises InvalidArgument for what is no objective or budget, or no recipe.
+    """
+    checks.choice("objective", objective, get_args(ObjectiveName))
+    if budget is not None:
+        checks.choice("budget", budget, get_args(Budget))
+    elif objective in ("simclr", "dino"):
+        budget = "gpu-day"
+    settings = _CHANGES[objective, budget] if budget is not None else {}
+    return replace(Recipe(), **{"objective": objective, **settings, **changes})
