@@ -1,14 +1,15 @@
 """How much of the model's own speed `pretrain` keeps, and how it compares with the loop that a user would write.
 
     python benchmarks/bench_pretrain.py FRAMES --frames 2000 --repeats 5
+    python benchmarks/bench_pretrain.py FRAMES --objective simclr --budget minutes
 
-One machine, one run, five ways through the same samples with the same model, optimiser and precision, in turns whose
-order is reversed each time, since many processors are faster after a rest:
+One machine, one run, up to five ways through the same samples with the same model, optimiser and precision, in turns
+whose order is reversed each time, since many processors are faster after a rest:
   bare      forward, backward and step on one batch that lies ready: the ceiling
   cached    `Trainer` as `pretrain` runs it, views cut from frames that were decoded once
   live      the same, frames decoded by worker processes
   plain     the bare loop fed by `datasets.set_transform`: Pillow decodes, crops at random and resizes, in one process
-  plain+w   the same, by as many worker processes as `live` has
+  plain+w   the same, by as many worker processes as `live` has; both of MAE alone
 
 samples/s count steps only: the first steps of a turn, which start workers and fill queues, are left out everywhere.
 """
@@ -33,14 +34,15 @@ from torch.utils.data import DataLoader
 
 from meddel_hf.data.images import decode
 from meddel_hf.data.pool import Pool, load_pool
+from meddel_hf.pretraining.budgets import recipe_for
 from meddel_hf.pretraining.frame_cache import Frames, LiveFrames, decode_once, stored_side
 from meddel_hf.pretraining.objectives import build, model_inputs, suit
 from meddel_hf.pretraining.recipe import Recipe
-from meddel_hf.pretraining.trainer import PretrainingTrainer
-from meddel_hf.pretraining.views import Views
+from meddel_hf.pretraining.trainer import Following, PretrainingTrainer
+from meddel_hf.pretraining.views import Views, views_of
 from meddel_hf.runtime.devices import resolve_precision
 from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
-from meddel_hf.training.samples import crops, ranks
+from meddel_hf.training.samples import crops
 
 WARM = 3  # steps at the start of a turn that do not count
 
@@ -79,14 +81,16 @@ def loop(batches: Iterator[dict[str, Any]], recipe: Recipe, precision: str, devi
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
+        if isinstance(model, Following):
+            model.after_step(0.5)
         clock.update(recipe.batch_size)
     return clock.speed(recipe.batch_size)
 
 
 def bare(recipe: Recipe, precision: str, device: torch.device) -> float:
-    pixels = np.random.default_rng(0).integers(0, 256, (recipe.batch_size, 3, *[recipe.image_size] * 2), dtype=np.uint8)
-    ready = {"pixels": pixels, "ranks": ranks(np.arange(recipe.batch_size), 0, recipe.patches)}
-    inputs = model_inputs(ready, recipe, device)
+    side = stored_side(recipe.image_size)
+    pixels = np.random.default_rng(0).integers(0, 256, (recipe.batch_size, side, side, 3), dtype=np.uint8)
+    inputs = model_inputs(views_of(list(pixels), np.arange(recipe.batch_size), recipe, 0), recipe, device)
     return loop((inputs for _ in range(recipe.steps)), recipe, precision, device)
 
 
@@ -148,11 +152,12 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=2000, help="at most this many (default: 2000)")
     parser.add_argument("--repeats", type=int, default=5, help="turns, of which the median counts (default: 5)")
     parser.add_argument("--steps", type=int, default=15, help="in each turn (default: 15)")
-    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--objective", default="mae")
+    parser.add_argument("--budget", help="whose recipe is run; options below change it")
+    parser.add_argument("--preset", help="default: tiny, or the budget's; so are the next three")
     parser.add_argument("--layers", type=int)
-    parser.add_argument("--image-size", type=int, default=112)
-    parser.add_argument("--patch-size", type=int, default=16)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--image-size", type=int, help="default: 112")
+    parser.add_argument("--batch-size", type=int, help="default: 64")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--num-workers", type=int, help="default: as `pretrain` chooses")
@@ -167,10 +172,12 @@ def compare(args: argparse.Namespace, scratch: Path) -> None:
     processes = launched_processes(args.device)
     device = computing_device(args.device, processes)
     workers = decoding_workers("auto" if args.num_workers is None else args.num_workers, processes)
-    recipe = Recipe(
-        preset=args.preset, layers=args.layers, image_size=args.image_size, patch_size=args.patch_size,
-        batch_size=args.batch_size, samples=args.batch_size * (args.steps + WARM), precision=args.precision,
-    )  # fmt: skip
+    given = {name: getattr(args, name) for name in ("preset", "layers", "image_size", "batch_size")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.budget is None:
+        given = {"preset": "tiny", "image_size": 112, "batch_size": 64, **given}
+    recipe = recipe_for(args.objective, args.budget, precision=args.precision, **given)
+    recipe = recipe.but(samples=recipe.batch_size * (args.steps + WARM))
     precision = resolve_precision(recipe.precision, device)
     dataset = load_pool(args.pool, include=args.include)
     chosen = np.random.default_rng(0).permutation(len(dataset))[: args.frames]
@@ -179,8 +186,9 @@ def compare(args: argparse.Namespace, scratch: Path) -> None:
     print(f"machine   {machine(device)}, load {os.getloadavg()[0]:.1f} at the start")
     threads = torch.get_num_threads()
     print(f"software  torch {torch.__version__}, transformers {transformers.__version__}, {threads} threads")
-    model = f"ViT-{args.preset}, {args.layers or 12} layers, {args.image_size} px, patches of {args.patch_size}"
-    print(f"model     {model}, batch {args.batch_size}, {precision} on {device.type}")
+    layers = "" if recipe.is_convolutional else f", {recipe.layers or 12} layers, patches of {recipe.patch_size}"
+    model = f"{recipe.objective}, {recipe.preset}{layers}, {recipe.image_size} px"
+    print(f"model     {model}, batch {recipe.batch_size}, {precision} on {device.type}")
     began = time.perf_counter()
     cache = decode_once(pool, scratch, recipe.image_size, workers=max(2, workers))
     print(f"decoding  {rows / (time.perf_counter() - began):.0f} frames/s, once, for {rows:,} frames")
@@ -194,6 +202,8 @@ def compare(args: argparse.Namespace, scratch: Path) -> None:
         "plain": lambda: plain(sound, recipe, precision, device, 0),
         "plain+w": lambda: plain(sound, recipe, precision, device, workers),
     }
+    if recipe.objective != "mae":
+        del turns["plain"], turns["plain+w"]
     turns["bare"]()  # the first pass compiles kernels
     speeds: dict[str, list[float]] = {way: [] for way in turns}
     ratios: dict[str, list[float]] = {way: [] for way in turns}
@@ -208,7 +218,7 @@ def compare(args: argparse.Namespace, scratch: Path) -> None:
     target = "0.9" if device.type == "cpu" else "0.85"
     print(f"cached / bare   {ratio['cached']:.3f}  (median of the turns' ratios; target: {target} or more)")
     print(f"live / bare     {ratio['live']:.3f}  ({workers} workers)")
-    for way in ("plain", "plain+w"):
+    for way in turns.keys() & {"plain", "plain+w"}:
         gain = statistics.median(ours / other for ours, other in zip(speeds["cached"], speeds[way], strict=True))
         print(f"cached / {way:7} {gain:.2f}")
     print(f"load {os.getloadavg()[0]:.1f} at the end")
