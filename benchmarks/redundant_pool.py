@@ -13,19 +13,14 @@ another of their scene, singles that went.
 from __future__ import annotations
 
 import argparse
-import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, Image, Value
-from PIL import Image as Picture
-from PIL import ImageEnhance, ImageFilter
 from scipy import stats
 
-from meddel_hf.data.images import decode
+from meddel_hf.data.near_copies import blown_up
 from meddel_hf.data.pool import Pool, load_pool
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.store import EmbeddingStore
@@ -51,52 +46,6 @@ SELECTORS: dict[str, tuple[str, dict[str, Any]]] = {
     "typiclust": ("typiclust", {"subtract_mean": True}),
     "max-herding": ("max-herding", {"subtract_mean": True}),
 }
-
-
-def near_copy(image: Picture.Image, rng: np.random.Generator) -> bytes:
-    """A near-copy of an RGB image, as a JPEG file."""
-    width, height = image.size
-    zoom = 1 + rng.uniform(0, 0.08)
-    w, h = width / zoom, height / zoom
-    left = np.clip((width - w) / 2 + rng.uniform(-0.05, 0.05) * width, 0, width - w)
-    top = np.clip((height - h) / 2 + rng.uniform(-0.05, 0.05) * height, 0, height - h)
-    moved = image.resize((width, height), Picture.Resampling.BILINEAR, (left, top, left + w, top + h))
-    brighter = ImageEnhance.Brightness(moved).enhance(rng.uniform(0.9, 1.1))
-    blurred = brighter.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1)))
-    file = io.BytesIO()
-    blurred.save(file, "JPEG", quality=int(rng.integers(50, 91)))
-    return file.getvalue()
-
-
-def zipf(sources: int, copies: int) -> np.ndarray:
-    """Copies of each source, in proportion to 1 / rank, one at least."""
-    share = 1 / np.arange(1, sources + 1)
-    counts = np.maximum(1, np.floor(copies * share / share.sum()).astype(int))
-    counts[0] += copies - counts.sum()
-    return counts
-
-
-def blown_up(pool: Pool, sources: int, copies: int, singles: int, seed: int = 0) -> Dataset:
-    """The redundant pool; ids are "scene/number"."""
-    rng = np.random.default_rng(seed)
-    assert pool.ids is not None
-    chosen = rng.permutation(len(pool.ids))[: sources + singles]
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for scene, (row, count) in enumerate(zip(chosen[:sources], zipf(sources, copies), strict=True)):
-            image = decode(pool.read(pool.frames[int(row)][pool.image_column]))
-            for number in range(count):
-                yield {"id": f"{scene:05}/{number:05}", "image": {"bytes": near_copy(image, rng), "path": None}}
-        for scene, row in enumerate(chosen[sources:], sources):
-            image = decode(pool.read(pool.frames[int(row)][pool.image_column]))
-            file = io.BytesIO()
-            image.save(file, "JPEG", quality=90)
-            yield {"id": f"{scene:05}/00000", "image": {"bytes": file.getvalue(), "path": None}}
-
-    made = list(rows())
-    order = rng.permutation(len(made))
-    features = Features({"id": Value("string"), "image": Image(decode=False)})
-    return Dataset.from_list([made[at] for at in order], features=features)
 
 
 def scenes_of(ids: list[str]) -> int:
