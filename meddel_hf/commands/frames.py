@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meddel_hf.errors import MedDELError
+from meddel_hf.errors import MedDELError, Mismatch
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -14,14 +14,30 @@ if TYPE_CHECKING:
 
 def frames_of(store: EmbeddingStore, spec: str | None) -> tuple[Dataset | None, str]:
     """The data set of `spec`, as --pool gives it, or else where the store says that its frames were; None where that
-    cannot be opened, and why not. Raises what `load_pool` raises of a `spec`."""
-    from meddel_hf.data.pool import load_pool
-
+    cannot be opened or is another one now, and why not. Raises what `load_pool` raises of a `spec`, and Mismatch or
+    InvalidDataset where it is not the pool that was embedded."""
     if spec:
-        return load_pool(spec), ""
+        return _embedded(store, spec), ""
     if store.pool_spec is None:
         return None, "say where the frames are with --pool"
     try:
-        return load_pool(store.pool_spec), ""
+        return _embedded(store, store.pool_spec), ""
     except MedDELError as error:
         return None, str(error)
+
+
+def _embedded(store: EmbeddingStore, spec: str) -> Dataset:
+    from meddel_hf.data.identity import frames_changed
+    from meddel_hf.data.pool import load_pool
+    from meddel_hf.selectors.protocol import Readable
+    from meddel_hf.selectors.strata import rows_in
+
+    pool = load_pool(spec)
+    readable = Readable.of(store)
+    in_place = rows_in(pool, readable) == readable.rows.tolist() and len(pool) == len(readable.ids)
+    if in_place and frames_changed(pool, store.pool_fingerprint):
+        raise Mismatch(
+            f"frames of {spec} changed since they were embedded into {store.folder}: embed them again, into another "
+            "folder"
+        )
+    return pool

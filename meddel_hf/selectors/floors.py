@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.selectors.strata import NONE
+from meddel_hf.runtime.reading import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,11 @@ class Floor:
     wish: int
 
     @classmethod
-    def of(cls, column: str, values: Sequence[str], wish: int) -> Floor:
-        """values: of each row, as `strata` gives them."""
-        names = sorted(set(values) - {NONE})
+    def of(cls, column: str, values: Sequence[str | None], wish: int, every: Sequence[str | None] = ()) -> Floor:
+        """values: of each row, as `strata` gives them. every: those of the whole pool, of which no row may be here."""
+        names = sorted({each for each in (*values, *every) if each is not None})
         number = {name: place for place, name in enumerate(names)}
-        value = np.array([number.get(each, -1) for each in values], np.int64)
+        value = np.array([-1 if each is None else number[each] for each in values], np.int64)
         has = np.bincount(value[value >= 0], minlength=len(names))
         return cls(column, names, value, np.minimum(has, wish), wish)
 
@@ -47,7 +47,8 @@ class Floor:
 
     def shortfalls(self) -> Iterator[str]:
         """A sentence where values have fewer rows than the floor asks for."""
-        few = [f"{name} ({least})" for name, least in zip(self.names, self.least, strict=True) if least < self.wish]
+        each = zip(self.names, self.least, strict=True)
+        few = [f"{printable(name)} ({least})" for name, least in each if least < self.wish]
         if few:
             more = f" and {len(few) - 5} more" if len(few) > 5 else ""
             yield (
