@@ -21,6 +21,7 @@ from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph, StoredGraph
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.cosines import rounded
+from meddel_hf.runtime.checks import within
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.reading import intact, printable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DENSITY = "density.parquet"
+_OF_DRAWING = {"then", "by", "per", "shares", "min_per"}  # settings of `Dedup`'s second step
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Origin:
     spec:        what was typed as POOL on the command line, or None.
     encoder:     name of the encoder, or None; then its fingerprint.
     id_column:   column of the data set that holds the ids, where they are no row numbers.
+    image_column: its column of frames.
     """
 
     fingerprint: str
@@ -51,6 +54,7 @@ class Origin:
     encoder: str | None = None
     encoder_fingerprint: str | None = None
     id_column: str = schema.ID
+    image_column: str = schema.IMAGE
 
     def ids_in(self, pool: Dataset) -> list[str] | None:
         """The id of every row of a data set, by which it is joined; None where it has no such column, and where ids are
@@ -112,7 +116,7 @@ class Answer:
               `duplicate_of` is the greatest among the rows that its first step left, which may not have been drawn; two
               further columns are about every readable row that goes: `nearest_kept` (id of the kept row with the
               greatest cosine to it) and `nearest_similarity` (float32, that cosine).
-    settings: the selector and its arguments.
+    settings: the selector and its arguments; None where one was not used.
     eta:      threshold that was used or, for a retention, found; None where the selector has none.
     graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
     density:  sampled curves of near-duplicates over eta, or None where the selector compared nothing.
@@ -219,6 +223,9 @@ class Answer:
         Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, or where eta is below
         the lowest cosine that it holds.
         """
+        eta = eta.item() if isinstance(eta, np.generic) else eta
+        if eta is not None:
+            within("eta", eta, -1, 1)
         if retention is not None and self.settings["selector"] == "dedup":
             raise InvalidArgument(
                 "what is drawn after near-duplicates went needs the embeddings: select again from them"
@@ -226,7 +233,8 @@ class Answer:
         if self.graph is None or self.density is None:
             raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")
         decision = self.graph.decide(eta=eta, retention=retention, pool=len(self), density=self.density)
-        settings = {**self.settings, "eta": eta, "retention": retention}
+        settings = {**self.settings, **dict.fromkeys(_OF_DRAWING & self.settings.keys())}
+        settings |= {"eta": eta, "retention": retention}
         table = decided(self.table, decision)
         return type(self)(table, settings, self.origin, decision.eta, self.graph, self.density)
 

@@ -23,6 +23,7 @@ OURS = (
     "density.parquet", "pairs.parquet", "order.parquet", "leaks.parquet", "rejected.parquet", "manifest.json",
 )  # fmt: skip
 _DROPS_NEAR_DUPLICATES = ("dedup", "meddel", "semdedup")
+_CALIBRATED = ", as mild copies of frames are"
 _BEGIN, _END = "<!-- meddel: how it was chosen -->", "<!-- /meddel -->"
 
 
@@ -34,7 +35,10 @@ def how_chosen(selection: Answer) -> str:
         ("selector", selection.settings.get("selector")),
         ("encoder", origin.encoder and public_name(origin.encoder)),
         ("fingerprint of the encoder", origin.encoder_fingerprint),
-        ("eta (near-duplicates above)", None if s.eta is None else f"{s.eta:.6f}"),
+        (
+            "eta (near-duplicates above)",
+            None if s.eta is None else f"{s.eta:.6f}{_CALIBRATED if chosen.get('eta') == 'auto' else ''}",
+        ),
         ("epsilon (outliers beyond)", chosen.pop("epsilon", None)),
         ("retention", f"{s.retention:.4%} ({s.kept:,} of {s.pool:,} rows)"),
         (

@@ -61,7 +61,7 @@ class Kept:
         cure = f"--min-per {self.column}=1 keeps a frame of each at least"
         if selection.settings.get("selector") != "dedup":
             cure = f"--selector dedup with {cure}"
-        elif not selection.summary.not_selected or self.column in selection.settings.get("min_per", ()):
+        elif not selection.summary.not_selected or self.column in (selection.settings.get("min_per") or ()):
             cure = "all its frames are near-duplicates of frames that stay, or unreadable"
         return f"nothing is kept of {self.column} {few}: {cure}"
 

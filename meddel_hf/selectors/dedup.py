@@ -28,7 +28,7 @@ from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table
 from meddel_hf.selectors import checks
-from meddel_hf.selectors.filling import BY, OPTIONS, Filling, Shares, check_then, check_used
+from meddel_hf.selectors.filling import BY, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
 from meddel_hf.selectors.thinning import graph_of
 
@@ -201,8 +201,8 @@ class Dedup:
             readable.ids, readable.rows, decision, search.outlier, search.cluster, search.distance, left_out
         )
         settings = {
-            "selector": "dedup", **asdict(self), "then": self._then(first), "min_per": dict(self.min_per),
-            "by": list(self._by), "subtract_mean": first.space.subtract_mean,
+            "selector": "dedup", **asdict(self), **self._drawing(first, drawn=left_out is not None),
+            "subtract_mean": first.space.subtract_mean,
             "pooling": first.space.pooling if isinstance(first.embeddings, EmbeddingStore) else None,
         }  # fmt: skip
         del settings["encoder"]
@@ -247,6 +247,16 @@ class Dedup:
         usual: dict[str, Any] = {"then": "auto", "by": BY, "per": None, "shares": "equal", "min_per": {}}
         mine = {**{name: getattr(self, name) for name in OPTIONS}, "by": self._by}
         return [name for name in OPTIONS if mine[name] != usual[name]]
+
+    def _drawing(self, first: FirstStep, drawn: bool) -> dict[str, Any]:
+        """The options about what is drawn, as they are recorded: None where they were not used."""
+        if not drawn:
+            return dict.fromkeys(OPTIONS)
+        then = self._then(first)
+        return {
+            "then": then, "by": list(self._by) if is_stratified(then) else None, "per": self.per,
+            "shares": None if self.per is None else self.shares, "min_per": dict(self.min_per) or None,
+        }  # fmt: skip
 
     def _filling(self, first: FirstStep) -> Filling:
         return Filling(self._then(first), self.seed, self._by, self.per, self.shares, self.min_per)

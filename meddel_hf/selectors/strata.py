@@ -94,7 +94,8 @@ def rows_in(dataset: Dataset, readable: Readable) -> list[int]:
             raise Mismatch(
                 f"the embeddings' ids are row numbers of another data set ({len(readable.ids):,} rows, fingerprint "
                 f"{origin.fingerprint}); this one has {len(dataset):,} rows and fingerprint {dataset._fingerprint}: "
-                "pass the very data set that was embedded"
+                "pass the very data set that was embedded; where that was streamed there is none: embed it without "
+                "--streaming, or with ids"
             )
         return [int(row) for row in readable.rows]
     column = readable.id_column

@@ -314,8 +314,14 @@ def test_it_calibrates_itself_saves_and_answers_for_another_eta(calibrated, tmp_
     assert again.summary == selection.summary
     assert again.at(eta=0.9999).summary.near_duplicates <= 10
     assert "nearest_kept" not in again.at(eta=0.9999).table.column_names
+    assert again.settings["then"] == "stratified"
+    assert again.at(eta=0.9999).settings["then"] is None, "nothing is drawn"
+    assert again.at(eta=np.float32(0.5)).table.equals(again.at(eta=0.5).table)
     with pytest.raises(InvalidArgument, match="needs the embeddings: select again"):
         again.at(retention=0.5)
+    for eta in ("auto", 2, True, float("nan"), np.zeros(2)):
+        with pytest.raises(InvalidArgument, match="eta must be from -1 to 1, got"):
+            again.at(eta=eta)
     subset = selection.filter(data)
     assert subset["id"] == selection.kept
     center = np.array(data["center"])

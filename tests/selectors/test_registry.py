@@ -113,6 +113,14 @@ def test_options_are_read_as_typed(text, expected):
     assert registry.parse_option(text) == expected
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "random-stratified")])
+def test_true_and_false_are_no_numbers(name):
+    options = {"reference": np.eye(4)} if name == "retrieval" else {}
+    for value in (1, 0, "true", None):
+        with pytest.raises(InvalidArgument, match=r"subtract_mean must be .*true or false, got"):
+            registry.make(name, retention=0.5, subtract_mean=value, **options)
+
+
 @pytest.mark.parametrize("text", ["scope", "=pool", "a b=1", "3=4"])
 def test_what_is_no_option_is_refused(text):
     with pytest.raises(InvalidArgument, match="written key=value, such as scope=pool"):
