@@ -107,7 +107,8 @@ def sentence(error: BaseException) -> str:
             return f"{said}: make room, and run the same command again"
         text = reason(error)
         return f"what was read is damaged, or not what its name says ({text}): copy it again, or look at it by hand"
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words) or type(error).__name__
 
 
 def _is_lost_peer(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""What a selection covers, without training: values of a column, distinct scenes, the farthest frame, diversity."""
+"""What a selection covers, without training: values of a column, videos, the farthest frame, diversity."""
 
 from __future__ import annotations
 
@@ -108,13 +108,6 @@ def farthest(selection: Answer) -> tuple[str, float] | None:
         return None
     at = int(np.argmin(known[column].to_numpy()))
     return known[schema.ID][at].as_py(), known[column][at].as_py()
-
-
-def distinct(scenes: Answer, selection: Answer) -> int:
-    """How many scenes a selection keeps a frame of. scenes: the first step of `Dedup` on the same pool, alone."""
-    ids, of = scenes.table[schema.ID], scenes.table[schema.DUPLICATE_OF]
-    scene = pc.if_else(pc.is_valid(of), of, ids)
-    return int(pc.count_distinct(scene.filter(selection.table[schema.KEPT])).as_py())
 
 
 def vendi(vectors: NDArray[np.floating]) -> float:

@@ -25,6 +25,7 @@ def test_a_result_is_the_status():
     ("error", "line"),
     [
         (InvalidArgument("eta is 2:\nexpected less"), "error: eta is 2: expected less\n"),
+        (InvalidArgument("no column \x1b[31mred"), "error: no column \\x1b[31mred\n"),
         (OSError(errno.ENOSPC, "No space left on device", "/out/x"), "error: /out/x: No space left on device: make "
          "room there, and run the same command again\n"),
         (OSError("cannot be read"), "error: cannot be read\n"),
