@@ -50,11 +50,12 @@ def run(args: argparse.Namespace) -> None:
     pool, why_not = frames_of(store, args.pool)
     selection = _selection(args, store, pool)
     drawn: list[str] = []
+    if why_not:
+        sheets = "" if args.no_pictures else "no contact sheets, and "
+        print(f"note: {sheets}no counts of centres: {why_not}", file=sys.stderr)
     if args.no_pictures:
         selection.save(args.out)
     else:
-        if why_not:
-            print(f"note: no contact sheets, and no counts of centres: {why_not}", file=sys.stderr)
         selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(selection, folder, pool, args.out)))
     print(selection.summary)
     if (far := farthest(selection)) is not None:

@@ -80,6 +80,7 @@ class Filling:
         if not is_stratified(self.then):
             return selector, dict(options), []
         if self.by != BY:
+            _values(readable, pool, *self.by)
             return selector, {"by": self.by}, []
         dataset, why_not = pool_of(readable, pool)
         columns = [] if dataset is None else [name for name in BY if name in dataset.column_names]
@@ -93,7 +94,7 @@ class Filling:
         for column in (*self.min_per, *([] if self.per is None else [self.per])):
             _values(readable, pool, column)
         if self.by != BY:
-            strata(readable, pool, self.by)
+            _values(readable, pool, *self.by)
 
     def _shared_out(self, readable: Readable, count: int, pool: Any) -> Iterator[tuple[Rows, int]]:
         """Rows of each value of `per`, and how many of them are drawn."""
@@ -160,10 +161,12 @@ def check_then(then: Any) -> None:
         raise InvalidArgument(f"then must be one of {known}; got {then!r}")
 
 
-def _values(readable: Readable, pool: Any, column: str) -> Sequence[str | None]:
-    values = strata(readable, pool, [column])
+def _values(readable: Readable, pool: Any, *columns: str) -> Sequence[str | None]:
+    values = strata(readable, pool, columns)
     if all(value is None for value in values):
-        raise InvalidDataset(f"column {column!r} of the pool is empty: nothing to share out by, or to keep some of")
+        raise InvalidDataset(
+            f"column {' and '.join(map(repr, columns))} of the pool is empty: nothing to part the frames by; name another"
+        )
     return values
 
 

@@ -246,7 +246,7 @@ def test_options_that_change_nothing_are_refused_or_told():
         with pytest.raises(InvalidDataset, match="the pool has no column 'site'"):
             Dedup(1.0, eta=ETA, **options).select(x, pool=data)
     empty = data.add_column("site", [None] * 300)
-    for options in ({"min_per": {"site": 5}}, {"per": "site"}):
+    for options in ({"min_per": {"site": 5}}, {"per": "site"}, {"by": "site", "then": "stratified"}):
         with pytest.raises(InvalidDataset, match="column 'site' of the pool is empty"):
             Dedup(0.1, eta=ETA, **options).select(x, pool=empty)
     with pytest.raises(InvalidArgument, match="a plain array has no poolings, got pooling='mean': leave it out"):
