@@ -165,7 +165,7 @@ def _values(readable: Readable, pool: Any, *columns: str) -> Sequence[str | None
     values = strata(readable, pool, columns)
     if all(value is None for value in values):
         raise InvalidDataset(
-            f"column {' and '.join(map(repr, columns))} of the pool is empty: nothing to part the frames by; name another"
+            f"column {' and '.join(map(repr, columns))} of the pool is empty: nothing to part frames by; name another"
         )
     return values
 

@@ -70,29 +70,33 @@ def lifted(drawn: NDArray[np.bool_], floors: Sequence[Floor], seed: int) -> NDAr
     """
     order = np.random.default_rng(seed).permutation(len(drawn))
     kept = drawn.copy()
-    while any(floor.missing(kept).any() for floor in floors):
-        serves = sum((_lacks(floor, floor.missing(kept)) for floor in floors), np.zeros(len(kept), np.int64))
-        serves[kept] = 0
-        kept[order[int(serves[order].argmax())]] = True
-    come = kept & ~drawn
-    for row in order[drawn[order]]:
-        if int(kept.sum()) == int(drawn.sum()):
-            break
-        values = [(floor, int(floor.value[row])) for floor in floors]
-        if all(value < 0 or floor.spare(kept)[value] > 0 for floor, value in values):
-            kept[row] = False
+    lacking = [floor.missing(kept) for floor in floors]
+    # A row can only come to serve fewer floors: so one walk finds all that serve so many.
+    for serves in range(len(floors), 0, -1):
+        for row in order[~kept[order]] if any(counts.any() for counts in lacking) else ():
+            here = [(counts, floor.value[row]) for floor, counts in zip(floors, lacking, strict=True)]
+            served = [(counts, value) for counts, value in here if value >= 0 and counts[value] > 0]
+            if len(served) == serves:
+                kept[row] = True
+                for counts, value in served:
+                    counts[value] -= 1
+    come = int(kept.sum() - drawn.sum())
+    spare, over = [floor.spare(kept) for floor in floors], come
+    for row in order[drawn[order]] if over else ():
+        here = [
+            (counts, floor.value[row]) for floor, counts in zip(floors, spare, strict=True) if floor.value[row] >= 0
+        ]
+        if all(counts[value] > 0 for counts, value in here):
+            kept[row], over = False, over - 1
+            for counts, value in here:
+                counts[value] -= 1
+            if not over:
+                break
     if kept.sum() > drawn.sum():
         needed = int(kept.sum())
         asked = ", ".join(f"{floor.wish} per {floor.column}" for floor in floors)
         raise InvalidArgument(
-            f"the floors ({asked}) need {needed:,} rows, and {int(drawn.sum()):,} are to be kept ({int(come.sum()):,} "
+            f"the floors ({asked}) need {needed:,} rows, and {int(drawn.sum()):,} are to be kept ({come:,} "
             "were missing): lower them, or keep more"
         )
     return kept
-
-
-def _lacks(floor: Floor, missing: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) 1 where a row's value lacks rows."""
-    lacking = np.append(missing > 0, False)  # the last for rows without a value, number -1
-    answer: NDArray[np.int64] = lacking[floor.value].astype(np.int64)
-    return answer
