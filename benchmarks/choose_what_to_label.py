@@ -44,7 +44,7 @@ def main() -> None:
     arms = [*([] if args.only else ARMS), *args.arm]
     began = time.monotonic()
     outcomes = compare_choices(
-        frames, task, [chooser(text, args.raw, args.draws) for text in arms], args.out,
+        frames, task, [chooser(text, args.raw, args.draws).calibrated(store) for text in arms], args.out,
         budgets=args.budgets, splits=args.splits, say=None if args.quiet else lambda line: print(line, flush=True),
     )  # fmt: skip
     print(f"{args.labels}, {len(frames):,} frames, chosen by {store.manifest.arguments['pooling']} "

@@ -94,7 +94,8 @@ def main() -> None:
     print("|---|" + "---|" * (len(SHARES) + 1))
     for label, (name, options) in SELECTORS.items():
         cells, began = [], time.monotonic()
-        first = Dedup(**options).first_step(store) if name == "dedup" else None  # the same for all shares and seeds
+        # the same for all shares and seeds
+        first = Dedup(SHARES[0], **options).first_step(store) if name == "dedup" else None
         for share in SHARES:
             kept = []
             for seed in range(args.seeds):

@@ -79,7 +79,6 @@ TESTED_BY = {
     "runtime/progress.py": "embedding/test_embed.py",
     "selection/curve.py": "selection/test_curve.py",
     "selection/folder.py": "hub/test_push.py",
-    "selection/card.py": "hub/test_push.py",
     "selection/subset.py": "hub/test_push.py",
     "selection/*": "selection/test_selection.py",
     "selectors/strata.py": "selectors/test_strata.py",

@@ -41,8 +41,9 @@ def run(plan: Plan, task: LabelsTask, runs: Path, device: str, processes: Partia
         )  # fmt: skip
         if processes.is_main_process:
             frames, subject = _subject(plan, task, store, dataset, runs, device)
+            arms = [_chooser(arm, task.draws).calibrated(store) for arm in plan.arms]
             compare_choices(
-                frames, subject, [_chooser(arm, task.draws) for arm in plan.arms], folder(runs, task.name),
+                frames, subject, arms, folder(runs, task.name),
                 budgets=task.budgets, splits=task.splits, test_share=task.test_share,
                 say=lambda line: say(f"{task.name}: {line}"),
             )  # fmt: skip

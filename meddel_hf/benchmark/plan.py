@@ -15,7 +15,7 @@ from meddel_hf.benchmark.place import FULL, MOST_SEEDS, UNTRAINED
 from meddel_hf.downstream.labels.budgets import MOST_DRAWS, MOST_SPLITS, check_budget
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.splits import TEST_SHARE
-from meddel_hf.embedding.space import Pooling
+from meddel_hf.embedding.space import Pooling, Poolings
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.pretraining.budgets import recipe_for
 from meddel_hf.pretraining.recipe import AnyPooling, Recipe
@@ -57,10 +57,13 @@ class PoolPart(Record):
 
 @dataclass(frozen=True)
 class Embedding(Record):
-    """What selectors compare frames by: encoder (Hub id or folder) and pooling, "cls" or "mean"."""
+    """What selectors compare frames by: encoder (Hub id or folder), and pooling as `embed` takes it.
+
+    pooling: "cls", "mean", "both" from one pass, of which selectors that know of one see CLS, or "auto".
+    """
 
     encoder: Text
-    pooling: Pooling = "cls"
+    pooling: Poolings = "cls"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from meddel_hf.commands import kinds, options
@@ -30,19 +31,22 @@ def run(args: argparse.Namespace) -> None:
 
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     retentions = sorted({*RETENTIONS, args.retention})
-    advice = advise(store, pool=frames_of(store, args.pool)[0], task=args.task, retentions=retentions)
+    pool, why_not = frames_of(store, args.pool)
+    if why_not:
+        print(f"note: no counts of centres: {why_not}", file=sys.stderr)
+    advice = advise(store, pool=pool, task=args.task, retentions=retentions)
     print("\n".join(_figures(advice)))
     print(f"\n{advice.verdict(args.retention)}")
 
 
 def _figures(advice: Advice) -> list[str]:
-    from meddel_hf.selection.measures import printable
+    from meddel_hf.runtime.reading import printable
     from meddel_hf.selectors.advice import percent
 
     alike = "" if advice.alike is None else f"; {advice.alike:.0%} of them look alike in their pixels"
     lines = [
         f"{'frames':<16}{advice.rows:>12,}",
-        f"{'near-copies':<16}{advice.copies:>12.2%}  {advice.threshold}{alike}",
+        f"{'near-duplicates':<16}{advice.copies:>12.2%}  {advice.threshold}{alike}",
         f"{'scenes':<16}{advice.count:>12,}  the largest of {advice.largest:,} frames; {advice.half:,} hold half",
         f"{'diversity':<16}{advice.diversity:>12.1f}  effective number of frames (Vendi), of {advice.dim} at most",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from meddel_hf.commands import kinds
@@ -15,6 +15,7 @@ _POOL = "folder of images, data set folder or Hub id, with :config and @split if
 OF_MEDDEL = ("epsilon", "rule", "n_clusters", "max_iterations", "engine")
 OF_DEDUP = ("then", "by", "per", "shares", "min_per", "pooling")
 _OF_BOTH, _OF_MANY = ("scope", "keep"), ("seed", "subtract_mean")
+_OWN = {"dedup": (*OF_DEDUP, *_OF_BOTH, "eta"), "meddel": (*OF_MEDDEL, *_OF_BOTH, "eta")}
 
 
 def pool(parser: argparse.ArgumentParser, name: str = "pool", help: str = _POOL) -> None:
@@ -128,23 +129,49 @@ def typed(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if name in wanted}
 
 
-def typed_of_dedup(args: argparse.Namespace) -> dict[str, Any]:
-    """Those of Dedup that were typed."""
-    options = typed(args, *OF_DEDUP, *_OF_BOTH, *_OF_MANY)
-    if "min_per" in options:
-        options["min_per"] = dict(options["min_per"])
-    return options
+def of_selector(args: argparse.Namespace, selector: str) -> dict[str, Any]:
+    """What was typed of a selector's options, under their own names or as --option KEY=VALUE.
+
+    Raises InvalidArgument where an option is another selector's, or stands twice.
+    """
+    from meddel_hf.selectors.registry import parse_option
+
+    given = typed(args, *OF_DEDUP, *OF_MEDDEL, *_OF_BOTH, *_OF_MANY)
+    given |= {} if args.eta is None else {"eta": args.eta}
+    for name, value in given.items():
+        if name not in (*_OWN.get(selector, ()), *_OF_MANY):
+            raise InvalidArgument(_of_another(selector, name, value))
+    if "min_per" in given:
+        given["min_per"] = _once(given["min_per"], "--min-per")
+    for name, value in _once(map(parse_option, args.option), "--option").items():
+        if name in given or name == "retention":
+            raise InvalidArgument(f"--option {name} stands beside --{name.replace('_', '-')}: type one of them")
+        if name == "encoder":
+            raise InvalidArgument(
+                "--option encoder changes nothing, since the frames are embedded already: leave it out"
+            )
+        given[name] = value
+    return given
 
 
-def typed_of_others(args: argparse.Namespace) -> dict[str, Any]:
-    """Those that other selectors take too. Raises InvalidArgument where one was typed that they do not."""
-    for name, value in typed(args, *OF_MEDDEL, *_OF_BOTH, *OF_DEDUP).items():
-        whose = "Dedup" if name in OF_DEDUP else "MedDEL"
-        refuse(args, (name,), f"{whose} alone: use --option {name}={value}")
-    return typed(args, *_OF_MANY)
+def _once(pairs: Iterable[tuple[str, Any]], option: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in answer:
+            raise InvalidArgument(f"{option} names {name} twice ({answer[name]}, {value}): type it once")
+        answer[name] = value
+    return answer
 
 
-def refuse(args: argparse.Namespace, names: Sequence[str], whose: str) -> None:
-    """Raises InvalidArgument where one of the named options was typed. whose: it is, and what to do."""
-    for name in typed(args, *names):
-        raise InvalidArgument(f"--{name.replace('_', '-')} is an option of {whose}")
+def _of_another(selector: str, name: str, value: Any) -> str:
+    """Why an option does not go with a selector, and what to do."""
+    from meddel_hf.selectors.registry import options_of
+
+    option = f"--{name.replace('_', '-')}"
+    owners = {"dedup": "Dedup", "meddel": "MedDEL"}
+    whose = [owner for owner in owners if name in _OWN[owner]]
+    text = ",".join(value) if isinstance(value, list) and name == "by" else str(value)
+    cure = f"use --selector {' or '.join(whose)}"
+    if selector not in owners:
+        cure = f"use --option {name}={text}" if name in options_of(selector) else f"leave it out, or {cure}"
+    return f"{option} is an option of {' and '.join(owners[owner] for owner in whose)} alone: {cure}"

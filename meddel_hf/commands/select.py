@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.errors import InvalidArgument
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.embeddings(parser)
     text = "default: dedup, or meddel where an option of it alone is typed"
-    add("--selector", metavar="NAME", help=f"one of {', '.join(names())} ({text})")
+    add("--selector", metavar="NAME", type=kinds.text, help=f"one of {', '.join(names())} ({text})")
     add("--option", metavar="KEY=VALUE", action="append", default=[], help="of another selector, such as keep=random")
     text = "share of the pool to keep, exactly; in (0, 1] (default: all but near-duplicates)"
     add("--retention", type=kinds.fraction, help=text)
@@ -42,26 +42,30 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.commands.frames import frames_of
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.manifest import check_target
-    from meddel_hf.selection.measures import covered, farthest, printable
+    from meddel_hf.runtime.reading import printable
+    from meddel_hf.selection.measures import covered, farthest, sequences
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
     selection = _selection(args, store, pool)
     drawn: list[str] = []
+    if why_not:
+        sheets = "" if args.no_pictures else "no contact sheets, and "
+        print(f"note: {sheets}no counts of centres: {why_not}", file=sys.stderr)
     if args.no_pictures:
         selection.save(args.out)
     else:
-        if why_not:
-            print(f"no contact sheets: {why_not}", file=sys.stderr)
         selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(selection, folder, pool, args.out)))
     print(selection.summary)
     if (far := farthest(selection)) is not None:
         print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
-    groups = covered(selection, pool)
-    for kept in groups:
+    if (groups := sequences(selection, pool)) is not None:
+        print(f"{'groups':<16}{groups.kept:>12,}  of {groups.pool:,} videos, sequences or patients have a kept frame")
+    columns = covered(selection, pool)
+    for kept in columns:
         print(f"\n{kept}")
-    notes = [*selection.notes, *(kept.warning for kept in groups if kept.warning)]
+    notes = [*selection.notes, *filter(None, (kept.warning(selection) for kept in columns))]
     if option := _implied(args):
         notes.insert(0, f"{option} is an option of MedDEL, the paper's Algorithm 1: --selector meddel")
     for note in notes:
@@ -72,25 +76,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
-    from meddel_hf.selectors import Dedup, MedDEL
-    from meddel_hf.selectors.registry import make, parse_option
+    from meddel_hf.selectors.filling import check_used
+    from meddel_hf.selectors.registry import make
 
     name = args.selector or ("meddel" if _implied(args) else "dedup")
-    selector: Any
-    if name == "meddel" and not args.option:
-        options.refuse(args, options.OF_DEDUP, "Dedup alone: use --selector dedup")
-        selector = MedDEL(retention=args.retention, eta=args.eta, **options.typed(args))
-    elif name == "dedup" and not args.option:
-        options.refuse(args, options.OF_MEDDEL, "MedDEL alone: use --selector meddel")
-        eta: Any = "auto" if args.eta is None else args.eta
-        selector = Dedup(retention=args.retention, eta=eta, **options.typed_of_dedup(args))
-    else:
-        if args.retention is None:
-            raise InvalidArgument(f"--eta goes with Dedup and MedDEL: give --selector {name} a --retention")
-        given = dict(parse_option(text) for text in args.option)
-        selector = make(name, retention=args.retention, **{"seed": 0, **given, **options.typed_of_others(args)})
-    answer: Selection = selector.select(store, pool=pool)
-    return answer
+    given = options.of_selector(args, name)
+    if name == "dedup":
+        check_used(given, args.retention, given.get("then", "auto"))
+    elif name != "meddel" and args.retention is None:
+        raise InvalidArgument(f"nothing says how much to keep: give --selector {name} a --retention")
+    selector = make(name, retention=args.retention, **given)
+    return selector.select(store, pool=pool)
 
 
 def _implied(args: argparse.Namespace) -> str | None:

@@ -9,7 +9,10 @@ from datasets import ClassLabel
 
 
 def as_texts(values: Sequence[Any], feature: Any) -> list[str | None]:
-    """Single values of a column whose feature that is, as text; class labels by their names, of which -1 is none."""
+    """Single values of a column whose feature that is, as text; class labels by their names, of which -1 is none.
+
+    A number that is none (NaN) is how tables say that a value is missing.
+    """
     if isinstance(feature, ClassLabel):
         return [None if value is None or value < 0 else feature.int2str(value) for value in values]
-    return [None if value is None else str(value) for value in values]
+    return [None if value is None or value != value else str(value) for value in values]

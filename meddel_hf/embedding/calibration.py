@@ -120,7 +120,14 @@ def threshold_of(
         space = threshold.space
         if pooling in ("auto", space.pooling) and subtract_mean in ("auto", space.subtract_mean):
             return threshold
-    raise InvalidArgument(f"{embeddings.folder} holds no embeddings of pooling {pooling}: embed with --pooling both")
+    if pooling not in ("auto", *embeddings.poolings):
+        raise InvalidArgument(
+            f"{embeddings.folder} holds no embeddings of pooling {pooling}: embed with --pooling both"
+        )
+    raise InvalidArgument(
+        f"{embeddings.folder} was not calibrated with the mean subtracted, since that leaves nothing of some of its "
+        "frames, as where all are the same: leave subtract_mean out"
+    )
 
 
 def calibrate(store: EmbeddingStore, copies: Copies) -> Calibration | None:

@@ -354,6 +354,8 @@ class StoreWriter:
             for shard in ShardFiles.recorded(self.folder):
                 if shard.tensors.name in there:
                     shard.record.unlink()
+            if COPIES not in there:  # a run died before the manifest knew of them
+                (self.folder / COPIES).unlink(missing_ok=True)
             (self.folder / BEGUN).unlink(missing_ok=True)
 
 

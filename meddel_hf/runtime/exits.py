@@ -71,6 +71,12 @@ def _status_of(error: BaseException, request: int | None, interrupted: str) -> i
     if _is_lost_peer(error) and not os.environ.get(DEBUG):
         _tell("error: another process of this run has ended before it was through: see what it said, and run again")
         return ERROR
+    if _is_killed_worker(error) and not os.environ.get(DEBUG):
+        _tell(
+            "error: a process that reads frames ahead was killed, most often for want of memory: run the same command "
+            "again, with fewer of them (--num-workers)"
+        )
+        return ERROR
     if isinstance(error, Exception) and _is_expected(error) and not os.environ.get(DEBUG):
         if isinstance(error, OSError) or os.environ.get("RANK", "0") == "0":
             _tell(f"error: {sentence(error)}")
@@ -101,13 +107,20 @@ def sentence(error: BaseException) -> str:
             return f"{said}: make room, and run the same command again"
         text = reason(error)
         return f"what was read is damaged, or not what its name says ({text}): copy it again, or look at it by hand"
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words) or type(error).__name__
 
 
 def _is_lost_peer(error: BaseException) -> bool:
     """Did a process that others wait for go away? torch has no class of errors for that."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return several and isinstance(error, RuntimeError) and ("by peer" in str(error) or "Broken pipe" in str(error))
+
+
+def _is_killed_worker(error: BaseException) -> bool:
+    """Did a process of a DataLoader go away? torch has no class of errors for that either."""
+    said = str(error)
+    return isinstance(error, RuntimeError) and said.startswith("DataLoader worker (pid")
 
 
 def _tell(line: str) -> None:

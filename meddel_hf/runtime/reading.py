@@ -55,6 +55,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
+def printable(name: str) -> str:
+    """A name from the data, safe on a terminal: what is empty, or cannot be printed as it is, is escaped."""
+    return name if name.isprintable() and name.strip() else ascii(name)
+
+
 def read_json(path: Path, cure: str = CURE) -> dict[str, Any]:
     """A mapping. Raises IncompleteStore where the file is missing, no JSON, or no mapping."""
     with intact(path, cure):

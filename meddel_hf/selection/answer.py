@@ -15,20 +15,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
+from meddel_hf.data.identity import same_pool
 from meddel_hf.data.ids import ids_of
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph, StoredGraph
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.cosines import rounded
+from meddel_hf.runtime.checks import within
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
-from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.reading import intact, printable
 from meddel_hf.selection.table import ROWS, decided, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 DENSITY = "density.parquet"
+_OF_DRAWING = {"then", "by", "per", "shares", "min_per"}  # settings of `Dedup`'s second step
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Origin:
     spec:        what was typed as POOL on the command line, or None.
     encoder:     name of the encoder, or None; then its fingerprint.
     id_column:   column of the data set that holds the ids, where they are no row numbers.
+    image_column: its column of frames.
     """
 
     fingerprint: str
@@ -50,17 +54,24 @@ class Origin:
     encoder: str | None = None
     encoder_fingerprint: str | None = None
     id_column: str = schema.ID
+    image_column: str = schema.IMAGE
 
     def ids_in(self, pool: Dataset) -> list[str] | None:
-        """The id of every row of a data set, by which it is joined; None where it has no such column."""
+        """The id of every row of a data set, by which it is joined; None where it has no such column, and where ids are
+        row numbers and the data set is not the one whose rows were embedded."""
         if self.row_ids:
+            if self.embeddings is not None and not same_pool(pool, self.fingerprint):
+                return None
             return [str(row) for row in range(len(pool))]
         return ids_of(pool, self.id_column) if self.id_column in pool.column_names else None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of rows; `retention` is kept / pool; `coverage` the share of near-duplicates with a kept row above eta."""
+    """Counts of rows; `retention` is kept / pool; `coverage` the share of near-duplicates with a kept row above eta.
+
+    looks_for_outliers: whether the selector has a step that drops outliers, so that none is a figure too.
+    """
 
     pool: int
     unreadable: int
@@ -71,6 +82,7 @@ class Summary:
     retention: float
     eta: float | None
     coverage: float | None
+    looks_for_outliers: bool = True
 
     def __str__(self) -> str:
         lines = [("pool", f"{self.pool:,}")]
@@ -82,7 +94,7 @@ class Summary:
                 ("near-duplicates", self.near_duplicates),
                 ("not selected", self.not_selected),
             )
-            if count or name != "not selected"
+            if count or not (name == "not selected" or (name == "outliers" and not self.looks_for_outliers))
         ]
         lines.append(("kept", f"{self.kept:,}"))
         lines.append(("retention", f"{self.retention:.2%}"))
@@ -104,7 +116,7 @@ class Answer:
               `duplicate_of` is the greatest among the rows that its first step left, which may not have been drawn; two
               further columns are about every readable row that goes: `nearest_kept` (id of the kept row with the
               greatest cosine to it) and `nearest_similarity` (float32, that cosine).
-    settings: the selector and its arguments.
+    settings: the selector and its arguments; None where one was not used.
     eta:      threshold that was used or, for a retention, found; None where the selector has none.
     graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
     density:  sampled curves of near-duplicates over eta, or None where the selector compared nothing.
@@ -125,6 +137,12 @@ class Answer:
     def __repr__(self) -> str:
         s = self.summary
         return f"Selection(kept={s.kept:,} of {s.pool:,}, retention={s.retention:.4f}, eta={s.eta})"
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Of every row of the pool, in its order."""
+        answer: list[str] = self.table[schema.ID].to_pylist()
+        return answer
 
     @cached_property
     def kept(self) -> list[str]:
@@ -158,6 +176,7 @@ class Answer:
             retention=kept / len(self),
             eta=self.eta,
             coverage=self._coverage(),
+            looks_for_outliers=self.settings.get("epsilon") is not None,
         )
 
     def _coverage(self) -> float | None:
@@ -173,26 +192,26 @@ class Answer:
         rows = self.table.filter(pc.equal(self.table[schema.ID], id)).to_pylist()
         if not rows:
             raise InvalidArgument(f"id {id!r} is not in the pool of this selection ({len(self):,} rows)")
-        row = rows[0]
+        row, name = rows[0], printable(id)
         if row[schema.KEPT]:
             for_whom = pc.sum(pc.equal(self.table[schema.DUPLICATE_OF], id)).as_py() or 0
-            return f"{id} is kept" + (f"; it stands for {for_whom} near-duplicates" if for_whom else "")
+            return f"{name} is kept" + (f"; it stands for {for_whom} near-duplicates" if for_whom else "")
         match row[schema.REASON]:
             case "near-duplicate":
                 other, cosine, nearest = row[schema.DUPLICATE_OF], row[schema.SIMILARITY], row.get(schema.NEAREST_KEPT)
-                what = f"{id} is dropped: near-duplicate of {other} (cosine {cosine:.4f}), which is"
+                what = f"{name} is dropped: near-duplicate of {printable(other)} (cosine {cosine:.4f}), which is"
                 if nearest is None or pc.any(self._kept_of(other)).as_py():
                     return f"{what} kept"
                 return f"{what} not selected; the nearest kept frame is {_named(row)}"
             case "outlier":
                 far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
-                return f"{id} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"
+                return f"{name} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"
             case "not-selected" if row.get(schema.NEAREST_KEPT) is not None:
-                return f"{id} is not selected: it is no near-duplicate; the nearest kept frame is {_named(row)}"
+                return f"{name} is not selected: it is no near-duplicate; the nearest kept frame is {_named(row)}"
             case "not-selected":
-                return f"{id} is dropped: selector {self.settings['selector']} did not choose it"
+                return f"{name} is dropped: selector {self.settings['selector']} did not choose it"
             case reason:
-                return f"{id} is dropped: {reason}"
+                return f"{name} is dropped: {reason}"
 
     def _kept_of(self, id: str) -> pa.ChunkedArray:
         kept: pa.ChunkedArray = self.table.filter(pc.equal(self.table[schema.ID], id))[schema.KEPT]
@@ -204,6 +223,9 @@ class Answer:
         Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, or where eta is below
         the lowest cosine that it holds.
         """
+        eta = eta.item() if isinstance(eta, np.generic) else eta
+        if eta is not None:
+            within("eta", eta, -1, 1)
         if retention is not None and self.settings["selector"] == "dedup":
             raise InvalidArgument(
                 "what is drawn after near-duplicates went needs the embeddings: select again from them"
@@ -211,7 +233,8 @@ class Answer:
         if self.graph is None or self.density is None:
             raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")
         decision = self.graph.decide(eta=eta, retention=retention, pool=len(self), density=self.density)
-        settings = {**self.settings, "eta": eta, "retention": retention}
+        settings = {**self.settings, **dict.fromkeys(_OF_DRAWING & self.settings.keys())}
+        settings |= {"eta": eta, "retention": retention}
         table = decided(self.table, decision)
         return type(self)(table, settings, self.origin, decision.eta, self.graph, self.density)
 
@@ -277,4 +300,4 @@ class Answer:
 
 
 def _named(row: dict[str, Any]) -> str:
-    return f"{row[schema.NEAREST_KEPT]} (cosine {row[schema.NEAREST_SIMILARITY]:.4f})"
+    return f"{printable(row[schema.NEAREST_KEPT])} (cosine {row[schema.NEAREST_SIMILARITY]:.4f})"

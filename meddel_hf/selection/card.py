@@ -22,6 +22,8 @@ OURS = (
     "data/train-*.parquet", "data*/*/train-*.parquet", "class_masks*/*.parquet", "preview*/*.png", "rows.parquet",
     "density.parquet", "pairs.parquet", "order.parquet", "leaks.parquet", "rejected.parquet", "manifest.json",
 )  # fmt: skip
+_DROPS_NEAR_DUPLICATES = ("dedup", "meddel", "semdedup")
+_CALIBRATED = ", as mild copies of frames are"
 _BEGIN, _END = "<!-- meddel: how it was chosen -->", "<!-- /meddel -->"
 
 
@@ -33,12 +35,17 @@ def how_chosen(selection: Answer) -> str:
         ("selector", selection.settings.get("selector")),
         ("encoder", origin.encoder and public_name(origin.encoder)),
         ("fingerprint of the encoder", origin.encoder_fingerprint),
-        ("eta (near-duplicates above)", None if s.eta is None else f"{s.eta:.6f}"),
+        (
+            "eta (near-duplicates above)",
+            None if s.eta is None else f"{s.eta:.6f}{_CALIBRATED if chosen.get('eta') == 'auto' else ''}",
+        ),
         ("epsilon (outliers beyond)", chosen.pop("epsilon", None)),
         ("retention", f"{s.retention:.4%} ({s.kept:,} of {s.pool:,} rows)"),
         (
             "dropped",
-            f"{s.near_duplicates:,} near-duplicates, {s.outliers:,} outliers, {s.unreadable:,} unreadable"
+            f"{s.near_duplicates:,} near-duplicates, "
+            + (f"{s.outliers:,} outliers, " if s.outliers or s.looks_for_outliers else "")
+            + f"{s.unreadable:,} unreadable"
             + (f", {s.not_selected:,} not selected" if s.not_selected else ""),
         ),
         (
@@ -60,10 +67,14 @@ def how_chosen(selection: Answer) -> str:
 
 
 def _in_words(selection: Answer) -> str:
-    if selection.settings.get("selector") == "dedup":
-        rest = ", and of the frames that are left a part is drawn" if selection.summary.not_selected else ""
-        return f"near-duplicates are left out in the embedding space of an encoder{rest}"
-    return "outliers and near-duplicates are left out in the embedding space of an encoder"
+    what = [
+        *(["outliers"] if selection.summary.looks_for_outliers else []),
+        *(["near-duplicates"] if selection.settings.get("selector") in _DROPS_NEAR_DUPLICATES else []),
+    ]
+    if not what:
+        return f"frames are chosen by the selector {selection.settings.get('selector')}"
+    rest = ", and of the frames that are left a part is drawn" if selection.summary.not_selected else ""
+    return f"{' and '.join(what)} are left out in the embedding space of an encoder{rest}"
 
 
 def with_chosen(text: str, selection: Answer) -> str:

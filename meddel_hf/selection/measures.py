@@ -1,79 +1,97 @@
-"""What a selection covers, without training: values of a column, distinct scenes, the farthest frame, diversity."""
+"""What a selection covers, without training: values of a column, videos, the farthest frame, diversity."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import ClassLabel, Value
+from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.data.columns import as_texts
-from meddel_hf.selection.answer import Answer
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.reading import printable
+from meddel_hf.selection.answer import Answer, Origin
 
 GROUPS = (schema.CENTER, schema.LABEL)  # columns whose values are counted unasked
 _MOST = 12  # values that are shown
 
 
+class Choice(Protocol):
+    """What is counted of a selection, or of a first step: ids of every row of the pool, and of those that are kept."""
+
+    @property
+    def origin(self) -> Origin: ...
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+    @property
+    def kept(self) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True)
 class Kept:
-    """rows: of each value of a column, most frequent first (equals by name): (value, rows of the pool, rows kept)."""
+    """rows: of each value of a column, most frequent first (equals by name): (value, rows of the pool, rows kept).
+
+    without: (rows of the pool, rows kept) that have no value.
+    """
 
     column: str
     rows: tuple[tuple[str, int, int], ...]
+    without: tuple[int, int] = (0, 0)
 
     @property
     def lost(self) -> list[str]:
         """Values of which nothing is kept."""
         return [value for value, _, kept in self.rows if not kept]
 
-    @property
-    def warning(self) -> str | None:
-        """A sentence where nothing is kept of some value."""
+    def warning(self, selection: Answer) -> str | None:
+        """A sentence where nothing is kept of some value, and what would change that in the selection."""
         if not self.lost:
             return None
         few = ", ".join(map(printable, self.lost[:5])) + (
             f" and {len(self.lost) - 5} more" if len(self.lost) > 5 else ""
         )
-        return f"nothing is kept of {self.column} {few}: --min-per {self.column}=1 keeps a frame of each at least"
+        cure = f"--min-per {self.column}=1 keeps a frame of each at least"
+        if selection.settings.get("selector") != "dedup":
+            cure = f"--selector dedup with {cure}"
+        elif not selection.summary.not_selected or self.column in (selection.settings.get("min_per") or ()):
+            cure = "all its frames are near-duplicates of frames that stay, or unreadable"
+        return f"nothing is kept of {self.column} {few}: {cure}"
 
     def __str__(self) -> str:
         shown = [(printable(value), pool, kept) for value, pool, kept in self.rows[:_MOST]]
         width = max(len(self.column) + 8, *(len(value) + 2 for value, _, _ in shown))
         lines = [f"{'kept of ' + self.column:<{width}}{'pool':>10}{'kept':>10}{'share':>9}"]
-        lines += [f"  {value:<{width - 2}}{pool:>10,}{kept:>10,}{kept / pool:>9.2%}" for value, pool, kept in shown]
+        counts = [("  " + value, pool, kept) for value, pool, kept in shown]
+        counts += [(f"no {self.column}", *self.without)] if self.without[0] else []
+        lines += [f"{name:<{width}}{pool:>10,}{kept:>10,}{kept / pool:>9.2%}" for name, pool, kept in counts]
         if len(self.rows) > _MOST:
-            lines.append(f"  and {len(self.rows) - _MOST:,} more, {len(self.lost):,} of all with nothing kept")
+            more = f"  and {len(self.rows) - _MOST:,} more, {len(self.lost):,} of all with nothing kept"
+            lines.insert(_MOST + 1, more)
         return "\n".join(lines)
 
 
-def printable(name: str) -> str:
-    """A name from the data, safe on a terminal: what is empty, or cannot be printed as it is, is escaped."""
-    return name if name.isprintable() and name.strip() else ascii(name)
+@dataclass(frozen=True)
+class Sequences:
+    """pool: videos, sequences or patients that were selected from. kept: those of which a frame is kept."""
+
+    pool: int
+    kept: int
 
 
-def kept_of(selection: Answer, pool: Dataset, column: str) -> Kept | None:
-    """How much of each value of a column is kept.
+def kept_of(selection: Choice, pool: Dataset, column: str) -> Kept | None:
+    """How much of each value of a column is kept, of the rows that were selected from.
 
     None where the pool has no such column, or it is empty, and where the pool is not the one that was selected from.
     """
-    feature = pool.features.get(column)
-    if not isinstance(feature, Value | ClassLabel):
-        return None
-    values = as_texts(pool.with_format(None).select_columns([column])[:][column], feature)
-    ids, kept = selection.origin.ids_in(pool), set(selection.kept)
-    if ids is None or not kept <= set(ids):
-        return None
-    in_pool, in_kept = Counter(values), Counter(v for id, v in zip(ids, values, strict=True) if id in kept)
-    named = sorted((value for value in in_pool if value is not None), key=lambda value: (-in_pool[value], value))
-    return Kept(column, tuple((value, in_pool[value], in_kept[value]) for value in named)) if named else None
+    return next(iter(_counted(selection, pool, (column,))), None)
 
 
 def farthest(selection: Answer) -> tuple[str, float] | None:
@@ -92,13 +110,6 @@ def farthest(selection: Answer) -> tuple[str, float] | None:
     return known[schema.ID][at].as_py(), known[column][at].as_py()
 
 
-def distinct(scenes: Answer, selection: Answer) -> int:
-    """How many scenes a selection keeps a frame of. scenes: the first step of `Dedup` on the same pool, alone."""
-    ids, of = scenes.table[schema.ID], scenes.table[schema.DUPLICATE_OF]
-    scene = pc.if_else(pc.is_valid(of), of, ids)
-    return int(pc.count_distinct(scene.filter(selection.table[schema.KEPT])).as_py())
-
-
 def vendi(vectors: NDArray[np.floating]) -> float:
     """Effective number of distinct rows, in [1, min(n, d)]: the exponential of the entropy of the eigenvalues of their
     cosines, divided by n (Friedman and Dieng, arXiv 2210.02410).
@@ -114,7 +125,36 @@ def vendi(vectors: NDArray[np.floating]) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def covered(selection: Answer, pool: Dataset | None) -> list[Kept]:
-    """What is kept of each centre and label, where the pool tells them apart."""
-    each = [kept_of(selection, pool, column) for column in GROUPS] if pool is not None else []
-    return [kept for kept in each if kept is not None and len(kept.rows) > 1]
+def covered(selection: Choice, pool: Dataset | None) -> list[Kept]:
+    """What is kept of each centre and label, where the pool tells them apart. Reads those columns and the ids alone."""
+    return [kept for kept in _counted(selection, pool, GROUPS) if len(kept.rows) > 1] if pool is not None else []
+
+
+def sequences(selection: Choice, pool: Dataset | None) -> Sequences | None:
+    """What is kept of the pool's videos, sequences or patients, which its column `group` names.
+
+    None where there is no such column, and where the pool is not at hand or is another one.
+    """
+    kept = None if pool is None else kept_of(selection, pool, schema.GROUP)
+    return None if kept is None else Sequences(len(kept.rows), len(kept.rows) - len(kept.lost))
+
+
+def _counted(selection: Choice, pool: Dataset, columns: Sequence[str]) -> list[Kept]:
+    """`kept_of` for those of the columns of which there is something to count."""
+    if not isinstance(pool, Dataset):
+        raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(pool).__name__}: choose a split of it")
+    features = {column: pool.features.get(column) for column in columns}
+    there = [column for column, feature in features.items() if isinstance(feature, Value | ClassLabel)]
+    ids = selection.origin.ids_in(pool) if there else None
+    if ids is None or not set(selection.ids) <= set(ids):
+        return []
+    known, kept = set(selection.ids), set(selection.kept)
+    answer = []
+    for column in there:
+        values = as_texts(pool.with_format(None).select_columns([column])[:][column], features[column])
+        in_pool: Counter[str | None] = Counter(v for id, v in zip(ids, values, strict=True) if id in known)
+        in_kept: Counter[str | None] = Counter(v for id, v in zip(ids, values, strict=True) if id in kept)
+        named = sorted((v for v in in_pool if v is not None), key=lambda v: (-in_pool[v], v))
+        rows = tuple((value, in_pool[value], in_kept[value]) for value in named)
+        answer += [Kept(column, rows, (in_pool[None], in_kept[None]))] if rows else []
+    return answer

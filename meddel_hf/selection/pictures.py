@@ -70,7 +70,7 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
     """Contact sheet of the largest groups: the frame that stands for them first, then dropped ones from most to least
     alike.
 
-    pool: the data set with columns id and image. Returns False, and draws nothing, where there are no near-duplicates,
+    pool: the data set that was embedded. Returns False, and draws nothing, where there are no near-duplicates,
     and where the table does not say of which frames, as in what `meddel benchmark pack` wrote.
     """
     if schema.DUPLICATE_OF not in selection.table.column_names:
@@ -139,7 +139,7 @@ def _images_of(selection: Selection, sheet: Sequence[Sequence[Frame]], pool: Dat
     for row, id in enumerate(selection.origin.ids_in(pool) or ()):
         if id in wanted:
             try:
-                images[id] = decode(pool[row][schema.IMAGE])
+                images[id] = decode(pool[row][selection.origin.image_column])
             except UnreadableImage:
                 continue
     return images

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from meddel_hf.embedding.calibration import Threshold
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import InvalidEmbeddings, Mismatch
+from meddel_hf.errors import InvalidArgument, InvalidEmbeddings, Mismatch
 from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.neighbors.knn import nearest_other
 from meddel_hf.runtime.checks import fraction
+from meddel_hf.runtime.reading import printable, shown
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
-from meddel_hf.selection.measures import Kept, covered, printable, vendi
+from meddel_hf.selection.measures import Kept, covered, vendi
 from meddel_hf.selectors.dedup import Dedup, FirstStep
 from meddel_hf.selectors.protocol import Readable, opened
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 RETENTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 PAYS = 1.2  # times the scenes of a random share, from which choosing is said to pay
 _FEW = 100  # frames that somebody may be about to label
-_TELLS = 0.5  # share of mild copies that an encoder must hold for its word on near-copies
+_TELLS = 0.5  # share of mild copies that an encoder must hold for its word on near-duplicates
 _ROWS = 2048  # frames that are asked for their nearest
 
 
@@ -101,17 +102,17 @@ class Advice:
         if self.threshold.held < _TELLS:
             said.append(
                 f"This encoder tells only {self.threshold.held:.0%} of mild copies from frames that are none: there "
-                "may be many more near-copies than it finds. Embed with another encoder before you trust the rest."
+                "may be many more near-duplicates than it finds. Embed with another encoder before you trust the rest."
             )
         if one.gain >= PAYS:
             said.append(
-                f"Choosing pays: {self.copies:.0%} of the frames are near-copies. Drop them, and {share} "
+                f"Choosing pays: {self.copies:.0%} of the frames are near-duplicates. Drop them, and {share} "
                 f"holds {one.gain:.1f} times as many scenes as a random {share} does "
                 f"({one.deduplicated:,.0f} against {one.at_random:,.0f}). `meddel select` does that."
             )
         else:
             said.append(
-                f"Choosing has little to win: {self.copies:.1%} of the frames are near-copies, and a random "
+                f"Choosing has little to win: {self.copies:.1%} of the frames are near-duplicates, and a random "
                 f"{share} holds {one.at_random:,.0f} scenes where dropping them first gives "
                 f"{one.deduplicated:,.0f}. To pre-train, a random share within centres (--then stratified) does as "
                 "well as anything that has been tried on pools like this."
@@ -146,15 +147,17 @@ def advise(
 ) -> Advice:
     """Tell whether choosing can pay.
 
-    embeddings: a store with a calibration. pool: the data set that was embedded, for what is there of each centre.
+    embeddings: a store with a calibration. pool: the data set that was embedded, for what is there of each centre; its
+                ids and the columns that are counted are read.
     task:       embeddings of a task's own frames, by the same encoder.
     Raises InvalidArgument where the store was not calibrated, Mismatch where the task's encoder is another.
     """
+    if isinstance(retentions, str) or not isinstance(retentions, Sequence) or not retentions:
+        raise InvalidArgument(f"retentions must be a list of fractions, such as [0.05, 0.1], got {shown(retentions)}")
     for retention in retentions:
         fraction("retention", retention)
     store: EmbeddingStore = opened(embeddings)
-    dedup = Dedup()
-    step = dedup.first_step(store)
+    step = Dedup().first_step(store)
     assert step.threshold is not None
     scene = _scene_of(step)
     size = np.bincount(scene)
@@ -172,7 +175,7 @@ def advise(
         diversity=_diversity(readable),
         dim=store.dim,
         scenes=tuple(scenes(size, apart, retention, len(store.pool_ids)) for retention in sorted(retentions)),
-        groups=tuple(covered(dedup.answer(step, pool), pool)),
+        groups=tuple(covered(step, pool)),
         reach=None if task is None else _reach(store, step.threshold, step.decision.kept, task),
     )
 

@@ -55,6 +55,7 @@ class Balanced:
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
+        checks.flag("subtract_mean", self.subtract_mean)
         if self.levels != "auto":
             object.__setattr__(self, "levels", _whole_numbers(self.levels))
 

@@ -8,10 +8,33 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import choice, count, fraction, is_number, is_whole, seed
 from meddel_hf.runtime.reading import shown
 
-__all__ = ["choice", "clusters", "count", "fraction", "is_number", "is_whole", "seed"]
+__all__ = ["choice", "clusters", "columns", "count", "eta", "flag", "fraction", "is_number", "is_whole", "seed"]
 
 
 def clusters(value: Any) -> None:
     """ "auto" or a whole number of at least 1."""
-    if value != "auto" and not (is_whole(value) and value >= 1):
+    if not (_is(value, "auto") or (is_whole(value) and value >= 1)):
         raise InvalidArgument(f"n_clusters must be 'auto' or a number of at least 1, got {shown(value)}")
+
+
+def columns(name: str, value: Any) -> None:
+    """The name of a column of the pool, or a list or tuple of several."""
+    names = (value,) if isinstance(value, str) else value
+    if not (isinstance(names, list | tuple) and names and all(isinstance(each, str) and each for each in names)):
+        raise InvalidArgument(f"{name} must name columns of the pool, such as 'label', got {shown(value)}")
+
+
+def eta(value: Any) -> None:
+    """ "auto" or a cosine."""
+    if not (_is(value, "auto") or (is_number(value) and -1 <= value <= 1)):
+        raise InvalidArgument(f"eta must be 'auto' or a cosine in [-1, 1], got {shown(value)}")
+
+
+def flag(name: str, value: Any, word: str | None = None) -> None:
+    """True or False, or the word; a number is neither."""
+    if not (isinstance(value, bool) or (word is not None and _is(value, word))):
+        raise InvalidArgument(f"{name} must be {f'{word!r}, ' if word else ''}true or false, got {shown(value)}")
+
+
+def _is(value: Any, word: str) -> bool:
+    return isinstance(value, str) and value == word

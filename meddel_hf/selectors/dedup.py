@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.search import Search, Settings
 from meddel_hf.embedding.calibration import Threshold, calibration_of, threshold_of
@@ -25,10 +24,11 @@ from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.neighbors.pairs import Pairs, pairs_between
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
+from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table
 from meddel_hf.selectors import checks
-from meddel_hf.selectors.filling import Filling, Shares, check_then
+from meddel_hf.selectors.filling import BY, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
 from meddel_hf.selectors.thinning import graph_of
 
@@ -65,6 +65,20 @@ class FirstStep:
         kept = self.decision.kept
         return pairs_between(self.search.vectors, np.flatnonzero(~kept), np.flatnonzero(kept), self.decision.eta)
 
+    @property
+    def origin(self) -> Origin:
+        return self.readable.origin
+
+    @property
+    def kept(self) -> list[str]:
+        """Ids of the rows that stay, in the pool's order."""
+        return [self.readable.ids[row] for row in self.readable.rows[self.decision.kept]]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Of every row of the pool."""
+        return self.readable.ids
+
     def apart(self) -> NDArray[np.bool_]:
         """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order.
 
@@ -100,11 +114,12 @@ class Dedup:
                    name; or "auto": cover of up to 100,000 frames that are left, beyond that, since cover takes long,
                    stratified.
     seed:          of what is drawn.
-    by:            columns of the strata: the first that is not null names a row's. Where the pool has none of them, or
-                   is not at hand, "stratified" is "random".
+    by:            columns of the strata of "stratified": the first that is not null names a row's. Where the pool has
+                   none of center and source, or is not at hand, "stratified" is "random", which a note tells.
     per, shares:   a column among whose values rows are shared out, in "proportional", "root" (square root) or "equal"
-                   shares.
+                   shares. Rows without a value have a share too.
     min_per:       column -> rows that each of its values keeps at least, or all the distinct ones that it has.
+                   These five are about what is drawn: without a retention they are refused.
     scope:         of the first step: "pool", all with all, or "cluster", inside k-means clusters.
     keep:          which of a group stays: "closest" to the pool's mean direction (or centroid), "farthest", "random".
     pooling, subtract_mean: the space of the first step; "auto" is the one in which copies part best where eta is
@@ -118,7 +133,7 @@ class Dedup:
     seed: int = 0
     eta: float | Literal["auto"] = "auto"
     then: str = "auto"
-    by: str | Sequence[str] = (schema.CENTER, schema.SOURCE)
+    by: str | Sequence[str] = BY
     per: str | None = None
     shares: Shares = "equal"
     min_per: Mapping[str, int] = field(default_factory=dict, hash=False)
@@ -132,17 +147,26 @@ class Dedup:
         if self.retention is not None:
             checks.fraction("retention", self.retention)
         checks.seed(self.seed)
-        if self.eta != "auto" and not (checks.is_number(self.eta) and -1 <= self.eta <= 1):
-            raise InvalidArgument(f"eta must be 'auto' or a cosine in [-1, 1], got {shown(self.eta)}")
+        checks.eta(self.eta)
         check_then(self.then)
+        checks.columns("by", self.by)
+        if self.per is not None and not (isinstance(self.per, str) and self.per):
+            raise InvalidArgument(f"per must name a column of the pool, such as 'center', got {shown(self.per)}")
         checks.choice("scope", self.scope, ("pool", "cluster"))
         checks.choice("keep", self.keep, ("closest", "farthest", "random"))
         checks.choice("shares", self.shares, ("proportional", "root", "equal"))
         checks.choice("pooling", self.pooling, ("auto", "cls", "mean"))
-        if self.subtract_mean not in ("auto", True, False):
-            raise InvalidArgument(f"subtract_mean must be 'auto', true or false, got {shown(self.subtract_mean)}")
+        checks.flag("subtract_mean", self.subtract_mean, "auto")
+        if not isinstance(self.min_per, Mapping) or not all(isinstance(name, str) and name for name in self.min_per):
+            raise InvalidArgument(
+                f"min_per must say of columns how many rows each value keeps, such as {{'center': 50}}, got "
+                f"{shown(self.min_per)}"
+            )
         for column, rows in self.min_per.items():
             checks.count(f"min_per[{column!r}]", rows, 1)
+        object.__setattr__(self, "min_per", dict(self.min_per))
+        object.__setattr__(self, "by", self.by if isinstance(self.by, str) else tuple(self.by))
+        check_used(self._given, self.retention, self.then)
 
     @own_threads()
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
@@ -164,6 +188,12 @@ class Dedup:
             decision = _with_more(decision, search, target)
         elif target < decision.kept.sum():
             left_out, notes = self._second_step(first, target, pool)
+        if left_out is None and self._given:
+            self._filling(first).check(readable, pool)
+            notes.append(
+                f"nothing was drawn, since a retention of {self.retention} keeps all frames that are no "
+                f"near-duplicates: {', '.join(self._given)} changed nothing"
+            )
         if first.threshold is not None:
             alike = "" if first.alike is None else f"; {first.alike:.0%} of those that go look alike in their pixels"
             notes.insert(0, f"{first.threshold}{alike}")
@@ -171,9 +201,9 @@ class Dedup:
             readable.ids, readable.rows, decision, search.outlier, search.cluster, search.distance, left_out
         )
         settings = {
-            "selector": "dedup", **asdict(self), "then": self._then(first), "min_per": dict(self.min_per),
-            "by": list(self._by),
-            "pooling": first.space.pooling, "subtract_mean": first.space.subtract_mean,
+            "selector": "dedup", **asdict(self), **self._drawing(first, drawn=left_out is not None),
+            "subtract_mean": first.space.subtract_mean,
+            "pooling": first.space.pooling if isinstance(first.embeddings, EmbeddingStore) else None,
         }  # fmt: skip
         del settings["encoder"]
         graph = graph_of(search, readable.rows)
@@ -211,12 +241,34 @@ class Dedup:
     def _by(self) -> tuple[str, ...]:
         return (self.by,) if isinstance(self.by, str) else tuple(self.by)
 
+    @property
+    def _given(self) -> list[str]:
+        """Those of the options about what is drawn that are not as they are by default."""
+        usual: dict[str, Any] = {"then": "auto", "by": BY, "per": None, "shares": "equal", "min_per": {}}
+        mine = {**{name: getattr(self, name) for name in OPTIONS}, "by": self._by}
+        return [name for name in OPTIONS if mine[name] != usual[name]]
+
+    def _drawing(self, first: FirstStep, drawn: bool) -> dict[str, Any]:
+        """The options about what is drawn, as they are recorded: None where they were not used."""
+        if not drawn:
+            return dict.fromkeys(OPTIONS)
+        then = self._then(first)
+        return {
+            "then": then, "by": list(self._by) if is_stratified(then) else None, "per": self.per,
+            "shares": None if self.per is None else self.shares, "min_per": dict(self.min_per) or None,
+        }  # fmt: skip
+
+    def _filling(self, first: FirstStep) -> Filling:
+        return Filling(self._then(first), self.seed, self._by, self.per, self.shares, self.min_per)
+
     def _then(self, first: FirstStep) -> str:
         if self.then != "auto":
             return self.then
         return "cover" if first.decision.kept.sum() <= _COVERED else "stratified"
 
     def _space(self, store: Any) -> Space:
+        if not isinstance(store, EmbeddingStore) and self.pooling != "auto":
+            raise InvalidArgument(f"a plain array has no poolings, got pooling={self.pooling!r}: leave it out")
         first = store.poolings[0] if isinstance(store, EmbeddingStore) else "cls"
         return Space(first if self.pooling == "auto" else self.pooling, self.subtract_mean is True)
 
@@ -224,9 +276,8 @@ class Dedup:
         store = first.embeddings
         has_mean = isinstance(store, EmbeddingStore) and "mean" in store.poolings
         left, apart = np.flatnonzero(first.decision.kept), first.apart()
-        readable = Readable.of(store, "mean" if has_mean else None).among(left)
-        filling = Filling(self._then(first), self.seed, self._by, self.per, self.shares, self.min_per)
-        drawn, notes = filling.draw(readable, apart[left], target, pool)
+        whole = Readable.of(store, "mean" if has_mean else None)
+        drawn, notes = self._filling(first).draw(whole, left, apart[left], target, pool)
         return _left_out(first.search.vectors, first.decision.kept, left[drawn]), notes
 
 

@@ -53,6 +53,7 @@ class DensityQuotas:
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
+        checks.flag("subtract_mean", self.subtract_mean)
         checks.choice("keep", self.keep, ("hard", "easy", "random"))
         checks.clusters(self.n_clusters)
         checks.count("neighbors", self.neighbors, 1)

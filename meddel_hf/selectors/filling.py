@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from datasets import Dataset
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.errors import InvalidArgument
+from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.selectors.floors import Floor, lifted
 from meddel_hf.selectors.protocol import Readable
 from meddel_hf.selectors.quotas import quotas
 from meddel_hf.selectors.registry import make, names
-from meddel_hf.selectors.strata import pool_of, strata
+from meddel_hf.selectors.strata import numbered, pool_of, strata
 
 Shares = Literal["proportional", "root", "equal"]
+BY = (schema.CENTER, schema.SOURCE)  # columns of the strata, unless others are named
+OPTIONS = ("then", "by", "per", "shares", "min_per")  # what says how rows are drawn
+_STRATIFIED = "random-stratified"
 # What a rule's short name stands for: a selector, and the options with which it fills.
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
-    "stratified": ("random-stratified", {}),
+    "stratified": (_STRATIFIED, {}),
     "balanced": ("balanced", {"subtract_mean": True}),
     "cover": ("max-herding", {"subtract_mean": True}),
     "meddel": ("meddel", {"subtract_mean": True, "epsilon": None}),
@@ -35,7 +38,7 @@ class Filling:
     """How rows are drawn.
 
     then:    a rule of RULES, or the name of any selector.
-    by:      columns of the strata of then="stratified".
+    by:      columns of the strata of then="stratified"; those of BY may be missing, others not.
     per:     a column of the pool among whose values the rows are shared out; None: they are not.
     shares:  how: in "proportion" to what each value has, to its square root, or to all alike, as far as each has rows.
     min_per: column -> rows that each of its values keeps at least, or all that it has.
@@ -49,49 +52,67 @@ class Filling:
     min_per: Mapping[str, int]
 
     def draw(
-        self, readable: Readable, first: NDArray[np.bool_], count: int, pool: Any
+        self, whole: Readable, left: Rows, first: NDArray[np.bool_], count: int, pool: Any
     ) -> tuple[NDArray[np.bool_], list[str]]:
-        """Draw `count` of the readable rows: (n,) bool, and what a reader should know of it.
+        """Draw `count` of the rows that an earlier step left: (n,) bool, and what a reader should know of it.
 
-        first: (n,) rows that are drawn before any other.
+        whole: all readable rows. left: (n,) their places among them, ascending.
+        first: (n,) rows that are drawn before any other; of each value of `per`, whose share they do not change.
         pool: the data set that was embedded; None opens the one that the embeddings name, where columns are needed.
         Raises InvalidDataset where a column that was named is not there, InvalidArgument where the floors ask for more
         rows than are drawn.
         """
+        readable = whole.among(left)
         rule, options, notes = self._rule(readable, pool)
-        drawn, rows = first.copy(), np.flatnonzero(~first)
-        if count < first.sum():
-            drawn, rows = np.zeros(len(first), bool), np.flatnonzero(first)
-        drawn[rows] = self._shared(rule, options, readable.among(rows), count - int(drawn.sum()), pool)
-        if self.min_per:
-            floors = [Floor.of(column, strata(readable, pool, [column]), rows) for column, rows in self.min_per.items()]
-            drawn = lifted(drawn, floors, self.seed)
-            notes += [note for floor in floors for note in floor.shortfalls()]
-        return drawn, notes
+        drawn = np.zeros(len(first), bool)
+        for rows, share in self._shared_out(readable, count, pool):
+            drawn[rows] = self._in_order(rule, options, readable.among(rows), first[rows], share, pool)
+        floors = []
+        for column, least in self.min_per.items():
+            values = _values(whole, pool, column)
+            floors.append(Floor.of(column, [values[place] for place in left], least, values))
+        drawn = lifted(drawn, floors, self.seed) if floors else drawn
+        return drawn, [*notes, *(note for floor in floors for note in floor.shortfalls())]
 
     def _rule(self, readable: Readable, pool: Any) -> tuple[str, dict[str, Any], list[str]]:
         """The selector, its options, and what is to be told of it."""
         selector, options = RULES.get(self.then, (self.then, {}))
-        if self.then != "stratified":
+        if not is_stratified(self.then):
             return selector, dict(options), []
+        if self.by != BY:
+            _values(readable, pool, *self.by)
+            return selector, {"by": self.by}, []
         dataset, why_not = pool_of(readable, pool)
-        if not isinstance(dataset, Dataset):
-            return "random", {}, [f"rows were drawn without strata: {why_not}"] if why_not else []
-        columns = [name for name in self.by if name in dataset.column_names]
-        return (selector, {"by": columns}, []) if columns else ("random", {}, [])
+        columns = [] if dataset is None else [name for name in BY if name in dataset.column_names]
+        if columns:
+            return selector, {"by": columns}, []
+        why_not = why_not or f"the pool has no column {' or '.join(BY)}; --by names others"
+        return "random", {}, [f"rows were drawn without strata: {why_not}"]
 
-    def _shared(
-        self, rule: str, options: dict[str, Any], readable: Readable, count: int, pool: Any
-    ) -> NDArray[np.bool_]:
-        if self.per is None or count == 0:
-            return self._ruled(rule, options, readable, count, pool)
-        drawn = np.zeros(len(readable.rows), bool)
-        values = np.array(strata(readable, pool, [self.per]), object)
-        _, value, size = np.unique(values, return_inverse=True, return_counts=True)
+    def check(self, readable: Readable, pool: Any) -> None:
+        """Raises what `draw` raises of columns that are not there, where nothing is to be drawn."""
+        for column in (*self.min_per, *([] if self.per is None else [self.per])):
+            _values(readable, pool, column)
+        if self.by != BY:
+            _values(readable, pool, *self.by)
+
+    def _shared_out(self, readable: Readable, count: int, pool: Any) -> Iterator[tuple[Rows, int]]:
+        """Rows of each value of `per`, and how many of them are drawn."""
+        if self.per is None:
+            yield np.arange(len(readable.rows)), count
+            return
+        value, size = numbered(_values(readable, pool, self.per))
         weight = size.astype(np.float64) ** _POWERS[self.shares]
         for each, quota in enumerate(quotas(count * _capped(weight, size, count), size, count)):
-            rows = np.flatnonzero(value == each)
-            drawn[rows] = self._ruled(rule, options, readable.among(rows), int(quota), pool)
+            yield np.flatnonzero(value == each), int(quota)
+
+    def _in_order(
+        self, rule: str, options: dict[str, Any], readable: Readable, first: NDArray[np.bool_], count: int, pool: Any
+    ) -> NDArray[np.bool_]:
+        drawn, rows = first.copy(), np.flatnonzero(~first)
+        if count < first.sum():
+            drawn, rows = np.zeros(len(first), bool), np.flatnonzero(first)
+        drawn[rows] = self._ruled(rule, options, readable.among(rows), count - int(drawn.sum()), pool)
         return drawn
 
     def _ruled(
@@ -108,11 +129,45 @@ class Filling:
         return kept
 
 
+def is_stratified(then: str) -> bool:
+    """Whether that rule reads strata."""
+    return RULES.get(then, (then, {}))[0] == _STRATIFIED
+
+
+def check_used(given: Collection[str], retention: float | None, then: str) -> None:
+    """Raises InvalidArgument where an option would change nothing. given: the names of those that were given."""
+    typed = [f"{name} (--{name.replace('_', '-')})" for name in OPTIONS if name in given]
+    if retention is None and typed:
+        raise InvalidArgument(
+            f"{typed[0]} is about what is drawn where a retention asks for fewer frames than are no near-duplicates, "
+            "and there is none: give a retention (--retention), or leave it out"
+        )
+    if "by" in given and not is_stratified(then):
+        raise InvalidArgument(
+            f"by (--by) names the strata of the rule 'stratified', and the rule is {then!r}: choose it with then "
+            "(--then stratified), or leave by out"
+        )
+    if "shares" in given and "per" not in given:
+        raise InvalidArgument(
+            "shares (--shares) says how frames are shared out among the values of a column, and none is named: name "
+            "one with per (--per), or leave shares out"
+        )
+
+
 def check_then(then: Any) -> None:
     """Raises InvalidArgument where `then` names neither a rule nor a selector."""
     if not isinstance(then, str) or then not in ("auto", *RULES, *names()) or then == "dedup":
         known = ", ".join(["auto", *RULES, *(name for name in names() if name not in RULES and name != "dedup")])
         raise InvalidArgument(f"then must be one of {known}; got {then!r}")
+
+
+def _values(readable: Readable, pool: Any, *columns: str) -> Sequence[str | None]:
+    values = strata(readable, pool, columns)
+    if all(value is None for value in values):
+        raise InvalidDataset(
+            f"column {' and '.join(map(repr, columns))} of the pool is empty: nothing to part frames by; name another"
+        )
+    return values
 
 
 def _capped(weight: NDArray[np.float64], size: NDArray[np.int64], count: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.selectors.strata import NONE
+from meddel_hf.runtime.reading import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,11 @@ class Floor:
     wish: int
 
     @classmethod
-    def of(cls, column: str, values: Sequence[str], wish: int) -> Floor:
-        """values: of each row, as `strata` gives them."""
-        names = sorted(set(values) - {NONE})
+    def of(cls, column: str, values: Sequence[str | None], wish: int, every: Sequence[str | None] = ()) -> Floor:
+        """values: of each row, as `strata` gives them. every: those of the whole pool, of which no row may be here."""
+        names = sorted({each for each in (*values, *every) if each is not None})
         number = {name: place for place, name in enumerate(names)}
-        value = np.array([number.get(each, -1) for each in values], np.int64)
+        value = np.array([-1 if each is None else number[each] for each in values], np.int64)
         has = np.bincount(value[value >= 0], minlength=len(names))
         return cls(column, names, value, np.minimum(has, wish), wish)
 
@@ -47,7 +47,8 @@ class Floor:
 
     def shortfalls(self) -> Iterator[str]:
         """A sentence where values have fewer rows than the floor asks for."""
-        few = [f"{name} ({least})" for name, least in zip(self.names, self.least, strict=True) if least < self.wish]
+        each = zip(self.names, self.least, strict=True)
+        few = [f"{printable(name)} ({least})" for name, least in each if least < self.wish]
         if few:
             more = f" and {len(few) - 5} more" if len(few) > 5 else ""
             yield (
@@ -69,29 +70,33 @@ def lifted(drawn: NDArray[np.bool_], floors: Sequence[Floor], seed: int) -> NDAr
     """
     order = np.random.default_rng(seed).permutation(len(drawn))
     kept = drawn.copy()
-    while any(floor.missing(kept).any() for floor in floors):
-        serves = sum((_lacks(floor, floor.missing(kept)) for floor in floors), np.zeros(len(kept), np.int64))
-        serves[kept] = 0
-        kept[order[int(serves[order].argmax())]] = True
-    come = kept & ~drawn
-    for row in order[drawn[order]]:
-        if int(kept.sum()) == int(drawn.sum()):
-            break
-        values = [(floor, int(floor.value[row])) for floor in floors]
-        if all(value < 0 or floor.spare(kept)[value] > 0 for floor, value in values):
-            kept[row] = False
+    lacking = [floor.missing(kept) for floor in floors]
+    # A row can only come to serve fewer floors: so one walk finds all that serve so many.
+    for serves in range(len(floors), 0, -1):
+        for row in order[~kept[order]] if any(counts.any() for counts in lacking) else ():
+            here = [(counts, floor.value[row]) for floor, counts in zip(floors, lacking, strict=True)]
+            served = [(counts, value) for counts, value in here if value >= 0 and counts[value] > 0]
+            if len(served) == serves:
+                kept[row] = True
+                for counts, value in served:
+                    counts[value] -= 1
+    come = int(kept.sum() - drawn.sum())
+    spare, over = [floor.spare(kept) for floor in floors], come
+    for row in order[drawn[order]] if over else ():
+        here = [
+            (counts, floor.value[row]) for floor, counts in zip(floors, spare, strict=True) if floor.value[row] >= 0
+        ]
+        if all(counts[value] > 0 for counts, value in here):
+            kept[row], over = False, over - 1
+            for counts, value in here:
+                counts[value] -= 1
+            if not over:
+                break
     if kept.sum() > drawn.sum():
         needed = int(kept.sum())
         asked = ", ".join(f"{floor.wish} per {floor.column}" for floor in floors)
         raise InvalidArgument(
-            f"the floors ({asked}) need {needed:,} rows, and {int(drawn.sum()):,} are to be kept ({int(come.sum()):,} "
+            f"the floors ({asked}) need {needed:,} rows, and {int(drawn.sum()):,} are to be kept ({come:,} "
             "were missing): lower them, or keep more"
         )
     return kept
-
-
-def _lacks(floor: Floor, missing: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) 1 where a row's value lacks rows."""
-    lacking = np.append(missing > 0, False)  # the last for rows without a value, number -1
-    answer: NDArray[np.int64] = lacking[floor.value].astype(np.int64)
-    return answer

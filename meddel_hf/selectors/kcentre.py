@@ -52,6 +52,7 @@ class KCentre:
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
+        checks.flag("subtract_mean", self.subtract_mean)
         checks.choice("first", self.first, ("random", "medoid"))
 
     @own_threads()

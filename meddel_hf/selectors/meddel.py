@@ -60,14 +60,15 @@ class MedDEL(Settings):
             raise InvalidArgument(f"give eta or retention, not both (got eta={self.eta}, retention={self.retention})")
         if self.retention is not None:
             checks.fraction("retention", self.retention)
-        if self.eta is not None and self.eta != "auto" and not (checks.is_number(self.eta) and -1 <= self.eta <= 1):
-            raise InvalidArgument(f"eta must be 'auto' or a cosine in [-1, 1], got {shown(self.eta)}")
+        if self.eta is not None:
+            checks.eta(self.eta)
         if self.epsilon is not None and not (checks.is_number(self.epsilon) and 0 <= self.epsilon <= 2):
             raise InvalidArgument(
                 f"epsilon must be a distance in [0, 2], or None for no outlier step; got {shown(self.epsilon)}"
             )
         for name, choices in _CHOICES.items():
             checks.choice(name, getattr(self, name), choices)
+        checks.flag("subtract_mean", self.subtract_mean)
         checks.clusters(self.n_clusters)
         checks.count("max_iterations", self.max_iterations, 1)
         checks.seed(self.seed)

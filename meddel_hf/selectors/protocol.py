@@ -72,6 +72,7 @@ class Readable:
                 encoder=store.manifest.arguments.get("encoder"),
                 encoder_fingerprint=store.manifest.parents.get("encoder"),
                 id_column=id_column,
+                image_column=store.manifest.arguments.get("image_column") or schema.IMAGE,
             )
             pooled = store.embeddings if pooling is None else store.pooled(pooling)
             return cls(pooled, store.rows, store.pool_ids, origin, id_column)

@@ -42,6 +42,7 @@ class Prototypicality:
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
+        checks.flag("subtract_mean", self.subtract_mean)
         checks.clusters(self.n_clusters)
         checks.choice("keep", self.keep, ("easy", "hard"))
 

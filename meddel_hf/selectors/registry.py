@@ -57,9 +57,10 @@ def names() -> list[str]:
     return [*_BUILT_IN, *sorted({point.name for point in entry_points(group=GROUP)} - set(_BUILT_IN))]
 
 
-def make(name: str, *, retention: float, seed: int = 0, **options: Any) -> Selector:
+def make(name: str, *, retention: float | None, seed: int = 0, **options: Any) -> Selector:
     """The selector of that name, ready to `select`.
 
+    retention: None for one that can do without, as Dedup and, with an eta, MedDEL can.
     options: plain values, as from YAML or `parse_option`; which ones there are, `options_of` tells.
     Raises InvalidArgument for an unknown name, option or value, MedDELError where another package's selector is broken.
     """

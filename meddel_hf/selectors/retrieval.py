@@ -53,6 +53,7 @@ class Retrieval:
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
+        checks.flag("subtract_mean", self.subtract_mean)
         if not isinstance(self.reference, EmbeddingStore | Readable | str | Path | np.ndarray) or (
             isinstance(self.reference, str) and not self.reference
         ):

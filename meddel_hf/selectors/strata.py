@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from datasets import ClassLabel, Dataset, Value
 
 from meddel_hf.data.columns import as_texts
@@ -12,29 +13,28 @@ from meddel_hf.data.identity import same_pool
 from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
+from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.selectors.protocol import Readable
 
-NONE = "(none)"  # stratum of rows for which every column is empty
+_NONE = "(none)"  # where rows without a value stand among the names of others, in alphabetical order
 
 
-def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str]:
-    """For each readable row, the first of its values in `columns` that is not null, as text.
+def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str | None]:
+    """For each readable row, the first of its values in `columns` that is not null, as text; None where all are.
 
     pool: the data set that was embedded, joined on its ids (on row numbers only where the embeddings have no others);
           None: the one that the embedding store names.
     Raises InvalidDataset where there is no such pool or column, Mismatch where the data set is another one.
     """
-    dataset = _named(readable, columns) if pool is None else pool
-    if not isinstance(dataset, Dataset):
-        raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(dataset).__name__}: choose a split of it")
+    dataset = _named(readable, columns) if pool is None else _checked(pool)
     missing = [name for name in columns if name not in dataset.column_names]
     if missing:
         raise InvalidDataset(
             f"the pool has no column {', '.join(map(repr, missing))} to part its rows by; it has "
             f"{', '.join(dataset.column_names)}: name one of those"
         )
-    rows = _rows(readable, dataset)
-    names: list[str] = [NONE] * len(dataset)
+    rows = rows_in(dataset, readable)
+    names: list[str | None] = [None] * len(dataset)
     for column in reversed(columns):  # so that the first has the last word
         for row, value in enumerate(_texts(dataset, column)):
             if value is not None:
@@ -42,24 +42,40 @@ def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str]:
     return [names[row] for row in rows]
 
 
-def pool_of(readable: Readable, pool: Any) -> tuple[Any, str]:
-    """The data set that was embedded, `pool` or else the one that the embeddings name; or None, and why there is none
-    ("" where none is named)."""
-    if pool is not None or readable.origin.spec is None:
-        return pool, ""
+def numbered(values: Sequence[str | None]) -> tuple[Rows, Rows]:
+    """(number of each row's stratum, rows of each): strata in the order of their names; rows of none form one too."""
+    names = sorted(set(values), key=lambda name: (_NONE if name is None else name, name is not None))
+    place = {name: number for number, name in enumerate(names)}
+    number = np.array([place[value] for value in values], np.int64)
+    return number, np.bincount(number)
+
+
+def pool_of(readable: Readable, pool: Any) -> tuple[Dataset | None, str]:
+    """The data set that was embedded, `pool` or else the one that the embeddings name; or None, and why there is none.
+
+    Raises InvalidDataset where `pool` is no data set.
+    """
+    if pool is not None:
+        return _checked(pool), ""
     try:
         return _named(readable, ["columns"]), ""
     except InvalidDataset as error:
         return None, str(error)
 
 
-def _named(readable: Readable, columns: Sequence[str]) -> Any:
+def _checked(pool: Any) -> Dataset:
+    if not isinstance(pool, Dataset):
+        raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(pool).__name__}: choose a split of it")
+    return pool
+
+
+def _named(readable: Readable, columns: Sequence[str]) -> Dataset:
     cure = "pass the data set that was embedded as pool= (--pool)"
     spec = readable.origin.spec
     if spec is None:
         raise InvalidDataset(f"strata are read from the pool's {', '.join(columns)}, and no pool is named: {cure}")
     try:
-        return load_pool(spec)
+        return _checked(load_pool(spec))
     except ValueError as error:  # InvalidDataset and InvalidArgument
         raise InvalidDataset(
             f"strata are read from the pool's {', '.join(columns)}, and the pool {spec!r} that was embedded cannot be "
@@ -67,15 +83,19 @@ def _named(readable: Readable, columns: Sequence[str]) -> Any:
         ) from error
 
 
-def _rows(readable: Readable, dataset: Dataset) -> list[int]:
-    """Row of `dataset` for each readable row."""
+def rows_in(dataset: Dataset, readable: Readable) -> list[int]:
+    """Row of `dataset` for each readable row, joined on ids; on row numbers where the embeddings have no others.
+
+    Raises InvalidDataset or Mismatch where it is not the pool that was embedded.
+    """
     origin = readable.origin
     if origin.row_ids:
         if len(dataset) != len(readable.ids) or (origin.embeddings and not same_pool(dataset, origin.fingerprint)):
             raise Mismatch(
                 f"the embeddings' ids are row numbers of another data set ({len(readable.ids):,} rows, fingerprint "
                 f"{origin.fingerprint}); this one has {len(dataset):,} rows and fingerprint {dataset._fingerprint}: "
-                "pass the very data set that was embedded"
+                "pass the very data set that was embedded; where that was streamed there is none: embed it without "
+                "--streaming, or with ids"
             )
         return [int(row) for row in readable.rows]
     column = readable.id_column
@@ -98,5 +118,5 @@ def _rows(readable: Readable, dataset: Dataset) -> list[int]:
 def _texts(dataset: Dataset, column: str) -> list[str | None]:
     feature = dataset.features[column]
     if not isinstance(feature, Value | ClassLabel):
-        raise InvalidDataset(f"column {column!r} holds {feature}: strata need a column of single values")
+        raise InvalidDataset(f"column {column!r} holds {feature}: strata need a column of single values, such as text")
     return as_texts(dataset.with_format(None).select_columns([column])[:][column], feature)

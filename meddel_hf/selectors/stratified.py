@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meddel_hf import schema
-from meddel_hf.errors import InvalidArgument
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import quotas
-from meddel_hf.selectors.strata import strata
+from meddel_hf.selectors.strata import numbered, strata
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,7 +26,7 @@ class RandomStratified:
     retention: share of the pool to keep, met exactly: round(retention * n) of the rows that have an embedding. (0, 1].
     seed:      of the draw.
     by:        columns of the pool; the first that is not null names a row's stratum, and rows with none of them form
-               the stratum "(none)". One name, such as "label", or several.
+               a stratum of their own. One name, such as "label", or several.
 
     Shares are in proportion to the strata's readable rows, made whole by largest remainders (equals: the stratum whose
     name sorts first); but where there are rows enough, each stratum keeps one at least.
@@ -40,12 +39,11 @@ class RandomStratified:
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
-        if not self.columns or not all(isinstance(name, str) and name for name in self.columns):
-            raise InvalidArgument(f"by must name columns of the pool, such as 'label', got {self.by!r}")
+        checks.columns("by", self.by)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (self.by,) if isinstance(self.by, str) else tuple(self.by or ())
+        return (self.by,) if isinstance(self.by, str) else tuple(self.by)
 
     def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
         """Draw from an `EmbeddingStore`, the path of one, or a plain (n, d) array.
@@ -56,9 +54,7 @@ class RandomStratified:
         """
         readable = Readable.of(embeddings)
         target, n = readable.rows_to_keep(self.retention), len(readable.rows)
-        _, stratum, size = np.unique(
-            np.array(strata(readable, pool, self.columns), object), return_inverse=True, return_counts=True
-        )
+        stratum, size = numbered(strata(readable, pool, self.columns))
         quota = quotas(target * size / n, size, target)
         drawn = np.random.default_rng(self.seed).permutation(n)
         by_stratum = drawn[np.argsort(stratum[drawn], kind="stable")]

@@ -52,6 +52,7 @@ class TypiClust:
     def __post_init__(self) -> None:
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
+        checks.flag("subtract_mean", self.subtract_mean)
         checks.count("neighbors", self.neighbors, 1)
 
     @own_threads()

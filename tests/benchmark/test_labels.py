@@ -19,9 +19,15 @@ from meddel_hf.benchmark.labels import folder
 from meddel_hf.benchmark.matrix import run
 from meddel_hf.benchmark.plan import Plan
 from meddel_hf.cli import main
+from meddel_hf.data.pool import load_pool
+from meddel_hf.downstream.labels.arms import Chooser
 from meddel_hf.downstream.labels.compare import load_outcomes
+from meddel_hf.embedding.calibration import calibration_of
+from meddel_hf.embedding.embed import embed
+from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.report.build import report
+from meddel_hf.runtime.reading import read_json
 
 ENCODER = str(Path(__file__).parents[2] / "meddel_hf" / "assets" / "encoder")
 
@@ -210,3 +216,39 @@ def test_beside_cells_both_are_reported(runs, tmp_path):
 def test_a_plan_that_does_not_fit_says_why(frames, change, message):
     with pytest.raises(InvalidArgument, match=message):
         Plan.of(plan_of(frames, **change))
+
+
+@pytest.mark.parametrize("pooling", ["both", "auto", "mean"])
+def test_an_arm_that_drops_near_duplicates_takes_the_threshold_of_the_store(pooling, frames, tmp_path):
+    """Which is that of the space that arms see, and the choice is the one that this threshold makes of the vectors."""
+    plan = plan_of(frames, embedding={"encoder": ENCODER, "pooling": pooling})
+    plan["arms"] = [
+        {"label": "new", "selector": "dedup"},
+        {"label": "set", "selector": "dedup", "options": {"eta": 0.9}},
+    ]
+    out = tmp_path / "runs"
+    run(Plan.of(plan), out)
+    place = folder(out, "light")
+    store = EmbeddingStore.load(place.parent / "embeddings")
+    assert store.poolings == (("mean",) if pooling == "mean" else ("cls", "mean"))
+    (arm, given) = read_json(place / "manifest.json")["details"]["arms"][1:]
+    told = next(one for one in calibration_of(store).thresholds if one.space.pooling == store.poolings[0])
+    assert arm["options"] == {"eta": told.eta, "subtract_mean": told.space.subtract_mean}
+    assert given["options"] == {"eta": 0.9}
+    table = load_outcomes(place).table
+    assert [sum(label == name for label in table["arm"].to_pylist()) for name in ("new", "set")] == [6, 6]
+
+
+def test_an_arm_without_a_threshold_is_refused_before_anything_is_chosen(frames, tmp_path):
+    store = embed(load_pool(str(frames)), ENCODER, tmp_path / "e", calibrate=False, progress=False)
+    with pytest.raises(InvalidArgument, match="holds no mild copies of its frames"):
+        Chooser("new", "dedup").calibrated(store)
+    with pytest.raises(InvalidArgument, match=r"arm new asks for pooling mean, .* arms see pooling cls: leave it out"):
+        Chooser("new", "dedup", {"pooling": "mean"}).calibrated(store)
+    assert Chooser("new", "dedup", {"eta": 0.9, "pooling": "cls"}).calibrated(store).options == {"eta": 0.9}
+    assert Chooser("far", "k-centre").calibrated(store) == Chooser("far", "k-centre")
+
+
+def test_poolings_of_a_plan_are_those_of_embed(frames):
+    with pytest.raises(InvalidArgument, match="pooling"):
+        Plan.of(plan_of(frames, embedding={"encoder": ENCODER, "pooling": "max"}))

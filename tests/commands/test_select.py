@@ -160,3 +160,119 @@ def test_a_pool_without_a_readable_frame_is_one_sentence(tmp_path, capsys):
     for command in (["advise", store], ["select", store, "--out", str(tmp_path / "s")]):
         assert main(command) == 2
         assert "holds no readable frame (see its unreadable.parquet)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--retention 0.2 --min-per center=2 --min-per center=1", "--min-per names center twice (2, 1): type it once"),
+        ("--retention 0.2 --option then=random --option then=cover", "--option names then twice (random, cover)"),
+        ("--retention 0.2 --option seed=1 --seed 2", "--option seed stands beside --seed: type one of them"),
+        ("--option retention=0.2", "--option retention stands beside --retention: type one of them"),
+        (
+            "--retention 0.2 --option encoder=x",
+            "--option encoder changes nothing, since the frames are embedded already",
+        ),
+        ("--retention 0.2 --selector dedup --option min_per=3", "min_per must say of columns how many rows"),
+        ("--retention 0.2 --selector dedup --option colour=3", "selector 'dedup' has no option 'colour'"),
+        ("--retention 0.2 --shares equal", "shares (--shares) says how frames are shared out among the values"),
+        ("--retention 0.2 --by center source", "by (--by) names the strata of the rule 'stratified'"),
+        ("--then auto", "then (--then) is about what is drawn"),
+        ("--eta 0.9 --per center", "per (--per) is about what is drawn"),
+        ("--retention 0.2 --then stratified --by site", "the pool has no column 'site'"),
+        ("--retention 1 --per site", "the pool has no column 'site'"),
+        ("--selector meddel --eta auto --retention 0.2", "give eta or retention, not both"),
+        ("--selector random --retention 0.2 --min-per center=1", "leave it out, or use --selector dedup"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(options, sentence, store, tmp_path, capsys):
+    assert main(["select", store, "--no-pictures", "--out", str(tmp_path / "s"), *options.split()]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "s").exists()
+
+
+def test_options_of_dedup_and_meddel_may_be_typed_in_both_ways(store, tmp_path):
+    line = ["select", store, "--no-pictures", "--retention", "0.2"]
+    same = [
+        ("--then random --seed 3", "--selector dedup --option then=random --option seed=3"),
+        ("--selector meddel --scope pool --epsilon none", "--selector meddel --option scope=pool --epsilon none"),
+    ]
+    for number, pair in enumerate(same):
+        tables = []
+        for name, options in zip("ab", pair, strict=True):
+            out = tmp_path / f"{number}{name}"
+            assert main([*line, "--out", str(out), *options.split()]) == 0
+            tables.append(pq.read_table(out / "rows.parquet"))
+        assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize("command", ["select", "advise"])
+def test_another_pool_is_refused_and_a_pool_that_changed_is_told(command, tmp_path, capsys):
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    for row in range(12):
+        textured(row).save(folder / f"{row:02}.png")
+    encoder = str(tiny_encoder(tmp_path / "encoder"))
+    assert main(["embed", str(folder), "--encoder", encoder, "--out", str(tmp_path / "e"), "--quiet"]) == 0
+    line = [command, str(tmp_path / "e")] + ["--retention", "0.5", "--out", str(tmp_path / "s")] * (command == "select")
+    capsys.readouterr()
+    assert main(line) == 0
+    assert "no counts of centres" not in capsys.readouterr().err
+
+    (tmp_path / "other").mkdir()
+    textured(99).save(tmp_path / "other" / "x.png")
+    assert main([*line, "--pool", str(tmp_path / "other")]) == 2
+    assert "the pool lacks 12 of the 12 ids that were embedded, such as '00'" in capsys.readouterr().err
+
+    textured(77).save(folder / "zz.png")  # a pool that grew holds what was embedded
+    assert main(line) == 0
+    assert "no counts of centres" not in capsys.readouterr().err
+    (folder / "zz.png").unlink()
+
+    textured(99).save(folder / "03.png")
+    assert main(line) == 0
+    assert f"no counts of centres: frames of {folder} changed since they were embedded" in capsys.readouterr().err
+    assert main([*line, "--pool", str(folder)]) == 2
+    assert "changed since they were embedded into" in capsys.readouterr().err
+
+    (folder / "03.png").unlink()
+    assert main(line) == 0
+    assert "no counts of centres: the pool lacks 1 of the 12 ids" in capsys.readouterr().err
+    folder.rename(tmp_path / "moved")
+    assert main([*line, *["--no-pictures"] * (command == "select")]) == 0
+    assert "no counts of centres" in capsys.readouterr().err
+
+    shard = tmp_path / "e" / "shard-00000.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    assert main(line) == 2
+    said = capsys.readouterr().err
+    assert "changed since it was written" in said
+    assert said.count("\n") == 1
+
+
+def test_frames_of_another_column_are_drawn_and_their_videos_counted(tmp_path, capsys):
+    pictures = []
+    for row in range(24):
+        file = io.BytesIO()
+        textured(row % 20).save(file, "JPEG", quality=80 + row // 20)
+        pictures.append({"bytes": file.getvalue(), "path": None})
+    features = Features({"id": Value("string"), "picture": Image(decode=False), "group": Value("string")})
+    groups = [f"video {row // 6}" for row in range(18)] + [None] * 6
+    ids = [f"f/{row}" for row in range(24)]
+    data = Dataset.from_dict({"id": ids, "picture": pictures, "group": groups}, features=features)
+    data.save_to_disk(str(tmp_path / "pool"))
+    encoder, store = str(tiny_encoder(tmp_path / "encoder")), str(tmp_path / "e")
+    line = ["embed", str(tmp_path / "pool"), "--encoder", encoder, "--out", store, "--image-column", "picture"]
+    assert main([*line, "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["select", store, "--retention", "0.1", "--out", str(tmp_path / "s")]) == 0
+    kept = pq.read_table(tmp_path / "s" / "rows.parquet")["kept"].to_pylist()
+    videos = len({group for group, stays in zip(groups, kept, strict=True) if stays} - {None})
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("groups")]
+    assert line.split()[1:4] == [str(videos), "of", "3"]
+    with Picture.open(tmp_path / "s" / "duplicates.png") as sheet:
+        assert len(sheet.crop((20, 60, 160, 200)).getcolors(1 << 20)) > 1000, "the frame is drawn, not a dark cell"

@@ -134,6 +134,23 @@ def test_without_copies_there_is_one_sentence(tmp_path):
         calibration_of(store)
 
 
+def test_a_space_that_was_not_calibrated_is_told_from_one_that_is_not_there(tmp_path):
+    """Of frames that are all the same, nothing is left where their mean is subtracted."""
+    file = io.BytesIO()
+    textured(0).save(file, "PNG")
+    features = Features({"id": Value("string"), "image": Image(decode=False)})
+    data = Dataset.from_dict({"id": ["a", "b"], "image": [file.getvalue()] * 2}, features=features)
+    store = embed(data, tiny_encoder(tmp_path / "encoder"), tmp_path / "e", pooling="mean", progress=False)
+    assert threshold_of(store).space == Space("mean", False)
+    for pooling in ("auto", "mean"):
+        with pytest.raises(
+            InvalidArgument, match=r"was not calibrated with the mean subtracted.*leave subtract_mean out"
+        ):
+            threshold_of(store, pooling, True)
+    with pytest.raises(InvalidArgument, match="holds no embeddings of pooling cls: embed with --pooling both"):
+        threshold_of(store, "cls")
+
+
 def test_average_precision_is_the_mean_precision_at_each_positive():
     rng = np.random.default_rng(0)
     positive, negative = rng.normal(1, 1, 40).round(1), rng.normal(0, 1, 300).round(1)  # with ties

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset, Features, Image, Value
+from datasets import Dataset, Features, Image, Value, load_from_disk
 from PIL import Image as Picture
 from tiny import textured, tiny_encoder
 
@@ -92,6 +95,51 @@ def test_a_store_without_them_gets_them_and_keeps_its_fingerprint(encoder, tmp_p
     assert later.manifest.details["calibration"] == whole.manifest.details["calibration"]
     assert (tmp_path / "plain" / COPIES).read_bytes() == (tmp_path / "whole" / COPIES).read_bytes()
     assert (tmp_path / "plain/manifest.json").read_bytes() == (tmp_path / "whole/manifest.json").read_bytes()
+
+
+# Ends the process, as if it were killed, where a name of a module is called for the nth time.
+KILLED = """
+import importlib, os, sys
+from datasets import load_from_disk
+from meddel_hf.embedding.embed import embed
+home, name, nth, pool, encoder, out = sys.argv[1:]
+module, _, owner = home.partition(":")
+place = importlib.import_module(module)
+place = getattr(place, owner) if owner else place
+real, left = getattr(place, name), [int(nth)]
+def killed(*args, **options):
+    left[0] -= 1
+    return os._exit(9) if not left[0] else real(*args, **options)
+setattr(place, name, killed)
+embed(load_from_disk(pool), encoder, out, num_workers=0, precision="float32", progress=False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("home", "name", "nth", "there"),
+    [
+        ("meddel_hf.embedding.copies:CopyBatches", "__getitem__", 2, False), ("os", "replace", 7, False),
+        ("meddel_hf.embedding.store", "recorded_files", 3, True),
+        ("meddel_hf.runtime.manifest:Manifest", "write", 2, True),
+    ],
+)  # fmt: skip
+def test_killed_while_copies_are_made_it_goes_on_to_the_same_bytes(home, name, nth, there, encoder, tmp_path):
+    frames(20).save_to_disk(str(tmp_path / "pool"))
+    data = load_from_disk(str(tmp_path / "pool"))
+    embed(data, encoder, tmp_path / "whole", precision="float32", progress=False)
+    out = tmp_path / "out"
+    line = [sys.executable, "-c", KILLED, home, name, str(nth), str(tmp_path / "pool"), encoder, str(out)]
+    done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 9, done.stderr
+    assert (out / COPIES).exists() == there
+    assert EmbeddingStore.load(out).copies is None
+    shutil.copytree(out, tmp_path / "plain")
+    plain = embed(data, encoder, tmp_path / "plain", calibrate=False, precision="float32", progress=False)
+    assert {path.name for path in plain.folder.iterdir()} == {*plain.records, "manifest.json"}, "nothing is left behind"
+    embed(data, encoder, out, precision="float32", progress=False)
+    names = sorted(path.name for path in out.iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert all((out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in names)
 
 
 def test_a_stream_is_calibrated_by_the_same_frames(encoder, tmp_path):

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from family import heed_interrupts
+from torch.utils.data import DataLoader
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.exits import exit_status, sentence
@@ -24,6 +25,7 @@ def test_a_result_is_the_status():
     ("error", "line"),
     [
         (InvalidArgument("eta is 2:\nexpected less"), "error: eta is 2: expected less\n"),
+        (InvalidArgument("no column \x1b[31mred"), "error: no column \\x1b[31mred\n"),
         (OSError(errno.ENOSPC, "No space left on device", "/out/x"), "error: /out/x: No space left on device: make "
          "room there, and run the same command again\n"),
         (OSError("cannot be read"), "error: cannot be read\n"),
@@ -38,6 +40,29 @@ def test_an_expected_error_is_one_sentence_and_status_2(error, line, capsys, mon
     assert capsys.readouterr().err == line
     monkeypatch.setenv("MEDDEL_DEBUG", "1")
     with pytest.raises(type(error)):
+        exit_status(work)
+
+
+class Killed:
+    """A data set whose reader is killed, as the system does where memory runs out."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, row: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return row
+
+
+def test_a_reader_that_was_killed_is_one_sentence(capsys, monkeypatch):
+    def work():
+        list(DataLoader(Killed(), batch_size=None, num_workers=1))
+
+    assert exit_status(work) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: a process that reads frames ahead was killed, most often for want of memory: run")
+    monkeypatch.setenv("MEDDEL_DEBUG", "1")
+    with pytest.raises(RuntimeError):
         exit_status(work)
 
 

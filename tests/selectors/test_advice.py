@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Picture
+from PIL import UnidentifiedImageError
 from tiny import textured, tiny_encoder
 
 from meddel_hf import Dedup, embed
 from meddel_hf.cli import main
-from meddel_hf.errors import Mismatch
+from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.selectors.advice import advise, scenes
 
 SIZES = [60, 20, 10, 5, 3, 2] + [1] * 40
@@ -70,9 +71,30 @@ def test_where_frames_repeat_choosing_pays_as_foretold(world):
         told = advice.at(retention)
         kept = [Dedup(retention, then="random", seed=seed).select(store).kept for seed in range(5)]
         assert {len({id.split("/")[0] for id in ids}) for ids in kept} == {round(told.deduplicated)}
-    assert advice.verdict(0.2).startswith("Choosing pays: 67% of the frames are near-copies. Drop them, and 20% holds")
+    assert advice.verdict(0.2).startswith(
+        "Choosing pays: 67% of the frames are near-duplicates. Drop them, and 20% holds"
+    )
     assert "no frame of center rare" not in advice.verdict(0.5)
     assert "5% may hold no frame of center rare: --min-per center=N keeps some" in advice.verdict(0.05)
+
+
+def test_of_the_pool_it_reads_what_it_counts(world):
+    _, store, data, _ = world
+    broken = [{"bytes": b"no picture", "path": None}] * len(data)
+    features = Features({"id": Value("string"), "image": Image(), "center": Value("string")})
+    unreadable = Dataset.from_dict({"id": data["id"], "image": broken, "center": data["center"]}, features=features)
+    with pytest.raises(UnidentifiedImageError):
+        unreadable[0]
+    (kept,) = advise(store, pool=unreadable).groups
+    distinct = Dedup().select(store).kept
+    large = sum(center == "large" for id, center in zip(data["id"], data["center"], strict=True) if id in set(distinct))
+    assert kept.rows == (("large", 136, large), ("rare", 4, len(distinct) - large))
+
+
+@pytest.mark.parametrize("retentions", [0.1, "0.1", [], [5], None])
+def test_retentions_are_a_list_of_fractions(retentions, world):
+    with pytest.raises(InvalidArgument, match="retention"):
+        advise(world[1], retentions=retentions)
 
 
 def test_where_none_repeats_it_has_little_to_win(world):
@@ -105,6 +127,6 @@ def test_the_command_prints_figures_and_a_verdict(world, capsys):
     store = world[1]
     assert main(["advise", str(store.folder), "--retention", "0.2"]) == 0
     printed = capsys.readouterr().out
-    assert "near-copies           67.14%" in printed
+    assert "near-duplicates       67.14%" in printed
     assert "Choosing pays: 67%" in printed
     assert main(["advise", "nowhere"]) == 2

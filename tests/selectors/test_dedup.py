@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import MappingProxyType
 
 import numpy as np
 import oracle
@@ -169,8 +170,94 @@ def test_floors_hold_and_the_retention_stays():
         Dedup(0.1, eta=ETA, min_per={"site": 1}).select(x, pool=data)
 
 
+def test_a_centre_may_be_called_what_rows_without_one_were_called():
+    x = oracle.noise(300, 16)
+    centers = ["big"] * 240 + ["(none)"] * 30 + [None] * 30
+    data = Dataset.from_dict({"id": [str(row) for row in range(300)], "center": centers})
+
+    def counts(**options) -> list[int]:
+        kept = [centers[int(id)] for id in Dedup(0.1, eta=ETA, then="random", **options).select(x, pool=data).kept]
+        return [kept.count(name) for name in ("big", "(none)", None)]
+
+    assert counts(min_per={"center": 12})[1] == 12
+    assert counts(per="center") == [10, 10, 10]
+    kept = Dedup(0.1, eta=ETA, then="stratified").select(x, pool=data).kept
+    assert [sum(centers[int(id)] == name for id in kept) for name in ("big", "(none)", None)] == [24, 3, 3]
+
+
+def test_shares_hold_whichever_frames_share_scenes():
+    """Centre a is ten scenes of six frames, just too far apart to be near-duplicates; b is 60 singles."""
+    rng = np.random.default_rng(1)
+    middle = rng.standard_normal((10, 1, 64))
+    sides = rng.standard_normal((10, 6, 64))
+    sides -= middle * ((sides * middle).sum(axis=2, keepdims=True) / (middle**2).sum(axis=2, keepdims=True))
+    sides *= 0.45 * np.linalg.norm(middle, axis=2, keepdims=True) / np.linalg.norm(sides, axis=2, keepdims=True)
+    x = np.concatenate([middle[:, 0], (middle + sides).reshape(60, 64), rng.standard_normal((60, 64))]).astype("f4")
+    centers = ["a"] * 70 + ["b"] * 60
+    data = Dataset.from_dict({"id": [str(row) for row in range(130)], "center": centers})
+    whole = Dedup(eta=0.88, keep="farthest").select(x)
+    left = [centers[int(id)] for id in whole.kept]
+    assert left.count("a") > 40, "many of one scene stay"
+    kept = Dedup(80 / 130, eta=0.88, keep="farthest", then="random", per="center").select(x, pool=data).kept
+    assert [sum(centers[int(id)] == name for id in kept) for name in "ab"] == [40, 40]
+
+
+def test_names_from_the_data_are_printable():
+    x = oracle.noise(60, 16)
+    data = Dataset.from_dict({"id": [str(row) for row in range(60)], "center": ["\x1b[31mred"] * 2 + ["a"] * 58})
+    (note,) = Dedup(0.5, eta=ETA, then="random", min_per={"center": 3}).select(x, pool=data).notes
+    assert note.startswith(r"center: '\x1b[31mred' (2) have fewer than 3 distinct frames")
+
+
+def test_strata_that_are_not_there_are_told():
+    x, data = oracle.noise(60, 16), Dataset.from_dict({"id": [str(row) for row in range(60)], "site": ["a", "b"] * 30})
+    stratified = Dedup(0.5, eta=ETA, then="stratified")
+    (note,) = stratified.select(x, pool=data).notes
+    assert note == "rows were drawn without strata: the pool has no column center or source; --by names others"
+    (note,) = stratified.select(x).notes
+    assert "no pool is named: pass the data set that was embedded" in note
+    for then in ("stratified", "random-stratified"):
+        kept = Dedup(0.5, eta=ETA, then=then, by="site").select(x, pool=data).kept
+        assert sum(data["site"][int(id)] == "a" for id in kept) == 15
+        with pytest.raises(InvalidDataset, match="the pool has no column 'centre'"):
+            Dedup(0.5, eta=ETA, then=then, by=["centre"]).select(x, pool=data)
+    with pytest.raises(InvalidDataset, match=r"pool must be a datasets.Dataset, got dict: choose a split"):
+        stratified.select(x, pool={"train": data})
+
+
+def test_options_that_change_nothing_are_refused_or_told():
+    for options, sentence in (
+        ({"then": "random"}, r"then \(--then\) is about what is drawn"), ({"per": "center"}, "per "),
+        ({"by": "label"}, "by "), ({"shares": "root"}, "shares "), ({"min_per": {"center": 2}}, "min_per "),
+    ):  # fmt: skip
+        with pytest.raises(InvalidArgument, match=rf"^{sentence}.*give a retention \(--retention\), or leave it out"):
+            Dedup(**options)
+    with pytest.raises(
+        InvalidArgument, match=r"by .* names the strata of the rule 'stratified', and the rule is 'auto'"
+    ):
+        Dedup(0.5, by="label")
+    with pytest.raises(InvalidArgument, match=r"shares .* none is named"):
+        Dedup(0.5, shares="root")
+    x, data = oracle.noise(300, 16), pool(300)
+    (note,) = Dedup(1.0, eta=ETA, min_per={"center": 5}, per="center").select(x, pool=data).notes
+    assert note.endswith("keeps all frames that are no near-duplicates: per, min_per changed nothing")
+    assert not Dedup(1.0, eta=ETA).select(x, pool=data).notes
+    for options in ({"min_per": {"site": 5}}, {"per": "site"}, {"by": "site", "then": "stratified"}):
+        with pytest.raises(InvalidDataset, match="the pool has no column 'site'"):
+            Dedup(1.0, eta=ETA, **options).select(x, pool=data)
+    empty = data.add_column("site", [None] * 300)
+    for options in ({"min_per": {"site": 5}}, {"per": "site"}, {"by": "site", "then": "stratified"}):
+        with pytest.raises(InvalidDataset, match="column 'site' of the pool is empty"):
+            Dedup(0.1, eta=ETA, **options).select(x, pool=empty)
+    with pytest.raises(InvalidArgument, match="a plain array has no poolings, got pooling='mean': leave it out"):
+        Dedup(0.1, eta=ETA, pooling="mean").select(x)
+
+
 def test_settings_can_be_compared_and_kept_in_sets():
     assert len({Dedup(0.5), Dedup(0.5), Dedup(0.4), Dedup(0.5, min_per={"center": 2})}) == 3
+    assert Dedup(0.5, then="stratified", by=["a"]) in {Dedup(0.5, then="stratified", by=("a",))}
+    frozen = MappingProxyType({"center": 1})
+    assert Dedup(1.0, eta=ETA, min_per=frozen).select(oracle.noise(20, 8), pool=pool(20)).summary.kept == 20
 
 
 def test_bad_settings_are_one_sentence():
@@ -179,6 +266,12 @@ def test_bad_settings_are_one_sentence():
         ({"then": "dedup"}, "then must be one of"), ({"shares": "half"}, "shares must be one of"),
         ({"min_per": {"center": 0}}, r"min_per\['center'\]"), ({"retention": 0}, "retention must"),
         ({"subtract_mean": "yes"}, "subtract_mean must be"), ({"pooling": "max"}, "pooling must be one of"),
+        ({"subtract_mean": 1}, "subtract_mean must be 'auto', true or false, got 1"), ({"eta": "aut0"}, "got 'aut0'"),
+        ({"eta": True}, "eta must be"), ({"eta": np.zeros(2)}, "eta must be"), ({"by": 3}, "by must name .* got 3"),
+        ({"by": ()}, "by must name"), ({"by": ["a", 3]}, "by must name"), ({"per": 1}, "per must name .* got 1"),
+        ({"per": ""}, "per must name"), ({"min_per": 3}, "min_per must say .* got 3"), ({"min_per": None}, "min_per"),
+        ({"min_per": {3: 1}}, "min_per must say"), ({"min_per": {"center": 2.5}}, "must be a whole number, got 2.5"),
+        ({"then": 3}, "then must be one of"), ({"seed": "a"}, "seed must"), ({"retention": "half"}, "retention must"),
     ):  # fmt: skip
         with pytest.raises(InvalidArgument, match=sentence):
             Dedup(**options)
@@ -221,8 +314,14 @@ def test_it_calibrates_itself_saves_and_answers_for_another_eta(calibrated, tmp_
     assert again.summary == selection.summary
     assert again.at(eta=0.9999).summary.near_duplicates <= 10
     assert "nearest_kept" not in again.at(eta=0.9999).table.column_names
+    assert again.settings["then"] == "stratified"
+    assert again.at(eta=0.9999).settings["then"] is None, "nothing is drawn"
+    assert again.at(eta=np.float32(0.5)).table.equals(again.at(eta=0.5).table)
     with pytest.raises(InvalidArgument, match="needs the embeddings: select again"):
         again.at(retention=0.5)
+    for eta in ("auto", 2, True, float("nan"), np.zeros(2)):
+        with pytest.raises(InvalidArgument, match="eta must be from -1 to 1, got"):
+            again.at(eta=eta)
     subset = selection.filter(data)
     assert subset["id"] == selection.kept
     center = np.array(data["center"])

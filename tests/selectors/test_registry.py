@@ -113,6 +113,14 @@ def test_options_are_read_as_typed(text, expected):
     assert registry.parse_option(text) == expected
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "random-stratified")])
+def test_true_and_false_are_no_numbers(name):
+    options = {"reference": np.eye(4)} if name == "retrieval" else {}
+    for value in (1, 0, "true", None):
+        with pytest.raises(InvalidArgument, match=r"subtract_mean must be .*true or false, got"):
+            registry.make(name, retention=0.5, subtract_mean=value, **options)
+
+
 @pytest.mark.parametrize("text", ["scope", "=pool", "a b=1", "3=4"])
 def test_what_is_no_option_is_refused(text):
     with pytest.raises(InvalidArgument, match="written key=value, such as scope=pool"):
@@ -183,6 +191,15 @@ def test_a_rival_on_the_command_line(tmp_path, capsys):
     table = pq.read_table(tmp_path / "s" / "rows.parquet")
     assert sum(table["kept"].to_pylist()) == round(0.1 * len(table))
     assert main([*select, "--selector", "k-centre", "--scope", "pool"]) == 2
-    assert "--scope is an option of MedDEL alone: use --option scope=pool" in capsys.readouterr().err
-    assert main(["select", store, "--eta", "0.5", "--out", store + "2", "--selector", "random"]) == 2
-    assert "--eta goes with Dedup and MedDEL: give --selector random a --retention" in capsys.readouterr().err
+    assert (
+        "--scope is an option of Dedup and MedDEL alone: leave it out, or use --selector dedup or meddel"
+        in capsys.readouterr().err
+    )
+    assert main([*select, "--selector", "random-stratified", "--by", "center", "label"]) == 2
+    assert "--by is an option of Dedup alone: use --option by=center,label" in capsys.readouterr().err
+    for retention in ([], ["--retention", "0.1"]):
+        line = ["select", store, *retention, "--eta", "0.5", "--out", store + "2", "--selector", "random"]
+        assert main(line) == 2
+        assert "--eta is an option of Dedup and MedDEL alone: leave it out, or use" in capsys.readouterr().err
+    assert main(["select", store, "--out", store + "2", "--selector", "random"]) == 2
+    assert "nothing says how much to keep: give --selector random a --retention" in capsys.readouterr().err
