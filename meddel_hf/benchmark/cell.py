@@ -37,6 +37,7 @@ from meddel_hf.selectors.dedup import Dedup
 from meddel_hf.selectors.protocol import Embeddings, Readable, Selector
 from meddel_hf.selectors.registry import make
 
+MASKED = "masked"  # in the folder of decoded frames: those of segmentation tasks
 _SECONDS, _WORK = "seconds.json", "work"
 _STEP = re.compile(r"step ([\d,]+) of")  # what Diverged says of itself
 
@@ -168,7 +169,7 @@ class CellRun:
         with self._timed(out.name):
             segment(
                 data.train, data.tests, encoder, out, recipe=data.task.recipe, seed=self.cell.seed, device=self.device,
-                progress=False,
+                progress=False, frames=self.frames / MASKED, overlays=data.task.overlays,
             )  # fmt: skip
         if self._main:
             shutil.rmtree(out / MODEL, ignore_errors=True)  # the encoder again, with a head that trains in seconds

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from meddel_hf.benchmark.place import percent
 from meddel_hf.benchmark.results import in_words
+from meddel_hf.benchmark.text_table import aligned
 from meddel_hf.benchmark.verdicts import NOTHING_TO_REMOVE, Headroom, Redundancy, Verdict
 
 _BEST = {"full": "the full pool", "distinct": "the pool without its near-duplicates"}
@@ -30,7 +31,9 @@ def sentences(verdicts: Mapping[str, Verdict], redundancy: Redundancy | None) ->
 def of_pool(redundancy: Redundancy) -> str:
     if redundancy.share is None or redundancy.left is None:
         return f"How many near-duplicates the pool holds is not known: {redundancy.why}."
-    share = f"{redundancy.share:.1%} of the pool's frames are near-duplicates of others (cosine above {redundancy.eta:.3f})"
+    share = (
+        f"{redundancy.share:.1%} of the pool's frames are near-duplicates of others (cosine above {redundancy.eta:.3f})"
+    )
     if redundancy.worth_removing is None:
         return f"Nothing to remove: {share}, less than {NOTHING_TO_REMOVE:.0%}."
     return f"{share}; without them {redundancy.left:.1%} of the pool is left."
@@ -87,7 +90,7 @@ def _learning(verdicts: Mapping[str, Verdict]) -> str:
         )
         for name, v in verdicts.items()
     ]  # fmt: skip
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _headroom(verdicts: Mapping[str, Verdict]) -> str:
@@ -101,13 +104,8 @@ def _headroom(verdicts: Mapping[str, Verdict]) -> str:
                     h.by, f"{h.difference:+.4f}", f"[{h.low:+.4f}, {h.high:+.4f}]", _said(h.passed),
                 )
             )  # fmt: skip
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _said(passed: bool) -> str:
     return "passed" if passed else "not passed"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

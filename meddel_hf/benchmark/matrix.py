@@ -141,7 +141,9 @@ def run_ladder(
     and what diverges as in `run`. Raises InvalidArgument where the plan pre-trains nothing.
     """
     if not plan.trained_tasks:
-        raise InvalidArgument("the plan pre-trains nothing: a ladder needs a pool, pretraining and a task that tests it")
+        raise InvalidArgument(
+            "the plan pre-trains nothing: a ladder needs a pool, pretraining and a task that tests it"
+        )
     matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress)
     matrix.prepare()
     cells = ladder_cells(plan, len(matrix.material.pool))

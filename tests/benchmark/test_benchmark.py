@@ -62,7 +62,7 @@ def plan_of(data: Path, **change) -> dict:
                         "batch_size": 8, "precision": "float32", "checkpoint_samples": 8},
         "arms": [{"label": "chance", "selector": "random"},
                  {"label": "MedDEL", "selector": "meddel", "options": {"epsilon": None, "scope": "pool"}}],
-        "retentions": [0.2, 0.5], "seeds": 2, "tasks": [probe], **change,
+        "retentions": [0.2, 0.5], "seeds": 2, "tasks": [probe], "gates": ["learning"], **change,
     }  # fmt: skip
 
 
