@@ -140,7 +140,7 @@ def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
         print("\nNo gate could be decided: of no seed are both the full pool and no pre-training finished.")
     for line in sentences(outcome.verdicts, outcome.redundancy):
         print(line)
-    if nothing_to_choose(outcome.verdicts):
+    if not outcome.verdicts or nothing_to_choose(outcome.verdicts):
         print("No selector was run.")
     elif not outcome.passed:
         print(
@@ -184,7 +184,10 @@ def _tell_left(outcome: Outcome) -> None:
     if outcome.locked:
         print(f"{len(outcome.locked)} cells are being run by another process: they were left to it")
     for one in outcome.diverged:
-        print(f"diverged, and in no mean: {one.sentence} (delete its diverged.json, and the cell is tried again)")
+        print(
+            f"diverged, and in no mean: {one.place.words}: {one.sentence} (the cell is tried again once its "
+            "diverged.json is deleted)"
+        )
 
 
 def _choices(runs: Path, task: str) -> str:

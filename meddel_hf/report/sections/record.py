@@ -84,9 +84,7 @@ def _missing(runs: Runs) -> list[Block]:
 
 
 def _diverged(runs: Runs) -> list[Block]:
-    points = tuple(
-        Point(f"{one.place.words}:", one.sentence.removeprefix(f"{one.place.words}: ")) for one in runs.diverged
-    )
+    points = tuple(Point(f"{one.place.words}:", one.sentence) for one in runs.diverged)
     note = "They are in no mean. A cell is tried again once its diverged.json is deleted."
     return [Points(points, f"Diverged, {plural(len(points), 'cell')}", note)] if points else []
 
