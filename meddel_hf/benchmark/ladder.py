@@ -79,8 +79,10 @@ class Ladder:
             return f"On {task} no smaller number of frames is enough at this budget{self._nearest}{tail}."
         loss = max(-enough.difference.low, 0.0)
         smallest = ", fewer were not tried" if enough is self.rungs[0] else ""
+        above = any(rung.difference and rung.difference.shown for rung in self.rungs if rung.share >= enough.share)
+        from_there = "none is shown to be below all" if above else "no difference from all is shown"
         return (
-            f"On {task}, {enough.words} are enough at this budget: from there up no difference from all is shown "
+            f"On {task}, {enough.words} are enough at this budget: from there up {from_there} "
             f"(largest possible loss {loss:.3f}{smallest}){tail}."
         )
 
