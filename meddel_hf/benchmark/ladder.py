@@ -66,7 +66,8 @@ class Ladder:
     @property
     def sentence(self) -> str:
         """How few frames are enough, for one who reads no statistics; without the ladder's name."""
-        task, tail = self.target.name, f" ({'; '.join(self.missing)})" if self.missing else ""
+        tail = f" ({'; '.join(self.missing)})" if self.missing else ""
+        task = self.target.task if self.target.only else f"{self.target.task}, tested on {self.target.set},"
         if self.gain is None:
             return f"On {task} nothing can be said: the full pool and no pre-training have no seed in common{tail}."
         if not (self.gain.shown and self.gain.value > 0):
@@ -82,7 +83,7 @@ class Ladder:
         above = any(rung.difference and rung.difference.shown for rung in self.rungs if rung.share >= enough.share)
         from_there = "none is shown to be below all" if above else "no difference from all is shown"
         return (
-            f"On {task}, {enough.words} are enough at this budget: from there up {from_there} "
+            f"On {task.removesuffix(',')}, {enough.words} are enough at this budget: from there up {from_there} "
             f"(largest possible loss {loss:.3f}{smallest}){tail}."
         )
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from family import children, left
+from make_work import masked
 from small_benchmark import POOL, TESTED, make_data, plan_of, planted, right, written
 
 from meddel_hf.benchmark import gate
@@ -229,6 +230,22 @@ def test_the_gate_asks_for_more_than_nothing(data):
     assert not gate.verdict(none, none).passed
     assert gate.verdict(full, none).difference == pytest.approx(0.5)
     assert len(gate_cells(plan)) == 4
+
+
+def test_segmentation_frames_are_decoded_once_and_overlays_drawn_when_asked(data, tmp_path):
+    masked(tmp_path / "masked", np.random.default_rng(0))
+    recipe = {"frozen": True, "epochs": 1, "precision": "float32"}
+    task = {"name": "boxes", "kind": "segmentation", "train": str(tmp_path / "masked"), "recipe": recipe}
+    plan = plan_of(data, arms=[], seeds=2, tasks=[task])
+    assert run(Plan.of(plan), tmp_path / "runs").ran == 4
+    kept = sorted(path.parent.name for path in (tmp_path / "runs" / "frames" / "masked").glob("*/frames.npy"))
+    assert len(kept) == 2  # of the training part and of the tested one, for four cells
+    assert not list((tmp_path / "runs").rglob("overlays.png"))
+    pixels = [path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("frames.npy")]
+    more = Plan.of({**plan, "seeds": 3, "tasks": [{**task, "overlays": True}]})
+    assert run(more, tmp_path / "runs").ran == 2  # a plan that draws is the same benchmark
+    assert {path.parents[2].name for path in (tmp_path / "runs").rglob("overlays.png")} == {"seed2"}
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("frames.npy")] == pixels
 
 
 def test_a_plan_may_grow_and_not_change(matrix, data, tmp_path):
