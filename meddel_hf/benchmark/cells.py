@@ -14,7 +14,7 @@ from meddel_hf.runtime.records import read_facts
 
 CELLS, CELL, GATE, PLAN = "cells", "cell.json", "gate.json", "plan.yaml"
 DIVERGED = "diverged.json"  # in a cell's folder; goes before cell.json is written
-POOL, EXCLUDED = "pool.parquet", "excluded.parquet"
+POOL, EXCLUDED, REDUNDANCY = "pool.parquet", "excluded.parquet", "redundancy.json"
 SELECTION, PRETRAINING, TASKS = "selection", "pretraining", "tasks"
 RANDOM, DEDUP = "random", "dedup"  # names of selectors: the one that every other has to beat, and of "distinct"
 LABELS, CHOICES = "labels", "choices"  # RUNS/labels/<task>/choices: what tasks of kind labels write

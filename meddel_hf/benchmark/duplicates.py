@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from meddel_hf.benchmark.cells import read_json
+from meddel_hf.benchmark.cells import REDUNDANCY, read_json
 from meddel_hf.benchmark.verdicts import Redundancy
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import write_facts
 from meddel_hf.selectors.dedup import Dedup
-
-REDUNDANCY = "redundancy.json"
 
 
 def redundancy_of(store: EmbeddingStore) -> Redundancy:

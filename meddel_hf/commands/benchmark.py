@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _of_cells(sub)
     sub.add_argument("--gate-only", action="store_true", help="the cells of the gates, and no selector")
 
-    text = "how few frames are enough: random subsets from 0.1 % to all of a plan's pool, and no selector"
+    text = "how few frames are enough: random subsets of a plan's pool, from a thousandth to all of it"
     sub = verbs.add_parser("ladder", help=text, description=text[0].upper() + text[1:] + ".", epilog=_LADDER_EXITS)
     sub.set_defaults(benchmark=_ladder)
     _of_cells(sub)

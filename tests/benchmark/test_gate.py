@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.gate import headroom
 from meddel_hf.benchmark.gate_text import nothing_to_choose, of_pool, sentences
 from meddel_hf.benchmark.matrix import run
+from meddel_hf.benchmark.pack import pack
 from meddel_hf.benchmark.plan import Plan
 from meddel_hf.benchmark.results import read
 from meddel_hf.benchmark.verdicts import Headroom, Redundancy, Verdict
@@ -289,6 +291,10 @@ def test_a_gate_of_which_a_cell_diverged_says_so(exploded, data, tmp_path, capsy
     assert written_report.findings.runs.missing == []
     levels = {level.arm: len(level.by_seed) for level in written_report.findings.levels}
     assert levels == {"full": 2, "untrained": 3}
+    pack(runs, tmp_path / "evidence.tar.xz")
+    with tarfile.open(tmp_path / "evidence.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert read(tmp_path / "evidence").diverged == written_report.findings.runs.diverged
 
 
 CASES = [
