@@ -250,3 +250,8 @@ def _dry_run(
         each, by = plan.pretraining.samples / speed, f"{speed:,.0f} samples/s measured now; tasks come on top"
     print(f"\n{todo} cells to pre-train, {plan.pretraining.samples:,} samples each, about {in_words(each)} each ({by})")
     print(f"in all about {in_words(each * todo)} on one machine like this")
+    if cells_of is _cells_of_run and "headroom" in plan.asked_gates:
+        print(
+            f"{len(plan.seeds)} cells of the pool without its near-duplicates come on top, where a tenth of it or more "
+            "are"
+        )

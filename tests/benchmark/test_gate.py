@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from meddel_hf.benchmark.cells import CELL, Shard, gate_cells, random_cells
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.gate import headroom
 from meddel_hf.benchmark.gate_text import nothing_to_choose, of_pool, sentences
-from meddel_hf.benchmark.matrix import run
+from meddel_hf.benchmark.matrix import run, run_ladder
 from meddel_hf.benchmark.pack import pack
 from meddel_hf.benchmark.plan import Plan
 from meddel_hf.benchmark.results import read
@@ -28,10 +31,12 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.pretraining.pretrain import pretrain
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.report.build import report
-from meddel_hf.report.findings import Draws
+from meddel_hf.report.findings import Draws, findings
 from meddel_hf.selection.selection import Selection
 
 BOTH = ["learning", "headroom"]
+TWO = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+       "--main_process_port", "0", "-m", "meddel_hf.benchmark"]  # fmt: skip
 OLD = Path(__file__).parents[1] / "data" / "written-by-1ba22a8"
 
 
@@ -159,6 +164,15 @@ def test_random_that_does_what_all_do_leaves_nothing_to_choose(data, tmp_path, c
     assert "0 cells run" in capsys.readouterr().out
     text = report(runs, tmp_path / "report", draws=Draws(50)).page.with_suffix(".md").read_text("utf-8")
     assert "No selector can be ranked on any of 1 test set: nothing to choose here: random at 20 %" in text
+    recorded = read(runs).verdicts["light"]
+    (runs / "gate.json").unlink()
+    judged = findings(read(runs)).verdicts["light"]  # by the report, from the same cells
+    assert not judged.recorded
+    assert (judged.headroom, judged.gates, judged.difference) == (
+        recorded.headroom,
+        recorded.gates,
+        recorded.difference,
+    )
 
 
 def test_with_headroom_selectors_are_run_and_ranked(data, tmp_path, capsys):
@@ -216,6 +230,25 @@ def test_shards_decide_the_same_gates(data, tmp_path):
     assert outcomes[0].waiting
     assert sum(outcome.ran for outcome in outcomes) == len(list(whole.glob("cells/*/*/*/selection")))
     assert (parted / "gate.json").read_bytes() == (whole / "gate.json").read_bytes()
+
+
+def test_two_processes_decide_the_same_gates_and_climb_the_same_ladder(data, tmp_path):
+    plan = plan_of(data, gates=BOTH, retentions=[0.5], seeds=1)
+    path = written(tmp_path / "plan.yaml", plan)
+    one, two = (gate_with(tmp_path / name, plan, random=None) for name in ("one", "two"))
+    run(Plan.of(plan), one, gate_only=True)
+    run_ladder(Plan.of(plan), one)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for verb in ("run", "ladder"):
+        more = ["--gate-only"] * (verb == "run")
+        done = subprocess.run(
+            [*TWO, verb, str(path), "--out", str(two), *more], env=env, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0 or (verb == "run" and "exitcode  : 3" in done.stderr), done.stderr
+    assert {cell.place for cell in read(one).cells} == {cell.place for cell in read(two).cells}
+    kept = [sorted(runs.glob("cells/*/*/*/selection/rows.parquet")) for runs in (one, two)]
+    assert [a.read_bytes() for a in kept[0]] == [b.read_bytes() for b in kept[1]]
+    assert read(one).gate.redundancy == read(two).gate.redundancy
 
 
 # --- cells that diverge ---
