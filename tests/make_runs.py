@@ -41,7 +41,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is planted. effects: arm -> retention -> what it adds to random's score; arms -> the selector's name."""
+    """What is planted. effects: arm -> retention -> what it adds to random's score; arms -> the selector's name.
+
+    ladder: rungs; their effects are those of the arm "ladder".
+    """
 
     arms: Mapping[str, str]
     effects: Mapping[str, Mapping[float, float]]
@@ -52,6 +55,7 @@ class Truth:
     noise: float = 0.02
     samples: int = 800_000
     snapshots: int = 0
+    ladder: tuple[float, ...] = ()
     less: Mapping[float, float] = field(default_factory=lambda: {0.05: -0.03, 0.2: -0.012, 0.5: -0.004})
 
 
@@ -72,6 +76,7 @@ def make_runs(folder: Path, truth: Truth = SHOWN, *, gate: bool = True) -> Path:
     """Write the folder of a finished matrix; gate=False leaves gate.json out."""
     cells = [("full", 1.0), ("untrained", 0.0)]
     cells += [(arm, retention) for arm in truth.arms for retention in truth.retentions]
+    cells += [("ladder", share) for share in truth.ladder]
     for arm, retention in cells:
         for seed in range(truth.seeds):
             _write_cell(folder, truth, arm, retention, seed)
@@ -117,8 +122,8 @@ def _write_cell(folder: Path, truth: Truth, arm: str, retention: float, seed: in
     cell.mkdir(parents=True)
     kept = round(retention * len(POOL))
     parents = {"pretraining": "1" * 32}
-    if arm in truth.arms:
-        selection = _selection(truth.arms[arm], retention, seed)
+    if arm in truth.arms or arm == "ladder":
+        selection = _selection(truth.arms.get(arm, "random"), retention, seed)
         selection.save(cell / "selection")
         parents["selection"] = selection.fingerprint
     for name, task in truth.tasks.items():

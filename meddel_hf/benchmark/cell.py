@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,37 +10,45 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from accelerate import PartialState
 
-from meddel_hf.benchmark.cells import CELL, PRETRAINING, SELECTION, TASKS, CellPlan, read_json
+from meddel_hf.benchmark.cells import CELL, DIVERGED, PRETRAINING, SELECTION, TASKS, CellPlan, read_json
 from meddel_hf.benchmark.data import Material, ProbeData, RetrievalData, SegmentationData
 from meddel_hf.benchmark.evidence import FILES, GROUND, PARENTS, of_scores
+from meddel_hf.benchmark.place import DISTINCT, LADDER
 from meddel_hf.benchmark.plan import InstanceTask
 from meddel_hf.benchmark.retrieval import LOSS, Trained, retrieve
+from meddel_hf.data.ids import ids_of
 from meddel_hf.downstream.probing.probe import probe
 from meddel_hf.downstream.scores import FILE, Scores
 from meddel_hf.downstream.segmentation.segment import segment
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.encoder import load_encoder
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import MedDELError, Mismatch
+from meddel_hf.errors import Diverged, MedDELError, Mismatch
 from meddel_hf.pretraining.pretrain import pretrain
 from meddel_hf.pretraining.result import PreTraining
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint
 from meddel_hf.runtime.records import write_facts
 from meddel_hf.schema import MODEL
+from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
+from meddel_hf.selectors.dedup import Dedup
+from meddel_hf.selectors.protocol import Embeddings, Readable, Selector
 from meddel_hf.selectors.registry import make
 
+MASKED = "masked"  # in the folder of decoded frames: those of segmentation tasks
 _SECONDS, _WORK = "seconds.json", "work"
+_STEP = re.compile(r"step ([\d,]+) of")  # what Diverged says of itself
 
 
 @dataclass(frozen=True, eq=False)
 class CellRun:
     """A cell in its folder.
 
-    store:  embeddings of the pool; None where the cell selects nothing.
+    store:  embeddings of the pool; None where the cell selects nothing, or a rung of the ladder: at random.
     frames: folder of decoded frames that all cells share. progress: show how far pre-training is.
     ground: digest of the benchmark, see `evidence.ground`.
     """
@@ -55,17 +64,32 @@ class CellRun:
     ground: str | None = None
 
     def run(self) -> None:
-        """Do what is left of the cell. Errors say which cell they are of."""
+        """Do what is left of the cell. Errors say which cell they are of; Diverged is written down before it is raised.
+
+        What diverged is not tried again, since the same seed would diverge again, until its diverged.json is deleted.
+        """
         try:
             selection = self._select()
             encoder = self._pretrain(selection)
             self._test(encoder)
         except MedDELError as error:
+            if isinstance(error, Diverged):
+                self._note(error)
             raise type(error)(f"{self.cell.place.words}: {error}") from error
         if self._main:
             shutil.rmtree(self.folder / _WORK, ignore_errors=True)
+            (self.folder / DIVERGED).unlink(missing_ok=True)
             write_facts(self.folder / CELL, self._facts(encoder, selection))
         self.processes.wait_for_everyone()
+
+    def _note(self, error: Diverged) -> None:
+        """Write diverged.json. By the first process that sees it: the others may be waiting inside a step."""
+        step = _STEP.search(str(error))
+        facts = {
+            "arm": self.cell.label, "retention": self.cell.retention, "seed": self.cell.seed,
+            "step": int(step[1].replace(",", "")) if step else None, "sentence": str(error), GROUND: self.ground,
+        }  # fmt: skip
+        write_facts(self.folder / DIVERGED, facts)
 
     @property
     def _main(self) -> bool:
@@ -75,27 +99,39 @@ class CellRun:
         arm = self.cell.arm
         if arm is None:
             return None
-        assert self.store is not None
         folder = self.folder / SELECTION
         if self._main and not (folder / MANIFEST).is_file():
-            selector = make(arm.selector, retention=self.cell.retention, seed=self.cell.seed, **arm.options)
+            if arm.label == DISTINCT:
+                selector: Selector = Dedup(seed=self.cell.seed)  # keeps what it finds distinct, whatever share that is
+            else:
+                selector = make(arm.selector, retention=self.cell.retention, seed=self.cell.seed, **arm.options)
             with self._timed("selection"):
-                selection = selector.select(self.store, pool=self.material.pool)
+                selection = selector.select(self._frames_of_pool(), pool=self.material.pool)
             selection.save(folder)
         self.processes.wait_for_everyone()
         selection = Selection.load(folder)
         self._check_selection(selection, folder)
         return selection
 
+    def _frames_of_pool(self) -> Embeddings:
+        """What a selector chooses from; of a rung of the ladder every frame, as it needs no embeddings."""
+        if self.cell.label != LADDER:
+            assert self.store is not None
+            return self.store
+        ids = ids_of(self.material.pool)
+        origin = Origin(self.material.fingerprint, row_ids=False)
+        return Readable(np.ones((len(ids), 1), np.float32), np.arange(len(ids)), ids, origin)
+
     def _check_selection(self, selection: Selection, folder: Path) -> None:
         """Raises Mismatch where what stands in the cell was selected for another one, or from other embeddings."""
-        assert self.store is not None
+        asked = None if self.cell.label == DISTINCT else self.cell.retention
         there = {
-            "retention": selection.settings.get("retention", self.cell.retention),
+            "retention": selection.settings.get("retention", asked),
             "seed": selection.settings.get("seed", self.cell.seed),
             "embeddings": selection.origin.embeddings,
         }
-        wanted = {"retention": self.cell.retention, "seed": self.cell.seed, "embeddings": self.store.fingerprint}
+        embeddings = None if self.cell.label == LADDER or self.store is None else self.store.fingerprint
+        wanted = {"retention": asked, "seed": self.cell.seed, "embeddings": embeddings}
         for name, value in wanted.items():
             if there[name] != value:
                 raise Mismatch(
@@ -137,7 +173,7 @@ class CellRun:
         with self._timed(out.name):
             segment(
                 data.train, data.tests, encoder, out, recipe=data.task.recipe, seed=self.cell.seed, device=self.device,
-                progress=False,
+                progress=False, frames=self.frames / MASKED, overlays=data.task.overlays,
             )  # fmt: skip
         if self._main:
             shutil.rmtree(out / MODEL, ignore_errors=True)  # the encoder again, with a head that trains in seconds
@@ -173,7 +209,8 @@ class CellRun:
         parents = {"pretraining": trained.manifest.fingerprint}
         if selection is not None:
             parents["selection"] = selection.fingerprint
-            parents["embeddings"] = str(selection.origin.embeddings)
+            if selection.origin.embeddings is not None:
+                parents["embeddings"] = selection.origin.embeddings
         seconds, summary = read_json(self.folder / _SECONDS), trained.summary
         return {
             "arm": self.cell.label, "retention": self.cell.retention, "seed": self.cell.seed,

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meddel_hf.benchmark.place import FULL, UNTRAINED, Place, percent
+from meddel_hf.benchmark.place import DISTINCT, FULL, LADDER, UNTRAINED, Place, percent
 from meddel_hf.benchmark.plan import Arm, Plan
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import read_facts
 
 CELLS, CELL, GATE, PLAN = "cells", "cell.json", "gate.json", "plan.yaml"
-POOL, EXCLUDED = "pool.parquet", "excluded.parquet"
+DIVERGED = "diverged.json"  # in a cell's folder; goes before cell.json is written
+POOL, EXCLUDED, REDUNDANCY = "pool.parquet", "excluded.parquet", "redundancy.json"
 SELECTION, PRETRAINING, TASKS = "selection", "pretraining", "tasks"
+RANDOM, DEDUP = "random", "dedup"  # names of selectors: the one that every other has to beat, and of "distinct"
 LABELS, CHOICES = "labels", "choices"  # RUNS/labels/<task>/choices: what tasks of kind labels write
 
 
@@ -38,8 +41,20 @@ class CellPlan:
 
 
 def gate_cells(plan: Plan) -> list[CellPlan]:
-    """The dear ones first, so that shards share them out evenly."""
+    """Of the gate that is about learning: the dear ones first, so that shards share them out evenly."""
     return [CellPlan(None, retention, seed) for retention in (1.0, 0.0) for seed in plan.seeds]
+
+
+def random_cells(plan: Plan) -> list[CellPlan]:
+    """Random at the smallest retention: the plan's own arm where it has a plain one; none without a retention < 1."""
+    plain = (arm for arm in plan.arms if arm.selector == RANDOM and not arm.options)
+    arm = next(plain, Arm(LADDER, RANDOM))
+    return [] if plan.smallest is None else [CellPlan(arm, plan.smallest, seed) for seed in plan.seeds]
+
+
+def distinct_cells(plan: Plan, share: float | None) -> list[CellPlan]:
+    """The pool without its near-duplicates, which keeps this share of it; None: not run."""
+    return [] if share is None else [CellPlan(Arm(DISTINCT, DEDUP), share, seed) for seed in plan.seeds]
 
 
 def arm_cells(plan: Plan) -> list[CellPlan]:
@@ -71,6 +86,35 @@ def read_json(path: Path) -> dict[str, Any]:
     """Facts of a benchmark; none where there is no file. Raises IncompleteStore where it is damaged."""
     cure = "copy it again, or delete it and run the same `meddel benchmark run` again"
     return read_facts(path, cure) if path.is_file() else {}
+
+
+@dataclass(frozen=True, order=True)
+class Divergence:
+    """A cell whose training ended in a loss that is no number. step: at which, where that is known."""
+
+    place: Place
+    step: int | None
+    sentence: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Divergence | None:
+        """What stands in a cell's folder; None where it did not diverge."""
+        facts = read_json(folder / DIVERGED)
+        if not facts:
+            return None
+        with intact(folder / DIVERGED, "delete it, and the same `meddel benchmark run` tries the cell again"):
+            place = Place(str(facts["arm"]), percent(float(facts["retention"])), int(facts["seed"]))
+            return cls(place, facts["step"], str(facts["sentence"]))
+
+
+def diverged(cells: list[CellPlan], runs: Path) -> list[Divergence]:
+    """Those of the cells that did."""
+    return [one for cell in cells if (one := Divergence.read(cell.folder(runs)))]
+
+
+def is_settled(cell: CellPlan, runs: Path, plan: Plan) -> bool:
+    """True where nothing is left to do: the cell is finished, or it diverged, as the same seed would again."""
+    return is_finished(cell, runs, plan) or (cell.folder(runs) / DIVERGED).is_file()
 
 
 def is_finished(cell: CellPlan, runs: Path, plan: Plan) -> bool:

@@ -1,18 +1,37 @@
-"""The gate: does pre-training on the full pool beat none? Where it does not, selectors cannot be told apart."""
+"""The gates before a matrix, task by task: is anything learned, and is there anything to choose?
+
+*Learning*: does pre-training on the full pool beat none? *Headroom*: is the full pool, or the pool without its
+near-duplicates, above random at the smallest retention? Where either is not so, selectors cannot be told apart.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
-from meddel_hf.benchmark.cells import CELL, GATE, TASKS, CellPlan, gate_cells, read_json
+from meddel_hf.benchmark.cells import (
+    CELL,
+    GATE,
+    TASKS,
+    CellPlan,
+    Divergence,
+    distinct_cells,
+    diverged,
+    gate_cells,
+    is_finished,
+    random_cells,
+    read_json,
+)  # fmt: skip
 from meddel_hf.benchmark.evidence import FILES, GROUND, scores_of
 from meddel_hf.benchmark.plan import Plan
-from meddel_hf.benchmark.results import Verdict, in_words
-from meddel_hf.downstream.intervals import compare
+from meddel_hf.benchmark.verdicts import Headroom, Redundancy, Verdict, plain
+from meddel_hf.downstream.intervals import compare, simultaneous_level
 from meddel_hf.downstream.scores import FILE, Scores
 from meddel_hf.runtime.records import recorded_files, write_facts
+
+BySeed = Mapping[int, Scores]
 
 
 def verdict(
@@ -23,53 +42,117 @@ def verdict(
     Passed where the full pool's scores are higher, the interval of the difference clear of zero.
     """
     difference = compare(full, untrained, draws=draws, level=level, seed=seed)
-    with_all, with_none = (sum(scores.value() for scores in arm) / len(arm) for arm in (full, untrained))
+    with_all, with_none = _mean(full), _mean(untrained)
     passed = difference.shown and difference.value > 0
     return Verdict(passed, full[0].measure, with_all, with_none, difference.value, difference.low, difference.high)
 
 
-def verdicts(plan: Plan, runs: Path) -> dict[str, Verdict]:
-    """Task -> what its gate says; all gate cells are finished."""
-    by_task = {}
-    for task in plan.trained_tasks:
-        full, untrained = (
-            [_scores(CellPlan(None, share, seed).folder(runs), task.name) for seed in plan.seeds]
-            for share in (1.0, 0.0)
-        )
-        by_task[task.name] = verdict(full, untrained, level=plan.gate_level)
-    return by_task
+def headroom(
+    random: BySeed,
+    full: BySeed,
+    distinct: BySeed,
+    retention: float,
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Headroom | None:
+    """The scores of one task by seed: of random at `retention`, of the full pool, of the pool without near-duplicates.
 
-
-def _scores(cell: Path, task: str) -> Scores:
-    return scores_of(cell, read_json(cell / CELL), task)
-
-
-def record(plan: Plan, runs: Path, verdicts: Mapping[str, Verdict], ground: str | None) -> None:
-    """Write gate.json, which `meddel report` reads: with checksums of the scores that it was decided by.
-
-    ground: digest of the benchmark, see `evidence.ground`.
+    Passed where one of the two is above random, the interval clear of zero; both have one rival, so that where both are
+    compared, each interval is widened until both hold at once. Said of the one that passes, or else lies, highest.
+    None where no seed has both sides of a comparison.
     """
-    tasks = {
-        name: {key: value for key, value in asdict(v).items() if key != "recorded"} for name, v in verdicts.items()
-    }
-    passed = [name for name, v in verdicts.items() if v.passed]
-    samples = read_json(gate_cells(plan)[0].folder(runs) / CELL).get("samples")
-    paths = [cell.folder(runs) / TASKS / task / FILE for cell in gate_cells(plan) for task in verdicts]
-    facts = {
-        "tasks": tasks, "passed": passed, "seeds": list(plan.seeds), "samples": samples, "level": plan.gate_level,
-        GROUND: ground, FILES: recorded_files(runs, [path.relative_to(runs).as_posix() for path in paths]),
-    }  # fmt: skip
-    write_facts(runs / GATE, facts)
+    bests: dict[Literal["full", "distinct"], BySeed] = {"full": full, "distinct": distinct}
+    seeds = {by: sorted(set(random) & set(best)) for by, best in bests.items()}
+    made = [by for by in bests if seeds[by]]
+    if not made:
+        return None
+    each = simultaneous_level(len(made), level)
+    comparisons = []
+    for by in made:
+        best, chance = ([arm[one] for one in seeds[by]] for arm in (bests[by], random))
+        d = compare(best, chance, draws=draws, level=each, seed=seed)
+        passed = d.shown and d.value > 0
+        comparisons.append(Headroom(passed, _mean(chance), _mean(best), by, d.value, d.low, d.high, retention))
+    return max(comparisons, key=lambda one: (one.passed, one.difference))
 
 
-def table(verdicts: Mapping[str, Verdict]) -> str:
-    """What the gate says, as text: a line for each task."""
-    lines = [("task", "measure", "full pool", "none", "difference", "", "gate")]
-    for name, v in verdicts.items():
-        between = f"[{v.low:+.4f}, {v.high:+.4f}]"
-        says = "passed" if v.passed else "not passed"
-        lines.append(
-            (name, in_words(v.measure), f"{v.full:.4f}", f"{v.untrained:.4f}", f"{v.difference:+.4f}", between, says)
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in lines)
+@dataclass(frozen=True, eq=False)
+class GateRuns:
+    """The cells of a plan's gates in the folder `runs`; all are finished, or diverged.
+
+    redundancy: None where it was not asked, since no headroom is.
+    """
+
+    plan: Plan
+    runs: Path
+    redundancy: Redundancy | None = None
+
+    @property
+    def cells(self) -> dict[str, list[CellPlan]]:
+        """What is compared -> its cells."""
+        full, untrained = ([cell for cell in gate_cells(self.plan) if cell.retention == at] for at in (1.0, 0.0))
+        by_role = {"full": full, "untrained": untrained}
+        if self.redundancy is not None:
+            by_role["random"] = random_cells(self.plan)
+            by_role["distinct"] = distinct_cells(self.plan, self.redundancy.worth_removing)
+        return by_role
+
+    @property
+    def diverged(self) -> list[Divergence]:
+        cells = [cell for cells in self.cells.values() for cell in cells]
+        return diverged(cells, self.runs)
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Task -> what its gates say; without the tasks of which no seed has both the full pool and no pre-training.
+
+        A seed of which a cell diverged is left out of the comparisons that need it.
+        """
+        by_task = {}
+        for task in self.plan.trained_tasks:
+            full, untrained = self._scores("full", task.name), self._scores("untrained", task.name)
+            seeds = sorted(set(full) & set(untrained))
+            if seeds:
+                both = [full[seed] for seed in seeds], [untrained[seed] for seed in seeds]
+                learned = verdict(*both, level=self.plan.gate_level)
+                by_task[task.name] = replace(
+                    learned, gates=self.plan.asked_gates, headroom=self._headroom(task.name, full)
+                )
+        return by_task
+
+    def _headroom(self, task: str, full: BySeed) -> Headroom | None:
+        if self.redundancy is None or self.plan.smallest is None:
+            return None
+        random, distinct = self._scores("random", task), self._scores("distinct", task)
+        return headroom(random, full, distinct, self.plan.smallest, level=self.plan.gate_level)
+
+    def _scores(self, role: str, task: str) -> dict[int, Scores]:
+        """Scores of a task by seed, of the cells that are finished."""
+        finished = [cell for cell in self.cells[role] if is_finished(cell, self.runs, self.plan)]
+        folders = {cell.seed: cell.folder(self.runs) for cell in finished}
+        return {seed: scores_of(folder, read_json(folder / CELL), task) for seed, folder in folders.items()}
+
+    def record(self, verdicts: Mapping[str, Verdict], ground: str | None) -> None:
+        """Write gate.json, which `meddel report` reads: with checksums of the scores that it was decided by.
+
+        ground: digest of the benchmark, see `evidence.ground`.
+        """
+        cells = [cell for cells in self.cells.values() for cell in cells if is_finished(cell, self.runs, self.plan)]
+        paths = [cell.folder(self.runs) / TASKS / task / FILE for cell in cells for task in verdicts]
+        trained = [read_json(cell.folder(self.runs) / CELL).get("samples") for cell in cells if cell.retention]
+        facts: dict[str, Any] = {
+            "tasks": {name: plain(one) for name, one in verdicts.items()},
+            "passed": [name for name, one in verdicts.items() if one.can_rank],
+            "gates": list(self.plan.asked_gates), "seeds": list(self.plan.seeds),
+            "samples": next(iter(trained), None), "level": self.plan.gate_level,
+            "redundancy": None if self.redundancy is None else asdict(self.redundancy),
+            "diverged": [one.place.words for one in self.diverged],
+            GROUND: ground,
+            FILES: recorded_files(self.runs, [path.relative_to(self.runs).as_posix() for path in paths]),
+        }  # fmt: skip
+        write_facts(self.runs / GATE, facts)
+
+
+def _mean(runs: Sequence[Scores]) -> float:
+    return sum(scores.value() for scores in runs) / len(runs)

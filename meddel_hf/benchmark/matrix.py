@@ -1,4 +1,4 @@
-"""The matrix of a plan: the gate's cells first, then, where some task passed it, every arm; killed runs go on."""
+"""The matrix of a plan: the gates' cells first, then, where some task passed them, every arm; killed runs go on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
-from meddel_hf.benchmark import gate, labels
+from meddel_hf.benchmark import duplicates, gate, labels
 from meddel_hf.benchmark.cell import CellRun
 from meddel_hf.benchmark.cells import (
     CELL,
@@ -24,21 +24,28 @@ from meddel_hf.benchmark.cells import (
     POOL,
     TASKS,
     CellPlan,
+    Divergence,
     Shard,
     arm_cells,
+    distinct_cells,
+    diverged,
     gate_cells,
-    is_finished,
+    is_settled,
+    random_cells,
     read_json,
 )  # fmt: skip
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.estimate import left
 from meddel_hf.benchmark.evidence import ground
-from meddel_hf.benchmark.plan import Plan
-from meddel_hf.benchmark.results import Verdict
+from meddel_hf.benchmark.place import LADDER
+from meddel_hf.benchmark.plan import HEADROOM, Plan
+from meddel_hf.benchmark.rungs import ladder_cells
+from meddel_hf.benchmark.verdicts import Redundancy, Verdict
 from meddel_hf.data.pool import Pool
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import Diverged, InvalidArgument
 from meddel_hf.pretraining.frame_cache import decode_once
 from meddel_hf.runtime.files import MANIFEST, check_can_write, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
@@ -54,9 +61,10 @@ Say = Callable[[str], None]
 class Outcome:
     """What a call did and what it left.
 
-    ran:      cells that this call finished. waiting: gate cells that other shards have yet to finish; while there are
-              any, no selector is run. locked: cells that another process is running. verdicts: None until the gate is
-              decided. labelled: tasks of kind labels that are finished, by this call or before.
+    ran:      cells that this call finished. waiting: cells that other shards have yet to finish: of the gates, before
+              which no selector is run, or of the ladder. locked: cells that another process is running. verdicts: None
+              until the gates are decided. redundancy: of the pool; None where it was not asked. diverged: cells of this
+              plan that did, now or before. labelled: tasks of kind labels that are finished, by this call or before.
     """
 
     ran: int
@@ -64,10 +72,13 @@ class Outcome:
     locked: tuple[CellPlan, ...]
     verdicts: dict[str, Verdict] | None
     labelled: tuple[str, ...] = ()
+    redundancy: Redundancy | None = None
+    diverged: tuple[Divergence, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return self.verdicts is not None and any(verdict.passed for verdict in self.verdicts.values())
+        """Whether there is a task on which selectors can be ranked."""
+        return self.verdicts is not None and any(verdict.can_rank for verdict in self.verdicts.values())
 
 
 def run(
@@ -87,30 +98,66 @@ def run(
     frames: folder of decoded frames, shared by all cells; None: inside `runs`.
     say:    takes a line for each finished cell. progress: show how far each pre-training is, on stderr.
 
-    A plan may grow between two calls (arms, retentions, seeds, tasks); finished cells stay. Raises Mismatch where it
-    changed otherwise, and whatever a step raises, with the cell's name in front.
+    A plan may grow between two calls (arms, retentions, seeds, tasks); finished cells stay. A cell that diverges is
+    written down, and the others run; where several processes were launched, Diverged is raised, since they cannot part
+    in the middle of a step, and the next call goes on with the others. Raises Mismatch where the plan changed
+    otherwise, and whatever else a step raises, with the cell's name in front.
     """
-    runs = Path(runs)
-    matrix = _Matrix(plan, runs, shard, Path(frames or runs / FRAMES), device, say or (lambda line: None), progress)
+    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress)
     matrix.prepare()
     labelled = () if gate_only else matrix.choose_labels()
     if not plan.trained_tasks:
         return Outcome(0, (), (), {}, labelled)
-    first = matrix.run(gate_cells(plan))
-    waiting = tuple(cell for cell in gate_cells(plan) if not is_finished(cell, matrix.runs, plan))
-    if agreed(len(waiting), matrix.processes):
-        return Outcome(first.ran, waiting, first.locked, None, labelled)
-    verdicts = matrix.decide()
-    if gate_only or not plan.arms or not any(verdict.passed for verdict in verdicts.values()):
-        return Outcome(first.ran, (), first.locked, verdicts, labelled)
-    rest = matrix.run(arm_cells(plan))
-    return Outcome(first.ran + rest.ran, (), (*first.locked, *rest.locked), verdicts, labelled)
+    cells, done = gate_cells(plan), _Done()
+    done += matrix.run(cells)
+    redundancy = None
+    if not matrix.waiting(cells) and matrix.asks_headroom():
+        redundancy = matrix.redundancy
+        beyond = [*random_cells(plan), *distinct_cells(plan, redundancy.worth_removing)]
+        done += matrix.run(beyond)
+        cells += beyond
+    if waiting := matrix.waiting(cells):
+        return Outcome(done.ran, waiting, done.locked, None, labelled, redundancy, matrix.diverged(cells))
+    verdicts = matrix.decide(redundancy)
+    if any(verdict.can_rank for verdict in verdicts.values()) and not gate_only:
+        done += matrix.run(arm_cells(plan))
+        cells += [cell for cell in arm_cells(plan) if cell not in cells]
+    return Outcome(done.ran, (), done.locked, verdicts, labelled, redundancy, matrix.diverged(cells))
+
+
+def run_ladder(
+    plan: Plan,
+    runs: str | Path,
+    *,
+    shard: Shard = Shard(),  # noqa: B008  # frozen
+    frames: str | Path | None = None,
+    device: str = "auto",
+    say: Say | None = None,
+    progress: bool = False,
+) -> Outcome:
+    """Run what is missing of a plan's ladder: random subsets of growing size, the full pool and no pre-training.
+
+    In the folder of the plan's runs, with its seeds; no gate is asked, and no embedding is needed. Arguments, errors
+    and what diverges as in `run`. Raises InvalidArgument where the plan pre-trains nothing.
+    """
+    if not plan.trained_tasks:
+        raise InvalidArgument(
+            "the plan pre-trains nothing: a ladder needs a pool, pretraining and a task that tests it"
+        )
+    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress)
+    matrix.prepare()
+    cells = ladder_cells(plan, len(matrix.material.pool))
+    done = matrix.run(cells)
+    return Outcome(done.ran, matrix.waiting(cells), done.locked, None, diverged=matrix.diverged(cells))
 
 
 @dataclass(frozen=True)
 class _Done:
-    ran: int
-    locked: tuple[CellPlan, ...]
+    ran: int = 0
+    locked: tuple[CellPlan, ...] = ()
+
+    def __add__(self, other: _Done) -> _Done:
+        return _Done(self.ran + other.ran, (*self.locked, *other.locked))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +169,20 @@ class _Matrix:
     device: str
     say: Say
     progress: bool
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        runs: str | Path,
+        shard: Shard,
+        frames: str | Path | None,
+        device: str,
+        say: Say | None,
+        progress: bool,
+    ) -> _Matrix:
+        runs = Path(runs)
+        return cls(plan, runs, shard, Path(frames or runs / FRAMES), device, say or (lambda line: None), progress)
 
     @cached_property
     def processes(self) -> PartialState:
@@ -157,6 +218,15 @@ class _Matrix:
                     decode_once(pool, self.frames, side, workers=workers, progress=bar)
         return self.frames
 
+    @cached_property
+    def redundancy(self) -> Redundancy:
+        """How many near-duplicates the pool holds, looked for by whoever comes first."""
+        assert self.store is not None  # asked where there are arms
+        with self._alone("redundancy"):
+            if self.processes.is_main_process:
+                duplicates.find(self.store, self.runs)
+        return duplicates.read(self.runs)
+
     def prepare(self) -> None:
         """Check the data and the folder before any work, and write down what is run on what."""
         _check_selectors(self.plan)
@@ -183,28 +253,52 @@ class _Matrix:
         return any(name not in (PLAN, POOL, EXCLUDED) and not name.startswith(".") for name in names)
 
     def run(self, cells: Sequence[CellPlan]) -> _Done:
-        """Run this shard's cells that are not finished and that no other process is running."""
-        todo = [cell for cell in self.shard.part(list(cells)) if not is_finished(cell, self.runs, self.plan)]
+        """Run this shard's cells that are not settled and that no other process is running."""
+        todo = [cell for cell in self.shard.part(list(cells)) if not is_settled(cell, self.runs, self.plan)]
         self.processes.wait_for_everyone()  # all have looked before one of them writes
-        ran, locked = 0, []
+        ran, bad, locked = 0, 0, []
         for cell in todo:
             with self._claimed(cell) as mine:
                 if not mine:
                     locked.append(cell)
                     continue
                 began = time.monotonic()
-                store = self.store if cell.arm else None
-                folder = cell.folder(self.runs)
-                CellRun(
-                    cell, folder, self.material, store, self.decoded, self.processes, self.device, self.progress,
-                    ground(self._manifest()),
-                ).run()  # fmt: skip
-                ran += 1
-                if self.processes.is_main_process:
-                    rest = left(self.runs, len(todo) - ran - len(locked))
-                    line = _line(cell, folder, self.plan)
-                    self.say(f"[{ran}/{len(todo)}] {line}; {time.monotonic() - began:.0f} s{rest}")
+                line = self._run_cell(cell)
+                ran, bad = (ran + 1, bad) if line else (ran, bad + 1)
+                if line and self.processes.is_main_process:
+                    rest = left(self.runs, len(todo) - ran - bad - len(locked))
+                    self.say(f"[{ran + bad}/{len(todo)}] {line}; {time.monotonic() - began:.0f} s{rest}")
         return _Done(ran, tuple(locked))
+
+    def _run_cell(self, cell: CellPlan) -> str:
+        """What to say of it; nothing where it diverged, which is said here."""
+        store = self.store if cell.arm and cell.label != LADDER else None
+        folder = cell.folder(self.runs)
+        try:
+            CellRun(
+                cell, folder, self.material, store, self.decoded, self.processes, self.device, self.progress,
+                ground(self._manifest()),
+            ).run()  # fmt: skip
+        except Diverged as error:
+            if self.processes.num_processes > 1:
+                raise  # the others may be waiting inside the step: the next call goes on with the other cells
+            self.say(f"diverged, and is left out: {error}")
+            return ""
+        return _line(cell, folder, self.plan) if self.processes.is_main_process else cell.place.words
+
+    def waiting(self, cells: Sequence[CellPlan]) -> tuple[CellPlan, ...]:
+        """Cells that other shards have yet to finish; none for any process where the main one sees none."""
+        waiting = tuple(cell for cell in cells if not is_settled(cell, self.runs, self.plan))
+        return (waiting or tuple(cells)) if agreed(len(waiting), self.processes) else ()
+
+    def diverged(self, cells: Sequence[CellPlan]) -> tuple[Divergence, ...]:
+        return tuple(diverged(list(cells), self.runs))
+
+    def asks_headroom(self) -> bool:
+        """Whether the second gate is asked: the plan does, and the first lets some task through."""
+        learned = gate.GateRuns(self.plan, self.runs).verdicts()
+        asks = HEADROOM in self.plan.asked_gates and any(verdict.learns for verdict in learned.values())
+        return bool(agreed(int(asks), self.processes))
 
     def choose_labels(self) -> tuple[str, ...]:
         """Run what is missing of this shard's tasks of kind labels. Returns the names of all that are finished."""
@@ -214,10 +308,11 @@ class _Matrix:
                 labels.run(self.plan, task, self.runs, self.device, self.processes, self.say)
         return tuple(task.name for task in tasks if (labels.folder(self.runs, task.name) / MANIFEST).is_file())
 
-    def decide(self) -> dict[str, Verdict]:
-        verdicts = gate.verdicts(self.plan, self.runs)
+    def decide(self, redundancy: Redundancy | None) -> dict[str, Verdict]:
+        gates = gate.GateRuns(self.plan, self.runs, redundancy)
+        verdicts = gates.verdicts()
         if self.processes.is_main_process:
-            gate.record(self.plan, self.runs, verdicts, ground(self._manifest()))
+            gates.record(verdicts, ground(self._manifest()))
         self.processes.wait_for_everyone()
         return verdicts
 

@@ -10,7 +10,20 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
-from meddel_hf.benchmark.cells import CELL, CELLS, CHOICES, EXCLUDED, GATE, LABELS, PLAN, POOL, SELECTION, TASKS
+from meddel_hf.benchmark.cells import (
+    CELL,
+    CELLS,
+    CHOICES,
+    DIVERGED,
+    EXCLUDED,
+    GATE,
+    LABELS,
+    PLAN,
+    POOL,
+    REDUNDANCY,
+    SELECTION,
+    TASKS,
+)  # fmt: skip
 from meddel_hf.benchmark.evidence import cure
 from meddel_hf.benchmark.results import read
 from meddel_hf.downstream.labels.compare import FILE as CHOSEN
@@ -22,8 +35,8 @@ from meddel_hf.runtime.tables import read_table
 from meddel_hf.selection.table import ROWS
 
 _AS_THEY_ARE = (
-    PLAN, MANIFEST, GATE, POOL, EXCLUDED, *(f"{LABELS}/*/{CHOICES}/{name}" for name in (MANIFEST, CHOSEN)),
-    f"{CELLS}/*/*/*/{CELL}", f"{CELLS}/*/*/*/{TASKS}/*/{FILE}",
+    PLAN, MANIFEST, GATE, REDUNDANCY, POOL, EXCLUDED, *(f"{LABELS}/*/{CHOICES}/{name}" for name in (MANIFEST, CHOSEN)),
+    f"{CELLS}/*/*/*/{CELL}", f"{CELLS}/*/*/*/{DIVERGED}", f"{CELLS}/*/*/*/{TASKS}/*/{FILE}",
 )  # fmt: skip
 _SELECTIONS = f"{CELLS}/*/*/*/{SELECTION}"
 

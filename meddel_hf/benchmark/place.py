@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 FULL, UNTRAINED = "full", "untrained"
+DISTINCT, LADDER = "distinct", "ladder"  # the pool without its near-duplicates; random subsets of any size
+RESERVED = (FULL, UNTRAINED, DISTINCT, LADDER)  # labels that no arm of a plan may have
 MOST_SEEDS = 1000
 
 

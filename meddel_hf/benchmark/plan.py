@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from meddel_hf.benchmark.place import FULL, MOST_SEEDS, UNTRAINED
+from meddel_hf.benchmark.place import MOST_SEEDS, RESERVED
 from meddel_hf.downstream.labels.budgets import MOST_DRAWS, MOST_SPLITS, check_budget
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.splits import TEST_SHARE
@@ -27,6 +27,9 @@ from meddel_hf.schema import GROUP
 Item = TypeVar("Item")
 Many = Annotated[tuple[Item, ...], Field(strict=False)]  # a list will do
 Split = Literal["auto", "official", "seeded"]
+Gate = Literal["learning", "headroom"]
+LEARNING: Gate = "learning"
+HEADROOM: Gate = "headroom"
 _MOST_CELLS, _LONGEST_NAME = 100_000, 100  # cells, bytes
 
 
@@ -76,8 +79,6 @@ class Arm(Record):
 
     def __post_init__(self) -> None:
         _check_name("label", self.label)
-        if self.label in (FULL, UNTRAINED):
-            raise InvalidArgument(f"label {self.label!r} is taken by the gate: choose another")
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class SegmentationTask(Record):
 
     train: frames with masks; its own test part is a test set of the task's name. split: of `train`, as in
     `meddel segment`. test: name -> further test sets. masked_only: leave rows without a mask out.
+    overlays: draw overlays.png into every cell, 1 to 2 MB each.
     """
 
     name: Text
@@ -95,6 +97,7 @@ class SegmentationTask(Record):
     test_share: float = TEST_SHARE
     masked_only: bool = False
     recipe: SegmentationRecipe = field(default_factory=SegmentationRecipe)
+    overlays: bool = field(default=False, repr=False)  # scores do not depend on it, and older cells know no such thing
     kind: Literal["segmentation"] = "segmentation"
 
     def __post_init__(self) -> None:
@@ -222,7 +225,10 @@ class Plan(Record):
     retentions:  shares of the pool, in (0, 1]; 1 is the full pool, which is always run once.
     seeds:       of selection, pre-training and downstream training alike.
     exclude:     files of ids, one a line, that are left out of the pool besides.
-    gate_level:  of the gate's interval, a fraction.
+    gate_level:  of the gates' intervals, a fraction.
+    gates:       what a task must pass before selectors are run and ranked on it. "learning": the full pool beats no
+                 pre-training. "headroom": the full pool, or the pool without its near-duplicates, is above random at
+                 the smallest retention; asked where there are arms and a retention below 1.
     """
 
     name: Text
@@ -235,14 +241,15 @@ class Plan(Record):
     seeds: Many[int] = (0, 1, 2)
     exclude: Many[Text] = ()
     gate_level: float = 0.95
+    gates: Many[Gate] = (LEARNING, HEADROOM)
 
     def __post_init__(self) -> None:
-        for name in ("pool", "tasks", "seeds") if self.trained_tasks else ("tasks", "seeds"):
+        for name in ("pool", "tasks", "seeds", "gates") if self.trained_tasks else ("tasks", "seeds"):
             if not getattr(self, name):
                 raise InvalidArgument(f"{name} is empty: a plan needs at least one")
         for name, values in {
             "labels of arms": [arm.label for arm in self.arms], "names of tasks": [task.name for task in self.tasks],
-            "retentions": self.retentions, "seeds": self.seeds,
+            "retentions": self.retentions, "seeds": self.seeds, "gates": self.gates,
         }.items():  # fmt: skip
             if len(set(values)) < len(values):
                 raise InvalidArgument(f"{name} repeat themselves: {shown(', '.join(map(str, values)))}")
@@ -256,6 +263,9 @@ class Plan(Record):
             raise InvalidArgument(f"the plan asks for {cells:,} cells, more than {_MOST_CELLS:,}: give fewer seeds")
         if not 0 < self.gate_level < 1:
             raise InvalidArgument(f"gate_level is a fraction between 0 and 1, such as 0.95, got {self.gate_level}")
+        taken = [arm.label for arm in self.arms if arm.label in RESERVED]
+        if taken:
+            raise InvalidArgument(f"label {taken[0]!r} is taken by the gates or the ladder: choose another")
         self._check_pretraining()
         if self.label_tasks and not self.arms:
             raise InvalidArgument("arms is empty: a task of kind labels compares selectors, and needs at least one")
@@ -270,6 +280,17 @@ class Plan(Record):
     @property
     def label_tasks(self) -> tuple[LabelsTask, ...]:
         return tuple(task for task in self.tasks if isinstance(task, LabelsTask))
+
+    @property
+    def smallest(self) -> float | None:
+        """The smallest retention below 1; None where there is none."""
+        return min((share for share in self.retentions if share < 1), default=None)
+
+    @property
+    def asked_gates(self) -> tuple[Gate, ...]:
+        """Those of `gates` that can be asked: headroom is above random at a retention, and for selectors."""
+        chooses = bool(self.arms) and self.smallest is not None
+        return tuple(gate for gate in self.gates if gate == LEARNING or chooses)
 
     def _check_pretraining(self) -> None:
         if self.trained_tasks and self.pretraining is None:

@@ -14,9 +14,23 @@ from typing import Any
 import pyarrow as pa
 
 from meddel_hf import schema
-from meddel_hf.benchmark.cells import CELL, CELLS, CHOICES, GATE, LABELS, PLAN, POOL, SELECTION, read_json
-from meddel_hf.benchmark.evidence import FILES, GROUND, check_cell, check_together, cure, ground, scores_of, tasks_of
-from meddel_hf.benchmark.place import FULL, UNTRAINED, Place, label, listed, percent, planned
+from meddel_hf.benchmark.cells import (
+    CELL,
+    CELLS,
+    CHOICES,
+    DIVERGED,
+    GATE,
+    LABELS,
+    PLAN,
+    POOL,
+    RANDOM,
+    SELECTION,
+    Divergence,
+    read_json,
+)  # fmt: skip
+from meddel_hf.benchmark.evidence import GROUND, check_cell, check_together, cure, scores_of, tasks_of
+from meddel_hf.benchmark.place import RESERVED, UNTRAINED, Place, label, listed, percent, planned
+from meddel_hf.benchmark.verdicts import Verdict, Verdicts, read_verdicts
 from meddel_hf.downstream.labels.compare import load_outcomes
 from meddel_hf.downstream.labels.outcomes import Outcomes
 from meddel_hf.downstream.scores import Measure, Scores
@@ -25,14 +39,10 @@ from meddel_hf.runtime.checks import is_fraction
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.reading import intact, read_lines
-from meddel_hf.runtime.records import check_files
 from meddel_hf.runtime.tables import read_table
 from meddel_hf.selection.table import ROWS
 
 _KEPT = pa.schema([(schema.ID, pa.string()), (schema.KEPT, pa.bool_()), (schema.REASON, pa.string())])
-RANDOM = "random"  # name of the selector that every other one has to beat
-
-
 _WORDS: dict[str, str] = {
     "miou": "mIoU",
     "miou-set": "mIoU over the set",
@@ -128,26 +138,13 @@ class Cell:
         return read_table(folder / ROWS, _KEPT)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the gate found of a task: does pre-training on the whole pool beat none, the interval clear of zero?"""
-
-    passed: bool
-    measure: str
-    full: float
-    untrained: float
-    difference: float
-    low: float
-    high: float
-    recorded: bool = True  # in gate.json; else taken from the cells by this report
-
-
 @dataclass(frozen=True, eq=False)
 class Runs:
     """A folder of benchmark runs.
 
-    verdicts:   task -> what gate.json says; None where no gate was run.
+    gate:       what gate.json says; None where no gate was run.
     unfinished: folders of cells that were begun and have no cell.json.
+    diverged:   cells whose training ended in a loss that is no number; they are not finished, and in no mean.
     labels:     what came out of each finished task of kind labels, by its name.
     planned:    places that the plan asks for; empty where the plan does not tell. planned_tasks: likewise.
     """
@@ -157,11 +154,17 @@ class Runs:
     unfinished: tuple[Place, ...]
     planned: tuple[Place, ...]
     planned_tasks: tuple[str, ...]
-    verdicts: Mapping[str, Verdict] | None
+    gate: Verdicts | None
     manifest: Manifest | None
     plan: str | None
     notes: tuple[str, ...] = field(default=())
     labels: Mapping[str, Outcomes] = field(default_factory=dict)
+    diverged: tuple[Divergence, ...] = ()
+
+    @property
+    def verdicts(self) -> Mapping[str, Verdict] | None:
+        """Task -> what gate.json says; None where no gate was run."""
+        return None if self.gate is None else self.gate.by_task
 
     @cached_property
     def pool(self) -> pa.Table | None:
@@ -171,10 +174,10 @@ class Runs:
 
     @property
     def arms(self) -> list[str]:
-        """Labels of the selectors in the plan's order, or else in that of the alphabet; not `full` and `untrained`."""
+        """Labels of the selectors in the plan's order, or else in that of the alphabet; none that is reserved."""
         labels = dict.fromkeys(place.arm for place in (*self.planned, *sorted(cell.place for cell in self.cells)))
         present = {cell.arm for cell in self.cells}
-        return [arm for arm in labels if arm in present and arm not in (FULL, UNTRAINED)]
+        return [arm for arm in labels if arm in present and arm not in RESERVED]
 
     @property
     def retentions(self) -> list[float]:
@@ -187,14 +190,14 @@ class Runs:
 
     @property
     def missing(self) -> list[Place]:
-        """Planned places without a finished cell; begun ones included."""
-        done = {cell.place for cell in self.cells}
+        """Planned places without a finished cell; begun ones included, not those that diverged."""
+        done = {cell.place for cell in self.cells} | {one.place for one in self.diverged}
         return [place for place in self.planned if place not in done]
 
     @property
     def rival(self) -> str | None:
         """Label of the arm that chooses at random: one that is called so first; None where there is none."""
-        chance = {cell.arm for cell in self.cells if cell.selector == RANDOM}
+        chance = {cell.arm for cell in self.cells if cell.selector == RANDOM and cell.arm not in RESERVED}
         return next((arm for arm in sorted(chance, key=lambda arm: (arm != RANDOM, self.arms.index(arm)))), None)
 
     @cached_property
@@ -243,11 +246,13 @@ def read(folder: str | Path, *, trust: bool = False) -> Runs:
     folder = Path(folder)
     if not folder.is_dir():
         raise InvalidArgument(f"{folder} is not a folder: name the one that `meddel benchmark run` wrote")
-    cells, unfinished = [], []
+    cells, unfinished, diverged = [], [], []
     for seed in sorted((folder / CELLS).glob("*/*/seed*")):
+        if (seed / DIVERGED).is_file():
+            diverged.append(Divergence.read(seed))
         if (seed / CELL).is_file():
             cells.append(_cell(seed, trust))
-        else:
+        elif not (seed / DIVERGED).is_file():
             unfinished.append(Place(seed.parent.parent.name, seed.parent.name, _number(seed.name)))
     labels = _labels(folder)
     if not labels and not any(cell.scores for cell in cells):
@@ -274,10 +279,11 @@ def read(folder: str | Path, *, trust: bool = False) -> Runs:
         tuple(unfinished),
         planned(plan) if plan.get("pretraining", True) else (),
         tuple(label(task) for task in listed(plan.get("tasks"))),
-        _verdicts(folder / GATE, manifest, trust),
+        read_verdicts(folder / GATE, manifest, trust),
         manifest,
         "\n".join(read_lines(text, "a plan")) + "\n" if text.is_file() else None,
         labels=labels,
+        diverged=tuple(one for one in diverged if one),
     )
 
 
@@ -309,16 +315,3 @@ def _cell(folder: Path, trust: bool) -> Cell:
 def _number(name: str) -> int:
     digits = name.removeprefix("seed")
     return int(digits) if digits.isdecimal() else -1
-
-
-def _verdicts(path: Path, manifest: Manifest | None, trust: bool) -> dict[str, Verdict] | None:
-    recorded = read_json(path)
-    if not recorded:
-        return None
-    again = "run the same `meddel benchmark run` again, which decides the gate anew"
-    if manifest is not None and recorded.get(GROUND) not in (None, ground(manifest)):
-        raise Mismatch(f"{path} is of another benchmark than {path.parent / MANIFEST}: {again}")
-    check_files(path.parent, recorded.get(FILES, {}), f"it is not what {path} was decided by: {again}", trust=trust)
-    names = ("passed", "measure", "full", "untrained", "difference", "low", "high")
-    with intact(path):
-        return {task: Verdict(**{name: facts[name] for name in names}) for task, facts in recorded["tasks"].items()}

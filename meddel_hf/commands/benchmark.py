@@ -1,18 +1,22 @@
-"""`meddel benchmark`: `run` a plan, `pack` the evidence of its runs."""
+"""`meddel benchmark`: `run` a plan, climb its `ladder`, `pack` the evidence of its runs."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf.commands import kinds, options
 
 if TYPE_CHECKING:
-    from meddel_hf.benchmark.cells import Shard
+    from meddel_hf.benchmark.cells import CellPlan, Shard
     from meddel_hf.benchmark.matrix import Outcome
     from meddel_hf.benchmark.plan import Plan
+
+    Groups = tuple[tuple[str, list[CellPlan]], ...]  # title -> cells
 
 HELP = "compare selectors: pre-train, test and weigh a whole matrix of runs"
 INTERRUPTED = "the same command goes on with what is missing"
@@ -21,29 +25,16 @@ NOT_PASSED, LATER = 3, 75  # exit statuses; 75 is sysexits' EX_TEMPFAIL: try aga
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    text = "run what is missing of a plan: the gate first, then selectors x retentions x seeds"
+    text = "run what is missing of a plan: the gates first, then selectors x retentions x seeds"
     sub = verbs.add_parser("run", help=text, description=text[0].upper() + text[1:] + ".", epilog=_EXITS)
     sub.set_defaults(benchmark=_run)
-    add = sub.add_argument
-    text = "YAML file; docs/how-to/compare-selectors.md says what stands in it"
-    add("plan", metavar="PLAN", type=kinds.path, help=text)
-    add(
-        "--out",
-        type=kinds.path,
-        metavar="RUNS",
-        help="folder to write; an interrupted one goes on (default: runs/PLAN)",
-    )
-    add("--dry-run", action="store_true", help="print the cells and an estimate, and run nothing")
-    add("--gate-only", action="store_true", help="full pool against no pre-training, and no selector")
-    add("--shard", default="1/1", metavar="I/N", help="run the I-th of N parts of the cells, for a job array")
-    add(
-        "--frames",
-        type=kinds.path,
-        metavar="DIR",
-        help="folder of decoded frames, shared by cells (default: in RUNS)",
-    )
-    options.device(sub)
-    options.quiet(sub, "no progress bars; a line for each cell stays")
+    _of_cells(sub)
+    sub.add_argument("--gate-only", action="store_true", help="the cells of the gates, and no selector")
+
+    text = "how few frames are enough: random subsets of a plan's pool, from a thousandth to all of it"
+    sub = verbs.add_parser("ladder", help=text, description=text[0].upper() + text[1:] + ".", epilog=_LADDER_EXITS)
+    sub.set_defaults(benchmark=_ladder)
+    _of_cells(sub)
 
     text = "put a matrix's evidence into one file: plan, gate, selections and the score of every frame"
     sub = verbs.add_parser("pack", help=text, description=text[0].upper() + text[1:] + ".")
@@ -54,7 +45,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-_EXITS = f"Status: 0 done, 2 error, {NOT_PASSED} no task passed the gate, {LATER} gate cells of other shards missing."
+_EXITS = f"Status: 0 done, 2 error, {NOT_PASSED} no task passed the gates, {LATER} gate cells of other shards missing."
+_LADDER_EXITS = f"Status: 0 done, 2 error, {LATER} cells of other shards missing."
+
+
+def _of_cells(parser: argparse.ArgumentParser) -> None:
+    """What all verbs take that run a plan's cells."""
+    add = parser.add_argument
+    text = "YAML file; docs/how-to/compare-selectors.md says what stands in it"
+    add("plan", metavar="PLAN", type=kinds.path, help=text)
+    text = "folder to write; an interrupted one goes on (default: runs/PLAN)"
+    add("--out", type=kinds.path, metavar="RUNS", help=text)
+    add("--dry-run", action="store_true", help="print the cells and an estimate, and run nothing")
+    add("--shard", default="1/1", metavar="I/N", help="run the I-th of N parts of the cells, for a job array")
+    text = "folder of decoded frames, shared by cells (default: in RUNS)"
+    add("--frames", type=kinds.path, metavar="DIR", help=text)
+    options.device(parser)
+    options.quiet(parser, "no progress bars; a line for each cell stays")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,8 +79,24 @@ def _pack(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from meddel_hf.benchmark.cells import Shard
     from meddel_hf.benchmark.matrix import run as run_matrix
+
+    return _with_plan(args, partial(run_matrix, gate_only=args.gate_only), _sum_up, _cells_of_run)
+
+
+def _ladder(args: argparse.Namespace) -> int:
+    from meddel_hf.benchmark.matrix import run_ladder
+
+    return _with_plan(args, run_ladder, _sum_up_ladder, _cells_of_ladder)
+
+
+def _with_plan(
+    args: argparse.Namespace,
+    run_cells: Callable[..., Outcome],
+    sum_up: Callable[[Plan, Path, Outcome], int],
+    cells_of: Callable[[Plan, int, argparse.Namespace], Groups],
+) -> int:
+    from meddel_hf.benchmark.cells import Shard
     from meddel_hf.benchmark.plan import Plan
     from meddel_hf.runtime.files import check_can_write
     from meddel_hf.runtime.processes import leave
@@ -85,42 +108,86 @@ def _run(args: argparse.Namespace) -> int:
         for folder in [] if args.dry_run else [runs, args.frames or runs]:
             check_can_write(folder)
         if args.dry_run:
-            _dry_run(plan, runs, shard, args)
+            _dry_run(plan, runs, shard, args, cells_of)
             return 0
-        outcome = run_matrix(
-            plan, runs, shard=shard, gate_only=args.gate_only, frames=args.frames, device=args.device,
+        outcome = run_cells(
+            plan, runs, shard=shard, frames=args.frames, device=args.device,
             say=lambda line: print(line, flush=True), progress=not args.quiet,
         )  # fmt: skip
-        return _sum_up(plan, runs, outcome) if main else 0
+        return sum_up(plan, runs, outcome) if main else 0
     finally:
         leave()
 
 
 def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
-    from meddel_hf.benchmark.gate import table
+    from meddel_hf.benchmark.gate_text import nothing_to_choose, sentences, tables
 
     for name in outcome.labelled:
         print(f"\n{name}\n\n{_choices(runs, name)}")
     if not plan.trained_tasks:
         print(f"\nread it with: meddel report {runs}")
         return 0 if len(outcome.labelled) == len(plan.label_tasks) else LATER
-    if outcome.locked:
-        print(f"{len(outcome.locked)} cells are being run by another process: they were left to it")
+    _tell_left(outcome)
     if outcome.verdicts is None:
         print(
             f"{len(outcome.waiting)} cells of the gate are still to be finished by other shards, such as "
             f"{outcome.waiting[0].place.words}: run the shards again once they are"
         )
         return LATER
-    print(f"\n{table(outcome.verdicts)}\n")
-    if not outcome.passed:
+    if outcome.verdicts:
+        print(f"\n{tables(outcome.verdicts)}\n")
+    else:
+        print("\nNo gate could be decided: of no seed are both the full pool and no pre-training finished.")
+    for line in sentences(outcome.verdicts, outcome.redundancy):
+        print(line)
+    if not outcome.verdicts or nothing_to_choose(outcome.verdicts):
+        print("No selector was run.")
+    elif not outcome.passed:
         print(
-            "No task passed the gate: on none does pre-training on the full pool beat no pre-training, the interval "
-            "clear of zero. No selector was run, since nothing could tell them apart. Raise samples or seeds, or add "
-            "a more sensitive task."
+            "No task passed the gates: on none does pre-training on the full pool beat no pre-training, and leave "
+            "something to choose, the intervals clear of zero. No selector was run, since nothing could tell them "
+            "apart. Raise samples or seeds, or add a more sensitive task."
         )
     print(f"{outcome.ran} cells run; read them with: meddel report {runs}")
     return 0 if outcome.passed else NOT_PASSED
+
+
+def _sum_up_ladder(plan: Plan, runs: Path, outcome: Outcome) -> int:
+    from meddel_hf.benchmark.ladder import ladders, table
+    from meddel_hf.benchmark.results import read
+    from meddel_hf.benchmark.rungs import LEAST_FRAMES, left_out
+
+    _tell_left(outcome)
+    if outcome.waiting:
+        print(
+            f"{len(outcome.waiting)} cells are still to be finished by other shards, such as "
+            f"{outcome.waiting[0].place.words}: run the shards again once they are"
+        )
+        return LATER
+    read_runs = read(runs)
+    made = ladders(read_runs, level=plan.gate_level)
+    if made:
+        print(f"\n{table(made)}\n")
+    pool = read_runs.pool
+    too_small = left_out(0 if pool is None else pool.num_rows)
+    if too_small:
+        named = ", ".join(f"{100 * share:g} %" for share in too_small)
+        print(f"Left out, fewer than {LEAST_FRAMES} frames of the pool: {named}.")
+    for one in made:
+        print(one.sentence)
+    print(f"{outcome.ran} cells run; read them with: meddel report {runs}")
+    return 0
+
+
+def _tell_left(outcome: Outcome) -> None:
+    """Cells that are another process's, and those that diverged."""
+    if outcome.locked:
+        print(f"{len(outcome.locked)} cells are being run by another process: they were left to it")
+    for one in outcome.diverged:
+        print(
+            f"diverged, and in no mean: {one.place.words}: {one.sentence} (the cell is tried again once its "
+            "diverged.json is deleted)"
+        )
 
 
 def _choices(runs: Path, task: str) -> str:
@@ -132,8 +199,31 @@ def _choices(runs: Path, task: str) -> str:
     return markdown(load_outcomes(folder(runs, task)))
 
 
-def _dry_run(plan: Plan, runs: Path, shard: Shard, args: argparse.Namespace) -> None:
-    from meddel_hf.benchmark.cells import arm_cells, gate_cells, is_finished
+def _cells_of_run(plan: Plan, frames: int, args: argparse.Namespace) -> Groups:
+    """What a run asks for; whether near-duplicates are removed for a gate is known once the pool is embedded."""
+    from meddel_hf.benchmark.cells import arm_cells, gate_cells, random_cells
+
+    arms = [] if args.gate_only else arm_cells(plan)
+    gate = gate_cells(plan)
+    if "headroom" in plan.asked_gates:
+        gate += [cell for cell in random_cells(plan) if cell not in arms]
+    return (("gate", gate), ("matrix", arms))
+
+
+def _cells_of_ladder(plan: Plan, frames: int, args: argparse.Namespace) -> Groups:
+    from meddel_hf.benchmark.rungs import ladder_cells
+
+    return (("ladder", ladder_cells(plan, frames)),)
+
+
+def _dry_run(
+    plan: Plan,
+    runs: Path,
+    shard: Shard,
+    args: argparse.Namespace,
+    cells_of: Callable[[Plan, int, argparse.Namespace], Groups],
+) -> None:
+    from meddel_hf.benchmark.cells import is_finished
     from meddel_hf.benchmark.data import Material
     from meddel_hf.benchmark.estimate import in_words, measured, samples_per_second
     from meddel_hf.downstream.labels.budgets import named
@@ -146,9 +236,8 @@ def _dry_run(plan: Plan, runs: Path, shard: Shard, args: argparse.Namespace) -> 
     material = Material.of(plan)
     n, gone = len(material.pool), len(material.excluded)
     print(f"pool: {n:,} frames, {gone:,} left out since they are tested downstream or excluded")
-    cells = [] if args.gate_only else arm_cells(plan)
     todo = 0
-    for title, group in (("gate", gate_cells(plan)), ("matrix", cells)):
+    for title, group in cells_of(plan, n, args):
         for cell in shard.part(group):
             folder = cell.folder(runs)
             finished = is_finished(cell, runs, plan)
@@ -161,3 +250,8 @@ def _dry_run(plan: Plan, runs: Path, shard: Shard, args: argparse.Namespace) -> 
         each, by = plan.pretraining.samples / speed, f"{speed:,.0f} samples/s measured now; tasks come on top"
     print(f"\n{todo} cells to pre-train, {plan.pretraining.samples:,} samples each, about {in_words(each)} each ({by})")
     print(f"in all about {in_words(each * todo)} on one machine like this")
+    if cells_of is _cells_of_run and "headroom" in plan.asked_gates:
+        print(
+            f"{len(plan.seeds)} cells of the pool without its near-duplicates come on top, where a tenth of it or more "
+            "are"
+        )

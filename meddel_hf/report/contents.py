@@ -34,6 +34,8 @@ from meddel_hf.report.figures.spreads import boxes, differences
 from meddel_hf.report.findings import Findings
 from meddel_hf.report.sections.answer import answer
 from meddel_hf.report.sections.choices import label_choices, label_data
+from meddel_hf.report.sections.gates import gate_data
+from meddel_hf.report.sections.ladder import ladder_data, ladder_section
 from meddel_hf.report.sections.limits import flips, limits
 from meddel_hf.report.sections.record import record
 from meddel_hf.report.sections.tables import differences_table, kept_by, removed, scores_table, stored
@@ -56,6 +58,7 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
     places = origins(pool if pool is not None else f.runs.pool)
     parts = [
         answer(f),
+        ladder_section(f),
         Section("scores", "Scores and NormDEL", tuple(_scores(f))),
         Section("frames", "Frame by frame, and over training", tuple(_frames(f))),
         Section("sets", "Carried over to other sets", tuple(_sets(f))),
@@ -67,7 +70,8 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
     runs = f.runs
     facts = [plural(len(runs.cells), "cell"), plural(len(runs.seeds), "seed"), plural(len(runs.targets), "test set")]
     sections = _with_names_apart([section for section in parts if section.blocks])
-    return Document(_title(f), ", ".join(facts), sections, (*stored(f, places), flips(f), *stored_labels))
+    data = (*stored(f, places), gate_data(f), flips(f), *ladder_data(f), *stored_labels)
+    return Document(_title(f), ", ".join(facts), sections, data)
 
 
 def origins(pool: Dataset | pa.Table | None) -> dict[str, str]:

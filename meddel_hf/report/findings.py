@@ -13,9 +13,12 @@ from typing import Literal
 
 from normdel import normdel
 
-from meddel_hf.benchmark.gate import verdict
-from meddel_hf.benchmark.place import FULL, UNTRAINED
-from meddel_hf.benchmark.results import Runs, Target, Verdict
+from meddel_hf.benchmark.gate import headroom, verdict
+from meddel_hf.benchmark.ladder import Ladder, ladders
+from meddel_hf.benchmark.place import DISTINCT, FULL, UNTRAINED
+from meddel_hf.benchmark.plan import HEADROOM, LEARNING, Gate
+from meddel_hf.benchmark.results import Runs, Target
+from meddel_hf.benchmark.verdicts import Headroom, Verdict
 from meddel_hf.downstream.intervals import Difference, Interval, compare, interval, simultaneous_level
 from meddel_hf.downstream.scores import OF_MASKS, Measure, Scores
 
@@ -90,7 +93,10 @@ class CurvePoint:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Every level and contrast of a folder of runs; verdicts: of the gate, by task, also where no gate was run."""
+    """Every level and contrast of a folder of runs; verdicts: of the gates, by task, also where no gate was run.
+
+    ladders: of every test set, where a ladder was run; its cells are in nothing else.
+    """
 
     runs: Runs
     draws: Draws
@@ -98,11 +104,12 @@ class Findings:
     contrasts: tuple[Contrast, ...]
     curves: tuple[CurvePoint, ...]
     verdicts: Mapping[str, Verdict]
+    ladders: tuple[Ladder, ...] = ()
 
     def passed(self, target: Target) -> bool:
-        """Whether arms can be compared on this target: pre-training has an effect on its task."""
+        """Whether arms can be compared on this target: its task passed every gate that was asked."""
         verdict = self.verdicts.get(target.task)
-        return verdict is not None and verdict.passed
+        return verdict is not None and verdict.can_rank
 
     @property
     def comparable(self) -> list[Target]:
@@ -138,20 +145,26 @@ def findings(runs: Runs, draws: Draws | None = None) -> Findings:
     draws = draws or Draws()
     levels, pairs = [], []
     for target in runs.targets:
-        for arm, retention in columns(runs):
+        for arm, retention in [*columns(runs), *distinct(runs)]:
             scored = runs.of(target, arm, retention)
             if scored:
                 levels += [_level(target, arm, retention, measure, scored, draws) for measure in measures(target)]
                 pairs += _pairs(runs, target, arm, retention, scored)
     verdicts = _verdicts(runs, draws)
-    counts = Counter(p.against for p in pairs if p.target.task in verdicts and verdicts[p.target.task].passed)
+    counts = Counter(p.against for p in pairs if p.target.task in verdicts and verdicts[p.target.task].can_rank)
     contrasts = tuple(pair.contrast(draws, max(counts[pair.against], 1)) for pair in pairs)
-    return Findings(runs, draws, tuple(levels), contrasts, _curves(runs, draws), verdicts)
+    climbed = tuple(ladders(runs, draws=draws.draws, level=draws.level, seed=draws.seed))
+    return Findings(runs, draws, tuple(levels), contrasts, _curves(runs, draws), verdicts, climbed)
 
 
 def columns(runs: Runs) -> list[tuple[str, float]]:
     """Every arm at every retention, ascending; then the full pool, then no pre-training."""
     return [(arm, retention) for arm in runs.arms for retention in runs.retentions] + [(FULL, 1.0), (UNTRAINED, 0.0)]
+
+
+def distinct(runs: Runs) -> list[tuple[str, float]]:
+    """The pool without its near-duplicates, where a gate asked for it: a level beside the others, and no arm."""
+    return [(DISTINCT, share) for share in sorted({cell.retention for cell in runs.cells if cell.arm == DISTINCT})]
 
 
 def measures(target: Target) -> list[Measure]:
@@ -162,7 +175,7 @@ def measures(target: Target) -> list[Measure]:
 
 def _rivals(runs: Runs, target: Target, arm: str, retention: float) -> list[tuple[str, dict[int, Scores]]]:
     """Random at the same retention, and the full pool; the full pool's own rival is no pre-training."""
-    if arm == UNTRAINED:
+    if arm in (UNTRAINED, DISTINCT):
         return []
     if arm == FULL:
         return [(UNTRAINED, runs.of(target, UNTRAINED, 0.0))]
@@ -213,8 +226,9 @@ def _pairs(runs: Runs, target: Target, arm: str, retention: float, scored: dict[
 
 
 def _verdicts(runs: Runs, draws: Draws) -> dict[str, Verdict]:
-    """gate.json's; of a task that it does not name, what the cells of the full pool and of no pre-training say."""
+    """gate.json's; of a task that it does not name, what the gates' cells say."""
     verdicts = dict(runs.verdicts or {})
+    gates = _asked(runs)
     for task in dict.fromkeys(target.task for target in runs.targets):
         full, untrained = (
             {cell.seed: cell.scores[task] for cell in runs.cells if cell.arm == arm and task in cell.scores}
@@ -224,8 +238,32 @@ def _verdicts(runs: Runs, draws: Draws) -> dict[str, Verdict]:
         if task in verdicts or not seeds:
             continue
         both = [full[seed] for seed in seeds], [untrained[seed] for seed in seeds]
-        verdicts[task] = replace(verdict(*both, draws=draws.draws, level=draws.level, seed=draws.seed), recorded=False)
+        learned = verdict(*both, draws=draws.draws, level=draws.level, seed=draws.seed)
+        room = _headroom(runs, task, draws) if HEADROOM in gates else None
+        verdicts[task] = replace(learned, recorded=False, gates=gates, headroom=room)
     return verdicts
+
+
+def _asked(runs: Runs) -> tuple[Gate, ...]:
+    """The gates that the plan asks, where they matter; a plan of before there was a second one asks the first."""
+    plan = (runs.manifest.details.get("plan") if runs.manifest else None) or {}
+    gates: list[Gate] = [LEARNING, HEADROOM]
+    named = [gate for gate in gates if gate in plan.get("gates", (LEARNING,))]
+    return tuple(gate for gate in named if gate == LEARNING or runs.retentions)
+
+
+def _headroom(runs: Runs, task: str, draws: Draws) -> Headroom | None:
+    """Of a task, from the cells: random is the plan's own arm."""
+    smallest = min(runs.retentions)
+
+    def scored(arm: str | None, at: float | None = None) -> dict[int, Scores]:
+        cells = [cell for cell in runs.cells if cell.arm == arm and task in cell.scores]
+        return {cell.seed: cell.scores[task] for cell in cells if at is None or cell.retention == at}
+
+    return headroom(
+        scored(runs.rival, smallest), scored(FULL), scored(DISTINCT), smallest,
+        draws=draws.draws, level=draws.level, seed=draws.seed,
+    )  # fmt: skip
 
 
 def _curves(runs: Runs, draws: Draws) -> tuple[CurvePoint, ...]:

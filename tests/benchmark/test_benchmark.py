@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from family import children, left
-from make_archives import picture
+from make_work import masked
+from small_benchmark import POOL, TESTED, make_data, plan_of, planted, right, written
 
 from meddel_hf.benchmark import gate
 from meddel_hf.benchmark.cells import CELL, CellPlan, Shard, arm_cells, gate_cells
@@ -26,13 +26,11 @@ from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.matrix import run
 from meddel_hf.benchmark.plan import Plan
 from meddel_hf.cli import main
-from meddel_hf.downstream.scores import COLUMNS, Scores
+from meddel_hf.downstream.scores import Scores
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.report.build import report
 from meddel_hf.selection.selection import Selection
 
-ENCODER = str(Path(__file__).parents[2] / "meddel_hf" / "assets" / "encoder")
-POOL, TESTED = 30, 12
 ALONE = [sys.executable, "-m", "meddel_hf.benchmark", "run"]
 TWO = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
        "--main_process_port", "0", "-m", "meddel_hf.benchmark", "run"]  # fmt: skip
@@ -40,56 +38,7 @@ TWO = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Frames that are light or dark, in folders of that name: of the pool, of a probe's training, and tested."""
-    folder = tmp_path_factory.mktemp("data")
-    for part, rows in (("pool", POOL), ("train", 16), ("test", TESTED)):
-        for row in range(rows):
-            kind = "light" if row % 2 else "dark"
-            (folder / "frames" / part / kind).mkdir(parents=True, exist_ok=True)
-            image = picture(row + 100 * len(part)).point(lambda v, up=row % 2: v // 2 + 127 * up)
-            image.resize((40, 32)).save(folder / "frames" / part / kind / f"{row:02}.png")
-    return folder
-
-
-def plan_of(data: Path, **change) -> dict:
-    frames = str(data / "frames")
-    probe = {"name": "light", "kind": "probe", "labels": frames, "target": "folder", "train_match": "train/*",
-             "test_match": "test/*"}  # fmt: skip
-    return {
-        "name": "toy", "pool": [{"pool": frames, "match": "pool/*"}],
-        "embedding": {"encoder": ENCODER, "pooling": "mean"},
-        "pretraining": {"preset": "tiny", "layers": 1, "image_size": 24, "patch_size": 8, "samples": 32,
-                        "batch_size": 8, "precision": "float32", "checkpoint_samples": 8},
-        "arms": [{"label": "chance", "selector": "random"},
-                 {"label": "MedDEL", "selector": "meddel", "options": {"epsilon": None, "scope": "pool"}}],
-        "retentions": [0.2, 0.5], "seeds": 2, "tasks": [probe], **change,
-    }  # fmt: skip
-
-
-def written(path: Path, plan: dict) -> Path:
-    path.write_text(yaml.safe_dump(plan), encoding="utf-8")
-    return path
-
-
-def right(share: float) -> Scores:
-    """Scores of the tested frames, this share of them told right, of either class."""
-    kinds = [("dark", "light")[row % 2] for row in range(TESTED)]
-    ids = [f"test/{kind}/{row:02}" for row, kind in enumerate(kinds)]
-    told = (np.arange(TESTED) < share * TESTED).astype(np.float32)
-    masks = pa.nulls(TESTED, pa.list_(pa.int64()))
-    columns = [ids, ["light"] * TESTED, ids, kinds, told, masks, masks]
-    return Scores(pa.table(columns, names=COLUMNS.names).cast(COLUMNS), "balanced-accuracy")
-
-
-def planted(runs: Path, plan: Plan, full: float, untrained: float) -> None:
-    """Finished gate cells whose truth is known: of 12 tested frames, this share was told right."""
-    for cell in gate_cells(plan):
-        folder = cell.folder(runs)
-        (folder / "tasks" / "light").mkdir(parents=True)
-        right(full if cell.retention else untrained).write(folder / "tasks" / "light")
-        facts = {"arm": cell.label, "retention": cell.retention, "seed": cell.seed, "samples": 32, "frames": POOL,
-                 "tasks": {"light": ""}}  # fmt: skip
-        (folder / CELL).write_text(json.dumps(facts), encoding="utf-8")
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 def scores(runs: Path) -> dict[str, list[float]]:
@@ -284,6 +233,22 @@ def test_the_gate_asks_for_more_than_nothing(data):
     assert len(gate_cells(plan)) == 4
 
 
+def test_segmentation_frames_are_decoded_once_and_overlays_drawn_when_asked(data, tmp_path):
+    masked(tmp_path / "masked", np.random.default_rng(0))
+    recipe = {"frozen": True, "epochs": 1, "precision": "float32"}
+    task = {"name": "boxes", "kind": "segmentation", "train": str(tmp_path / "masked"), "recipe": recipe}
+    plan = plan_of(data, arms=[], seeds=2, tasks=[task])
+    assert run(Plan.of(plan), tmp_path / "runs").ran == 4
+    kept = sorted(path.parent.name for path in (tmp_path / "runs" / "frames" / "masked").glob("*/frames.npy"))
+    assert len(kept) == 2  # of the training part and of the tested one, for four cells
+    assert not list((tmp_path / "runs").rglob("overlays.png"))
+    pixels = [path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("frames.npy")]
+    more = Plan.of({**plan, "seeds": 3, "tasks": [{**task, "overlays": True}]})
+    assert run(more, tmp_path / "runs").ran == 2  # a plan that draws is the same benchmark
+    assert {path.parents[2].name for path in (tmp_path / "runs").rglob("overlays.png")} == {"seed2"}
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("frames.npy")] == pixels
+
+
 def test_a_plan_may_grow_and_not_change(matrix, data, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(matrix, runs)
@@ -350,7 +315,7 @@ CASES = [
     ({"embedding": None}, "embedding is missing"),
     (
         {"tasks": [{"name": "x", "kind": "detection"}]},
-        "kind must be one of segmentation, probe, labels, got 'detection'",
+        "kind must be one of segmentation, probe, instance, scene, labels, got 'detection'",
     ),
     ({"tasks": [{"name": "x", "kind": "probe"}]}, r"tasks\[0\] lacks labels"),
     ({"tasks": [{"name": "x", "kind": "probe", "labels": "y", "train_match": "z"}]}, "add test_match"),

@@ -75,7 +75,8 @@ def test_every_object_of_the_reference_is_there():
 
 
 def verbs() -> list[str]:
-    return ["meddel", *(f"meddel {name}" for name in cli.COMMANDS), "meddel benchmark run", "meddel benchmark pack"]
+    of_benchmark = [f"meddel benchmark {verb}" for verb in ("run", "ladder", "pack")]
+    return ["meddel", *(f"meddel {name}" for name in cli.COMMANDS), *of_benchmark]
 
 
 def test_every_command_is_in_the_reference():

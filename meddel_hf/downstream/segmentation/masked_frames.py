@@ -31,6 +31,7 @@ class LabelledFrames:
     groups:     what must not be parted: the row's video, sequence or patient, else its own id.
     origins:    the same, told apart between sources: two owners may both have a "seq1".
     num_labels: classes of the masks, the background among them. 2: masks are 0 and 255, or 0 and 1.
+    fingerprint: of the data set.
     """
 
     name: str
@@ -39,6 +40,7 @@ class LabelledFrames:
     groups: list[str]
     origins: list[tuple[str, str]]
     num_labels: int
+    fingerprint: str
 
     @classmethod
     def of(cls, dataset: Any, name: str, num_labels: int) -> LabelledFrames:
@@ -61,7 +63,7 @@ class LabelledFrames:
         empty = [None] * len(pool.ids)
         groups = [group or id for group, id in zip(rows.get(schema.GROUP, empty), pool.ids, strict=True)]
         origins = [(source or "", group) for source, group in zip(rows.get(schema.SOURCE, empty), groups, strict=True)]
-        frames = cls(name, _raw(dataset), pool.ids, groups, origins, num_labels)
+        frames = cls(name, _raw(dataset), pool.ids, groups, origins, num_labels, str(dataset._fingerprint))
         frames._check_masks()
         return frames
 

@@ -51,6 +51,8 @@ def segment(
     device: str = "auto",
     revision: str | None = None,
     progress: bool = True,
+    frames: str | Path | None = None,
+    overlays: bool = True,
 ) -> Scores:
     """Train on one data set, test on others; writes the scores of every test frame, overlays and the model.
 
@@ -61,11 +63,14 @@ def segment(
                  data, encoder, recipe and seed is answered from; an interrupted one goes on at its last checkpoint.
     seed:        draws the head's first weights, the order of the frames and their augmentation.
     device:      "auto", "cpu" or "cuda".
+    frames:      folder to decode frames and masks into, once for all runs that name it; None: decode for this run.
+    overlays:    draw overlays.png, 1 to 2 MB.
 
     Masks are scored at their own size; `Scores.value()` is mIoU over images, `value("miou-set")` over the set.
     Raises InvalidDataset, InvalidArgument or Mismatch before anything is trained, Diverged where the loss is no number.
     """
     from meddel_hf.downstream.scores import Scores
+    from meddel_hf.downstream.segmentation.decoded_frames import shown as shown_once
     from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, check_apart
     from meddel_hf.downstream.segmentation.model import from_encoder
     from meddel_hf.embedding.loading import quiet
@@ -90,9 +95,10 @@ def segment(
     learned = LabelledFrames.of(train, "the training set", recipe.num_labels)
     tested = {name: LabelledFrames.of(dataset, name, recipe.num_labels) for name, dataset in test.items()}
     check_apart(learned, list(tested.values()))
-    run = _Run(out, manifest, recipe, seed, model, preprocessing, place, processes, progress)
+    folder = Path(frames) if frames is not None else None
+    run = _Run(out, manifest, recipe, seed, model, preprocessing, place, processes, progress, folder, overlays)
     with quiet():
-        shown = {name: frames.shown(preprocessing) for name, frames in tested.items()} if run.is_main else {}
+        shown = {name: shown_once(each, preprocessing, folder) for name, each in tested.items()} if run.is_main else {}
         run.train(learned)
         if run.is_main:
             run.test(tested, shown, {"encoder": str(encoder), "seconds": round(time.monotonic() - began, 1)})
@@ -137,9 +143,12 @@ class _Run:
     device: torch.device
     processes: PartialState
     progress: bool
+    frames: Path | None
+    overlays: bool
 
     def train(self, frames: LabelledFrames) -> None:
         """Train the model in place."""
+        from meddel_hf.downstream.segmentation.decoded_frames import decoded as decoded_once
         from meddel_hf.downstream.segmentation.training import FrameSamples, Samples, TokenSamples, encoded_views, fit
         from meddel_hf.runtime.devices import resolve_precision
         from meddel_hf.runtime.processes import decoding_workers
@@ -156,7 +165,7 @@ class _Run:
         with self._timed("decoding"):
             height, width = self.model.grid
             coarse = (height * _LABELS_A_PATCH, width * _LABELS_A_PATCH) if self.recipe.frozen else None
-            decoded = frames.decoded(self.preprocessing, coarse)
+            decoded = decoded_once(frames, self.preprocessing, coarse, self.frames)
         samples: Samples
         if self.recipe.frozen:
             self.model.encoder.requires_grad_(False)
@@ -203,7 +212,8 @@ class _Run:
         with written("the result", self.out), whole_folder(self.out, replaced=(MODEL, OVERLAYS, FILE)) as aside:
             save(self.model, self.preprocessing, aside / MODEL)
             scores.write(aside)
-            draw_overlays(scores, logits, tests, aside / OVERLAYS)
+            if self.overlays:
+                draw_overlays(scores, logits, tests, aside / OVERLAYS)
             files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
             self.manifest.write(aside, files)
         shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from meddel_hf.benchmark.gate_text import nothing_to_choose, of_pool
 from meddel_hf.benchmark.place import FULL, UNTRAINED, percent
 from meddel_hf.benchmark.results import Target
+from meddel_hf.benchmark.verdicts import Headroom
 from meddel_hf.downstream.intervals import expected_by_chance
 from meddel_hf.report.document import Block, Paragraph, Point, Points, Section, Tone, listed, plural, signed
 from meddel_hf.report.findings import Contrast, Findings
 from meddel_hf.report.sections.tables import overview_table
 
 CANNOT_RANK = "pre-training itself shows no effect here, so selectors cannot be compared"
+_NO_ROOM = "all frames are not shown to do better than a few random ones, so there is nothing to choose"
+_UNDECIDED = "whether there is anything to choose could not be decided, since cells of the gate are missing"
+_BEST = {"full": "the full pool", "distinct": "the pool without its near-duplicates"}
 
 
 def answer(f: Findings) -> Section:
@@ -22,6 +27,8 @@ def answer(f: Findings) -> Section:
         points = [_gate(f, task), *_points(f, home), *([_elsewhere(f, others)] if others and f.runs.arms else [])]
         blocks.append(Points(tuple(points), home.name, _place(f, home)))
     blocks += _not_ranked(f)
+    if f.runs.gate is not None and f.runs.gate.redundancy is not None:
+        blocks.append(Paragraph(of_pool(f.runs.gate.redundancy)))
     blocks += [Paragraph(text, "note") for text in multiplicity(f)]
     return Section("answer", "The answer", tuple(blocks))
 
@@ -51,7 +58,8 @@ def headline(f: Findings) -> str:
                 "No selector can be ranked: no gate was run, and the full pool and no pre-training were not both "
                 "scored, so nobody knows whether pre-training has any effect here."
             )
-        return f"No selector can be ranked on any of {tried}: {CANNOT_RANK}."
+        closing = nothing_to_choose(f.verdicts)
+        return f"No selector can be ranked on any of {tried}: {closing or CANNOT_RANK}."
     rival = f.runs.rival
     if not f.runs.arms:
         names = listed(list(dict.fromkeys(target.task for target in f.comparable)))
@@ -103,6 +111,16 @@ def _cautions(f: Findings) -> list[Paragraph]:
         )
     if any("too few groups" in note for level in f.levels for note in level.score.notes):
         lines.append("Some test sets have too few groups of frames (videos, patients) for an interval to say anything.")
+    if runs.diverged:
+        lines.append(
+            f"{plural(len(runs.diverged), 'cell')} diverged (listed under What was run) and are in no mean: what "
+            "stands beside them rests on fewer seeds."
+        )
+    if runs.gate is not None and runs.gate.diverged:
+        lines.append(
+            f"Of the gates' cells, {listed(list(runs.gate.diverged))} diverged: the gates were decided by the seeds "
+            "that are left."
+        )
     if runs.verdicts is None and f.verdicts:
         lines.append(
             "No gate.json: whether pre-training has an effect was judged here, from the cells of the full pool and of "
@@ -113,8 +131,17 @@ def _cautions(f: Findings) -> list[Paragraph]:
 
 def _gate(f: Findings, task: str) -> Point:
     v = f.verdicts[task]
-    interval = f"({signed(v.low)} to {signed(v.high)})"
-    return Point("The gate is passed:", f"the full pool lies {signed(v.difference)} {interval} above no pre-training.")
+    text = f"the full pool lies {_difference(v.difference, v.low, v.high)} above no pre-training"
+    if v.headroom is None:
+        return Point("The gate is passed:" if v.passed else "No gate was asked that it failed:", f"{text}.")
+    h = v.headroom
+    room = f"{_BEST[h.by]} lies {_difference(h.difference, h.low, h.high)} above random at {percent(h.retention)} %"
+    lead = "Both gates are passed:" if v.passed else "The gate that was asked is passed:"
+    return Point(lead, f"{text}; {room}.")
+
+
+def _difference(value: float, low: float, high: float) -> str:
+    return f"{signed(value)} ({signed(low)} to {signed(high)})"
 
 
 def _place(f: Findings, target: Target) -> str:
@@ -185,7 +212,7 @@ def _not_ranked(f: Findings) -> list[Block]:
         verdict = f.verdicts.get(task)
         if verdict is None:
             points.append(Point(task, "no gate was run for it, and its cells do not allow one."))
-        elif not verdict.passed:
+        elif not verdict.learns:
             points.append(
                 Point(
                     task,
@@ -193,7 +220,19 @@ def _not_ranked(f: Findings) -> list[Block]:
                     f"{signed(verdict.difference)}, interval {signed(verdict.low)} to {signed(verdict.high)}).",
                 )
             )
+        elif not verdict.can_rank:
+            points.append(Point(task, f"{_why_no_room(verdict.headroom)}."))
     return [Points(tuple(points), "Shown below, not ranked")] if points else []
+
+
+def _why_no_room(h: Headroom | None) -> str:
+    if h is None:
+        return _UNDECIDED
+    at = f"{percent(h.retention)} %"
+    return (
+        f"{_NO_ROOM} (random at {at} {h.random:.3f}, {_BEST[h.by]} {h.best:.3f}; difference "
+        f"{signed(h.difference)}, interval {signed(h.low)} to {signed(h.high)})"
+    )
 
 
 def _named(rival: str) -> str:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from normdel import normdel
 
-from meddel_hf.benchmark.place import FULL, percent
+from meddel_hf.benchmark.place import DISTINCT, FULL, percent
 from meddel_hf.benchmark.results import Target
 from meddel_hf.report.document import Block, Data, Entry, Paragraph, Section, Table
 from meddel_hf.report.findings import Findings, Level
@@ -59,6 +59,7 @@ def index(level: Level, alpha: float) -> float:
 def ranked(f: Findings, target: Target) -> list[Level]:
     """Levels with a NormDEL on a target: every arm at every retention, and the full pool."""
     own = [v for v in f.levels if v.target == target and v.measure == target.measure and v.retention]
+    own = [v for v in own if v.arm != DISTINCT]
     return sorted(own, key=lambda v: (-v.score.value, v.retention, v.arm))
 
 

@@ -11,7 +11,8 @@ from meddel_hf.benchmark.place import Place
 from meddel_hf.benchmark.results import Runs
 from meddel_hf.report.document import Block, Entry, Listing, Paragraph, Point, Points, Section, Table, listed, plural
 from meddel_hf.report.findings import Findings
-from meddel_hf.report.sections.tables import gate_table, time_table
+from meddel_hf.report.sections.gates import gate_tables
+from meddel_hf.report.sections.tables import time_table
 from meddel_hf.runtime.manifest import installed_versions
 
 _SHOWN = 40  # missing cells that are named one by one
@@ -21,9 +22,9 @@ def record(f: Findings, command: str) -> Section:
     runs = f.runs
     blocks: list[Block] = [Points(tuple(_facts(f, command) if runs.cells else _typed(runs, command)))]
     if runs.cells:
-        blocks += _missing(runs)
+        blocks += [*_missing(runs), *_diverged(runs)]
     if f.verdicts:
-        blocks.append(gate_table(f))
+        blocks += gate_tables(f)
     if runs.cells:
         blocks.append(time_table(runs))
     if runs.plan:
@@ -80,6 +81,12 @@ def _missing(runs: Runs) -> list[Block]:
     if lacking := _lacking(runs):
         blocks.append(Paragraph("Finished cells without scores of a task: " + "; ".join(lacking) + ".", "warning"))
     return blocks
+
+
+def _diverged(runs: Runs) -> list[Block]:
+    points = tuple(Point(f"{one.place.words}:", one.sentence) for one in runs.diverged)
+    note = "They are in no mean. A cell is tried again once its diverged.json is deleted."
+    return [Points(points, f"Diverged, {plural(len(points), 'cell')}", note)] if points else []
 
 
 def _lacking(runs: Runs) -> list[str]:

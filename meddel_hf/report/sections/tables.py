@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from meddel_hf import schema
-from meddel_hf.benchmark.place import FULL, UNTRAINED, percent
-from meddel_hf.benchmark.results import Cell, Runs, Target, in_words
+from meddel_hf.benchmark.place import DISTINCT, FULL, LADDER, UNTRAINED, percent
+from meddel_hf.benchmark.results import Cell, Runs, Target
 from meddel_hf.report.document import Data, Entry, Table, Tone, plural, signed
-from meddel_hf.report.findings import Contrast, Findings, Level
+from meddel_hf.report.findings import Contrast, Findings, Level, distinct
 
 REASONS = ("near-duplicate", "outlier", "not-selected", "unreadable")
 _NONE = "–"  # noqa: RUF001
@@ -21,7 +21,9 @@ def scores_table(f: Findings, target: Target) -> Table:
     rows: list[tuple[Entry | str, ...]] = []
     for arm in runs.arms:
         rows.append((arm, *(_score(f, target, arm, retention) for retention in runs.retentions)))
-    for arm, retention, name in ((FULL, 1.0, "full pool, 100 %"), (UNTRAINED, 0.0, "no pre-training")):
+    beside = [(FULL, 1.0, "full pool, 100 %")]
+    beside += [(arm, share, f"no near-duplicates, {100 * share:.3g} %") for arm, share in distinct(runs)]
+    for arm, retention, name in (*beside, (UNTRAINED, 0.0, "no pre-training")):
         level = f.level(target, arm, retention)
         spans = max(len(runs.retentions), 1)
         rows.append((name, _entry(level, spans=spans) if level else Entry(_NONE, spans=spans)))
@@ -111,23 +113,6 @@ def _tally(contrasts: Sequence[Contrast]) -> Entry | str:
     return Entry(said or _NONE, (f"{same} no difference",) if said and same else (), tone)
 
 
-def gate_table(f: Findings) -> Table:
-    rows: list[tuple[Entry | str, ...]] = []
-    for task, v in f.verdicts.items():
-        interval = f"{signed(v.low)} to {signed(v.high)}"
-        whence = () if v.recorded else ("judged from the cells",)
-        said = Entry("passed", whence, "more") if v.passed else Entry("not passed", whence, "less")
-        difference = Entry(signed(v.difference), (interval,))
-        rows.append((task, said, difference, f"{v.full:.3f}", f"{v.untrained:.3f}", in_words(v.measure)))
-    return Table(
-        "The gate: the full pool against no pre-training",
-        ("task", "gate", "difference", "full", "untrained", "measure"),
-        tuple(rows),
-        "A task passes where the interval of the difference lies above zero.",
-        "gate.csv",
-    )
-
-
 def time_table(runs: Runs) -> Table:
     """Table 4's question, what pre-training costs: equal samples, hence equal time, whatever the retention."""
     rows: list[tuple[Entry | str, ...]] = []
@@ -212,14 +197,10 @@ def stored(f: Findings, places: Mapping[str, str]) -> tuple[Data, ...]:
             ),
         ),
         Data(
-            "gate",
-            ("task", "measure", "full", "untrained", "difference", "low", "high", "passed", "recorded"),
-            tuple(
-                (task, v.measure, v.full, v.untrained, v.difference, v.low, v.high, v.passed, v.recorded)
-                for task, v in f.verdicts.items()
-            ),
+            "cells",
+            _CELLS,
+            tuple(_cell_row(cell) for cell in sorted(f.runs.cells, key=lambda c: c.place) if cell.arm != LADDER),
         ),
-        Data("cells", _CELLS, tuple(_cell_row(cell) for cell in sorted(f.runs.cells, key=lambda cell: cell.place))),
         Data(
             "removed",
             ("arm", "retention", "kept", *REASONS),
@@ -267,9 +248,12 @@ def _cell_row(cell: Cell) -> tuple[object, ...]:
 
 def _columns(runs: Runs) -> dict[tuple[str, float], list[Cell]]:
     """Cells by arm and retention, in the order of the report: the full pool, no pre-training, then the arms."""
-    order = {arm: i for i, arm in enumerate((FULL, UNTRAINED, *runs.arms))}
+    order = {arm: i for i, arm in enumerate((FULL, UNTRAINED, DISTINCT, *runs.arms))}
     groups: dict[tuple[str, float], list[Cell]] = {}
-    for cell in sorted(runs.cells, key=lambda cell: (order[cell.arm], cell.retention, cell.seed)):
+    for cell in sorted(
+        (cell for cell in runs.cells if cell.arm != LADDER),
+        key=lambda cell: (order[cell.arm], cell.retention, cell.seed),
+    ):
         groups.setdefault((cell.arm, cell.retention), []).append(cell)
     return groups
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from PIL import Image as Picture
 from transformers import AutoModelForSemanticSegmentation, ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-import meddel_hf.downstream.segmentation.model  # noqa: F401  # makes the Auto classes know the model
+import meddel_hf.downstream.segmentation.masked_frames
+import meddel_hf.downstream.segmentation.model  # makes the Auto classes know the model
 from meddel_hf.cli import alone
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.scores import Scores
@@ -30,7 +32,7 @@ from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.scoring import table
 from meddel_hf.downstream.segmentation.segment import segment
 from meddel_hf.downstream.segmentation.training import FrameSamples, TokenSamples, flipped
-from meddel_hf.errors import Diverged, InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.errors import Diverged, IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.training.checkpoints import record
 
 FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image(), "group": Value("string")})
@@ -164,6 +166,41 @@ def test_a_finished_run_is_answered_from_and_another_one_is_refused(runs, encode
             segment(train, tests, encoder, out, **{"recipe": FROZEN, "progress": False, **change})
     with pytest.raises(Mismatch, match="another train"):
         segment(frames(0, 40), tests, encoder, out, recipe=FROZEN, progress=False)
+
+
+@pytest.mark.parametrize("recipe", [FROZEN, WHOLE], ids=["frozen", "whole"])
+def test_frames_are_decoded_once_for_all_runs_that_name_a_folder(recipe, encoder, tmp_path, monkeypatch):
+    recipe, cache = replace(recipe, epochs=2), tmp_path / "cache"
+    learned, tests = frames(0, 16), {"near": frames(100, 6), "far": frames(200, 4)}
+    alone = segment(learned, tests, encoder, tmp_path / "alone", recipe=recipe, progress=False)
+    first = segment(learned, tests, encoder, tmp_path / "first", recipe=recipe, progress=False, frames=cache)
+    assert first.table.equals(alone.table)
+
+    def no_more(*_: object) -> None:
+        raise AssertionError("a frame was decoded again")
+
+    monkeypatch.setattr(meddel_hf.downstream.segmentation.masked_frames, "prepare_sized", no_more)
+    other = segment(learned, tests, encoder, tmp_path / "other", recipe=recipe, seed=1, progress=False, frames=cache)
+    assert not other.table.equals(first.table)
+    with pytest.raises(AssertionError, match="decoded again"):
+        segment(frames(1, 16), tests, encoder, tmp_path / "new", recipe=recipe, progress=False, frames=cache)
+
+
+def test_decoded_frames_that_are_damaged_are_told(encoder, tmp_path):
+    recipe, tests = replace(FROZEN, epochs=1), {"near": frames(100, 4)}
+    segment(frames(0, 8), tests, encoder, tmp_path / "a", recipe=recipe, progress=False, frames=tmp_path / "cache")
+    path = next((tmp_path / "cache").glob("*/masks.npy"))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IncompleteStore, match=r"masks\.npy changed .*: delete .*, and the frames are decoded again"):
+        segment(frames(0, 8), tests, encoder, tmp_path / "b", recipe=recipe, progress=False, frames=tmp_path / "cache")
+
+
+def test_overlays_are_left_out_when_asked(encoder, tmp_path):
+    recipe, out = replace(FROZEN, epochs=1), tmp_path / "out"
+    segment(frames(0, 8), {"near": frames(100, 4)}, encoder, out, recipe=recipe, progress=False, overlays=False)
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "model", "scores.parquet"]
 
 
 def test_seeds_repeat_and_differ_and_so_do_mirrored_features(encoder, tmp_path):
