@@ -5,9 +5,9 @@ threshold is found from two demands:
 
 1. 95 % of the mild copies of sampled frames lie above it, by their cosine to the frame;
 2. at most 1 % of the sampled frames that have no copy have a frame of the pool above it. A frame has no copy where its
-   nearest frame looks unlike: by their thumbnails, which know nothing of the encoder, they differ at least twice as much
-   as 95 % of the mild copies from their frames. (Once as much will not do: in a pool of near-copies some that were moved
-   further than the mild ones would pass for frames without a copy, and a hundredth of those decides.)
+   nearest frame looks unlike: by their thumbnails, which know nothing of the encoder, they differ at least twice as
+   much as 95 % of the mild copies from their frames. (Once as much will not do: in a pool of near-copies, some that
+   were moved further than the mild ones would pass for frames without a copy, and a hundredth of those decides.)
 
 Where both cannot be had, the second wins, and fewer copies are held: what is called a near-duplicate should be one. The
 space that holds most copies at its threshold is the one in which near-duplicates are told.
