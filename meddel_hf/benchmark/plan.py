@@ -229,6 +229,8 @@ class Plan(Record):
     gates:       what a task must pass before selectors are run and ranked on it. "learning": the full pool beats no
                  pre-training. "headroom": the full pool, or the pool without its near-duplicates, is above random at
                  the smallest retention; asked where there are arms and a retention below 1.
+    redundancy:  shares of near-copies, in [0, 1): the plan is run once on a pool of each, made of this one and of as
+                 many frames; 0: the pool as it is. Empty: on the pool alone.
     """
 
     name: Text
@@ -242,6 +244,7 @@ class Plan(Record):
     exclude: Many[Text] = ()
     gate_level: float = 0.95
     gates: Many[Gate] = (LEARNING, HEADROOM)
+    redundancy: Many[float] = ()
 
     def __post_init__(self) -> None:
         for name in ("pool", "tasks", "seeds", "gates") if self.trained_tasks else ("tasks", "seeds"):
@@ -249,13 +252,18 @@ class Plan(Record):
                 raise InvalidArgument(f"{name} is empty: a plan needs at least one")
         for name, values in {
             "labels of arms": [arm.label for arm in self.arms], "names of tasks": [task.name for task in self.tasks],
-            "retentions": self.retentions, "seeds": self.seeds, "gates": self.gates,
+            "retentions": self.retentions, "seeds": self.seeds, "gates": self.gates, "redundancy": self.redundancy,
         }.items():  # fmt: skip
             if len(set(values)) < len(values):
                 raise InvalidArgument(f"{name} repeat themselves: {shown(', '.join(map(str, values)))}")
         wrong = [share for share in self.retentions if not checks.is_fraction(share)]
         if wrong:
             raise InvalidArgument(f"retentions are fractions in (0, 1], got {wrong[0]}: divide a percentage by 100")
+        for share in self.redundancy:
+            if not 0 <= share < 1:
+                raise InvalidArgument(
+                    f"redundancy is shares of near-copies from 0 to below 1, such as 0.8; got {share}"
+                )
         for seed in self.seeds:
             checks.seed(seed, "a seed")
         cells = len(self.seeds) * (2 + len(self.arms) * len(self.retentions))
@@ -267,6 +275,11 @@ class Plan(Record):
         if taken:
             raise InvalidArgument(f"label {taken[0]!r} is taken by the gates or the ladder: choose another")
         self._check_pretraining()
+        if self.redundancy and (self.label_tasks or not self.trained_tasks):
+            raise InvalidArgument(
+                "redundancy is the pool's, and tasks of kind labels choose among their own frames: put them in another "
+                "plan"
+            )
         if self.label_tasks and not self.arms:
             raise InvalidArgument("arms is empty: a task of kind labels compares selectors, and needs at least one")
         if self.arms and self.embedding is None:
@@ -336,6 +349,8 @@ class Plan(Record):
     def plain(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
         plain = asdict(self)
+        if not self.redundancy:
+            del plain["redundancy"]
         return plain if self.pretraining is None else {**plain, "pretraining": self.pretraining.recorded()}
 
     def yaml(self) -> str:

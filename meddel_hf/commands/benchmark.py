@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +96,7 @@ def _with_plan(
     sum_up: Callable[[Plan, Path, Outcome], int],
     cells_of: Callable[[Plan, int, argparse.Namespace], Groups],
 ) -> int:
+    from meddel_hf.benchmark.axis import each_level
     from meddel_hf.benchmark.cells import Shard
     from meddel_hf.benchmark.plan import Plan
     from meddel_hf.runtime.files import check_can_write
@@ -110,13 +111,29 @@ def _with_plan(
         if args.dry_run:
             _dry_run(plan, runs, shard, args, cells_of)
             return 0
-        outcome = run_cells(
-            plan, runs, shard=shard, frames=args.frames, device=args.device,
-            say=lambda line: print(line, flush=True), progress=not args.quiet,
-        )  # fmt: skip
-        return sum_up(plan, runs, outcome) if main else 0
+
+        def run_level(plan: Plan, runs: Path) -> int:
+            outcome = run_cells(
+                plan, runs, shard=shard, frames=args.frames, device=args.device, say=_say, progress=not args.quiet
+            )
+            return sum_up(plan, runs, outcome) if main else 0
+
+        return _status(each_level(plan, runs, run_level, _say if main else _say_nothing))
     finally:
         leave()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _say_nothing(line: str) -> None:
+    """Of processes that are not the main one."""
+
+
+def _status(levels: Sequence[int]) -> int:
+    """Of the levels of an axis: something is left, else something was passed, else nothing was."""
+    return LATER if LATER in levels else min(levels)
 
 
 def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
@@ -223,6 +240,7 @@ def _dry_run(
     args: argparse.Namespace,
     cells_of: Callable[[Plan, int, argparse.Namespace], Groups],
 ) -> None:
+    from meddel_hf.benchmark.axis import folder
     from meddel_hf.benchmark.cells import is_finished
     from meddel_hf.benchmark.data import Material
     from meddel_hf.benchmark.estimate import in_words, measured, samples_per_second
@@ -237,14 +255,17 @@ def _dry_run(
     n, gone = len(material.pool), len(material.excluded)
     print(f"pool: {n:,} frames, {gone:,} left out since they are tested downstream or excluded")
     todo = 0
-    for title, group in cells_of(plan, n, args):
-        for cell in shard.part(group):
-            folder = cell.folder(runs)
-            finished = is_finished(cell, runs, plan)
-            state = "finished" if finished else "begun" if folder.is_dir() else "to run"
-            print(f"{title:<8}{cell.place.words:<40}{round(cell.retention * n):>10,} frames  {state}")
-            todo += not finished and bool(cell.retention)
-    each, by = measured(runs), f"finished cells in {runs} took, tasks included"
+    places = [folder(runs, share) for share in plan.redundancy] or [runs]
+    for place in places:
+        if plan.redundancy:
+            print(f"\n{place}")
+        for title, group in cells_of(plan, n, args):
+            for cell in shard.part(group):
+                finished = is_finished(cell, place, plan)
+                state = "finished" if finished else "begun" if cell.folder(place).is_dir() else "to run"
+                print(f"{title:<8}{cell.place.words:<40}{round(cell.retention * n):>10,} frames  {state}")
+                todo += not finished and bool(cell.retention)
+    each, by = measured(places[0]), f"finished cells in {places[0]} took, tasks included"
     if each is None:
         speed = samples_per_second(plan.pretraining, args.device)
         each, by = plan.pretraining.samples / speed, f"{speed:,.0f} samples/s measured now; tasks come on top"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meddel_hf.benchmark.axis import recorded
 from meddel_hf.benchmark.results import Runs, read
+from meddel_hf.errors import IncompleteStore
+from meddel_hf.report.axis import Axis, axis_document, level_folder
+from meddel_hf.report.axis import headline as axis_headline
 from meddel_hf.report.contents import contents
 from meddel_hf.report.document import Document
 from meddel_hf.report.figures.drawing import render
@@ -28,7 +33,8 @@ PAGE, MARKDOWN, FIGURES, TABLES = "report.html", "report.md", "figures", "tables
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """A report: its page, what it says first, the findings behind it, and how much stands beside it."""
+    """A report: its page, what it says first, the findings behind it (of an axis, those of its last level), and how
+    much stands beside it."""
 
     page: Path
     headline: str
@@ -48,13 +54,17 @@ def report(
 ) -> Written:
     """Write `out/`: report.html, report.md, figures/*.png, tables/*.csv and manifest.json. An older report is replaced.
 
-    runs:    folder that `meddel benchmark run` writes; a matrix that is not finished is reported as far as it goes.
+    runs:    folder that `meddel benchmark run` writes; a matrix that is not finished is reported as far as it goes. Of
+             a plan that names redundancies, each level has a report in a folder beside the page.
     pool:    the pool that was selected from, with the columns id and image, for contact sheets and, with the columns
              center or source, for who was kept.
     command: what was typed, for the record. trust: compare sizes of the runs' files, and not their checksums.
     Raises InvalidArgument, IncompleteStore and Mismatch as `read` does, and where `out` is a folder of something else.
     """
     out = check_target(out, "report")
+    levels = recorded(Path(runs))
+    if levels is not None:
+        return _axis(Path(runs), levels, out, draws, command, trust)
     read_runs = read(runs, trust=trust)
     findings_of_runs = findings(read_runs, draws)
     with step_folder(out, "report") as aside:
@@ -68,6 +78,36 @@ def report(
         else label_headline(read_runs.labels, findings_of_runs.draws.level)
     )
     return Written(out / PAGE, said, findings_of_runs, len(document.pictures), len(document.data))
+
+
+def _axis(
+    runs: Path, levels: Mapping[float, Path], out: Path, draws: Draws | None, command: str, trust: bool
+) -> Written:
+    """The report of an axis, with one of each level that has finished cells."""
+    with step_folder(out, "report") as aside:
+        by_share: dict[float, Findings] = {}
+        for share, folder in levels.items():
+            with suppress(IncompleteStore):  # nothing of it is finished yet
+                read(folder, trust=trust)
+                written = report(folder, aside / level_folder(share), draws=draws, command=command, trust=trust)
+                by_share[share] = written.findings
+        if not by_share:
+            raise IncompleteStore(f"{runs} holds no finished cell of any redundancy: go on with `meddel benchmark run`")
+        axis = Axis(_name(by_share), by_share)
+        document = axis_document(axis)
+        _write(document, aside)
+        files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
+        parents = {level_folder(s): Manifest.read(aside / level_folder(s), "report").fingerprint for s in by_share}
+        details = {"levels": list(by_share), "command": command}
+        made = fingerprint(*parents.values())
+        Manifest("report", made, asdict(draws or Draws()), parents, details).write(aside, files)
+    last = list(by_share.values())[-1]
+    return Written(out / PAGE, axis_headline(axis), last, len(document.pictures), len(document.data))
+
+
+def _name(levels: Mapping[float, Findings]) -> str:
+    manifests = [f.runs.manifest for f in levels.values()]
+    return next((str(m.details["plan"]["name"]) for m in manifests if m and m.details.get("plan")), "benchmark")
 
 
 def _write(document: Document, folder: Path) -> None:

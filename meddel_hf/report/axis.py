@@ -1,0 +1,144 @@
+"""The report of a plan that names redundancies: where choosing begins to pay, and a report of each level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meddel_hf.benchmark.place import percent
+from meddel_hf.benchmark.results import Target
+from meddel_hf.report.document import (
+    Block,
+    Data,
+    Document,
+    Entry,
+    Gallery,
+    Paragraph,
+    Point,
+    Points,
+    Section,
+    Table,
+    listed,
+    plural,
+    signed,
+)
+from meddel_hf.report.figures.axis import gains
+from meddel_hf.report.findings import Contrast, Findings
+
+_COLUMNS = (
+    "redundancy", "near_duplicates", "task", "set", "measure", "arm", "retention", "difference", "low", "high", "seeds",
+    "can_rank",
+)  # fmt: skip
+_WHAT = (
+    "Each level is the same number of frames of the same pool, of which the share that is named are near-copies of a "
+    "few others. A gain is an arm's score less that of random at the same retention, paired over seeds and frames; "
+    "faint: its interval contains zero, no difference shown. Where no selector was run, nothing was to choose."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """levels: share of near-copies -> what the runs on that pool show; ascending."""
+
+    name: str
+    levels: Mapping[float, Findings]
+
+    @property
+    def targets(self) -> list[Target]:
+        """Test sets of which some level has a gain."""
+        return list(dict.fromkeys(c.target for f in self.levels.values() for c in gained(f)))
+
+    def gains(self, target: Target) -> dict[float, list[Contrast]]:
+        """Share -> every arm's gain on a test set, at the smallest retention."""
+        return {share: [c for c in gained(f) if c.target == target] for share, f in self.levels.items()}
+
+
+def gained(f: Findings) -> list[Contrast]:
+    """Against random at the smallest retention."""
+    if f.runs.rival is None or not f.runs.retentions:
+        return []
+    return [c for c in f.contrasts if c.against == f.runs.rival and c.retention == f.runs.retentions[0]]
+
+
+def headline(axis: Axis) -> str:
+    """In a sentence, for one who reads no statistics."""
+    pays = [share for share, f in axis.levels.items() if any(_wins(f, c) for c in gained(f))]
+    if not pays:
+        return "At none of these redundancies is a selector shown to be better than random."
+    tried = list(axis.levels)
+    first = f"Choosing begins to pay where {percent(pays[0])} % of the pool are near-copies"
+    below = [share for share in tried if share < pays[0]]
+    return f"{first}; at {listed([f'{percent(s)} %' for s in below])} it is not shown to." if below else f"{first}."
+
+
+def axis_document(axis: Axis) -> Document:
+    """The page; the levels' own reports stand in folders beside it."""
+    blocks: list[Block] = [
+        Paragraph(headline(axis), "lead"),
+        Points(tuple(_point(s, f) for s, f in axis.levels.items())),
+    ]
+    blocks += [Paragraph(_WHAT, "note"), Gallery(tuple(gains(axis, target) for target in axis.targets))]
+    tables = tuple(_table(axis, target) for target in axis.targets)
+    sections = (Section("axis", "Where choosing begins to pay", tuple(blocks)), Section("gains", "Gains", tables))
+    levels = plural(len(axis.levels), "level of redundancy", "levels of redundancy")
+    return Document(
+        f"Does the selection matter? {axis.name}", levels, tuple(s for s in sections if s.blocks), (_data(axis),)
+    )
+
+
+def level_folder(share: float) -> str:
+    """Of a level's own report."""
+    return f"redundancy-{percent(share)}"
+
+
+def _wins(f: Findings, c: Contrast) -> bool:
+    return f.passed(c.target) and c.verdict == "higher"
+
+
+def _point(share: float, f: Findings) -> Point:
+    gate = f.runs.gate
+    found = gate.redundancy.share if gate and gate.redundancy else None
+    said = [] if found is None else [f"{found:.0%} go as near-duplicates"]
+    passed = sorted({target.task for target in f.comparable})
+    said.append(f"selectors can be told apart on {listed(passed)}" if passed else "nothing to choose, or to learn")
+    best = max((c for c in gained(f) if _wins(f, c)), key=lambda c: c.difference.value, default=None)
+    if best is not None:
+        said.append(f"largest gain {signed(best.difference.value)}, {best.arm} on {best.target.name}")
+    return Point(f"{percent(share)} %:", f"{'; '.join(said)}. Its report: {level_folder(share)}/report.html")
+
+
+def _table(axis: Axis, target: Target) -> Table:
+    by_share = axis.gains(target)
+    arms = list(dict.fromkeys(c.arm for contrasts in by_share.values() for c in contrasts))
+    rows = []
+    for arm in arms:
+        cells: list[Entry | str] = [arm]
+        for share, contrasts in by_share.items():
+            there = next((c for c in contrasts if c.arm == arm), None)
+            cells.append(_entry(axis.levels[share], there))
+        rows.append(tuple(cells))
+    smallest = {percent(f.runs.retentions[0]) for f in axis.levels.values() if f.runs.retentions}
+    note = f"{target.unit}, gain over random at {listed(sorted(smallest))} %; below, the interval."
+    return Table(target.name, ("arm", *(f"{percent(share)} %" for share in by_share)), tuple(rows), note, "axis.csv")
+
+
+def _entry(f: Findings, c: Contrast | None) -> Entry | str:
+    if c is None:
+        return "–"  # noqa: RUF001
+    d = c.difference
+    between = f"{signed(d.low)}\u00a0to {signed(d.high)}"
+    if not f.passed(c.target):
+        return Entry(signed(d.value), (between, "did not pass the gates"), "faint")
+    return Entry(signed(d.value), (between,), "faint" if not d.shown else "more" if d.value > 0 else "less")
+
+
+def _data(axis: Axis) -> Data:
+    rows = []
+    for share, f in axis.levels.items():
+        gate = f.runs.gate
+        found = gate.redundancy.share if gate and gate.redundancy else None
+        for c in gained(f):
+            d = c.difference
+            of = (c.target.task, c.target.set, c.target.measure, c.arm, c.retention)
+            rows.append((share, found, *of, d.value, d.low, d.high, len(c.seeds), f.passed(c.target)))
+    return Data("axis", _COLUMNS, tuple(rows))

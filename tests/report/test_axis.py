@@ -1,0 +1,76 @@
+"""The report over redundancies, of planted gains: where choosing begins to pay is said, drawn and stored as planted."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from make_runs import PROBE, Task, Truth, make_runs
+
+from meddel_hf.benchmark.axis import AXIS
+from meddel_hf.errors import IncompleteStore
+from meddel_hf.report.build import report
+from meddel_hf.report.findings import Draws
+from meddel_hf.runtime.records import write_facts
+
+GAINS = {0.0: 0.0, 0.5: 0.004, 0.8: 0.06}  # of "sieve" at 5 %, by redundancy
+TRUTH = Truth(
+    arms={"random": "random", "sieve": "dedup"},
+    effects={},
+    tasks={"findings": Task(PROBE, {"findings": 300}, 0.7)},
+    retentions=(0.05, 0.2),
+)
+
+
+def make_axis(runs: Path) -> Path:
+    for share, gain in GAINS.items():
+        truth = replace(TRUTH, effects={"sieve": {0.05: gain, 0.2: 0.0}})
+        folder = runs / f"redundancy-{100 * share:g}"
+        folder.mkdir(parents=True)
+        make_runs(folder, truth)
+    write_facts(runs / AXIS, {"name": "planted", "redundancy": [*GAINS, 0.95]})  # of the last nothing is begun
+    return runs
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("axis")
+    return report(make_axis(folder / "runs"), folder / "report", draws=Draws(draws=400))
+
+
+def test_it_says_where_choosing_begins_to_pay(made):
+    assert made.headline == (
+        "Choosing begins to pay where 80 % of the pool are near-copies; at 0 % and 50 % it is not shown to."
+    )
+    page = made.page.read_text(encoding="utf-8").replace("\u00a0", " ").replace("\u202f", " ")
+    assert made.headline in page
+    assert "largest gain +0.0" in page
+    assert "redundancy-80/report.html" in page
+
+
+def test_gains_are_those_that_were_planted(made):
+    with (made.page.parent / "tables" / "axis.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["redundancy"]) for row in rows] == [0.0, 0.5, 0.8]
+    for row in rows:
+        gain = GAINS[float(row["redundancy"])]
+        assert float(row["low"]) - 0.01 <= gain <= float(row["high"]) + 0.01
+        assert (row["arm"], float(row["retention"])) == ("sieve", 0.05)
+
+
+def test_each_level_has_its_own_report(made):
+    for share in GAINS:
+        level = made.page.parent / f"redundancy-{100 * share:g}"
+        assert (level / "report.html").is_file()
+        assert "sieve" in (level / "report.md").read_text(encoding="utf-8")
+    assert (made.page.parent / "figures" / "axis-findings.png").stat().st_size > 10_000
+
+
+def test_levels_without_a_finished_cell_are_none(tmp_path):
+    (tmp_path / "runs" / "redundancy-80").mkdir(parents=True)
+    write_facts(tmp_path / "runs" / AXIS, {"name": "begun", "redundancy": [0.8]})
+    with pytest.raises(IncompleteStore, match=r"holds no finished cell of any redundancy"):
+        report(tmp_path / "runs", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
