@@ -326,8 +326,9 @@ def test_the_packages_own_encoder_has_a_name(tmp_path, monkeypatch):
 
 def test_an_encoder_that_the_hub_is_needed_for_is_told_without_one(tmp_path):
     Picture.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    line = ["embed", str(tmp_path), "--encoder", "me/vit", "--out", str(tmp_path / "e")]
     done = subprocess.run(
-        [sys.executable, "-m", "meddel_hf", "embed", str(tmp_path), "--encoder", "me/vit", "--out", str(tmp_path / "e")],
+        [sys.executable, "-m", "meddel_hf", *line],
         env={**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
