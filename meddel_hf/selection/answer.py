@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DENSITY = "density.parquet"
+WARNING = "warning: "  # how a note begins that questions the answer
 _OF_DRAWING = {"then", "by", "per", "shares", "min_per"}  # settings of `Dedup`'s second step
 
 
@@ -120,7 +121,7 @@ class Answer:
     eta:      threshold that was used or, for a retention, found; None where the selector has none.
     graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
     density:  sampled curves of near-duplicates over eta, or None where the selector compared nothing.
-    notes:    sentences that the reader of the result should see.
+    notes:    sentences that the reader of the result should see; of what questions it, with "warning: " before them.
     """
 
     table: pa.Table
@@ -202,7 +203,7 @@ class Answer:
                 what = f"{name} is dropped: near-duplicate of {printable(other)} (cosine {cosine:.4f}), which is"
                 if nearest is None or pc.any(self._kept_of(other)).as_py():
                     return f"{what} kept"
-                return f"{what} not selected; the nearest kept frame is {_named(row)}"
+                return f"{what} not selected either; the nearest kept frame is {_named(row)}"
             case "outlier":
                 far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
                 return f"{name} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"

@@ -11,6 +11,7 @@ from PIL import Image as Picture
 from tiny import textured, tiny_encoder
 
 from meddel_hf.cli import main
+from meddel_hf.selectors import dedup
 
 CENTERS = ["north"] * 60 + ["south"] * 30 + ["<b>east</b>|"] * 3
 
@@ -55,11 +56,19 @@ def test_it_counts_what_is_kept_and_warns_where_nothing_is(store, tmp_path, caps
         (line,) = [line for line in printed.out.splitlines() if line.strip().startswith(name)]
         assert line.split()[1:3] == [str(CENTERS.count(name)), str(count)]
     assert "note: nothing is kept of center <b>east</b>|: --min-per center=1 keeps a frame of each" in printed.err
-    assert "note: near-duplicates are above" in printed.err
+    assert "note: threshold 0." in printed.err
     assert "farthest" in printed.out
     for name in ("duplicates.png", "left-out.png", "retention.png"):
         with Picture.open(tmp_path / "s" / name) as picture:
             assert picture.width > 500
+
+
+def test_a_doubt_is_a_warning(store, tmp_path, capsys, monkeypatch):
+    """Here with a share of look-alikes that no encoder reaches."""
+    monkeypatch.setattr(dedup, "_LOOK_ALIKE", 1.1)
+    assert main(["select", store, "--out", str(tmp_path / "s"), "--no-pictures"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "look alike in their pixels, so" in line]
+    assert line.startswith("warning: only 100% of the near-duplicates")
 
 
 def test_floors_shares_and_strata(store, tmp_path, capsys):

@@ -179,4 +179,4 @@ def test_frames_of_known_truth(tmp_path):
     selection = Dedup().select(store)
     gone = [(row["id"], row["duplicate_of"]) for row in selection.table.to_pylist() if not row["kept"]]
     assert {frozenset(pair) for pair in gone} == {frozenset((str(k), str(80 + k))) for k in range(20)}
-    assert "100% of those that go look alike" in selection.notes[0]
+    assert "100% of those found look alike" in selection.notes[0]
