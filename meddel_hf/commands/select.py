@@ -45,11 +45,12 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.runtime.reading import printable
     from meddel_hf.selection.answer import WARNING
     from meddel_hf.selection.measures import covered, farthest, sequences
+    from meddel_hf.selectors.measured import measured
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
-    selection = _selection(args, store, pool)
+    selection = measured(_selection(args, store, pool), store)
     drawn: list[str] = []
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "

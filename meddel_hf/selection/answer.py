@@ -184,8 +184,8 @@ class Answer:
         gone = self.table.filter(pc.equal(self.table[schema.REASON], "near-duplicate"))
         if self.eta is None or not len(gone):
             return None
-        if schema.NEAREST_KEPT in gone.column_names:  # what stands for a near-duplicate may not have been drawn
-            return None
+        if pc.any(pc.equal(self.table[schema.REASON], "not-selected")).as_py():
+            return None  # what stands for a near-duplicate may be among those
         return float(pc.mean(pc.greater(gone[schema.SIMILARITY], float(rounded(self.eta)))).as_py())
 
     def why(self, id: str) -> str:
