@@ -221,15 +221,16 @@ class Answer:
     def at(self, *, eta: float | None = None, retention: float | None = None) -> Self:
         """Another threshold or retention, looked up in the stored graph: no embeddings are read.
 
-        Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, or where eta is below
-        the lowest cosine that it holds.
+        Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, where eta is below the
+        lowest cosine that it holds, and for a retention of `Dedup`, which draws by the embeddings.
         """
         eta = eta.item() if isinstance(eta, np.generic) else eta
         if eta is not None:
             within("eta", eta, -1, 1)
         if retention is not None and self.settings["selector"] == "dedup":
             raise InvalidArgument(
-                "what is drawn after near-duplicates went needs the embeddings: select again from them"
+                "what Dedup draws needs the embeddings, and `at` reads none: select again from them, "
+                f"Dedup({retention}).select(store) or meddel select --retention {retention}"
             )
         if self.graph is None or self.density is None:
             raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")
