@@ -94,13 +94,11 @@ class Advice:
 
     def __str__(self) -> str:
         alike = "" if self.alike is None else f"; {self.alike:.0%} of those found look alike in their pixels"
-        scenes = (
-            f"frames that are distinct at this threshold; the largest stands {self.largest:,} times, {self.half:,} "
-        )
+        scenes = f"distinct at this threshold; the largest of {self.largest:,} frames; {self.half:,} hold half"
         lines = [
             f"{'frames':<16}{self.rows:>12,}",
             f"{'near-duplicates':<16}{self.copies:>12.2%}  {self.threshold}{alike}",
-            f"{'scenes':<16}{self.count:>12,}  {scenes}hold half",
+            f"{'scenes':<16}{self.count:>12,}  {scenes}",
             f"{'diversity':<16}{self.diversity:>12.1f}  effective number of frames (Vendi), of {self.dim} at most",
         ]
         if self.reach is not None:
