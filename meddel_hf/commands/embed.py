@@ -14,7 +14,8 @@ INTERRUPTED = "finished shards are kept, and the same command goes on from there
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.pool(parser)
-    add("--encoder", required=True, type=kinds.text, help="transformers vision model: Hub id or folder")
+    text = "transformers vision model: Hub id, folder, or carried, the package's own"
+    add("--encoder", required=True, type=kinds.text, help=text)
     options.out(parser, "folder to write; an interrupted one is resumed")
     text = "CLS token, mean over patches, or both from one pass (default: both; mean of an encoder without CLS)"
     add("--pooling", choices=("auto", "both", "cls", "mean"), default="auto", help=text)

@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     text = "frames with masks: data set folder or Hub id, with :config and @split if needed"
     add("data", metavar="DATA", type=kinds.text, help=text)
-    add("--encoder", required=True, type=kinds.text, help="ViT or MAE of transformers: Hub id or folder")
+    text = "ViT or MAE of transformers: Hub id, folder, or carried, the package's own"
+    add("--encoder", required=True, type=kinds.text, help=text)
     options.out(parser, "folder to write; an interrupted one goes on")
     add("--test", nargs="+", default=[], metavar="DATA", type=kinds.text, help="further test sets")
     add("--frozen", action="store_true", help="train the head alone: seconds instead of minutes")

@@ -43,12 +43,14 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.runtime.reading import printable
+    from meddel_hf.selection.answer import WARNING
     from meddel_hf.selection.measures import covered, farthest, sequences
+    from meddel_hf.selectors.measured import measured
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
-    selection = _selection(args, store, pool)
+    selection = measured(_selection(args, store, pool), store)
     drawn: list[str] = []
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     if option := _implied(args):
         notes.insert(0, f"{option} is an option of MedDEL, the paper's Algorithm 1: --selector meddel")
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(note if note.startswith(WARNING) else f"note: {note}", file=sys.stderr)
     print(f"\nwrote {args.out}/rows.parquet: every frame, its reason, and the frame that stands for it")
     for line in drawn:
         print(line)
@@ -106,9 +108,11 @@ def _pictures(selection: Selection, folder: Path, pool: Dataset | None, out: Pat
     if pool is None:
         return drawn
     if draw_duplicates(selection, pool, folder / "duplicates.png"):
-        drawn.append(f"wrote {out}/duplicates.png: the largest groups of near-duplicates, who stands for them first")
+        drawn.append(f"wrote {out}/duplicates.png: groups of near-duplicates, who stands for them first")
     if draw_left_out(selection, pool, folder / "left-out.png"):
-        drawn.append(f"wrote {out}/left-out.png: the frames that are least like anything kept")
+        drawn.append(
+            f"wrote {out}/left-out.png: the frames that are least like anything kept; rare looks may be among them"
+        )
     if draw_outliers(selection, pool, folder / "outliers.png"):
         drawn.append(f"wrote {out}/outliers.png: the farthest outliers")
     return drawn

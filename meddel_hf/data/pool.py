@@ -118,6 +118,8 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
     if folder.is_file() or (not folder.is_dir() and _looks_like_a_path(path)):
         what = "is a file" if folder.is_file() else "does not exist"
         raise InvalidDataset(f"{path} {what}: expected a folder of images, a data set folder, or a Hub id")
+    if not folder.is_dir() and "/" not in path:  # before the Hub is asked, again and again where there is no network
+        raise InvalidDataset(f"{path} is no folder here, and no Hub id, which names an owner too, as in owner/{path}")
     if folder.is_dir() and is_saved_to_disk(folder):
         saved = _saved_to_disk(folder, config, split)
         return saved.to_iterable_dataset() if streaming else saved

@@ -57,8 +57,8 @@ class Threshold:
     precision: float
 
     def __str__(self) -> str:
-        chance = "" if self.by_chance is None else f" and {self.by_chance:.1%} of the frames that have no copy"
-        return f"near-duplicates are above {self.eta:.4f} ({self.space}), as {self.held:.0%} of mild copies are{chance}"
+        chance = "" if self.by_chance is None else f", and takes {self.by_chance:.1%} of frames without a copy for one"
+        return f"threshold {self.eta:.4f} ({self.space}): finds {self.held:.0%} of mild test copies{chance}"
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def embed(
     """Embed every frame of a data set, once; called again after an interruption, it goes on at the first missing shard.
 
     dataset:     with an image column, and ids in `id_column`; without that column, ids are row numbers.
-    encoder:     Hub id or folder of a transformers vision model with safetensors weights.
+    encoder:     Hub id or folder of a transformers vision model with safetensors weights, or "carried", the package's.
     out:         folder of the store; empty, or begun earlier with the same data set, encoder and options.
     pooling:     "cls", "mean" over the patch tokens, or "both" from one forward pass, of which `embeddings` are CLS;
                  "auto" is both, and the mean alone of an encoder without a CLS token.

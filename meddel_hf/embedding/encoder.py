@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from meddel_hf.data.images import Preprocessing
-from meddel_hf.embedding.loading import explained, quiet
+from meddel_hf.embedding.loading import explained, located, quiet
 from meddel_hf.embedding.space import Pooling, Poolings
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import Precision, resolve_precision
@@ -108,7 +108,7 @@ def load_encoder(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Encoder:
-    """Load the vision model of a Hub id or folder, from safetensors weights only.
+    """Load the vision model of a Hub id or folder, from safetensors weights only; "carried" is the package's own.
 
     pooling:   "both" is CLS, then mean; "auto" that too, but the mean alone of a model without a CLS token.
     precision: "auto" is bf16 where the processor or GPU multiplies it natively, else float32.
@@ -119,12 +119,10 @@ def load_encoder(
         raise InvalidArgument(f"pooling must be one of {', '.join(get_args(Poolings))}, got {pooling!r}")
     device = torch.device(device)
     resolved = resolve_precision(precision, device)
-    if name_or_path.startswith(("/", ".", "~")) and not Path(name_or_path).is_dir():
-        raise InvalidArgument(f"encoder {name_or_path!r} is not a folder: expected one with config.json, or a Hub id")
-    check_weights(Path(name_or_path))
-    with quiet(), explained(name_or_path):
-        model, config = _load_model(name_or_path, revision, trust_remote_code)
-        preprocessing = Preprocessing.from_pretrained(name_or_path, model_type=config.model_type, revision=revision)
+    with located(name_or_path) as where, quiet(), explained(name_or_path):
+        check_weights(Path(where))
+        model, config = _load_model(where, revision, trust_remote_code)
+        preprocessing = Preprocessing.from_pretrained(where, model_type=config.model_type, revision=revision)
         digest = _fingerprint(model, config, preprocessing)
         model = model.to(device=device, dtype=_DTYPES[resolved]).eval().requires_grad_(False)
         prefix, dim = _measure(model, config, name_or_path, preprocessing, device, _DTYPES[resolved])

@@ -5,9 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
 
 from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.runtime.reading import reason
+
+CARRIED = "carried"  # what the encoder that the package carries is called
+_EXAMPLE = "google/vit-base-patch16-224-in21k"
+
+
+@contextmanager
+def located(name: str) -> Iterator[str]:
+    """Where transformers finds the encoder of that name: the folder of "carried", else the name as it is.
+
+    A folder goes before all else of its name. Raises InvalidArgument, before anything is asked of the Hub, for a name
+    that is no folder and that no encoder on the Hub can have.
+    """
+    if Path(name).is_dir():
+        yield name
+    elif name == CARRIED:
+        with as_file(files("meddel_hf.assets") / "encoder") as folder:
+            yield str(folder)
+    elif name.startswith(("/", ".", "~")):
+        raise InvalidArgument(f"encoder {name!r} is not a folder: expected one with config.json, or a Hub id")
+    elif "/" not in name:
+        raise InvalidArgument(
+            f"encoder {name!r} is no folder here, and no Hub id, which names an owner too: expected one such as "
+            f"{_EXAMPLE}, or {CARRIED!r}, the encoder that the package carries"
+        )
+    else:
+        yield name
 
 
 @contextmanager
@@ -34,7 +62,23 @@ def explained(name: str, what: str = "encoder") -> Iterator[None]:
     except (MedDELError, MemoryError):
         raise
     except Exception as error:  # hubs, configurations and weight files fail in many ways; the cause stays chained
+        if not Path(name).is_dir() and _unreachable(error):
+            raise InvalidArgument(
+                f"{what} {name!r} is no folder here, and the Hub cannot be reached: check the path, the network and "
+                "HF_HUB_OFFLINE" + f"; or take {CARRIED!r}, the encoder that the package carries" * (what == "encoder")
+            ) from error
         first = reason(ValueError(re.split(r"\.\s", str(error))[0].rstrip(".")) if str(error) else error)
         if "trust_remote_code" in str(error) and what == "encoder":
             first = "it brings its own code: read that code, then pass trust_remote_code=True (--trust-remote-code)"
         raise InvalidArgument(f"{what} {name!r} cannot be loaded: {first}") from error
+
+
+def _unreachable(error: BaseException | None) -> bool:
+    """Whether what huggingface_hub raises without a network, or told to use none, is among the causes."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    while error is not None:
+        if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

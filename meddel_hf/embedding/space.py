@@ -18,4 +18,4 @@ class Space:
 
     def __str__(self) -> str:
         pooled = {"cls": "CLS token", "mean": "mean over patches"}[self.pooling]
-        return f"{pooled}, {'mean subtracted' if self.subtract_mean else 'as it is'}"
+        return f"{pooled}, mean subtracted" if self.subtract_mean else pooled

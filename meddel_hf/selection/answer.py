@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DENSITY = "density.parquet"
+WARNING = "warning: "  # how a note begins that questions the answer
 _OF_DRAWING = {"then", "by", "per", "shares", "min_per"}  # settings of `Dedup`'s second step
 
 
@@ -120,7 +121,7 @@ class Answer:
     eta:      threshold that was used or, for a retention, found; None where the selector has none.
     graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
     density:  sampled curves of near-duplicates over eta, or None where the selector compared nothing.
-    notes:    sentences that the reader of the result should see.
+    notes:    sentences that the reader of the result should see; of what questions it, with "warning: " before them.
     """
 
     table: pa.Table
@@ -183,8 +184,8 @@ class Answer:
         gone = self.table.filter(pc.equal(self.table[schema.REASON], "near-duplicate"))
         if self.eta is None or not len(gone):
             return None
-        if schema.NEAREST_KEPT in gone.column_names:  # what stands for a near-duplicate may not have been drawn
-            return None
+        if pc.any(pc.equal(self.table[schema.REASON], "not-selected")).as_py():
+            return None  # what stands for a near-duplicate may be among those
         return float(pc.mean(pc.greater(gone[schema.SIMILARITY], float(rounded(self.eta)))).as_py())
 
     def why(self, id: str) -> str:
@@ -202,7 +203,7 @@ class Answer:
                 what = f"{name} is dropped: near-duplicate of {printable(other)} (cosine {cosine:.4f}), which is"
                 if nearest is None or pc.any(self._kept_of(other)).as_py():
                     return f"{what} kept"
-                return f"{what} not selected; the nearest kept frame is {_named(row)}"
+                return f"{what} not selected either; the nearest kept frame is {_named(row)}"
             case "outlier":
                 far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
                 return f"{name} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"
@@ -220,15 +221,16 @@ class Answer:
     def at(self, *, eta: float | None = None, retention: float | None = None) -> Self:
         """Another threshold or retention, looked up in the stored graph: no embeddings are read.
 
-        Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, or where eta is below
-        the lowest cosine that it holds.
+        Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, where eta is below the
+        lowest cosine that it holds, and for a retention of `Dedup`, which draws by the embeddings.
         """
         eta = eta.item() if isinstance(eta, np.generic) else eta
         if eta is not None:
             within("eta", eta, -1, 1)
         if retention is not None and self.settings["selector"] == "dedup":
             raise InvalidArgument(
-                "what is drawn after near-duplicates went needs the embeddings: select again from them"
+                "what Dedup draws needs the embeddings, and `at` reads none: select again from them, "
+                f"Dedup({retention}).select(store) or meddel select --retention {retention}"
             )
         if self.graph is None or self.density is None:
             raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")

@@ -73,7 +73,7 @@ def write_subset(
     with step_folder(folder, "subset") as aside:
         names = _write_shards(with_images_opened(subset), cleaner, aside)
         pattern = names[0].rpartition("-00000-")[0] + "-*.parquet"
-        title = f"{Path(os.path.abspath(folder)).name}: {selection.retention:.4g} of a pool"
+        title = f"{Path(os.path.abspath(folder)).name}: {selection.summary.kept:,} of {len(selection):,} frames"
         (aside / "README.md").write_text(subset_card(selection, title, pattern, card_facts or {}), encoding="utf-8")
         parents = {"selection": selection.fingerprint, "pool": selection.origin.fingerprint}
         details: dict[str, Any] = {"rows": len(subset), "selection": asdict(selection.summary)}

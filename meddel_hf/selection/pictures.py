@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
     from meddel_hf.selection.selection import Selection
 
-_ROWS = 8
-_CURVE_POINTS = 9
+_ROWS, _DOUBTFUL = 8, 2  # lines of a sheet, and of pairs near the threshold
+_CURVE_POINTS = 13
+_EXACT = "exact, from the stored graph"
 _PERCENT = (0.1, 1, 2, 5, 10, 20, 50, 100)
 
 
 def draw_retention(selection: Selection, path: Path) -> None:
-    """Share of the pool that stays over eta: a sampled estimate, exact points of the stored graph, this selection."""
+    """Share of the pool that stays over eta: exact points of the stored graph, or else a sampled estimate, and this
+    selection."""
     from matplotlib.figure import Figure
 
     s = selection.summary
@@ -37,18 +39,20 @@ def draw_retention(selection: Selection, path: Path) -> None:
     floor = max(0.05, min(share, 5) / 2)  # per cent, where the vertical axis begins
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
+    begins = 0.9 if s.eta is None else s.eta
     if selection.density is not None:
-        edges = np.linspace(-1, 1, len(selection.density.stay))
-        estimate = selection.density.stay / s.pool
-        axes.plot(edges, estimate * 100, color=FAINT, linestyle="--", linewidth=1.2, label="estimate from 256 rows")
-        visible = edges[estimate * 100 > floor]
-        axes.set_xlim(max(-1, min(visible[0], 0.95 if s.eta is None else s.eta) - 0.05), 1.005)
+        edges, estimate = np.linspace(-1, 1, len(selection.density.stay)), selection.density.stay / s.pool
+        rises = edges[estimate > max(floor / 100, 1.1 * estimate.min())]
+        begins = min([begins, *rises[:1].tolist()])
     if selection.graph is not None and selection.graph.floor < 0.99:
-        etas = [float(eta) for eta in np.linspace(selection.graph.floor, 0.99, _CURVE_POINTS)]
-        kept = [selection.at(eta=eta).retention * 100 for eta in etas]
-        if s.eta is not None and s.eta < etas[0]:
-            etas, kept = [s.eta, *etas], [share, *kept]
-        axes.plot(etas, kept, color="#2a5caa", marker="o", markersize=3.5, label="exact, from the stored graph")
+        begins = max(begins, selection.graph.floor)
+        etas = [float(eta) for eta in np.linspace(min(begins, 0.98), 0.99, _CURVE_POINTS)]
+        points = {eta: selection.at(eta=eta).retention * 100 for eta in etas}
+        points |= {} if s.eta is None else {s.eta: share}
+        axes.plot(*zip(*sorted(points.items()), strict=True), color="#2a5caa", marker="o", markersize=3.5, label=_EXACT)
+    elif selection.density is not None:
+        axes.plot(edges, estimate * 100, color=FAINT, linestyle="--", linewidth=1.2, label="estimate from 256 rows")
+    axes.set_xlim(max(-1, min(begins, 0.95 if s.eta is None else s.eta) - 0.05), 1.005)
     if s.eta is not None:
         word = "left by the first step" if s.not_selected else "this selection"
         axes.plot([s.eta], [share], "o", color=KEPT, markersize=9, label=f"{word}, {share:.1f}%")
@@ -68,7 +72,7 @@ def draw_retention(selection: Selection, path: Path) -> None:
 
 def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
     """Contact sheet of the largest groups: the frame that stands for them first, then dropped ones from most to least
-    alike.
+    alike; small groups share a line. Below, of the others, the pairs that are nearest to the threshold.
 
     pool: the data set that was embedded. Returns False, and draws nothing, where there are no near-duplicates,
     and where the table does not say of which frames, as in what `meddel benchmark pack` wrote.
@@ -79,8 +83,8 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
     if not len(gone):
         return False
     sizes = gone[schema.DUPLICATE_OF].value_counts().to_pylist()
-    largest = sorted(sizes, key=lambda entry: (-entry["counts"], entry["values"]))[:_ROWS]
-    sheet, kept = [], set(selection.kept)
+    largest = sorted(sizes, key=lambda entry: (-entry["counts"], entry["values"]))[: _ROWS * COLUMNS]
+    groups, kept = [], set(selection.kept)
     for entry in largest:
         rows = gone.filter(pc.equal(gone[schema.DUPLICATE_OF], entry["values"])).to_pylist()
         rows.sort(key=lambda row: (-row[schema.SIMILARITY], row[schema.ID]))
@@ -88,13 +92,38 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
         stays = entry["values"] in kept
         word = f"{'kept' if stays else 'not selected'}, for {len(rows)} other{'s' * (len(rows) > 1)}"
         frames = [Frame(entry["values"], word, KEPT if stays else GONE)]
-        frames += [Frame(row[schema.ID], f"cosine {row[schema.SIMILARITY]:.3f}", GONE) for row in shown]
-        sheet.append(frames)
+        frames += [_dropped(row) for row in shown]
+        groups.append(frames)
+    sheet: list[Sequence[Frame] | str] = [*_in_lines(groups)[:_ROWS]]
+    drawn = {frame.id for line in sheet for frame in line if isinstance(frame, Frame)}
+    doubtful = [row for row in gone.sort_by(schema.SIMILARITY).to_pylist() if row[schema.ID] not in drawn]
+    if doubtful:
+        pairs: list[list[Frame]] = []
+        sheet.append("Nearest to the threshold: the pairs to doubt first")
+        for row in doubtful[: _DOUBTFUL * (COLUMNS // 2)]:
+            stays = row[schema.DUPLICATE_OF] in kept
+            first = Frame(row[schema.DUPLICATE_OF], "kept" if stays else "not selected", KEPT if stays else GONE)
+            pairs.append([first, _dropped(row)])
+        sheet += _in_lines(pairs)
     title = (
         f"Largest groups of near-duplicates: who stands for them first ({selection.summary.near_duplicates:,} dropped)"
     )
     draw_sheet(title, sheet, _images_of(selection, sheet, pool), path)
     return True
+
+
+def _dropped(row: dict[str, Any]) -> Frame:
+    return Frame(row[schema.ID], f"cosine {row[schema.SIMILARITY]:.4f}", GONE)
+
+
+def _in_lines(groups: Sequence[Sequence[Frame]]) -> list[Sequence[Frame]]:
+    """Groups one after the other, as many in a line as fit it whole."""
+    lines: list[list[Frame]] = []
+    for group in groups:
+        if not lines or len(lines[-1]) + len(group) > COLUMNS:
+            lines.append([])
+        lines[-1] += group
+    return [*lines]
 
 
 def draw_left_out(selection: Selection, pool: Dataset, path: Path) -> bool:
@@ -132,9 +161,9 @@ def draw_outliers(selection: Selection, pool: Dataset, path: Path) -> bool:
     return True
 
 
-def _images_of(selection: Selection, sheet: Sequence[Sequence[Frame]], pool: Dataset) -> dict[str, Image.Image]:
+def _images_of(selection: Selection, sheet: Sequence[Sequence[Frame] | str], pool: Dataset) -> dict[str, Image.Image]:
     """Decoded frames by id; one that cannot be decoded is left out."""
-    wanted = {frame.id for row in sheet for frame in row}
+    wanted = {frame.id for row in sheet for frame in row if isinstance(frame, Frame)}
     images = {}
     for row, id in enumerate(selection.origin.ids_in(pool) or ()):
         if id in wanted:

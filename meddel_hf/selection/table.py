@@ -89,6 +89,15 @@ def pool_table(
     return _naming(table, rows, left_out.nearest, left_out.similarity, _OF_NEAREST)
 
 
+def with_nearest(
+    table: pa.Table, rows: NDArray[np.int64], nearest: NDArray[np.int64], similarity: NDArray[np.float32]
+) -> pa.Table:
+    """`table` with the kept row nearest to each of `rows`, and its cosine; row numbers are the pool's."""
+    of, cosine = np.full(len(table), -1, np.int64), np.full(len(table), -2, np.float32)
+    of[rows], cosine[rows] = nearest, similarity
+    return _naming(table, np.arange(len(table)), of, cosine, _OF_NEAREST)
+
+
 def decided(table: pa.Table, decision: Decision) -> pa.Table:
     """`table` with the outcome of `decision`, which is about all rows of the pool; other reasons stay as they are."""
     reason = np.asarray(table[schema.REASON].to_pylist(), object)

@@ -25,7 +25,7 @@ from meddel_hf.runtime.reading import printable, shown
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.measures import Kept, covered, vendi
-from meddel_hf.selectors.dedup import Dedup, FirstStep
+from meddel_hf.selectors.dedup import Dedup, FirstStep, doubt
 from meddel_hf.selectors.protocol import Readable, opened
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Advice:
-    """Figures of a pool, and what follows from them.
+    """Figures of a pool, which `str` tells, and what follows from them.
 
     rows, distinct: frames that were embedded, and those that are left when near-duplicates went.
     alike:          share of the near-duplicates that look alike in their pixels; None where that is not known.
@@ -92,6 +92,32 @@ class Advice:
         """Share of the frames that are near-duplicates of another one that stays."""
         return 1 - self.distinct / self.rows
 
+    def __str__(self) -> str:
+        alike = "" if self.alike is None else f"; {self.alike:.0%} of those found look alike in their pixels"
+        scenes = f"distinct at this threshold; the largest of {self.largest:,} frames; {self.half:,} hold half"
+        lines = [
+            f"{'frames':<16}{self.rows:>12,}",
+            f"{'near-duplicates':<16}{self.copies:>12.2%}  {self.threshold}{alike}",
+            f"{'scenes':<16}{self.count:>12,}  {scenes}",
+            f"{'diversity':<16}{self.diversity:>12.1f}  effective number of frames (Vendi), of {self.dim} at most",
+        ]
+        if self.reach is not None:
+            lines.append(
+                f"{'reach':<16}{self.reach.task:>12.4f}  median cosine of the task's {self.reach.n:,} frames to their "
+                f"nearest in the pool; of the pool's own {self.reach.pool:.4f}"
+            )
+        for kept in self.groups:
+            (most, frames, _), (least, fewest, _) = kept.rows[0], kept.rows[-1]
+            span = f"from {printable(least)} with {fewest:,} frames to {printable(most)} with {frames:,}"
+            lines.append(f"{kept.column + 's':<16}{len(kept.rows):>12,}  {span}")
+        lines += ["", f"{'retention':<16}{'frames':>12}{'scenes if random':>18}{'scenes if dropped':>21}{'gain':>8}"]
+        lines += [
+            f"{percent(one.retention):<16}{one.rows:>12,}{one.at_random:>18,.0f}{one.deduplicated:>21,.0f}"
+            f"{one.gain:>7.1f}x"
+            for one in self.scenes
+        ]
+        return "\n".join(lines)
+
     def at(self, retention: float) -> Scenes:
         return min(self.scenes, key=lambda one: abs(one.retention - retention))
 
@@ -104,6 +130,8 @@ class Advice:
                 f"This encoder tells only {self.threshold.held:.0%} of mild copies from frames that are none: there "
                 "may be many more near-duplicates than it finds. Embed with another encoder before you trust the rest."
             )
+        if why := doubt(self.alike):
+            said.append(f"{why[0].upper()}{why[1:]}.")
         if one.gain >= PAYS:
             said.append(
                 f"Choosing pays: {self.copies:.0%} of the frames are near-duplicates. Drop them, and {share} "
@@ -112,15 +140,20 @@ class Advice:
             )
         else:
             said.append(
-                f"Choosing has little to win: {self.copies:.1%} of the frames are near-duplicates, and a random "
-                f"{share} holds {one.at_random:,.0f} scenes where dropping them first gives "
-                f"{one.deduplicated:,.0f}. To pre-train, a random share within centres (--then stratified) does as "
-                "well as anything that has been tried on pools like this."
+                f"Choosing has little to win: {self.copies:.1%} of the frames are near-duplicates. A random {share} "
+                f"holds {one.at_random:,.0f} scenes, and {one.deduplicated:,.0f} if near-duplicates go first. To "
+                "pre-train, a random share within centres (--then stratified) does as well as anything that has been "
+                "tried on pools like this."
+            )
+            said.append(
+                "Frames of one video differ by more than a mild copy does and mostly count as scenes of their own: of "
+                "videos take one frame in so many before you embed, or choose an --eta by the duplicates.png it gives."
             )
         if one.rows <= _FEW:
             said.append(
-                f"To label {one.rows} frames, those that stand for many others (--then cover) have been shown to teach "
-                "more than random ones on some data sets, and less on none."
+                f"To label {one.rows} frames, take those that stand for many others (--then cover): on two of the four "
+                "data sets tried they taught more than random ones, on none less. Rare looks may go: --min-per keeps "
+                "some of each label or centre."
             )
         for kept in self.groups:
             few = [value for value, pool, _ in kept.rows if pool * one.retention < 1]

@@ -24,7 +24,7 @@ from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.neighbors.pairs import Pairs, pairs_between
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
-from meddel_hf.selection.answer import Origin
+from meddel_hf.selection.answer import WARNING, Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table
 from meddel_hf.selectors import checks
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _LOOKED_AT = 4096  # near-duplicates, evenly spaced, whose pixels are compared
+_LOOK_ALIKE = 0.5  # share of them that should, at least; of three real pools 0.75 to 0.83 did
 _COVERED = 100_000  # rows among which "auto" takes the time to look for cover: two minutes on two cores
 
 
@@ -195,8 +196,9 @@ class Dedup:
                 f"near-duplicates: {', '.join(self._given)} changed nothing"
             )
         if first.threshold is not None:
-            alike = "" if first.alike is None else f"; {first.alike:.0%} of those that go look alike in their pixels"
+            alike = "" if first.alike is None else f"; {first.alike:.0%} of those found look alike in their pixels"
             notes.insert(0, f"{first.threshold}{alike}")
+            notes += [] if (why := doubt(first.alike)) is None else [f"{WARNING}{why}"]
         table = pool_table(
             readable.ids, readable.rows, decision, search.outlier, search.cluster, search.distance, left_out
         )
@@ -279,6 +281,16 @@ class Dedup:
         whole = Readable.of(store, "mean" if has_mean else None)
         drawn, notes = self._filling(first).draw(whole, left, apart[left], target, pool)
         return _left_out(first.search.vectors, first.decision.kept, left[drawn]), notes
+
+
+def doubt(alike: float | None) -> str | None:
+    """What to do where fewer than half of the near-duplicates look alike; None where they do, or nobody knows."""
+    if alike is None or alike >= _LOOK_ALIKE:
+        return None
+    return (
+        f"only {alike:.0%} of the near-duplicates look alike in their pixels, so most may be different frames: look "
+        "at duplicates.png, then select with an --eta of your own, or embed with another encoder or with --view whole"
+    )
 
 
 def _alike(store: EmbeddingStore, decision: Decision) -> float | None:

@@ -93,10 +93,10 @@ def lifted(drawn: NDArray[np.bool_], floors: Sequence[Floor], seed: int) -> NDAr
             if not over:
                 break
     if kept.sum() > drawn.sum():
-        needed = int(kept.sum())
+        needed, wanted = int(kept.sum()), int(drawn.sum())
         asked = ", ".join(f"{floor.wish} per {floor.column}" for floor in floors)
         raise InvalidArgument(
-            f"the floors ({asked}) need {needed:,} rows, and {int(drawn.sum()):,} are to be kept ({come:,} "
-            "were missing): lower them, or keep more"
+            f"the floors ({asked}) need {needed:,} rows, {needed - wanted:,} more than the {wanted:,} that are to be "
+            "kept: lower them, or keep more"
         )
     return kept

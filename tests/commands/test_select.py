@@ -11,6 +11,8 @@ from PIL import Image as Picture
 from tiny import textured, tiny_encoder
 
 from meddel_hf.cli import main
+from meddel_hf.selection import pictures
+from meddel_hf.selectors import dedup
 
 CENTERS = ["north"] * 60 + ["south"] * 30 + ["<b>east</b>|"] * 3
 
@@ -55,11 +57,35 @@ def test_it_counts_what_is_kept_and_warns_where_nothing_is(store, tmp_path, caps
         (line,) = [line for line in printed.out.splitlines() if line.strip().startswith(name)]
         assert line.split()[1:3] == [str(CENTERS.count(name)), str(count)]
     assert "note: nothing is kept of center <b>east</b>|: --min-per center=1 keeps a frame of each" in printed.err
-    assert "note: near-duplicates are above" in printed.err
+    assert "note: threshold 0." in printed.err
     assert "farthest" in printed.out
     for name in ("duplicates.png", "left-out.png", "retention.png"):
         with Picture.open(tmp_path / "s" / name) as picture:
             assert picture.width > 500
+
+
+def test_small_groups_share_a_line_and_the_doubtful_stand_below(store, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "draw_sheet", lambda title, rows, images, path: drawn.append(rows))
+    for lines in (8, 2):
+        monkeypatch.setattr(pictures, "_ROWS", lines)
+        assert main(["select", store, "--out", str(tmp_path / "s")]) == 0
+    whole, short = drawn
+    assert [len(line) for line in whole] == [6, 6, 6, 2], "ten pairs, three in a line of seven"
+    assert [len(line) for line in short if not isinstance(line, str)] == [6, 6, 6, 2]
+    assert short[2].startswith("Nearest to the threshold")
+    cosines = {row["id"]: row["similarity"] for row in pq.read_table(tmp_path / "s" / "rows.parquet").to_pylist()}
+    doubtful = [cosines[frame.id] for line in short[3:] for frame in line[1::2]]
+    shown = {frame.id for line in short[:2] for frame in line}
+    assert doubtful == sorted(c for id, c in cosines.items() if c is not None and id not in shown)
+
+
+def test_a_doubt_is_a_warning(store, tmp_path, capsys, monkeypatch):
+    """Here with a share of look-alikes that no encoder reaches."""
+    monkeypatch.setattr(dedup, "_LOOK_ALIKE", 1.1)
+    assert main(["select", store, "--out", str(tmp_path / "s"), "--no-pictures"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "look alike in their pixels, so" in line]
+    assert line.startswith("warning: only 100% of the near-duplicates")
 
 
 def test_floors_shares_and_strata(store, tmp_path, capsys):

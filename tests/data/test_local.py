@@ -258,6 +258,6 @@ def test_a_mistyped_folder_opens_nothing_else(tmp_path):
         [sys.executable, "-c", MISTYPED, str(tmp_path)], env=env, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == [
-        f"{spec} is no folder here and was not found on the Hub: check the path, or the network"
+        f"{spec} is no folder here, and no Hub id, which names an owner too, as in owner/{spec}"
         for spec in ("frames", "csv", "imagefolder")
     ]

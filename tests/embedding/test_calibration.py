@@ -182,7 +182,7 @@ def test_frames_of_known_truth(tmp_path):
     selection = Dedup().select(store)
     gone = [(row["id"], row["duplicate_of"]) for row in selection.table.to_pylist() if not row["kept"]]
     assert {frozenset(pair) for pair in gone} == {frozenset((str(k), str(80 + k))) for k in range(20)}
-    assert "100% of those that go look alike" in selection.notes[0]
+    assert "100% of those found look alike" in selection.notes[0]
 
 
 def test_near_copies_of_a_redundant_pool_are_found(tmp_path):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Picture
 from safetensors.torch import save_file
 from transformers import (
     CLIPConfig,
@@ -304,3 +309,30 @@ def test_one_sentence_for_what_is_not_there(tmp_path):
         load_encoder(str(tmp_path))
     with pytest.raises(InvalidArgument, match="pooling must be one of auto, both, cls, mean"):
         load_encoder(str(tmp_path), pooling="max")
+    with pytest.raises(InvalidArgument, match=r"encoder 'vit' is no folder here, and no Hub id, .* or 'carried'"):
+        load_encoder("vit")
+
+
+def test_the_packages_own_encoder_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    carried = load_encoder("carried", precision="float32")
+    with as_file(files("meddel_hf.assets") / "encoder") as folder:
+        assert carried.fingerprint == load_encoder(str(folder), precision="float32").fingerprint
+    assert carried.name == "carried"
+    ViTModel(ViTConfig(**SMALL)).save_pretrained(tmp_path / "carried")
+    vit_processor().save_pretrained(tmp_path / "carried")
+    assert load_encoder("carried", precision="float32").fingerprint != carried.fingerprint, "a folder goes first"
+
+
+def test_an_encoder_that_the_hub_is_needed_for_is_told_without_one(tmp_path):
+    Picture.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    line = ["embed", str(tmp_path), "--encoder", "me/vit", "--out", str(tmp_path / "e")]
+    done = subprocess.run(
+        [sys.executable, "-m", "meddel_hf", *line],
+        env={**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: encoder 'me/vit' is no folder here, and the Hub cannot be reached: check the path, the network and "
+        "HF_HUB_OFFLINE; or take 'carried', the encoder that the package carries"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from meddel_hf import Dedup, embed
 from meddel_hf.cli import main
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.selectors.advice import advise, scenes
+from meddel_hf.selectors.dedup import doubt
 
 SIZES = [60, 20, 10, 5, 3, 2] + [1] * 40
 
@@ -104,6 +106,15 @@ def test_where_none_repeats_it_has_little_to_win(world):
     assert "outside the pool" not in advise(world[3], task=world[3]).verdict()
 
 
+def test_near_duplicates_that_do_not_look_alike_are_doubted(world):
+    alike = advise(world[1])
+    assert "look alike in their pixels" not in alike.verdict()
+    for share, doubted in ((0.75, False), (0.5, False), (0.33, True), (None, False)):
+        verdict = replace(alike, alike=share).verdict()
+        assert verdict.startswith("Only 33% of the near-duplicates look alike") == doubted
+        assert (doubt(share) is not None) == doubted
+
+
 def test_a_task_of_other_frames_is_told(world, tmp_path):
     folder, _, _, clean = world
     noise = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
@@ -128,5 +139,8 @@ def test_the_command_prints_figures_and_a_verdict(world, capsys):
     assert main(["advise", str(store.folder), "--retention", "0.2"]) == 0
     printed = capsys.readouterr().out
     assert "near-duplicates       67.14%" in printed
+    figures = str(advise(store))
+    assert figures in printed
+    assert "99999" not in figures
     assert "Choosing pays: 67%" in printed
     assert main(["advise", "nowhere"]) == 2

@@ -63,7 +63,7 @@ def test_what_comes_and_goes_is_what_the_definition_says(seed):
 def test_floors_that_ask_for_too_much_say_how_many_rows_they_need():
     drawn = np.arange(30) < 4
     with pytest.raises(
-        InvalidArgument, match=r"the floors \(2 per site\) need 12 rows, and 4 are to be kept \(8 were missing"
+        InvalidArgument, match=r"the floors \(2 per site\) need 12 rows, 8 more than the 4 that are to be kept"
     ):
         lifted(drawn, [Floor.of("site", [f"s{row % 6}" for row in range(30)], 2)], 0)
 
