@@ -76,7 +76,10 @@ def one_and_two(tmp_path_factory) -> tuple[dict, list[dict]]:
     one["after"] = net.eval()(frames.flatten(0, 1)).detach()
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with counted() as seen:
-        running = [subprocess.Popen([sys.executable, "-c", BOTH, str(folder), str(rank)], env=env) for rank in (0, 1)]
+        running = [
+            subprocess.Popen([sys.executable, "-W", "error", "-c", BOTH, str(folder), str(rank)], env=env)
+            for rank in (0, 1)
+        ]
         assert [process.wait(timeout=120) for process in running] == [0, 0]
     assert len(seen) == 2
     return one, [torch.load(folder / f"out{rank}.pt") for rank in (0, 1)]
