@@ -203,7 +203,7 @@ class Distillation:
     def load(self, folder: str, recipe: Recipe | None = None) -> PreTrainedModel:
         settings = {} if recipe is None else {**_settings(recipe), "image_size": recipe.image_size}
         new = () if recipe is None else tuple(f"{half}.encoder.{MASK_TOKEN}" for half in ("student", "teacher"))
-        model = load_whole(DINO, folder, new=new, **settings)
+        model = load_whole(DINO, folder, new, **settings)
         model.teacher.requires_grad_(False)
         return cast(PreTrainedModel, model)
 

@@ -16,7 +16,7 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 NO_DROPPED_PATHS = {"drop_path_rate": 0.0}
 
 
-def load_whole(kind: Any, folder: str, *, new: Collection[str] = (), **config: Any) -> Any:
+def load_whole(kind: Any, folder: str, new: Collection[str] = (), /, **config: Any) -> Any:
     """A model of class `kind`, in float32. config: what of its configuration is to be otherwise.
 
     new: weights that have their initial values where the folder lacks them.

@@ -26,12 +26,12 @@ def place() -> int:
 
 def summed(values: Tensor) -> Tensor:
     """The same shape, summed over all processes."""
-    return values if processes() == 1 else cast(Tensor, _Sum.apply(values))
+    return values if processes() == 1 else cast(Tensor, _Sum.apply(values))  # type: ignore[no-untyped-call]
 
 
 def gathered(rows: Tensor) -> Tensor:
     """(m, d) -> (N * m, d) of N processes, in their order; each has as many."""
-    return rows if processes() == 1 else cast(Tensor, _Rows.apply(rows))
+    return rows if processes() == 1 else cast(Tensor, _Rows.apply(rows))  # type: ignore[no-untyped-call]
 
 
 class _Sum(torch.autograd.Function):
