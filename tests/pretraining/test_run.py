@@ -106,11 +106,12 @@ def test_two_processes_reach_the_weights_of_one(whole, tmp_path):
         one, two = PreTraining.load(whole / name), PreTraining.load(tmp_path / name)
         assert (one.summary.processes, two.summary.processes) == (1, 2)
         there, here = (load_file(done.objective / "model.safetensors") for done in (one, two))
-        for weight, value in there.items():
-            apart = (here[weight].double() - value.double()).norm() / value.double().norm().clamp(min=1e-3)
-            # DINO's ResNet ends a little elsewhere: AdamW goes by the sign of a gradient, were it ever so small
-            assert apart < (0.1 if name == "dino" else 1e-4), (name, weight)
+        for weight, value in there.items() if name != "dino" else ():  # see below
+            torch.testing.assert_close(here[weight], value, rtol=1e-3, atol=1e-4, msg=f"{name}: {weight}")
         first, second = (done.log["loss"].to_pylist() for done in (one, two))
+        # AdamW goes by a gradient's sign, were it ever so small, and DINO's ResNet has many that are all but zero: its
+        # gradients are compared in tests/training/test_across.py
+        np.testing.assert_allclose(second, first, rtol=0.02 if name == "dino" else 1e-5)
         np.testing.assert_allclose(second[:2], first[:2], rtol=1e-3)
         assert there["centre"].abs().sum() > 0 if name != "simclr" else True
 
