@@ -18,6 +18,7 @@ from meddel_hf.downstream.scores import COLUMNS, Scores
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.neighbors.cosines import Vectors
 from meddel_hf.neighbors.knn import nearest_other
+from meddel_hf.schema import GROUP
 
 ANY = "frame"  # label of every frame where there are no classes
 
@@ -48,20 +49,26 @@ def scene_scores(name: str, features: NDArray[np.float32], ids: Sequence[str], g
     Frames that are alone in their group are there to be found, and are not asked. Returns scores with measure
     "accuracy". Raises InvalidDataset where fewer than two groups have two frames: nothing could be told apart.
     """
+    check_scenes(groups, name)
     counts = Counter(groups)
     asked = [row for row, group in enumerate(groups) if counts[group] > 1]
-    several = sum(count > 1 for count in counts.values())
-    if several < 2:
-        raise InvalidDataset(
-            f"{several} of {len(counts):,} groups hold two frames or more: expected two such groups at least, of "
-            "frames of the same video or patient (column `group`)"
-        )
     named = np.asarray(groups, dtype=object)
     near = _nearest(features)
     hits = (near >= 0) & (named[near] == named)
     of_asked = [groups[row] for row in asked]
     table = _table(name, [ids[row] for row in asked], of_asked, of_asked, hits[asked].astype(float))
     return Scores(table, "accuracy")
+
+
+def check_scenes(groups: Sequence[str], name: str, column: str = GROUP) -> None:
+    """Raises InvalidDataset where fewer than two groups have two frames. groups: of each frame. name: of the task."""
+    counts = Counter(groups)
+    several = sum(count > 1 for count in counts.values())
+    if several < 2:
+        raise InvalidDataset(
+            f"{name}: {several} of {len(counts):,} groups hold two frames or more: expected two such groups at least, "
+            f"of frames of the same video or patient (column {column!r})"
+        )
 
 
 def _nearest(features: NDArray[np.float32]) -> NDArray[np.int64]:
