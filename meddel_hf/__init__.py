@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from meddel_hf.embedding.embed import embed as embed
     from meddel_hf.embedding.store import EmbeddingStore as EmbeddingStore
     from meddel_hf.errors import MedDELError as MedDELError
+    from meddel_hf.pretraining.budgets import recipe_for as recipe_for
     from meddel_hf.pretraining.pretrain import pretrain as pretrain
     from meddel_hf.pretraining.recipe import Recipe as Recipe
     from meddel_hf.selection.folder import save_subset as save_subset
@@ -38,13 +39,14 @@ _HOME = {
     "load_pool": "meddel_hf.data.pool",
     "pretrain": "meddel_hf.pretraining.pretrain",
     "probe": "meddel_hf.downstream.probing.probe",
+    "recipe_for": "meddel_hf.pretraining.budgets",
     "save_subset": "meddel_hf.selection.folder",
     "segment": "meddel_hf.downstream.segmentation.segment",
     "split": "meddel_hf.downstream.splits",
 }
 __all__ = [
     "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "embed",
-    "load_pool", "pretrain", "probe", "save_subset", "segment", "split",
+    "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from meddel_hf.data.ids import ids_of
 from meddel_hf.data.leaks import leaks
 from meddel_hf.data.pool import Pool, load_pool, name_of
 from meddel_hf.downstream.probing.labels import Labelled, Parts
+from meddel_hf.downstream.retrieval import check_scenes
 from meddel_hf.downstream.segmentation.masked_frames import with_masks
 from meddel_hf.downstream.splits import OFFICIAL, split
 from meddel_hf.errors import InvalidArgument, InvalidDataset
@@ -197,6 +198,12 @@ def _retrieval(task: InstanceTask | SceneTask) -> RetrievalData:
     there = column in dataset.column_names
     named = as_texts(dataset[column], dataset.features[column]) if there else [None] * len(ids)
     groups = {ids[row]: value for row in rows if (value := named[row]) is not None}
+    if isinstance(task, SceneTask):
+        check_scenes(list(groups.values()), task.name, column)
+    elif len(rows) < 2:
+        raise InvalidDataset(
+            f"{task.name}: {task.frames} has one frame to be found among others: expected two at least"
+        )
     frames = dataset.select(rows).select_columns([schema.ID, schema.IMAGE])
     return RetrievalData(task, _named(frames, digest), groups)
 

@@ -316,6 +316,21 @@ class Plan(Record):
             )
         if self.pretraining is not None and not self.pretraining.samples:
             raise InvalidArgument("pretraining.samples is 0: nothing would be learned, and nothing compared")
+        if self.pretraining is not None and self.pretraining.is_convolutional:
+            self._check_convolutional(self.pretraining.preset)
+
+    def _check_convolutional(self, preset: str) -> None:
+        """What the cells' encoder cannot do is told before the first of them is trained."""
+        for task in self.trained_tasks:
+            if isinstance(task, SegmentationTask):
+                raise InvalidArgument(
+                    f"task {task.name!r} segments with the patches of a ViT, and preset {preset} is none: choose a "
+                    "ViT, or leave the task out"
+                )
+            if task.pooling == "cls":
+                raise InvalidArgument(
+                    f'task {task.name!r} asks for pooling "cls", and preset {preset} has no CLS token: use "mean"'
+                )
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:

@@ -75,7 +75,7 @@ class Encoder:
         """(rows, columns) of patches in a frame. Raises InvalidArgument where they are not square."""
         config: Any = self.model.config
         if config.model_type in _CONVOLUTIONAL:
-            return _map_of(config.model_type, self.preprocessing.size)
+            return _map_of(config, self.preprocessing.size)
         side = getattr(config, "patch_size", None)
         if not isinstance(side, int):
             raise InvalidArgument(f"{self.name} has patches of {side} pixels: expected square ones, one number")
@@ -201,9 +201,14 @@ def _is_convnext(model: Any) -> bool:
     return bool(model.config.model_type == "convnext")
 
 
-def _map_of(model_type: str, size: tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of the last feature map: a side is halved five times, by a ResNet up and by a ConvNeXt down."""
-    height, width = (-(-side // 32) if model_type == "resnet" else side // 32 for side in size)
+def _map_of(config: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of the last feature map: each stage but the first halves a side, a ResNet rounds up."""
+    later_stages = len(config.depths) - 1
+    if config.model_type == "resnet":
+        part = 4 * 2 ** (later_stages + config.downsample_in_first_stage)
+        height, width = (-(-side // part) for side in size)
+    else:
+        height, width = (side // config.patch_size // 2**later_stages for side in size)
     return height, width
 
 

@@ -7,6 +7,7 @@ grey axis of YIQ rather than of HSV.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +78,16 @@ def changed(pixels: Tensor, matrix: Tensor, lift: Tensor, sigma: Tensor) -> Tens
     mixed = torch.baddbmm(lifted.view(-1, 1, 1), matrix, pixels.flatten(2)).view_as(pixels).clamp_(0, 1)
     which = sigma.nonzero().flatten()
     if len(which):
-        mixed[which] = blurred(mixed[which], sigma[which] * pixels.shape[-1])
+        side = pixels.shape[-1]
+        reach = math.ceil(3 * _SIGMA[1] * side)  # the same in every batch
+        mixed[which] = blurred(mixed[which], sigma[which] * side, reach)
     return mixed
 
 
-def blurred(pixels: Tensor, sigma: Tensor) -> Tensor:
-    """(n, 3, H, W) float32, each with its own Gaussian of (n,) sigma pixels; edges are mirrored."""
-    reach = min(max(1, int(torch.ceil(3 * sigma.max()))), min(pixels.shape[2:]) - 1)
+def blurred(pixels: Tensor, sigma: Tensor, reach: int) -> Tensor:
+    """(n, 3, H, W) float32, each with its own Gaussian of (n,) sigma pixels, cut off at `reach` pixels from its middle;
+    edges are mirrored."""
+    reach = min(reach, min(pixels.shape[2:]) - 1)
     taps = torch.arange(-reach, reach + 1, device=pixels.device)
     weights = torch.exp(-0.5 * (taps / sigma.unsqueeze(1)) ** 2)
     weights = weights / weights.sum(dim=1, keepdim=True)

@@ -104,7 +104,9 @@ class Contrastive:
         return SimCLR(SimCLRConfig(config, recipe.image_size, recipe.projection, recipe.temperature))
 
     def load(self, folder: str, recipe: Recipe | None = None) -> PreTrainedModel:
-        settings = {} if recipe is None else {"loss_temperature": recipe.temperature}
+        settings: dict[str, Any] = {}
+        if recipe is not None:
+            settings = {"loss_temperature": recipe.temperature, "image_size": recipe.image_size}
         return cast(PreTrainedModel, load_whole(SimCLR, folder, **settings))
 
     def inputs(self, batch: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:

@@ -13,7 +13,15 @@ from torch.nn import functional
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from meddel_hf.pretraining.encoders import alone, configuration, encoder, load_encoder_to_train, tokens, width
+from meddel_hf.pretraining.encoders import (
+    MASK_TOKEN,
+    alone,
+    configuration,
+    encoder,
+    load_encoder_to_train,
+    tokens,
+    width,
+)
 from meddel_hf.pretraining.loading import WholeModel, load_whole
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.together import GLOBAL, LOCAL, coloured, sub_configuration
@@ -193,8 +201,9 @@ class Distillation:
         return DINO(DINOConfig(config, recipe.image_size, **_settings(recipe)))
 
     def load(self, folder: str, recipe: Recipe | None = None) -> PreTrainedModel:
-        settings = {} if recipe is None else _settings(recipe)
-        model = load_whole(DINO, folder, **settings)
+        settings = {} if recipe is None else {**_settings(recipe), "image_size": recipe.image_size}
+        new = () if recipe is None else tuple(f"{half}.encoder.{MASK_TOKEN}" for half in ("student", "teacher"))
+        model = load_whole(DINO, folder, new, **settings)
         model.teacher.requires_grad_(False)
         return cast(PreTrainedModel, model)
 

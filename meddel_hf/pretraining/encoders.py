@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from meddel_hf.embedding.loading import quiet
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.pretraining.loading import NO_DROPOUT
+from meddel_hf.pretraining.loading import NO_DROPOUT, NO_DROPPED_PATHS
 from meddel_hf.pretraining.recipe import Preset, Recipe
 from meddel_hf.training.across import SharedBatchNorm2d
 
@@ -48,7 +49,7 @@ _OF_A_VIT = (
     "image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers", "num_attention_heads",
     "intermediate_size", "layer_norm_eps", "qkv_bias", "hidden_act", "initializer_range",
 )  # fmt: skip
-_UNTRAINED = "embeddings.mask_token"  # of a ViT: stands for hidden patches, of which an encoder in use sees none
+MASK_TOKEN = "embeddings.mask_token"  # of a ViT: stands for hidden patches, of which an encoder in use sees none
 
 
 def vit_settings(recipe: Recipe) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def load_encoder_to_train(folder: str, config: PreTrainedConfig, *, hides: bool 
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InvalidArgument(f"{folder} lacks {len(missing)} weights of its encoder, such as {missing[0]}")
-    for name, value in NO_DROPOUT.items():
+    for name, value in {**NO_DROPOUT, **NO_DROPPED_PATHS}.items():
         if hasattr(config, name):
             setattr(config, name, value)
     model = encoder(config, hides=hides)
@@ -127,6 +128,7 @@ def alone(trained: nn.Module, config: Any) -> PreTrainedModel:
     The pooler of a ViT, which no objective trains, is the hyperbolic tangent alone.
     """
     weights = {name: value.detach().cpu() for name, value in trained.state_dict().items()}
+    config = copy.deepcopy(config)  # a model notes its class there when it is written
     model: PreTrainedModel
     with torch.random.fork_rng(devices=[]):
         if config.model_type == "resnet":
@@ -136,7 +138,7 @@ def alone(trained: nn.Module, config: Any) -> PreTrainedModel:
         else:
             vit = ViTConfig(**{name: getattr(config, name) for name in _OF_A_VIT})
             model = ViTModel(vit)
-            weights.pop(_UNTRAINED, None)
+            weights.pop(MASK_TOKEN, None)
             weights["pooler.dense.weight"] = torch.eye(vit.hidden_size)
             weights["pooler.dense.bias"] = torch.zeros(vit.hidden_size)
     model.load_state_dict({name: value.contiguous() for name, value in weights.items()})  # none missing, none left over

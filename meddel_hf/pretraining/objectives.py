@@ -129,14 +129,25 @@ def _start(objective: Objective, recipe: Recipe) -> PreTrainedModel:
             f"start {start!r} is a model of type {config.model_type!r}, and {recipe.objective} trains "
             f"{objective.model_type!r}: choose the objective that it was trained with"
         )
-    for name in ("image_size", "patch_size"):
-        inside = getattr(config, "encoder", config)
-        if inside.model_type not in ("vit", "vit_mae"):
-            continue  # takes frames of any side
-        has, wanted = getattr(inside, name), getattr(recipe, name)
-        if has != wanted:
-            raise InvalidArgument(f"start {start!r} has {name} {has}, the recipe {wanted}: make them equal")
+    _check_start(start, config, recipe)
     with quiet(), explained(start, "start"):
         if isinstance(objective, WithHead) and is_encoder:
             return objective.around(folder, config, recipe)
         return objective.load(folder, recipe)
+
+
+def _check_start(start: str, config: Any, recipe: Recipe) -> None:
+    """What a recipe is checked for by its preset holds for the start too, and their sizes are equal."""
+    inside = getattr(config, "encoder", config)
+    family = inside.model_type.removesuffix("_mae")
+    if family != recipe.family:
+        raise InvalidArgument(
+            f"start {start!r} is a {inside.model_type}, and preset {recipe.preset} is none: name a preset of that "
+            "family, whatever its size"
+        )
+    sizes = {name: (getattr(config, name, None), getattr(recipe, name)) for name in ("projection", "prototypes")}
+    if family == "vit":  # the others take frames of any side
+        sizes |= {name: (getattr(inside, name), getattr(recipe, name)) for name in ("image_size", "patch_size")}
+    for name, (there, wanted) in sizes.items():
+        if there not in (None, wanted):
+            raise InvalidArgument(f"start {start!r} has {name} {there}, the recipe {wanted}: make them equal")

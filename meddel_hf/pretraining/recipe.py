@@ -45,8 +45,8 @@ class Recipe(Record):
     preset:        ViT-Tiny, -Small or -Base, 12 layers of width 192, 384 or 768; MAE's decoder goes with it. Or, for
                    simclr and dino, a convolutional encoder: resnet-18, resnet-50 (arXiv 1512.03385), resnet-nano (one
                    block a stage, widths 16 to 128), convnext-tiny (arXiv 2201.03545), convnext-nano (32 to 256).
-    start:         Hub id or folder of a model to continue from; its architecture takes the place of the preset's.
-                   simclr and dino begin from an encoder alone, too.
+    start:         Hub id or folder of a model to continue from; its architecture takes the place of the preset's, which
+                   is of the same family. simclr and dino begin from an encoder alone, too.
     image_size:    side of the frames in pixels; a multiple of patch_size.
     patch_size, layers: of a ViT; layers None: the preset's 12.
     samples:       frames seen over the whole run, whatever their number (Table 2: 200 x 88,282 for every retention);
@@ -131,9 +131,22 @@ class Recipe(Record):
                 f"{self.objective} hides patches of a ViT, and {self.preset} has none: choose one of "
                 f"{', '.join(_VITS)}, or the objective {' or '.join(_JOINT)}"
             )
-        if self.is_convolutional and (self.masked_loss or self.layers is not None):
-            name = "masked_loss" if self.masked_loss else "layers"
-            raise InvalidArgument(f"{name} is of a ViT, and {self.preset} is none: leave it out")
+        self._check_useless()
+
+    def _check_useless(self) -> None:
+        """Fields that would change nothing beside what others are."""
+        defaults = {field.name: field.default for field in fields(self)}
+        if self.is_convolutional:
+            for name in ("masked_loss", "layers", "patch_size", "gradient_checkpointing"):
+                if getattr(self, name) != defaults[name]:
+                    raise InvalidArgument(f"{name} is of a ViT, and {self.preset} is none: leave it out")
+        wanted = (
+            ("target", self.norm_pix_loss, "norm_pix_loss"),
+            ("mask_ratio", self.hides or self.objective == "simclr", "masked_loss above 0"),
+        )
+        for name, used, by in wanted:
+            if not used and getattr(self, name) != defaults[name]:
+                raise InvalidArgument(f"{name} changes nothing without {by}: give that, or leave it out")
 
     def _check_sizes(self) -> None:
         names = ("image_size", "local_size") if self.objective == "dino" and self.local_crops else ("image_size",)
@@ -168,12 +181,16 @@ class Recipe(Record):
                 f"batch_size {self.batch_size} does not divide into {self.accumulation} parts (accumulation)"
             )
         if self.is_joint and self.accumulation > 1 and (self.objective == "simclr" or self.preset_has_batches):
+            less = "" if self.is_convolutional else " or gradient_checkpointing"
             raise InvalidArgument(
                 f"accumulation {self.accumulation} would compare a frame with those of its part alone, and not of its "
-                f"batch ({self.objective}, {self.preset}): use 1, with more processes or gradient_checkpointing"
+                f"batch ({self.objective}, {self.preset}): use 1, with more processes{less}"
             )
-        if self.objective == "simclr" and self.batch_size < 2:
-            raise InvalidArgument("batch_size 1 leaves simclr nothing to compare a frame with: use 2 at least")
+        if self.batch_size < 2 and (self.objective == "simclr" or self.preset_has_batches):
+            what = "simclr nothing to compare a frame with"
+            if self.objective != "simclr":
+                what = f"{self.preset} nothing to normalise by"
+            raise InvalidArgument(f"batch_size 1 leaves {what}: use 2 at least")
         if self.snapshots > max(self.steps, 1):
             raise InvalidArgument(f"{self.snapshots} snapshots do not fit into {self.steps} steps")
 
@@ -190,13 +207,18 @@ class Recipe(Record):
         return 2 + self.local_crops if self.objective == "dino" else 2
 
     @property
+    def family(self) -> str:
+        """Of the encoder: "vit", "resnet" or "convnext"."""
+        return "vit" if self.preset in _VITS else self.preset.partition("-")[0]
+
+    @property
     def is_convolutional(self) -> bool:
-        return self.preset not in _VITS
+        return self.family != "vit"
 
     @property
     def preset_has_batches(self) -> bool:
         """Whether a frame's features depend on the others of its batch (batch normalisation)."""
-        return self.preset.startswith("resnet")
+        return self.family == "resnet"
 
     @property
     def hides(self) -> bool:

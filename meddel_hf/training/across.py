@@ -26,20 +26,42 @@ def place() -> int:
 
 def summed(values: Tensor) -> Tensor:
     """The same shape, summed over all processes."""
-    if processes() == 1:
-        return values
-    from torch.distributed.nn.functional import all_reduce
-
-    return cast(Tensor, all_reduce(values))
+    return values if processes() == 1 else cast(Tensor, _Sum.apply(values))  # type: ignore[no-untyped-call]
 
 
 def gathered(rows: Tensor) -> Tensor:
     """(m, d) -> (N * m, d) of N processes, in their order; each has as many."""
-    if processes() == 1:
-        return rows
-    from torch.distributed.nn.functional import all_gather
+    return rows if processes() == 1 else cast(Tensor, _Rows.apply(rows))  # type: ignore[no-untyped-call]
 
-    return torch.cat(cast("list[Tensor]", all_gather(rows.contiguous())))
+
+class _Sum(torch.autograd.Function):
+    """`summed`; torch's own that gradients go through is deprecated, and what takes its place is private."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        total = values.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        """What each process' loss asks of the sum is asked of every part of it."""
+        return _Sum.forward(None, gradients[0])
+
+
+class _Rows(torch.autograd.Function):
+    """`gathered`."""
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(processes())]
+        torch.distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        """What all processes' losses ask of this one's rows."""
+        return _Sum.forward(None, gradients[0]).chunk(processes())[place()]
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):

@@ -25,6 +25,8 @@ from transformers import (
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
+    RegNetConfig,
+    RegNetModel,
     ResNetConfig,
     ResNetModel,
     SiglipConfig,
@@ -295,9 +297,16 @@ def test_code_of_the_checkpoint_is_not_run_unless_asked(tmp_path, monkeypatch):
 
 
 def test_a_network_without_patches_is_refused(tmp_path):
+    config = RegNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=8)
+    saved(tmp_path, RegNetModel(config), vit_processor())
+    with pytest.raises(InvalidArgument, match="vision transformer"):
+        load_encoder(str(tmp_path))
+
+
+def test_a_convolutional_network_has_no_cls_token(tmp_path):
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
     saved(tmp_path, ResNetModel(config), vit_processor())
-    with pytest.raises(InvalidArgument, match="vision transformer"):
+    with pytest.raises(InvalidArgument, match='no CLS token: use pooling="mean"'):
         load_encoder(str(tmp_path))
 
 

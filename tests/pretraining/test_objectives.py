@@ -136,8 +136,8 @@ def test_what_a_start_brings_and_what_the_recipe_decides(tmp_path):
     ("change", "message"),
     [
         ({"image_size": 30}, "image_size 30 is not a multiple of patch_size 8: use 32, say"),
-        ({"preset": "huge"}, "preset must be one of tiny, small, base, got 'huge'"),
-        ({"objective": "dino"}, "objective must be one of mae, simmim"),
+        ({"preset": "huge"}, "preset must be one of tiny, small, base, .*, got 'huge'"),
+        ({"objective": "byol"}, "objective must be one of mae, simmim, simclr, dino, got 'byol'"),
         ({"samples": -1}, "samples must be at least 0"),
         ({"samples": 7}, "samples 7 do not fill one batch of 8"),
         ({"samples": 64.0}, "samples must be a whole number, got 64.0"),
