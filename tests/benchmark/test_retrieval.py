@@ -67,7 +67,8 @@ def plan_of(data: dict[str, str], **change) -> dict:
     return {
         "name": "views", "pool": data["pool"], "embedding": {"encoder": ENCODER, "pooling": "mean"},
         "pretraining": {"objective": "simclr", "preset": "resnet-nano", "image_size": 32, "samples": 32,
-                        "batch_size": 8, "precision": "float32", "checkpoint_samples": 8, "snapshots": 2, "projection": 16},
+                        "batch_size": 8, "precision": "float32", "checkpoint_samples": 8, "snapshots": 2,
+                        "projection": 16},
         "arms": [{"label": "chance", "selector": "random"}, {"label": "balanced", "selector": "balanced"}],
         "retentions": [0.5], "seeds": 1, "gate_level": 0.5,
         "tasks": [{"name": "seen", "kind": "instance", "frames": data["unseen"]},
