@@ -65,7 +65,7 @@ class Threshold:
 class Calibration:
     """What mild copies say of near-duplicates in a pool.
 
-    thresholds: of every space of the store; the first parts copies best.
+    thresholds: of every space of the store; in the first of them near-duplicates are told.
     alike:      likeness of thumbnails above which two frames look alike; None where there are none.
     copies, rows: how many were compared in each space.
     """
@@ -154,8 +154,8 @@ def calibrate(store: EmbeddingStore, copies: Copies) -> Calibration | None:
                     raise
                 continue
             thresholds.append(measured.threshold(space, store, sample, alike))
-    # The one that holds most copies; of equals the one that parts them best, and the earlier of equals in that.
-    thresholds.sort(key=lambda one: (-round(one.held, 3), -one.precision))
+    # The one that holds most copies; of equals the one that has fewer by chance, then the one that parts them best.
+    thresholds.sort(key=lambda one: (-round(one.held, 3), one.by_chance or 0.0, -one.precision))
     return Calibration(tuple(thresholds), alike, copies.row.size * 4, len(sample))
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from meddel_hf.benchmark.place import percent
 from meddel_hf.benchmark.results import Target
 from meddel_hf.report.document import (
@@ -24,6 +21,7 @@ from meddel_hf.report.document import (
 )
 from meddel_hf.report.figures.axis import gains
 from meddel_hf.report.findings import Contrast, Findings
+from meddel_hf.report.levels import Axis, gained
 
 _COLUMNS = (
     "redundancy", "near_duplicates", "task", "set", "measure", "arm", "retention", "difference", "low", "high", "seeds",
@@ -34,30 +32,6 @@ _WHAT = (
     "few others. A gain is an arm's score less that of random at the same retention, paired over seeds and frames; "
     "faint: its interval contains zero, no difference shown. Where no selector was run, nothing was to choose."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Axis:
-    """levels: share of near-copies -> what the runs on that pool show; ascending."""
-
-    name: str
-    levels: Mapping[float, Findings]
-
-    @property
-    def targets(self) -> list[Target]:
-        """Test sets of which some level has a gain."""
-        return list(dict.fromkeys(c.target for f in self.levels.values() for c in gained(f)))
-
-    def gains(self, target: Target) -> dict[float, list[Contrast]]:
-        """Share -> every arm's gain on a test set, at the smallest retention."""
-        return {share: [c for c in gained(f) if c.target == target] for share, f in self.levels.items()}
-
-
-def gained(f: Findings) -> list[Contrast]:
-    """Against random at the smallest retention."""
-    if f.runs.rival is None or not f.runs.retentions:
-        return []
-    return [c for c in f.contrasts if c.against == f.runs.rival and c.retention == f.runs.retentions[0]]
 
 
 def headline(axis: Axis) -> str:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from meddel_hf.benchmark.axis import recorded
 from meddel_hf.benchmark.results import Runs, read
 from meddel_hf.errors import IncompleteStore
-from meddel_hf.report.axis import Axis, axis_document, level_folder
+from meddel_hf.report.axis import axis_document, level_folder
 from meddel_hf.report.axis import headline as axis_headline
 from meddel_hf.report.contents import contents
 from meddel_hf.report.document import Document
 from meddel_hf.report.figures.drawing import render
 from meddel_hf.report.findings import Draws, Findings, findings
+from meddel_hf.report.levels import Axis
 from meddel_hf.report.pages.html import html
 from meddel_hf.report.pages.markdown import markdown
 from meddel_hf.report.sections.answer import headline

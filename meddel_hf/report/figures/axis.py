@@ -13,7 +13,7 @@ from meddel_hf.report.pages.style import INK, MARKERS, PALETTE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from meddel_hf.report.axis import Axis
+    from meddel_hf.report.levels import Axis
 
 _HEIGHT, _APART = 3.0, 1.2  # inches, percent between the intervals of arms
 

@@ -1,0 +1,33 @@
+"""What the runs of a plan show at each redundancy that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meddel_hf.benchmark.results import Target
+from meddel_hf.report.findings import Contrast, Findings
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """levels: share of near-copies -> what the runs on that pool show; ascending."""
+
+    name: str
+    levels: Mapping[float, Findings]
+
+    @property
+    def targets(self) -> list[Target]:
+        """Test sets of which some level has a gain."""
+        return list(dict.fromkeys(c.target for f in self.levels.values() for c in gained(f)))
+
+    def gains(self, target: Target) -> dict[float, list[Contrast]]:
+        """Share -> every arm's gain on a test set, at the smallest retention."""
+        return {share: [c for c in gained(f) if c.target == target] for share, f in self.levels.items()}
+
+
+def gained(f: Findings) -> list[Contrast]:
+    """Against random at the smallest retention."""
+    if f.runs.rival is None or not f.runs.retentions:
+        return []
+    return [c for c in f.contrasts if c.against == f.runs.rival and c.retention == f.runs.retentions[0]]
