@@ -350,7 +350,7 @@ CASES = [
     ({"embedding": None}, "embedding is missing"),
     (
         {"tasks": [{"name": "x", "kind": "detection"}]},
-        "kind must be one of segmentation, probe, labels, got 'detection'",
+        "kind must be one of segmentation, probe, instance, scene, labels, got 'detection'",
     ),
     ({"tasks": [{"name": "x", "kind": "probe"}]}, r"tasks\[0\] lacks labels"),
     ({"tasks": [{"name": "x", "kind": "probe", "labels": "y", "train_match": "z"}]}, "add test_match"),
