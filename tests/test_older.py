@@ -112,6 +112,20 @@ def test_an_encoder_gives_the_embeddings_that_it_gave(old, tmp_path):
     assert now.manifest.parents["encoder"] == before.manifest.parents["encoder"]
 
 
+def test_the_same_recipe_is_known_again(old):
+    """A record that has no field of those that came with simclr and dino; the frames are made anew here, and differ."""
+    folder = old / "trained" / "encoder"
+    arguments = PreTraining.load(folder).manifest.arguments
+    recipe = Recipe(**{name: value for name, value in arguments.items() if name in Recipe.__dataclass_fields__})
+    for asked, difference in (
+        (recipe.but(target="channel"), "target"),
+        (recipe.but(clip=1.0), "clip"),
+        (recipe, "pool"),
+    ):
+        with pytest.raises(Mismatch, match=rf"was begun with another {difference} "):
+            pretrain(trained_frames(), folder, recipe=asked, seed=arguments["seed"], progress=False)
+
+
 def test_an_encoder_is_continued_from(old, tmp_path):
     recipe = Recipe(start=str(old / "trained" / "encoder"), image_size=32, samples=0, batch_size=8, mask_ratio=0.5)
     again = pretrain(trained_frames(), tmp_path / "out", recipe=recipe, progress=False)

@@ -140,6 +140,10 @@ class Recipe(Record):
             for name in ("masked_loss", "layers", "patch_size", "gradient_checkpointing"):
                 if getattr(self, name) != defaults[name]:
                     raise InvalidArgument(f"{name} is of a ViT, and {self.preset} is none: leave it out")
+        if self.compile and self.masked_loss and self.local_crops:  # torch 2.13 fails at shapes that it makes variable
+            raise InvalidArgument(
+                "compile does not go with both masked_loss and local_crops: leave out one of the three"
+            )
         wanted = (
             ("target", self.norm_pix_loss, "norm_pix_loss"),
             ("mask_ratio", self.hides or self.objective == "simclr", "masked_loss above 0"),

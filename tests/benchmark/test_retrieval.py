@@ -24,7 +24,7 @@ from meddel_hf.benchmark.plan import Plan
 from meddel_hf.downstream.retrieval import instance_scores
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.embedding.encoder import load_encoder
-from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Mismatch
 from meddel_hf.pretraining.held_out import two_views
 from meddel_hf.report.build import report
 from meddel_hf.selection.selection import Selection
@@ -162,8 +162,6 @@ def test_damaged_scores_are_not_reported(gate, tmp_path):
     path = next(runs.glob("cells/full/*/seed0/tasks/seen/scores.parquet"))
     table = pq.read_table(path)
     pq.write_table(table.set_column(4, "score", [[1.0] * len(table)]).cast(table.schema), path)
-    from meddel_hf.errors import MedDELError
-
     with pytest.raises(MedDELError, match=r"scores\.parquet"):
         report(runs, tmp_path / "report")
 

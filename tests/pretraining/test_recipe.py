@@ -40,6 +40,7 @@ OF_VIT = DINO.but(preset="tiny")
         (SIMCLR, {"accumulation": 2}, r"accumulation 2 would compare a frame with those of .* processes$"),
         (SIMCLR, {"preset": "tiny", "accumulation": 2}, r"more processes or gradient_checkpointing$"),
         (DINO, {"accumulation": 2}, "accumulation 2 would compare a frame with those of its part alone"),
+        (OF_VIT, {"masked_loss": 1.0, "compile": True}, "compile does not go with both masked_loss and local_crops"),
         (SIMCLR, {"batch_size": 1}, "batch_size 1 leaves simclr nothing to compare a frame with: use 2 at least"),
         (DINO, {"batch_size": 1}, "batch_size 1 leaves resnet-nano nothing to normalise by: use 2 at least"),
         (DINO, {"momentum": 1.1}, "momentum must be from 0 to 1, got 1.1"),
