@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from benchmark.test_benchmark import ALONE, ENCODER, written
+from benchmark.test_benchmark import ALONE
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Picture
+from small_benchmark import ENCODER, written
 
 from meddel_hf.benchmark.cells import CELL, gate_cells
 from meddel_hf.benchmark.data import Material
