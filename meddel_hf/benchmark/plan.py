@@ -346,7 +346,7 @@ class Plan(Record):
         if isinstance(found, Mapping):
             pool, seeds = found.get("pool"), found.get("seeds")
             found = dict(found)
-            if isinstance(found.get("pretraining"), Mapping) and "budget" in found["pretraining"]:
+            if isinstance(found.get("pretraining"), Mapping):
                 found["pretraining"] = _of_budget(dict(found["pretraining"]), where)
             if isinstance(pool, str | Mapping):
                 found["pool"] = [pool]
@@ -376,9 +376,9 @@ class Plan(Record):
 
 
 def _of_budget(given: dict[str, Any], where: str) -> dict[str, Any]:
-    """The recipe of a budget, as plain values, with what is given besides."""
+    """The recipe to begin with, as plain values, with what is given besides: the same as on the command line."""
     try:
-        recipe = recipe_for(given.get("objective", "mae"), given.pop("budget"))
+        recipe = recipe_for(given.get("objective", "mae"), given.pop("budget", None))
     except InvalidArgument as error:
         raise InvalidArgument(f"{where}: pretraining: {error}") from error
     return {**asdict(recipe), **given}
