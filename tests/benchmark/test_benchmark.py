@@ -153,6 +153,7 @@ def test_a_killed_run_ends_where_an_unkilled_one_does(matrix, data, tmp_path):
     assert weights(runs) == weights(matrix)
 
 
+@pytest.mark.slow
 def test_two_processes_run_the_same_matrix(matrix, data, tmp_path):
     plan = plan_of(data, seeds=1, retentions=[0.5])
     runs = with_the_gate_passed(tmp_path / "runs", plan)

@@ -269,6 +269,7 @@ def test_an_interrupted_command_says_how_to_go_on(by_command, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_reach_the_same_loss_as_one(by_command, tmp_path):
     pool, expected = by_command
     done = run([*LAUNCH, *command(pool, tmp_path / "out", "--snapshots", "2")])
