@@ -220,6 +220,7 @@ def test_frames_that_stand_there_twice_are_counted_and_left_out(data, tmp_path):
     assert "near-duplicates of others" in "\n".join(sentences(read(runs).verdicts, read(runs).gate.redundancy))
 
 
+@pytest.mark.slow
 def test_shards_decide_the_same_gates(data, tmp_path):
     plan = plan_of(data, gates=BOTH, retentions=[0.5])
     whole = gate_with(tmp_path / "whole", plan, random=None)

@@ -184,6 +184,7 @@ def test_packed_it_gives_the_same_report(runs, tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_beside_cells_both_are_reported(runs, tmp_path):
     from make_runs import make_runs
 

@@ -274,6 +274,7 @@ def test_a_stream_gives_the_same_embeddings_as_its_table(encoder, tmp_path):
     assert other.pool_fingerprint != streamed.pool_fingerprint
 
 
+@pytest.mark.slow
 def test_a_stream_in_two_processes_writes_the_same_bytes(encoder, tmp_path):
     pool = folder_of_images(tmp_path / "pool")
     assert run([*ALONE, *command(pool, encoder, tmp_path / "one", "--streaming")]).returncode == 0
