@@ -223,7 +223,9 @@ def by_command(tmp_path_factory) -> tuple[Path, Path]:
     return pool, folder / "out"
 
 
-@pytest.mark.parametrize(("where", "step", "left"), [("step", 5, 4), pytest.param("checkpoint", 4, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("where", "step", "left"), [("step", 5, 4), pytest.param("checkpoint", 4, 2, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_ends_with_the_same_bytes(where, step, left, by_command, tmp_path):
     pool, expected = by_command
     (tmp_path / "killed.py").write_text(KILLED)
