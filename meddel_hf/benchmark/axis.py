@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from meddel_hf.benchmark.cells import read_json
+from meddel_hf.benchmark.cells import LOCKS, finished, read_json
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.place import percent
 from meddel_hf.benchmark.plan import Plan, PoolPart
@@ -23,7 +23,7 @@ from meddel_hf.errors import Mismatch
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import write_facts
 
-AXIS, POOLS, LOCKS = "axis.json", "pools", ".locks"
+AXIS, POOLS = "axis.json", "pools"
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Level:
     runs: Path
 
 
-def folder(runs: Path, share: float) -> Path:
-    return runs / f"redundancy-{percent(share)}"
+def folder(where: Path, share: float) -> Path:
+    """Of a level's runs in the folder of all runs, and of its report in that of all reports."""
+    return where / f"redundancy-{percent(share)}"
 
 
 def levels(plan: Plan, runs: Path) -> Iterator[Level]:
@@ -72,13 +73,13 @@ def each_level(plan: Plan, runs: Path, run: Callable[[Plan, Path], int], say: Ca
 
 
 def recorded(runs: Path) -> dict[float, Path] | None:
-    """Share -> folder of its runs, of those that were begun; None where the folder holds no axis."""
+    """Share -> folder of its runs, of those that hold a finished cell; None where the folder holds no axis."""
     facts = read_json(runs / AXIS)
     if not facts:
         return None
     with intact(runs / AXIS):
         shares = [float(share) for share in facts["redundancy"]]
-    return {share: folder(runs, share) for share in shares if folder(runs, share).is_dir()}
+    return {share: folder(runs, share) for share in shares if any(finished(folder(runs, share)))}
 
 
 def _record(plan: Plan, runs: Path) -> None:

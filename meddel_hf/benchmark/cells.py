@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ DIVERGED = "diverged.json"  # in a cell's folder; goes before cell.json is writt
 POOL, EXCLUDED, REDUNDANCY = "pool.parquet", "excluded.parquet", "redundancy.json"
 SELECTION, PRETRAINING, TASKS = "selection", "pretraining", "tasks"
 RANDOM, DEDUP = "random", "dedup"  # names of selectors: the one that every other has to beat, and of "distinct"
+LOCKS = ".locks"
 LABELS, CHOICES = "labels", "choices"  # RUNS/labels/<task>/choices: what tasks of kind labels write
 
 
@@ -86,6 +88,11 @@ def read_json(path: Path) -> dict[str, Any]:
     """Facts of a benchmark; none where there is no file. Raises IncompleteStore where it is damaged."""
     cure = "copy it again, or delete it and run the same `meddel benchmark run` again"
     return read_facts(path, cure) if path.is_file() else {}
+
+
+def finished(runs: Path) -> Iterator[Path]:
+    """The record of each finished cell."""
+    return (runs / CELLS).glob(f"*/*/seed*/{CELL}")
 
 
 @dataclass(frozen=True, order=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meddel_hf.benchmark.cells import CELL, CELLS, read_json
+from meddel_hf.benchmark.cells import finished, read_json
 from meddel_hf.pretraining.recipe import Recipe
 
 _WARM, _LEAST_STEPS, _LONGEST = 3, 5, 20.0  # steps, steps, seconds
@@ -21,8 +21,8 @@ def seconds_of(facts: Mapping[str, Any]) -> float:
 
 def measured(runs: Path) -> float | None:
     """Seconds of a cell, mean over the finished ones that trained; None where there is none."""
-    finished = list(_finished(runs))
-    return sum(map(seconds_of, finished)) / len(finished) if finished else None
+    done = list(_finished(runs))
+    return sum(map(seconds_of, done)) / len(done) if done else None
 
 
 def left(runs: Path, cells: int) -> str:
@@ -78,7 +78,7 @@ def in_words(seconds: float) -> str:
 
 
 def _finished(runs: Path) -> Iterator[dict[str, Any]]:
-    for path in (runs / CELLS).glob(f"*/*/seed*/{CELL}"):
+    for path in finished(runs):
         facts = read_json(path)
         if facts.get("samples"):
             yield facts

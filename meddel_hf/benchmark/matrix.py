@@ -20,6 +20,7 @@ from meddel_hf.benchmark.cell import CellRun
 from meddel_hf.benchmark.cells import (
     CELL,
     EXCLUDED,
+    LOCKS,
     PLAN,
     POOL,
     TASKS,
@@ -53,7 +54,7 @@ from meddel_hf.runtime.processes import agreed, decoding_workers, launched_proce
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.resume import check_same
 
-EMBEDDINGS, FRAMES, LOCKS = "embeddings", "frames", ".locks"
+EMBEDDINGS, FRAMES = "embeddings", "frames"
 Say = Callable[[str], None]
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+from meddel_hf.benchmark.axis import folder
 from meddel_hf.benchmark.place import percent
 from meddel_hf.benchmark.results import Target
 from meddel_hf.report.document import (
@@ -19,6 +23,7 @@ from meddel_hf.report.document import (
     plural,
     signed,
 )
+from meddel_hf.report.entries import difference_entry
 from meddel_hf.report.figures.axis import gains
 from meddel_hf.report.findings import Contrast, Findings
 from meddel_hf.report.levels import Axis, gained
@@ -60,25 +65,25 @@ def axis_document(axis: Axis) -> Document:
     )
 
 
-def level_folder(share: float) -> str:
-    """Of a level's own report."""
-    return f"redundancy-{percent(share)}"
-
-
 def _wins(f: Findings, c: Contrast) -> bool:
     return f.passed(c.target) and c.verdict == "higher"
 
 
 def _point(share: float, f: Findings) -> Point:
-    gate = f.runs.gate
-    found = gate.redundancy.share if gate and gate.redundancy else None
-    said = [] if found is None else [f"{found:.0%} go as near-duplicates"]
+    near_duplicates = _near_duplicates(f)
+    said = [] if near_duplicates is None else [f"{near_duplicates:.0%} go as near-duplicates"]
     passed = sorted({target.task for target in f.comparable})
     said.append(f"selectors can be told apart on {listed(passed)}" if passed else "nothing to choose, or to learn")
     best = max((c for c in gained(f) if _wins(f, c)), key=lambda c: c.difference.value, default=None)
     if best is not None:
         said.append(f"largest gain {signed(best.difference.value)}, {best.arm} on {best.target.name}")
-    return Point(f"{percent(share)} %:", f"{'; '.join(said)}. Its report: {level_folder(share)}/report.html")
+    return Point(f"{percent(share)} %:", f"{'; '.join(said)}. Its report: {folder(Path(), share)}/report.html")
+
+
+def _near_duplicates(f: Findings) -> float | None:
+    """Share of the level's pool that goes as near-duplicates, where the gates asked."""
+    gate = f.runs.gate
+    return gate.redundancy.share if gate and gate.redundancy else None
 
 
 def _table(axis: Axis, target: Target) -> Table:
@@ -99,20 +104,18 @@ def _table(axis: Axis, target: Target) -> Table:
 def _entry(f: Findings, c: Contrast | None) -> Entry | str:
     if c is None:
         return "–"  # noqa: RUF001
-    d = c.difference
-    between = f"{signed(d.low)}\u00a0to {signed(d.high)}"
-    if not f.passed(c.target):
-        return Entry(signed(d.value), (between, "did not pass the gates"), "faint")
-    return Entry(signed(d.value), (between,), "faint" if not d.shown else "more" if d.value > 0 else "less")
+    entry = difference_entry(c.difference)
+    if f.passed(c.target):
+        return entry
+    return replace(entry, below=(*entry.below, "did not pass the gates"), tone="faint")
 
 
 def _data(axis: Axis) -> Data:
     rows = []
     for share, f in axis.levels.items():
-        gate = f.runs.gate
-        found = gate.redundancy.share if gate and gate.redundancy else None
+        near_duplicates = _near_duplicates(f)
         for c in gained(f):
             d = c.difference
             of = (c.target.task, c.target.set, c.target.measure, c.arm, c.retention)
-            rows.append((share, found, *of, d.value, d.low, d.high, len(c.seeds), f.passed(c.target)))
+            rows.append((share, near_duplicates, *of, d.value, d.low, d.high, len(c.seeds), f.passed(c.target)))
     return Data("axis", _COLUMNS, tuple(rows))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meddel_hf.benchmark.axis import folder as level_folder
 from meddel_hf.benchmark.axis import recorded
 from meddel_hf.benchmark.results import Runs, read
 from meddel_hf.errors import IncompleteStore
-from meddel_hf.report.axis import axis_document, level_folder
+from meddel_hf.report.axis import axis_document
 from meddel_hf.report.axis import headline as axis_headline
 from meddel_hf.report.contents import contents
 from meddel_hf.report.document import Document
@@ -88,17 +88,16 @@ def _axis(
     with step_folder(out, "report") as aside:
         by_share: dict[float, Findings] = {}
         for share, folder in levels.items():
-            with suppress(IncompleteStore):  # nothing of it is finished yet
-                read(folder, trust=trust)
-                written = report(folder, aside / level_folder(share), draws=draws, command=command, trust=trust)
-                by_share[share] = written.findings
+            written = report(folder, level_folder(aside, share), draws=draws, command=command, trust=trust)
+            by_share[share] = written.findings
         if not by_share:
             raise IncompleteStore(f"{runs} holds no finished cell of any redundancy: go on with `meddel benchmark run`")
         axis = Axis(_name(by_share), by_share)
         document = axis_document(axis)
         _write(document, aside)
         files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
-        parents = {level_folder(s): Manifest.read(aside / level_folder(s), "report").fingerprint for s in by_share}
+        places = [level_folder(aside, share) for share in by_share]
+        parents = {place.name: Manifest.read(place, "report").fingerprint for place in places}
         details = {"levels": list(by_share), "command": command}
         made = fingerprint(*parents.values())
         Manifest("report", made, asdict(draws or Draws()), parents, details).write(aside, files)

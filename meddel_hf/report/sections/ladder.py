@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from meddel_hf.benchmark.ladder import Ladder, Rung
 from meddel_hf.benchmark.place import percent
-from meddel_hf.report.document import Block, Data, Entry, Gallery, Paragraph, Section, Table, signed
+from meddel_hf.report.document import Block, Data, Entry, Gallery, Paragraph, Section, Table
+from meddel_hf.report.entries import difference_entry
 from meddel_hf.report.figures.ladder import curve
 from meddel_hf.report.findings import Findings
 
@@ -57,10 +58,4 @@ def _table(one: Ladder) -> Table:
 
 
 def _less(rung: Rung) -> Entry | str:
-    d = rung.difference
-    if d is None:
-        return "–"  # noqa: RUF001
-    between = (f"{signed(d.low)}\u00a0to {signed(d.high)}",)
-    if not d.shown:
-        return Entry(signed(d.value), between, "faint")
-    return Entry(signed(d.value), between, "more" if d.value > 0 else "less")
+    return "–" if rung.difference is None else difference_entry(rung.difference)  # noqa: RUF001

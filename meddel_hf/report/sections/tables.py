@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from meddel_hf import schema
 from meddel_hf.benchmark.place import DISTINCT, FULL, LADDER, UNTRAINED, percent
 from meddel_hf.benchmark.results import Cell, Runs, Target
-from meddel_hf.report.document import Data, Entry, Table, Tone, plural, signed
+from meddel_hf.report.document import Data, Entry, Table, Tone, plural
+from meddel_hf.report.entries import difference_entry
 from meddel_hf.report.findings import Contrast, Findings, Level, distinct
 
 REASONS = ("near-duplicate", "outlier", "not-selected", "unreadable")
@@ -73,13 +74,7 @@ def differences_table(f: Findings, target: Target, rival: str) -> Table | None:
 
 def _difference(f: Findings, target: Target, arm: str, retention: float, rival: str) -> Entry | str:
     contrast = f.contrast(target, arm, retention, rival)
-    if contrast is None:
-        return _NONE
-    d = contrast.difference
-    low, value, high = (signed(number) for number in (d.low, d.value, d.high))
-    if not d.shown:
-        return Entry(value, (f"{low}\u00a0to {high}",), "faint")
-    return Entry(value, (f"{low}\u00a0to {high}",), "more" if d.value > 0 else "less")
+    return _NONE if contrast is None else difference_entry(contrast.difference)
 
 
 def overview_table(f: Findings, rival: str) -> Table | None:
