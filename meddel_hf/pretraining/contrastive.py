@@ -12,10 +12,11 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from meddel_hf.pretraining.encoders import alone, configuration, encoder, load_encoder_to_train, tokens, width
-from meddel_hf.pretraining.loading import WholeModel, load_whole
+from meddel_hf.pretraining.loading import load_whole
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.together import coloured, sub_configuration
 from meddel_hf.training.across import gathered, place
+from meddel_hf.training.checkpoints import WholeModel
 
 
 @dataclass

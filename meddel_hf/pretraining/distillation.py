@@ -22,10 +22,11 @@ from meddel_hf.pretraining.encoders import (
     tokens,
     width,
 )
-from meddel_hf.pretraining.loading import WholeModel, load_whole
+from meddel_hf.pretraining.loading import load_whole
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.together import GLOBAL, LOCAL, coloured, sub_configuration
 from meddel_hf.training.across import summed
+from meddel_hf.training.checkpoints import WholeModel
 
 _CENTRE_MOMENTUM = 0.9
 _HIDDEN, _BOTTLENECK = 4, 2  # widths of the head: 2,048 and 256 for a ViT-Small in the paper; here they go with d

@@ -21,7 +21,7 @@ from meddel_hf.pretraining.objectives import OBJECTIVES, WithHead, model_inputs
 from meddel_hf.pretraining.recipe import AnyPooling, Recipe
 from meddel_hf.pretraining.result import PreTraining
 from meddel_hf.pretraining.together import GLOBAL, recoloured
-from meddel_hf.pretraining.views import GLOBAL_VIEWS, cropped, together, views_of
+from meddel_hf.pretraining.views import GLOBAL_VIEWS, together, uncropped, views_of
 from meddel_hf.runtime.manifest import Manifest
 
 TRUNK, HEAD = "trunk", "head"
@@ -74,9 +74,7 @@ def scene_features(
     side = trunk.preprocessing.size[0]
     parts = []
     for start in range(0, len(frames), _BATCH):
-        part = frames[start : start + _BATCH]
-        whole = np.tile([0, 0, *part[0].shape[:2]], (len(part), 1))
-        pixels = cropped(part, whole, np.zeros((len(part), 2), bool), side)
+        pixels = uncropped(frames[start : start + _BATCH], side)
         parts.append(trunk(pixels.permute(0, 2, 3, 1).numpy()).cpu().numpy())
     return np.concatenate(parts)
 

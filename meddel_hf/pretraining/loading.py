@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
 from meddel_hf.embedding.loading import quiet
 from meddel_hf.errors import InvalidArgument
@@ -34,12 +33,3 @@ def load_whole(kind: Any, folder: str, new: Collection[str] = (), /, **config: A
             "expected the whole model that was pre-trained, not its encoder alone"
         )
     return model
-
-
-class WholeModel(PreTrainedModel):
-    """Base of the models of this package: their checkpoints hold the names that weights have in memory."""
-
-    def save_pretrained(self, save_directory: Any, **options: Any) -> None:  # type: ignore[override]
-        """transformers writes a ViT under its names of 2021."""
-        options.setdefault("save_original_format", False)
-        super().save_pretrained(save_directory, **options)

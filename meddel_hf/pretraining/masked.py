@@ -21,7 +21,7 @@ from transformers import (
 from meddel_hf.pretraining.encoders import alone, normalised, vit_settings
 from meddel_hf.pretraining.loading import NO_DROPOUT, load_whole
 from meddel_hf.pretraining.recipe import Preset, Recipe
-from meddel_hf.pretraining.views import cropped
+from meddel_hf.pretraining.views import uncropped
 
 _DECODERS: dict[Preset, tuple[int, int, int]] = {  # width, layers, heads; base as in MAE, the others in proportion
     "tiny": (128, 2, 4),
@@ -65,8 +65,7 @@ def colour_share(patches: Tensor) -> float:
 
 def told_by_colour(frames: Sequence[NDArray[np.uint8]], recipe: Recipe) -> float:
     """`colour_share` of whole frames, (side, side, 3) each, at the recipe's image and patch size."""
-    whole = np.tile([0, 0, *frames[0].shape[:2]], (len(frames), 1))
-    pixels = normalised(cropped(frames, whole, np.zeros((len(frames), 2), bool), recipe.image_size))
+    pixels = normalised(uncropped(frames, recipe.image_size))
     size, side = recipe.patch_size, recipe.image_size // recipe.patch_size
     patches = pixels.unflatten(3, (side, size)).unflatten(2, (side, size)).permute(0, 2, 4, 3, 5, 1)
     return colour_share(patches.flatten(3).flatten(1, 2))

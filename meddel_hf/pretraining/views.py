@@ -111,6 +111,12 @@ def _stacked(
     return np.stack(parts, axis=1)
 
 
+def uncropped(frames: Sequence[NDArray[np.uint8]], size: int) -> torch.Tensor:
+    """Whole frames, scaled: (m, 3, size, size) uint8."""
+    boxes = np.tile([0, 0, *frames[0].shape[:2]], (len(frames), 1))
+    return cropped(frames, boxes, np.zeros((len(frames), 2), bool), size)
+
+
 def cropped(
     frames: Sequence[NDArray[np.uint8]], boxes: NDArray[np.int64], mirrored: NDArray[np.bool_], size: int
 ) -> torch.Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from transformers import PreTrainedModel
 from transformers.trainer_utils import get_last_checkpoint
 
 from meddel_hf.errors import IncompleteStore, Mismatch
@@ -14,6 +16,18 @@ from meddel_hf.runtime.files import sweep
 from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
 
 _RECORD = "record.json"
+
+
+class WholeModel(PreTrainedModel):
+    """Base of the models of this package: what is saved of them holds the names that weights have in memory.
+
+    transformers writes a ViT under its names of 2021, and its Trainer, which reads a checkpoint by the names in memory,
+    would leave the encoder as it was before the interruption, without an error.
+    """
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:  # type: ignore[override]
+        options.setdefault("save_original_format", False)
+        super().save_pretrained(save_directory, **options)
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -18,7 +18,6 @@ from transformers import (
     AutoConfig,
     AutoModelForSemanticSegmentation,
     PretrainedConfig,
-    PreTrainedModel,
     ViTConfig,
     ViTModel,
 )
@@ -28,6 +27,7 @@ from meddel_hf.data.images import Preprocessing
 from meddel_hf.embedding.encoder import Encoder, load_encoder
 from meddel_hf.embedding.loading import explained
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.training.checkpoints import WholeModel
 
 IGNORED = 255  # label of pixels that count for nothing
 _POSITIONS = "embeddings.position_embeddings"
@@ -82,7 +82,7 @@ class PatchHead(nn.Module):
         return answer
 
 
-class ViTForSegmentation(PreTrainedModel):
+class ViTForSegmentation(WholeModel):
     """ViT encoder and MLP head: the downstream model of arXiv 2401.17542."""
 
     config_class = ViTSegmentationConfig
@@ -130,15 +130,6 @@ class ViTForSegmentation(PreTrainedModel):
         logits = self.head(tokens).transpose(1, 2).unflatten(2, self.grid)
         loss = None if labels is None else segmentation_loss(logits, labels, self.config.dice_weight)
         return SemanticSegmenterOutput(loss=loss, logits=logits)
-
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:  # type: ignore[override]
-        """As of any model of transformers, but with the weights under the names that they have in memory.
-
-        transformers writes a ViT under its names of 2021, and its Trainer, which reads a checkpoint by the names in
-        memory, would leave the encoder as it was before the interruption, without an error.
-        """
-        options.setdefault("save_original_format", False)
-        super().save_pretrained(save_directory, **options)
 
 
 def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor, dice_weight: float = 0.0) -> torch.Tensor:
