@@ -80,6 +80,6 @@ def test_a_damaged_level_is_told_and_not_left_out(tmp_path):
     runs = make_axis(tmp_path / "runs")
     damaged = next((runs / "redundancy-50").glob("cells/*/*/*/tasks/findings/scores.parquet"))
     damaged.write_bytes(damaged.read_bytes()[:-20])
-    with pytest.raises(IncompleteStore, match="scores.parquet"):
+    with pytest.raises(IncompleteStore, match=r"scores\.parquet"):
         report(runs, tmp_path / "report", draws=Draws(draws=50))
     assert not (tmp_path / "report").exists()
