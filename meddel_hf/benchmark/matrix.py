@@ -254,7 +254,10 @@ class _Matrix:
         return any(name not in (PLAN, POOL, EXCLUDED) and not name.startswith(".") for name in names)
 
     def run(self, cells: Sequence[CellPlan]) -> _Done:
-        """Run this shard's cells that are not settled and that no other process is running."""
+        """Run this shard's cells that are not settled and that no other process is running.
+
+        So processes that are given no shards share the cells too: each takes the next that is free.
+        """
         todo = [cell for cell in self.shard.part(list(cells)) if not is_settled(cell, self.runs, self.plan)]
         self.processes.wait_for_everyone()  # all have looked before one of them writes
         ran, bad, locked = 0, 0, []
@@ -263,6 +266,8 @@ class _Matrix:
                 if not mine:
                     locked.append(cell)
                     continue
+                if agreed(int(is_settled(cell, self.runs, self.plan)), self.processes):
+                    continue  # by another process, since this one looked
                 began = time.monotonic()
                 line = self._run_cell(cell)
                 ran, bad = (ran + 1, bad) if line else (ran, bad + 1)
