@@ -48,7 +48,14 @@ class HubFailed(MedDELError):
 
 
 class Diverged(MedDELError):
-    """The loss of a training run is no longer a finite number; says at which step, and what is kept."""
+    """The loss of a training run is no longer a finite number; says at which step, and what is kept.
+
+    step: of the training, from 1; None where it is not known.
+    """
+
+    def __init__(self, sentence: str, step: int | None = None) -> None:
+        super().__init__(sentence)
+        self.step = step
 
 
 class UnreadableImage(MedDELError):

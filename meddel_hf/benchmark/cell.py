@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -41,7 +40,6 @@ from meddel_hf.selectors.registry import make
 
 MASKED = "masked"  # in the folder of decoded frames: those of segmentation tasks
 _SECONDS, _WORK = "seconds.json", "work"
-_STEP = re.compile(r"step ([\d,]+) of")  # what Diverged says of itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +82,9 @@ class CellRun:
 
     def _note(self, error: Diverged) -> None:
         """Write diverged.json. By the first process that sees it: the others may be waiting inside a step."""
-        step = _STEP.search(str(error))
         facts = {
             "arm": self.cell.label, "retention": self.cell.retention, "seed": self.cell.seed,
-            "step": int(step[1].replace(",", "")) if step else None, "sentence": str(error), GROUND: self.ground,
+            "step": error.step, "sentence": str(error), GROUND: self.ground,
         }  # fmt: skip
         write_facts(self.folder / DIVERGED, facts)
 

@@ -124,7 +124,8 @@ class PretrainingTrainer(SampleTrainer):
         at = f"at step {step:,} of" if step else "within the last"
         return Diverged(
             f"the loss is no longer a finite number {at} {self.state.max_steps:,} steps; {kept}: begin another run "
-            f"with a lower learning_rate (it was {self.recipe.learning_rate:g}), or with precision float32"
+            f"with a lower learning_rate (it was {self.recipe.learning_rate:g}), or with precision float32",
+            step or None,
         )
 
     def _check_weights(self) -> None:

@@ -26,7 +26,7 @@ from meddel_hf.report.document import (
 from meddel_hf.report.entries import difference_entry
 from meddel_hf.report.figures.axis import gains
 from meddel_hf.report.findings import Contrast, Findings
-from meddel_hf.report.levels import Axis, gained
+from meddel_hf.report.levels import Axis, compared_at, gained
 
 _COLUMNS = (
     "redundancy", "near_duplicates", "task", "set", "measure", "arm", "retention", "difference", "low", "high", "seeds",
@@ -35,7 +35,9 @@ _COLUMNS = (
 _WHAT = (
     "Each level is the same number of frames of the same pool, of which the share that is named are near-copies of a "
     "few others. A gain is an arm's score less that of random at the same retention, paired over seeds and frames; "
-    "faint: its interval contains zero, no difference shown. Where no selector was run, nothing was to choose."
+    "faint: its interval contains zero, no difference shown. Choosing is said to pay where a gain of several seeds "
+    "still holds with all intervals of its level widened to hold at once. Where no selector was run, nothing was to "
+    "choose."
 )
 
 
@@ -66,7 +68,8 @@ def axis_document(axis: Axis) -> Document:
 
 
 def _wins(f: Findings, c: Contrast) -> bool:
-    return f.passed(c.target) and c.verdict == "higher"
+    """A gain of several seeds that still holds where all of its level are to hold at once."""
+    return f.passed(c.target) and c.verdict == "higher" and c.holds_with_all and len(c.seeds) > 1
 
 
 def _point(share: float, f: Findings) -> Point:
@@ -78,6 +81,11 @@ def _point(share: float, f: Findings) -> Point:
     if best is not None:
         said.append(f"largest gain {signed(best.difference.value)}, {best.arm} on {best.target.name}")
     return Point(f"{percent(share)} %:", f"{'; '.join(said)}. Its report: {folder(Path(), share)}/report.html")
+
+
+def _retentions(axis: Axis) -> list[str]:
+    compared = {retention for f in axis.levels.values() if (retention := compared_at(f)) is not None}
+    return [percent(retention) for retention in sorted(compared)]
 
 
 def _near_duplicates(f: Findings) -> float | None:
@@ -96,8 +104,7 @@ def _table(axis: Axis, target: Target) -> Table:
             there = next((c for c in contrasts if c.arm == arm), None)
             cells.append(_entry(axis.levels[share], there))
         rows.append(tuple(cells))
-    smallest = {percent(f.runs.retentions[0]) for f in axis.levels.values() if f.runs.retentions}
-    note = f"{target.unit}, gain over random at {listed(sorted(smallest))} %; below, the interval."
+    note = f"{target.unit}, gain over random at {listed(_retentions(axis))} %; below, the interval."
     return Table(target.name, ("arm", *(f"{percent(share)} %" for share in by_share)), tuple(rows), note, "axis.csv")
 
 

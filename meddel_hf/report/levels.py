@@ -22,12 +22,20 @@ class Axis:
         return list(dict.fromkeys(c.target for f in self.levels.values() for c in gained(f)))
 
     def gains(self, target: Target) -> dict[float, list[Contrast]]:
-        """Share -> every arm's gain on a test set, at the smallest retention."""
+        """Share -> every arm's gain on a test set."""
         return {share: [c for c in gained(f) if c.target == target] for share, f in self.levels.items()}
 
 
 def gained(f: Findings) -> list[Contrast]:
-    """Against random at the smallest retention."""
-    if f.runs.rival is None or not f.runs.retentions:
-        return []
-    return [c for c in f.contrasts if c.against == f.runs.rival and c.retention == f.runs.retentions[0]]
+    """Against random, at the retention that `compared_at` names."""
+    retention = compared_at(f)
+    return [c for c in f.contrasts if c.against == f.runs.rival and c.retention == retention]
+
+
+def compared_at(f: Findings) -> float | None:
+    """The smallest retention of those with the most seeds, so that an unfinished one counts when it has as many."""
+    seeds = {c.retention: 0 for c in f.contrasts if f.runs.rival is not None and c.against == f.runs.rival}
+    for c in f.contrasts:
+        if c.retention in seeds and c.against == f.runs.rival:
+            seeds[c.retention] = max(seeds[c.retention], len(c.seeds))
+    return min(seeds, key=lambda retention: (-seeds[retention], retention), default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,31 @@ def test_each_level_has_its_own_report(made):
         assert (level / "report.html").is_file()
         assert "sieve" in (level / "report.md").read_text(encoding="utf-8")
     assert (made.page.parent / "figures" / "axis-findings.png").stat().st_size > 10_000
+
+
+def test_a_retention_of_fewer_seeds_does_not_speak_for_the_level(tmp_path):
+    runs = make_axis(tmp_path / "runs")
+    for cell in (runs / "redundancy-80" / "cells").glob("*/5/seed*"):
+        if cell.name != "seed0":
+            shutil.rmtree(cell)
+    made = report(runs, tmp_path / "report", draws=Draws(draws=400))
+    assert made.headline == "At none of these redundancies is a selector shown to be better than random."
+    with (made.page.parent / "tables" / "axis.csv").open(encoding="utf-8") as file:
+        retentions = {row["redundancy"]: row["retention"] for row in csv.DictReader(file)}
+    assert retentions == {"0.0": "0.05", "0.5": "0.05", "0.8": "0.2"}
+
+
+def test_a_gain_that_one_interval_of_many_shows_by_chance_is_no_gain(tmp_path):
+    """A small gain beside 20 arms without one: its own interval excludes zero, the one wide enough for all does not."""
+    arms = {"random": "random", **{f"sieve{i}": "dedup" for i in range(20)}}
+    folder = tmp_path / "runs" / "redundancy-0"
+    folder.mkdir(parents=True)
+    make_runs(folder, replace(TRUTH, arms=arms, effects={"sieve0": {0.05: 0.02, 0.2: 0.0}}))
+    write_facts(tmp_path / "runs" / AXIS, {"name": "nothing", "redundancy": [0]})
+    made = report(tmp_path / "runs", tmp_path / "report", draws=Draws(draws=2000))
+    with (made.page.parent / "tables" / "axis.csv").open(encoding="utf-8") as file:
+        assert any(float(row["low"]) > 0 for row in csv.DictReader(file))
+    assert made.headline == "At none of these redundancies is a selector shown to be better than random."
 
 
 def test_levels_without_a_finished_cell_are_none(tmp_path):

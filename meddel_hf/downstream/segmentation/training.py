@@ -235,7 +235,8 @@ class _Trainer(SampleTrainer):
             raise Diverged(
                 f"the loss is {self.losses[-1]} at step {self.state.global_step + 1} of {self.args.max_steps}: lower "
                 f"learning_rate (--learning-rate {self.args.learning_rate / 10:g}) or compute in float32 (--precision "
-                f"float32); {f'the last good weights are in {kept}' if kept else 'no checkpoint was written yet'}"
+                f"float32); {f'the last good weights are in {kept}' if kept else 'no checkpoint was written yet'}",
+                self.state.global_step + 1,
             )
         return loss
 

@@ -20,7 +20,7 @@ _HEIGHT, _APART = 3.0, 1.2  # inches, percent between the intervals of arms
 
 def gains(axis: Axis, target: Target) -> Picture:
     caption = (
-        f"Gain in {target.unit} over random at the smallest retention, by the share of near-copies in the pool, with "
+        f"Gain in {target.unit} over random at the same retention, by the share of near-copies in the pool, with "
         "intervals. Zero: choosing does what chance does."
     )
     alt = f"Line chart of the gain over random on {target.name} over the share of near-copies"
