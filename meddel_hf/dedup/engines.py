@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, rounded
+from meddel_hf.neighbors.device import DeviceRows
 from meddel_hf.neighbors.pairs import Pairs
-from meddel_hf.runtime.threads import own_threads
+from meddel_hf.runtime.threads import own_threads, stream_threads
 
 Rule = Literal["greedy", "semdedup"]
 Answer = TypeVar("Answer")
@@ -72,7 +74,7 @@ class BlockEngine:
         total = sum(map(len, self.groups))
         count = seen = 0
         bar = tqdm(total=total, desc="selecting", unit="row", delay=5, leave=False)
-        with bar, _for_each(self.groups, partial(self._greedy_in, eta=eta, room=limit, bar=bar)) as answers:
+        with bar, self._for_each(partial(self._greedy_in, eta=eta, room=limit, bar=bar)) as answers:
             for order, stays in zip(self.groups, answers, strict=False):
                 complete = True
                 if limit is not None and count + int(stays.sum()) > limit:
@@ -90,6 +92,8 @@ class BlockEngine:
         if rounded(eta) >= 1:  # no cosine exceeds 1
             stays[: None if room is None else room + 1] = True
             return stays
+        if self.vectors.device is not None:
+            return self._greedy_on(self.vectors.device, order, eta, room, bar)
         tier = self.vectors.cheapest if len(order) > BLOCK else "float32"
         panel = self.vectors.panel(order[:0], tier)
         for start in range(0, len(order), BLOCK):
@@ -106,6 +110,20 @@ class BlockEngine:
             end = len(kept) + len(new)
             if end <= len(panel):
                 panel[len(kept) : end] = self.vectors.panel(block[new], tier)
+            bar.update(len(block))
+        return stays
+
+    def _greedy_on(self, device: DeviceRows, order: Rows, eta: float, room: int | None, bar: tqdm) -> NDArray[np.bool_]:
+        """As `_greedy_in`, on a device."""
+        stays, step = np.zeros(len(order), bool), device_search.block(device)
+        for start in range(0, len(order), step):
+            block, kept = order[start : start + step], order[stays]
+            free = np.flatnonzero(~device_search.any_above(device, block, kept, eta))
+            new = free[device_search.greedy(device, block[free], eta)]
+            if room is not None and len(kept) + len(new) > room:
+                stays[start + new[: room + 1 - len(kept)]] = True
+                return stays
+            stays[start + new] = True
             bar.update(len(block))
         return stays
 
@@ -153,7 +171,7 @@ class BlockEngine:
         """Greatest cosine of each row with an earlier row of its group, (n,) float32; -2 for a first row."""
         result = np.full(len(self.vectors), -2, np.float32)
         bar = tqdm(total=sum(map(len, self.groups)), desc="comparing", unit="row", delay=5, leave=False)
-        with bar, _for_each(self.groups, partial(self._earlier_in, bar=bar)) as answers:
+        with bar, self._for_each(partial(self._earlier_in, bar=bar)) as answers:
             for order, best in zip(self.groups, answers, strict=True):
                 result[order] = best
         return result
@@ -185,9 +203,20 @@ class BlockEngine:
                 at, similarity[goes] = nearest(self.vectors, goes, self.vectors, stays)
                 where[goes] = stays[at]
 
-        with _for_each(self.groups, name) as named:
+        with self._for_each(name) as named:
             for _ in tqdm(named, "naming duplicates", total=len(self.groups), unit="group", delay=5, leave=False):
                 pass
+
+    @contextmanager
+    def _for_each(self, work: Callable[[Rows], Answer]) -> Iterator[Iterator[Answer]]:
+        """work(group) of each group, in order: many on threads of their own, a few one after the other on all."""
+        device = self.vectors.device
+        with own_threads() if device is None else stream_threads(device.place) as threads:
+            if len(self.groups) < _MANY * threads.count:
+                yield map(work, self.groups)
+                return
+            with closing(threads.map(work, self.groups)) as answers:
+                yield answers
 
 
 class PairEngine:
@@ -279,17 +308,6 @@ class PairEngine:
 def apply(engine: Engine, rule: Rule, eta: float, limit: int | None = None) -> Pass:
     """One pass by the named rule."""
     return engine.greedy(eta, limit) if rule == "greedy" else engine.semdedup(eta, limit)
-
-
-@contextmanager
-def _for_each(groups: Sequence[Rows], work: Callable[[Rows], Answer]) -> Iterator[Iterator[Answer]]:
-    """work(group) of each group, in order: many on threads of their own, a few one after the other on all threads."""
-    with own_threads() as threads:
-        if len(groups) < _MANY * threads.count:
-            yield map(work, groups)
-            return
-        with closing(threads.map(work, groups)) as answers:
-            yield answers
 
 
 def _semdedup(groups: Sequence[Rows], earlier: NDArray[np.float32], eta: float) -> Pass:
