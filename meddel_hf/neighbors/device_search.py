@@ -157,6 +157,8 @@ def block(vectors: DeviceRows) -> int:
 
 def _greedy(vectors: DeviceRows, rows: Rows, eta: float) -> NDArray[np.bool_]:
     m = len(rows)
+    if m < 2:
+        return np.ones(m, bool)
     pairs = _close_pairs(vectors, rows, eta, max(_FEW_PAIRS, _PAIRS_PER_ROW * m))
     if pairs is None:  # a crowd of near-duplicates, most of which go when the first half is known
         half = m // 2
@@ -349,7 +351,7 @@ def _product(reference: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
     tile = _filled(reference) @ _filled(asked).T
     tile[len(reference) :] = -4
     tile[:, len(asked) :] = -4
-    return tile.reshape(-1, _CHUNK, tile.shape[1])
+    return tile.reshape(len(tile) // _CHUNK, _CHUNK, tile.shape[1])
 
 
 def _filled(panel: torch.Tensor) -> torch.Tensor:
