@@ -63,9 +63,7 @@ def device(parser: argparse.ArgumentParser, help: str = "auto, cpu, cuda (defaul
 
 
 def search_device(parser: argparse.ArgumentParser) -> None:
-    device(
-        parser, "where to search: auto (a GPU from 32,768 frames), cpu, cuda; the answer is the same"
-    )
+    device(parser, "where to search: auto (a GPU from 32,768 frames), cpu, cuda; the answer is the same")
 
 
 def precision(parser: argparse.ArgumentParser) -> None:

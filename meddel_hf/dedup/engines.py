@@ -20,7 +20,6 @@ from tqdm import tqdm
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, rounded
-from meddel_hf.neighbors.device import DeviceRows
 from meddel_hf.neighbors.pairs import Pairs
 from meddel_hf.runtime.threads import own_threads, stream_threads
 
@@ -74,7 +73,7 @@ class BlockEngine:
         total = sum(map(len, self.groups))
         count = seen = 0
         bar = tqdm(total=total, desc="selecting", unit="row", delay=5, leave=False)
-        with bar, self._for_each(partial(self._greedy_in, eta=eta, room=limit, bar=bar)) as answers:
+        with bar, self._greedy_answers(eta, limit, bar) as answers:
             for order, stays in zip(self.groups, answers, strict=False):
                 complete = True
                 if limit is not None and count + int(stays.sum()) > limit:
@@ -86,6 +85,17 @@ class BlockEngine:
                     return Pass(kept, count, False, seen / total)
         return Pass(kept, count)
 
+    @contextmanager
+    def _greedy_answers(self, eta: float, limit: int | None, bar: tqdm) -> Iterator[Iterator[NDArray[np.bool_]]]:
+        """Who stays in each group, in order."""
+        device = self.vectors.device
+        if device is not None and len(self.groups) > 1 and rounded(eta) < 1:
+            with closing(device_search.greedy_in_groups(device, self.groups, eta)) as answers:
+                yield answers
+            return
+        with self._for_each(partial(self._greedy_in, eta=eta, room=limit, bar=bar)) as one_by_one:
+            yield one_by_one
+
     def _greedy_in(self, order: Rows, eta: float, room: int | None, bar: tqdm) -> NDArray[np.bool_]:
         """Who stays in one group, (len(order),) bool; ends at the first row beyond `room`."""
         stays = np.zeros(len(order), bool)
@@ -93,7 +103,7 @@ class BlockEngine:
             stays[: None if room is None else room + 1] = True
             return stays
         if self.vectors.device is not None:
-            return self._greedy_on(self.vectors.device, order, eta, room, bar)
+            return device_search.greedy_in_group(self.vectors.device, order, eta, room, bar.update)
         tier = self.vectors.cheapest if len(order) > BLOCK else "float32"
         panel = self.vectors.panel(order[:0], tier)
         for start in range(0, len(order), BLOCK):
@@ -110,20 +120,6 @@ class BlockEngine:
             end = len(kept) + len(new)
             if end <= len(panel):
                 panel[len(kept) : end] = self.vectors.panel(block[new], tier)
-            bar.update(len(block))
-        return stays
-
-    def _greedy_on(self, device: DeviceRows, order: Rows, eta: float, room: int | None, bar: tqdm) -> NDArray[np.bool_]:
-        """As `_greedy_in`, on a device."""
-        stays, step = np.zeros(len(order), bool), device_search.block(device)
-        for start in range(0, len(order), step):
-            block, kept = order[start : start + step], order[stays]
-            free = np.flatnonzero(~device_search.any_above(device, block, kept, eta))
-            new = free[device_search.greedy(device, block[free], eta)]
-            if room is not None and len(kept) + len(new) > room:
-                stays[start + new[: room + 1 - len(kept)]] = True
-                return stays
-            stays[start + new] = True
             bar.update(len(block))
         return stays
 
@@ -196,6 +192,15 @@ class BlockEngine:
         self, kept: NDArray[np.bool_], asked: NDArray[np.bool_], where: Rows, similarity: NDArray[np.float32]
     ) -> None:
         """Fill in `where` and `similarity`, as `nearest_kept` gives them, for the rows asked for, (n,) bool."""
+
+        if self.vectors.device is not None and len(self.groups) > 1:
+            asks = [(order[kept[order]], order[asked[order]]) for order in self.groups]
+            asks = [(stays, goes) for stays, goes in asks if len(stays) and len(goes)]
+            known, rows = [stays for stays, _ in asks], [goes for _, goes in asks]
+            answers = device_search.nearest_in_groups(self.vectors.device, rows, known)
+            for (stays, goes), (at, cosine) in zip(asks, answers, strict=True):
+                where[goes], similarity[goes] = stays[at], cosine
+            return
 
         def name(order: Rows) -> None:
             stays, goes = order[kept[order]], order[asked[order]]

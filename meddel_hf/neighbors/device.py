@@ -193,14 +193,12 @@ def _rounded(cosine: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor
 def full_products() -> Iterator[None]:
     """Have torch multiply float32 in float32, not in tf32, and sum bfloat16 products in float32 all through.
 
-    Both are settings of the process; they are set back when the last block that needs them ends.
+    These are settings of the process; they are set back when the last block that needs them ends.
     """
-    matmul: Any = torch.backends.cuda.matmul
     with _setting:
-        if not _before:
-            _before.append((matmul.allow_bf16_reduced_precision_reduction, _single_precision()))
-            matmul.allow_bf16_reduced_precision_reduction = False
-            _set_single_precision("ieee" if _NEW_NAME else "highest")
+        if not _inside:
+            _before.update(_as_set())
+            _set(allow_bf16=False, single="ieee", older="highest")
         _inside.append(None)
     try:
         yield
@@ -208,26 +206,35 @@ def full_products() -> Iterator[None]:
         with _setting:
             _inside.pop()
             if not _inside:
-                reduced, single = _before.pop()
-                matmul.allow_bf16_reduced_precision_reduction = reduced
-                _set_single_precision(single)
+                _set(**_before)
 
 
-# From torch 2.9 the setting has a name of its own, and reading it by the older one may raise.
-_NEW_NAME = hasattr(torch.backends.cuda.matmul, "fp32_precision")
 _setting = threading.Lock()
-_before: list[tuple[Any, str]] = []
+_before: dict[str, Any] = {}
 _inside: list[None] = []
 
 
-def _single_precision() -> str:
+def _as_set() -> dict[str, Any]:
+    """What the process has set; tf32 has two names, of which torch before 2.9 knows the older one alone."""
     matmul: Any = torch.backends.cuda.matmul
-    return str(matmul.fp32_precision) if _NEW_NAME else torch.get_float32_matmul_precision()
+    single = getattr(matmul, "fp32_precision", None)
+    older = torch.get_float32_matmul_precision() if single in (None, "tf32") and _agree() else "highest"
+    return {"allow_bf16": matmul.allow_bf16_reduced_precision_reduction, "single": single, "older": older}
 
 
-def _set_single_precision(value: str) -> None:
+def _set(allow_bf16: bool, single: str | None, older: str) -> None:
     matmul: Any = torch.backends.cuda.matmul
-    if _NEW_NAME:
-        matmul.fp32_precision = value
-    else:
-        torch.set_float32_matmul_precision(value)
+    matmul.allow_bf16_reduced_precision_reduction = allow_bf16
+    if _agree() and torch.get_float32_matmul_precision() != older:
+        torch.set_float32_matmul_precision(older)
+    if hasattr(matmul, "fp32_precision") and matmul.fp32_precision != single:
+        matmul.fp32_precision = single
+
+
+def _agree() -> bool:
+    """Whether the two names say the same: reading the older one raises where they do not."""
+    try:
+        torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return False
+    return True

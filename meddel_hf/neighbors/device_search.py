@@ -9,9 +9,10 @@ since maxima over its rows read memory in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,11 +28,13 @@ _CROWD = 512  # of so many numbers of a product one may be gathered; beyond, a p
 _DENSE = 2**24  # numbers of a float64 product that is held at once
 _PAIRS_PER_ROW = 32  # pairs inside a block beyond which it is halved
 _FEW_PAIRS = 2**16
+_GROUPS = 64  # that share a product, at most
 _STEPS = 2**24  # of the exact cosines, in 1
 _NEXT: dict[Tier, Tier] = {"bfloat16": "float32", "float32": "float64"}
 _NEVER = float("inf")
 
 Found = tuple[Rows, Rows, NDArray[np.float32]]
+_Item = TypeVar("_Item")
 _Answer = Callable[[slice], tuple[Rows, NDArray[np.float32]]]
 
 
@@ -108,6 +111,28 @@ def cosine_tile(left: DeviceRows, rows: Rows, right: DeviceRows, cols: Rows) -> 
     return result
 
 
+def counts_by_cosine(vectors: DeviceRows, rows: Rows, cols: Rows, bins: int) -> NDArray[np.int64]:
+    """Cosines of each row with all columns but itself in equal bins from -1 to 1, (len(rows), bins + 2) counts.
+
+    The last bin but one holds those of 1, the last one the rows themselves.
+    """
+    i, j, width = vectors.index(rows), vectors.index(cols), bins + 2
+    counts = torch.zeros(len(rows) * width, dtype=torch.int64, device=vectors.place)
+    for part in _dense_parts(len(cols), len(rows)):
+        cosine = vectors.cosine_tile(i, vectors, j[part]).double()
+        bin_ = cosine.add_(1).mul_(bins / 2).floor_().long().clamp_(0, bins)
+        bin_.masked_fill_(i[:, None] == j[part], bins + 1)
+        bin_ += torch.arange(len(rows), device=vectors.place)[:, None] * width
+        counts += torch.bincount(bin_.flatten(), minlength=len(counts))
+    return counts.view(len(rows), width).cpu().numpy()
+
+
+def order_of_pairs(vectors: DeviceRows, first: Rows, second: Rows) -> Rows:
+    """What sorts different pairs of rows by the first, then by the second, (m,)."""
+    key = vectors.index(first).mul_(int(second.max(initial=0)) + 1).add_(vectors.index(second))
+    return key.argsort().cpu().numpy()
+
+
 def pairs_of_tiles(
     left: DeviceRows, right: DeviceRows, tiles: Iterable[tuple[Rows, Rows, bool]], floor: float
 ) -> Generator[Found, None, None]:
@@ -144,10 +169,66 @@ def _pairs_of_tile(
     return _back(first[above], second[above], cosine[above])
 
 
-def greedy(vectors: DeviceRows, rows: Rows, eta: float) -> NDArray[np.bool_]:
-    """The greedy rule among rows in keep order, (len(rows),) bool: a row goes if a row that stays is above eta."""
+def nearest_in_groups(
+    vectors: DeviceRows, asked: Sequence[Rows], known: Sequence[Rows]
+) -> Generator[tuple[Rows, NDArray[np.float32]], None, None]:
+    """As `nearest`, of each group's rows among the group's own, none empty; several small ones share a product."""
+    wide, tall = (np.array([len(rows) for rows in groups]) for groups in (asked, known))
+
+    def cost(part: slice) -> int:
+        return len(wide[part]) * int(wide[part].max()) * int(tall[part].max())
+
+    def answer(part: slice) -> list[tuple[Rows, NDArray[np.float32]]]:
+        together = None
+        if part.stop - part.start > 1:
+            together = _nearest_together(vectors, asked[part], known[part])
+        if together is None:
+            together = [nearest(vectors, a, vectors, b, None) for a, b in zip(asked[part], known[part], strict=True)]
+        return together
+
+    yield from _of_batches(vectors, answer, _batches(len(asked), cost, vectors.numbers // 8))
+
+
+def greedy_in_groups(
+    vectors: DeviceRows, groups: Sequence[Rows], eta: float
+) -> Generator[NDArray[np.bool_], None, None]:
+    """The greedy rule inside each group, whose rows are in keep order; several small ones share a product."""
+    sizes = np.array([len(group) for group in groups])
+
+    def answer(part: slice) -> list[NDArray[np.bool_]]:
+        some = groups[part]
+        if len(some) > 1:
+            rows, label = np.concatenate(some), np.repeat(np.arange(len(some)), sizes[part])
+            pairs = _close_pairs(vectors, rows, eta, max(_FEW_PAIRS, _PAIRS_PER_ROW * len(rows)), label)
+            if pairs is not None:
+                return np.split(_resolved(len(rows), *pairs), np.cumsum(sizes[part])[:-1])
+        return [greedy_in_group(vectors, group, eta) for group in some]
+
+    def cost(part: slice) -> int:
+        return int(sizes[part].sum())
+
+    yield from _of_batches(vectors, answer, _batches(len(groups), cost, block(vectors) // 2))
+
+
+def greedy_in_group(
+    vectors: DeviceRows, order: Rows, eta: float, room: int | None = None, seen: Callable[[int], object] = int
+) -> NDArray[np.bool_]:
+    """The greedy rule inside a group of any size, (len(order),) bool; ends at the first row beyond `room`.
+
+    seen: is told how many more rows are decided.
+    """
+    stays, step = np.zeros(len(order), bool), block(vectors)
     with full_products():
-        return _greedy(vectors, rows, eta)
+        for start in range(0, len(order), step):
+            here, kept = order[start : start + step], order[stays]
+            free = np.flatnonzero(~any_above(vectors, here, kept, eta))
+            new = free[_greedy(vectors, here[free], eta)]
+            if room is not None and len(kept) + len(new) > room:
+                stays[start + new[: room + 1 - len(kept)]] = True
+                return stays
+            stays[start + new] = True
+            seen(len(here))
+    return stays
 
 
 def block(vectors: DeviceRows) -> int:
@@ -168,8 +249,12 @@ def _greedy(vectors: DeviceRows, rows: Rows, eta: float) -> NDArray[np.bool_]:
         if len(free):
             keep[free] = _greedy(vectors, rows[free], eta)
         return keep
-    first, second = pairs
-    keep = np.ones(m, bool)
+    return _resolved(m, *pairs)
+
+
+def _resolved(rows: int, first: Rows, second: Rows) -> NDArray[np.bool_]:
+    """The greedy rule by the pairs above eta, which are in the order of the earlier row, (rows,) bool."""
+    keep = np.ones(rows, bool)
     ranks, starts = np.unique(first, return_index=True)
     ends = np.append(starts, len(first))[1:]
     for rank, start, end in zip(ranks.tolist(), starts.tolist(), ends.tolist(), strict=True):
@@ -178,8 +263,13 @@ def _greedy(vectors: DeviceRows, rows: Rows, eta: float) -> NDArray[np.bool_]:
     return keep
 
 
-def _close_pairs(vectors: DeviceRows, rows: Rows, eta: float, most: int) -> tuple[Rows, Rows] | None:
-    """Places (earlier, later) of every pair of `rows` above eta, by the earlier; None where there are more."""
+def _close_pairs(
+    vectors: DeviceRows, rows: Rows, eta: float, most: int, label: Rows | None = None
+) -> tuple[Rows, Rows] | None:
+    """Places (earlier, later) of every pair of `rows` above eta, by the earlier; None where there are more.
+
+    label: (len(rows),) the group of each, where only pairs inside a group count.
+    """
     i, threshold, tier = vectors.index(rows), float(rounded(eta)), vectors.cheapest
     panel, margin = vectors.panel(i, tier), vectors.margin(vectors, tier)
     tile = _product(panel, panel)
@@ -189,6 +279,9 @@ def _close_pairs(vectors: DeviceRows, rows: Rows, eta: float, most: int) -> tupl
         return None
     later, earlier = few
     ordered = earlier < later
+    if label is not None:
+        group = vectors.index(label)
+        ordered &= group[earlier] == group[later]
     later, earlier = later[ordered], earlier[ordered]
     above = tile.flatten(0, 1)[later, earlier].float() > threshold + margin
     del tile
@@ -271,6 +364,59 @@ def _improve_in_parts(
     step = max(1, -(-len(j) // 2))
     for c in range(0, len(j), step):
         _improve(search, queries, i, reference, j[c : c + step], start + c, tier)
+
+
+def _nearest_together(
+    vectors: DeviceRows, asked: Sequence[Rows], known: Sequence[Rows]
+) -> list[tuple[Rows, NDArray[np.float32]]] | None:
+    """Of each group's rows the nearest of its own, in one product; None where there are too many candidates."""
+    i, asked_there = _stacked(vectors, asked)
+    j, known_there = _stacked(vectors, known)
+    groups, wide, tall = len(asked), i.shape[1], j.shape[1]
+    tier = vectors.cheapest
+    left, right = (vectors.panel(index.flatten(), tier).view(groups, index.shape[1], -1) for index in (j, i))
+    tile = torch.bmm(left, right.transpose(1, 2)).masked_fill_(~known_there[:, :, None], -4)
+    tile = tile.view(groups, tall // _CHUNK, _CHUNK, wide)
+    tops = tile.amax(dim=2).float()
+    limit = (tops.amax(dim=1) - 2 * vectors.margin(vectors, tier)).masked_fill_(~asked_there, _NEVER)
+    g, k, q = (tops >= limit[:, None]).nonzero(as_tuple=True)
+    if len(g) > max(tile.numel() // _CROWD, 2 * groups * wide):
+        return None
+    hit, offset = (tile[g, k, :, q].float() >= limit[g, q, None]).nonzero(as_tuple=True)
+    g, q, c = g[hit], q[hit], k[hit] * _CHUNK + offset
+    search = _Best(torch.zeros_like(i).flatten(), torch.full((groups * wide,), -2.0, device=vectors.place))
+    search.offer(g * wide + q, c, vectors.cosines(i[g, q], vectors, j[g, c]), tall, 0)
+    where, value = (answer.view(groups, wide).cpu().numpy() for answer in (search.where, search.value))
+    return [(where[at, : len(rows)], value[at, : len(rows)]) for at, rows in enumerate(asked)]
+
+
+def _stacked(vectors: DeviceRows, groups: Sequence[Rows]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of groups as (groups, a multiple of 64), and which of these places are taken."""
+    rows = np.zeros((len(groups), -(-max(map(len, groups)) // _CHUNK) * _CHUNK), np.int64)
+    sizes = np.array([len(group) for group in groups])
+    taken = np.arange(rows.shape[1]) < sizes[:, None]
+    rows[taken] = np.concatenate(groups)
+    return vectors.index(rows), torch.from_numpy(taken).to(vectors.place)
+
+
+def _batches(count: int, cost: Callable[[slice], int], most: int) -> list[slice]:
+    """Parts of [0, count) that cost `most`, where they hold more than one."""
+    if not count:
+        return []
+    cuts = [0]
+    for at in range(1, count):
+        if at - cuts[-1] == _GROUPS or cost(slice(cuts[-1], at + 1)) > most:
+            cuts.append(at)
+    return [slice(start, stop) for start, stop in zip(cuts, [*cuts[1:], count], strict=True)]
+
+
+def _of_batches(
+    vectors: DeviceRows, answer: Callable[[slice], list[_Item]], parts: list[slice]
+) -> Generator[_Item, None, None]:
+    """The items of all parts, one after another."""
+    with full_products(), stream_threads(vectors.place) as threads, closing(threads.map(answer, parts)) as answers:
+        for some in answers:
+            yield from some
 
 
 def _above(vectors: DeviceRows, i: torch.Tensor, j: torch.Tensor, threshold: float, tier: Tier) -> torch.Tensor:

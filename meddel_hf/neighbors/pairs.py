@@ -144,7 +144,10 @@ def _search(
             if most is not None and count > most:
                 return None
     first, second, cosine = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-    order = np.lexsort((second, first))
+    if left.device is not None:
+        order = device_search.order_of_pairs(left.device, first, second)
+    else:
+        order = np.lexsort((second, first))
     return Pairs(first[order], second[order], cosine[order], floor)
 
 

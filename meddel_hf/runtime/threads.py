@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -30,8 +30,7 @@ class OwnThreads:
 
     def __init__(self, count: int, usual: int, begin: Callable[[], object] = int) -> None:
         self.count, self._usual, self._first = count, usual, begin
-
-    ours = False  # of what a thread that we began has
+        self.ours = False  # True of what a thread that we began has
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """work(item) of each item, in their order, a few ahead of what is asked for."""
@@ -114,16 +113,22 @@ def stream_threads(place: torch.device) -> Iterator[OwnThreads]:
         yield OwnThreads(1, usual)
         return
     torch.cuda.synchronize(place)
-    threads = OwnThreads(_STREAMS, usual, partial(_in_stream, place))
+    threads = OwnThreads(_STREAMS, usual, partial(_in_stream, place, iter(_streams(place))))
     try:
         yield threads
     finally:
         threads.end()
 
 
-def _in_stream(place: torch.device) -> None:
+def _in_stream(place: torch.device, streams: Iterator[torch.cuda.Stream]) -> None:
     torch.cuda.set_device(place)
-    torch.cuda.set_stream(torch.cuda.Stream(place))
+    torch.cuda.set_stream(next(streams))
+
+
+@cache
+def _streams(place: torch.device) -> list[torch.cuda.Stream]:
+    """The same ones each time, since torch keeps memory for each stream that ever computed."""
+    return [torch.cuda.Stream(place) for _ in range(_STREAMS)]
 
 
 def _begin(usual: int, begun: threading.Barrier, first: Callable[[], object]) -> None:

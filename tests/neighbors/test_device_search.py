@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 import meddel_hf.neighbors.device as device
 import meddel_hf.neighbors.device_search as search
+from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.engines import BlockEngine, PairEngine, apply
 from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import Vectors, cosine_to_mean, nearest
@@ -73,9 +74,11 @@ def same(one, other) -> None:
 
 
 def groupings(n: int) -> list[list[np.ndarray]]:
+    """All rows in one group; several with three rows in none; many small ones."""
     order = np.random.default_rng(n).permutation(n)
     left = order[: max(1, n - 3)]
-    return [[order], [part for part in np.split(left, [1, 1 + len(left) // 3]) if len(part)]]
+    few = [part for part in np.split(left, [1, 1 + len(left) // 3]) if len(part)]
+    return [[order], few, [part for part in np.array_split(order, 1 + n // 6) if len(part)]]
 
 
 @pytest.mark.parametrize("name", POOLS)
@@ -239,6 +242,10 @@ def test_a_larger_pool_equals_the_processors(screen, scale, place):
     same(one.cosine, other.cosine)
     one, other = (neighbors(vectors, 20, exact_up_to=100) for vectors in (there, plain))
     same(one.rows, other.rows)
+    groups = [everyone[:700], everyone[700:701], everyone[701:]]
+    one, other = (CosineSample.draw(vectors, groups) for vectors in (there, plain))
+    same(one.stay, other.stay)
+    same(one.pairs, other.pairs)
     one, other = (BlockEngine(vectors, [everyone[::-1].copy()]) for vectors in (there, plain))
     for eta in (0.3, 0.7, 0.9):
         kept = other.greedy(eta).kept
@@ -283,23 +290,41 @@ def test_any_pool(pool, screen, sizes, place):
         np.testing.assert_array_equal(near, np.argsort(-cosine[order], axis=1, kind="stable")[:, :3])
 
 
-def test_settings_of_products_are_set_back():
+@pytest.mark.filterwarnings("ignore:Please use the new API")
+@pytest.mark.parametrize("usual", ["highest", "high", "medium"])
+@pytest.mark.parametrize("allowed", [True, False])
+def test_settings_of_products_are_set_back(usual, allowed):
     matmul = torch.backends.cuda.matmul
     before = matmul.allow_bf16_reduced_precision_reduction
     try:
-        for allowed in (True, False):
-            matmul.allow_bf16_reduced_precision_reduction = allowed
-            torch.set_float32_matmul_precision("high")
+        matmul.allow_bf16_reduced_precision_reduction = allowed
+        torch.set_float32_matmul_precision(usual)
+        single = getattr(matmul, "fp32_precision", None)
+        with device.full_products():
             with device.full_products():
-                with device.full_products():
-                    assert not matmul.allow_bf16_reduced_precision_reduction
                 assert not matmul.allow_bf16_reduced_precision_reduction
-                assert device._single_precision() in ("ieee", "highest")
-            assert matmul.allow_bf16_reduced_precision_reduction == allowed
-            assert torch.get_float32_matmul_precision() == "high"
+            assert not matmul.allow_bf16_reduced_precision_reduction
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert single is None or matmul.fp32_precision == "ieee"
+        assert matmul.allow_bf16_reduced_precision_reduction == allowed
+        assert torch.get_float32_matmul_precision() == usual
+        assert getattr(matmul, "fp32_precision", None) == single
     finally:
         matmul.allow_bf16_reduced_precision_reduction = before
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch has one name for it")
+def test_tf32_that_was_asked_for_by_its_new_name_comes_back():
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "tf32"
+        with device.full_products():
+            assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
 
 
 def test_rows_that_do_not_fit_stay_with_the_processor(caplog, monkeypatch):
