@@ -20,6 +20,7 @@ from tqdm import tqdm
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, rounded
+from meddel_hf.neighbors.device_search import greedy_by_pairs
 from meddel_hf.neighbors.pairs import Pairs
 from meddel_hf.runtime.threads import own_threads, stream_threads
 
@@ -264,18 +265,15 @@ class PairEngine:
             return self.below.greedy(eta, limit)
         order, (starts, later, cosine) = np.concatenate(self.groups), self._by_earlier
         near = cosine > rounded(eta)
-        kept, blocked = np.zeros(self.n, bool), np.zeros(len(order), bool)
-        count = 0
-        for position, row in enumerate(order):
-            if blocked[position]:
-                continue
-            kept[row] = True
-            count += 1
-            if limit is not None and count > limit:
-                return Pass(kept, count, False, (position + 1) / len(order))
-            part = slice(starts[position], starts[position + 1])
-            blocked[later[part][near[part]]] = True
-        return Pass(kept, count)
+        earlier = np.repeat(np.arange(len(order)), np.diff(starts))[near]
+        stays = np.flatnonzero(greedy_by_pairs(len(order), earlier, later[near]))
+        kept = np.zeros(self.n, bool)
+        if limit is not None and len(stays) > limit:
+            stays = stays[: limit + 1]
+            kept[order[stays]] = True
+            return Pass(kept, len(stays), False, (int(stays[-1]) + 1) / len(order))
+        kept[order[stays]] = True
+        return Pass(kept, len(stays))
 
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         if self._asks_below(eta):

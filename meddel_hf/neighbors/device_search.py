@@ -87,18 +87,15 @@ def any_above(vectors: DeviceRows, rows: Rows, cols: Rows, eta: float) -> NDArra
         i, j = vectors.index(rows), vectors.index(cols)
         above = torch.zeros(len(i), dtype=torch.bool, device=vectors.place)
         left = torch.arange(len(i), device=vectors.place)
-        wide, tall = _shape(vectors, len(rows), len(cols))
-        for start in range(0, len(j), tall):
+        start = 0
+        while start < len(j) and len(left):
+            _, tall = _shape(vectors, len(left), len(j) - start)
+            some = j[start : start + tall]
             hit = torch.cat(
-                [
-                    _above(vectors, i[part], j[start : start + tall], float(rounded(eta)), vectors.cheapest)
-                    for part in left.split(wide)
-                ]
+                [_above(vectors, i[p], some, float(rounded(eta)), vectors.cheapest) for p in left.split(_WIDE)]
             )
             above[left[hit]] = True
-            left = left[~hit]
-            if not len(left):
-                break
+            left, start = left[~hit], start + tall
         return above.cpu().numpy()
 
 
@@ -201,7 +198,7 @@ def greedy_in_groups(
             rows, label = np.concatenate(some), np.repeat(np.arange(len(some)), sizes[part])
             pairs = _close_pairs(vectors, rows, eta, max(_FEW_PAIRS, _PAIRS_PER_ROW * len(rows)), label)
             if pairs is not None:
-                return np.split(_resolved(len(rows), *pairs), np.cumsum(sizes[part])[:-1])
+                return np.split(greedy_by_pairs(len(rows), *pairs), np.cumsum(sizes[part])[:-1])
         return [greedy_in_group(vectors, group, eta) for group in some]
 
     def cost(part: slice) -> int:
@@ -236,6 +233,20 @@ def block(vectors: DeviceRows) -> int:
     return max(_CHUNK, min(_WIDE, int(vectors.numbers**0.5)))
 
 
+def greedy_by_pairs(rows: int, first: Rows, second: Rows) -> NDArray[np.bool_]:
+    """The greedy rule among rows numbered in keep order, (rows,) bool.
+
+    first, second: the pairs above eta, the earlier row first, in the order of the earlier rows.
+    """
+    keep = np.ones(rows, bool)
+    ranks, starts = np.unique(first, return_index=True)
+    ends = np.append(starts, len(first))[1:]
+    for rank, start, end in zip(ranks.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        if keep[rank]:
+            keep[second[start:end]] = False
+    return keep
+
+
 def _greedy(vectors: DeviceRows, rows: Rows, eta: float) -> NDArray[np.bool_]:
     m = len(rows)
     if m < 2:
@@ -249,18 +260,7 @@ def _greedy(vectors: DeviceRows, rows: Rows, eta: float) -> NDArray[np.bool_]:
         if len(free):
             keep[free] = _greedy(vectors, rows[free], eta)
         return keep
-    return _resolved(m, *pairs)
-
-
-def _resolved(rows: int, first: Rows, second: Rows) -> NDArray[np.bool_]:
-    """The greedy rule by the pairs above eta, which are in the order of the earlier row, (rows,) bool."""
-    keep = np.ones(rows, bool)
-    ranks, starts = np.unique(first, return_index=True)
-    ends = np.append(starts, len(first))[1:]
-    for rank, start, end in zip(ranks.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        if keep[rank]:
-            keep[second[start:end]] = False
-    return keep
+    return greedy_by_pairs(m, *pairs)
 
 
 def _close_pairs(
