@@ -87,6 +87,15 @@ class Bench:
         self.wait()
         return time.perf_counter() - began, answer
 
+    def repeated(self, work: Callable[[], Any], times: int) -> float:
+        """Seconds of so many; no answer is kept, since each may take a gigabyte."""
+
+        def often() -> None:
+            for _ in range(times):
+                work()
+
+        return self.timed(often)[0]
+
     def rate(self, pairs: float, seconds: float) -> str:
         flops = 2 * DIM * pairs / seconds
         return f"{flops / 1e12:.1f} TFLOP/s, {flops / self.peak:.0%} of the peak"
@@ -114,7 +123,7 @@ def peak(bench: Bench) -> None:
     for _ in range(3):
         one @ one.T
     times = 3 if bench.args.small else 50
-    seconds, _ = bench.timed(lambda: [one @ one.T for _ in range(times)])
+    seconds = bench.repeated(lambda: one @ one.T, times)
     bench.peak = 2 * size**3 * times / seconds
     say(f"peak      {bench.peak / 1e12:.1f} TFLOP/s, bfloat16 {size}³")
 
@@ -136,15 +145,11 @@ def screen(bench: Bench) -> None:
     tile = search._product(panel, panel)
     pairs = float(tile.numel()) * tiles
 
-    def whole() -> None:
-        for _ in range(tiles):
-            search._tops(search._product(panel, panel))
-
     with full_products():
-        both, _ = bench.timed(whole)
-        alone, _ = bench.timed(lambda: [search._product(panel, panel) for _ in range(tiles)] and None)
-        maxima, _ = bench.timed(lambda: [search._tops(tile) for _ in range(tiles)] and None)
-        inner, _ = bench.timed(lambda: [tile.flatten(0, 1).unflatten(1, (-1, 64)).amax(dim=2) for _ in range(tiles)])
+        both = bench.repeated(lambda: search._tops(search._product(panel, panel)), tiles)
+        alone = bench.repeated(lambda: search._product(panel, panel), tiles)
+        maxima = bench.repeated(lambda: search._tops(tile), tiles)
+        inner = bench.repeated(lambda: tile.flatten(0, 1).unflatten(1, (-1, 64)).amax(dim=2), tiles)
     scale = 1e3 / tiles
     say(
         f"screen    tiles of {tile.numel() // tile.shape[2]:,} x {tile.shape[2]:,}: {both * scale:.3f} ms each "
@@ -183,8 +188,9 @@ def check(bench: Bench) -> None:
                 same = digests[0] == digests[1]
                 wrong += not same
                 say(
-                    f"check     {scope}, {engine}, eta {eta}, retention {retention}: {'equal' if same else 'DIFFERENT'} "
-                    f"({digests[0]}), device {seconds[0]:.2f} s, processor {seconds[1]:.2f} s"
+                    f"check     {scope}, {engine}, eta {eta}, retention {retention}: "
+                    f"{'equal' if same else 'DIFFERENT'} ({digests[0]}), device {seconds[0]:.2f} s, processor "
+                    f"{seconds[1]:.2f} s"
                 )
     say(f"check     {wrong} of 12 decisions differ")
     if wrong:
@@ -293,11 +299,11 @@ def embed(bench: Bench) -> None:
         bare = passes * size / seconds
         say(f"embed     bare forward pass {bare:,.0f} images/s, batches of {size}, {encoder.precision}")
         frames = np.random.default_rng(0).integers(0, 255, (size, 224, 224, 3), dtype=np.uint8)
-        some = range(max(2, passes // 4))
-        seconds, _ = bench.timed(lambda: [encoder.pooled(frames)[encoder.poolings[0]].cpu() for _ in some])
-        say(f"embed     with pixels from the processor and pooling {len(some) * size / seconds:,.0f} images/s")
-        seconds, _ = bench.timed(lambda: [thumbnails(frames) for _ in some])
-        say(f"embed     thumbnails, on one core {len(some) * size / seconds:,.0f} images/s")
+        some = max(2, passes // 4)
+        seconds = bench.repeated(lambda: encoder.pooled(frames)[encoder.poolings[0]].cpu(), some)
+        say(f"embed     with pixels from the processor and pooling {some * size / seconds:,.0f} images/s")
+        seconds = bench.repeated(lambda: thumbnails(frames), some)
+        say(f"embed     thumbnails, on one core {some * size / seconds:,.0f} images/s")
         pool = load_pool(str(folder))
         workers = args.workers or decoding_workers("auto", launched_processes(device))
         table = Pool.of(pool)

@@ -198,7 +198,7 @@ def full_products() -> Iterator[None]:
     with _setting:
         if not _inside:
             _before.update(_as_set())
-            _set(allow_bf16=False, single="ieee", older="highest")
+            _set(allow_bf16=False, single="ieee", older=_before["older"] and "highest")
         _inside.append(None)
     try:
         yield
@@ -215,26 +215,25 @@ _inside: list[None] = []
 
 
 def _as_set() -> dict[str, Any]:
-    """What the process has set; tf32 has two names, of which torch before 2.9 knows the older one alone."""
+    """What the process has set; tf32 has two names, and `older` is None where the older one need not be touched."""
     matmul: Any = torch.backends.cuda.matmul
-    single = getattr(matmul, "fp32_precision", None)
-    older = torch.get_float32_matmul_precision() if single in (None, "tf32") and _agree() else "highest"
-    return {"allow_bf16": matmul.allow_bf16_reduced_precision_reduction, "single": single, "older": older}
+    single, older = getattr(matmul, "fp32_precision", None), None
+    if single in (None, "tf32"):  # torch before 2.9 has the older name alone
+        try:
+            older = torch.get_float32_matmul_precision()
+        except RuntimeError:  # the two were set apart: then the newer one counts
+            older = None
+    return {
+        "allow_bf16": matmul.allow_bf16_reduced_precision_reduction,
+        "single": single,
+        "older": None if older == "highest" else older,
+    }
 
 
-def _set(allow_bf16: bool, single: str | None, older: str) -> None:
+def _set(allow_bf16: bool, single: str | None, older: str | None) -> None:
     matmul: Any = torch.backends.cuda.matmul
     matmul.allow_bf16_reduced_precision_reduction = allow_bf16
-    if _agree() and torch.get_float32_matmul_precision() != older:
+    if older is not None:
         torch.set_float32_matmul_precision(older)
     if hasattr(matmul, "fp32_precision") and matmul.fp32_precision != single:
         matmul.fp32_precision = single
-
-
-def _agree() -> bool:
-    """Whether the two names say the same: reading the older one raises where they do not."""
-    try:
-        torch.get_float32_matmul_precision()
-    except RuntimeError:
-        return False
-    return True

@@ -239,9 +239,9 @@ def greedy_by_pairs(rows: int, first: Rows, second: Rows) -> NDArray[np.bool_]:
     first, second: the pairs above eta, the earlier row first, in the order of the earlier rows.
     """
     keep = np.ones(rows, bool)
-    ranks, starts = np.unique(first, return_index=True)
+    starts = np.flatnonzero(np.diff(first, prepend=-1))
     ends = np.append(starts, len(first))[1:]
-    for rank, start, end in zip(ranks.tolist(), starts.tolist(), ends.tolist(), strict=True):
+    for rank, start, end in zip(first[starts].tolist(), starts.tolist(), ends.tolist(), strict=True):
         if keep[rank]:
             keep[second[start:end]] = False
     return keep
