@@ -29,7 +29,7 @@ class OwnThreads:
     """count: threads that compute at once; with 1, it is the caller. begin: what each thread does first."""
 
     def __init__(self, count: int, usual: int, begin: Callable[[], object] = int) -> None:
-        self.count, self._usual, self._first = count, usual, begin
+        self.count, self.usual, self._first = count, usual, begin
         self.ours = False  # True of what a thread that we began has
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
@@ -58,7 +58,7 @@ class OwnThreads:
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         begun = threading.Barrier(self.count + 1)
-        pool = ThreadPoolExecutor(self.count, "tiles", _begin, (self._usual, begun, self._first))
+        pool = ThreadPoolExecutor(self.count, "tiles", _begin, (self.usual, begun, self._first))
         for _ in range(self.count):  # each begins a thread, since none is free before all have begun
             pool.submit(int)
         begun.wait()
@@ -108,8 +108,9 @@ def stream_threads(place: torch.device) -> Iterator[OwnThreads]:
     While one of them waits for an answer, the device computes for another. What they share must be ready before they
     begin, and each brings its results back to the processor.
     """
-    usual = torch.get_num_threads()
-    if place.type != "cuda" or (_here.threads is not None and _here.threads.ours):
+    around = _here.threads
+    usual = torch.get_num_threads() if around is None else around.usual
+    if place.type != "cuda" or (around is not None and around.ours):
         yield OwnThreads(1, usual)
         return
     torch.cuda.synchronize(place)
