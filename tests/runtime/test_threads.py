@@ -134,7 +134,7 @@ def test_a_limit_stops_the_groups_where_it_would_one_by_one(rule, three):
 
 
 def test_a_gpu_gets_work_in_streams_that_stay_the_same(three, monkeypatch):
-    """Each thread has one, nested work is the thread's own, and the next call has the same; torch's are stood in for."""
+    """Each thread has one, nested work is the thread's own, and the next call has the same (no real ones here)."""
     chosen: dict[str, object] = {}
     monkeypatch.setattr(torch.cuda, "synchronize", lambda place: None)
     monkeypatch.setattr(torch.cuda, "set_device", lambda place: None)
