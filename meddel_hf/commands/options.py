@@ -58,8 +58,12 @@ def num_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-workers", type=kinds.workers, default="auto", metavar="N", help=text)
 
 
-def device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+def device(parser: argparse.ArgumentParser, help: str = "auto, cpu, cuda (default: auto)") -> None:
+    parser.add_argument("--device", default="auto", help=help)
+
+
+def search_device(parser: argparse.ArgumentParser) -> None:
+    device(parser, "where to search: auto (a GPU from 32,768 frames), cpu, cuda; the answer is the same")
 
 
 def precision(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.pool(parser, "--pool", "where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures")
     options.trust(parser)
+    options.search_device(parser)
     options.dedup(parser)
     options.meddel(parser)
 
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from meddel_hf.commands.frames import frames_of
     from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.runtime.devices import searching_on
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.runtime.reading import printable
     from meddel_hf.selection.answer import WARNING
@@ -50,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
-    selection = measured(_selection(args, store, pool), store)
+    with searching_on(args.device):
+        selection = measured(_selection(args, store, pool), store)
     drawn: list[str] = []
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "

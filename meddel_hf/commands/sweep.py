@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eta", type=kinds.number(-1, 1), nargs="+", default=list(_TABLE_2), help=text)
     parser.add_argument("--csv", type=kinds.path, metavar="FILE", help="write the table as CSV too")
     options.trust(parser)
+    options.search_device(parser)
     options.meddel(parser)
 
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     if args.csv:
         check_can_write(args.csv)  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
-    curve = MedDEL(**options.typed(args)).sweep(store, args.eta)
+    curve = MedDEL(**options.typed(args)).sweep(store, args.eta, device=args.device)
     print(curve)
     notes = [note for selection in curve for note in selection.notes]
     if notes:  # the lowest eta's says it best

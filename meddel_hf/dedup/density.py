@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from meddel_hf.errors import IncompleteStore
+from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import TILE, Rows, Vectors
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import CURE
@@ -45,6 +46,9 @@ class CosineSample:
             end += len(group)
             here = slice(*np.searchsorted(picked, (end - len(group), end)))
             at = picked[here] - (end - len(group))
+            if vectors.device is not None and len(at):
+                counts[here] = device_search.counts_by_cosine(vectors.device, group[at], group, _BINS)
+                continue
             for start in range(0, len(group), TILE) if len(at) else ():
                 cosines = vectors.exact_tile(group[at], vectors, group[start : start + TILE])
                 bins = np.floor((cosines.astype(np.float64) + 1) * (_BINS / 2)).astype(np.int64).clip(0, _BINS)

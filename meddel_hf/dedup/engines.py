@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, rounded
+from meddel_hf.neighbors.device_search import greedy_by_pairs
 from meddel_hf.neighbors.pairs import Pairs
-from meddel_hf.runtime.threads import own_threads
+from meddel_hf.runtime.threads import own_threads, stream_threads
 
 Rule = Literal["greedy", "semdedup"]
 Answer = TypeVar("Answer")
@@ -72,7 +74,7 @@ class BlockEngine:
         total = sum(map(len, self.groups))
         count = seen = 0
         bar = tqdm(total=total, desc="selecting", unit="row", delay=5, leave=False)
-        with bar, _for_each(self.groups, partial(self._greedy_in, eta=eta, room=limit, bar=bar)) as answers:
+        with bar, self._greedy_answers(eta, limit, bar) as answers:
             for order, stays in zip(self.groups, answers, strict=False):
                 complete = True
                 if limit is not None and count + int(stays.sum()) > limit:
@@ -84,12 +86,25 @@ class BlockEngine:
                     return Pass(kept, count, False, seen / total)
         return Pass(kept, count)
 
+    @contextmanager
+    def _greedy_answers(self, eta: float, limit: int | None, bar: tqdm) -> Iterator[Iterator[NDArray[np.bool_]]]:
+        """Who stays in each group, in order."""
+        device = self.vectors.device
+        if device is not None and len(self.groups) > 1 and rounded(eta) < 1:
+            with closing(device_search.greedy_in_groups(device, self.groups, eta)) as answers:
+                yield answers
+            return
+        with self._for_each(partial(self._greedy_in, eta=eta, room=limit, bar=bar)) as one_by_one:
+            yield one_by_one
+
     def _greedy_in(self, order: Rows, eta: float, room: int | None, bar: tqdm) -> NDArray[np.bool_]:
         """Who stays in one group, (len(order),) bool; ends at the first row beyond `room`."""
         stays = np.zeros(len(order), bool)
         if rounded(eta) >= 1:  # no cosine exceeds 1
             stays[: None if room is None else room + 1] = True
             return stays
+        if self.vectors.device is not None:
+            return device_search.greedy_in_group(self.vectors.device, order, eta, room, bar.update)
         tier = self.vectors.cheapest if len(order) > BLOCK else "float32"
         panel = self.vectors.panel(order[:0], tier)
         for start in range(0, len(order), BLOCK):
@@ -153,7 +168,7 @@ class BlockEngine:
         """Greatest cosine of each row with an earlier row of its group, (n,) float32; -2 for a first row."""
         result = np.full(len(self.vectors), -2, np.float32)
         bar = tqdm(total=sum(map(len, self.groups)), desc="comparing", unit="row", delay=5, leave=False)
-        with bar, _for_each(self.groups, partial(self._earlier_in, bar=bar)) as answers:
+        with bar, self._for_each(partial(self._earlier_in, bar=bar)) as answers:
             for order, best in zip(self.groups, answers, strict=True):
                 result[order] = best
         return result
@@ -179,15 +194,35 @@ class BlockEngine:
     ) -> None:
         """Fill in `where` and `similarity`, as `nearest_kept` gives them, for the rows asked for, (n,) bool."""
 
+        if self.vectors.device is not None and len(self.groups) > 1:
+            asks = [(order[kept[order]], order[asked[order]]) for order in self.groups]
+            asks = [(stays, goes) for stays, goes in asks if len(stays) and len(goes)]
+            known, rows = [stays for stays, _ in asks], [goes for _, goes in asks]
+            answers = device_search.nearest_in_groups(self.vectors.device, rows, known)
+            for (stays, goes), (at, cosine) in zip(asks, answers, strict=True):
+                where[goes], similarity[goes] = stays[at], cosine
+            return
+
         def name(order: Rows) -> None:
             stays, goes = order[kept[order]], order[asked[order]]
             if len(stays) and len(goes):
                 at, similarity[goes] = nearest(self.vectors, goes, self.vectors, stays)
                 where[goes] = stays[at]
 
-        with _for_each(self.groups, name) as named:
+        with self._for_each(name) as named:
             for _ in tqdm(named, "naming duplicates", total=len(self.groups), unit="group", delay=5, leave=False):
                 pass
+
+    @contextmanager
+    def _for_each(self, work: Callable[[Rows], Answer]) -> Iterator[Iterator[Answer]]:
+        """work(group) of each group, in order: many on threads of their own, a few one after the other on all."""
+        device = self.vectors.device
+        with own_threads() if device is None else stream_threads(device.place) as threads:
+            if len(self.groups) < _MANY * threads.count:
+                yield map(work, self.groups)
+                return
+            with closing(threads.map(work, self.groups)) as answers:
+                yield answers
 
 
 class PairEngine:
@@ -230,18 +265,15 @@ class PairEngine:
             return self.below.greedy(eta, limit)
         order, (starts, later, cosine) = np.concatenate(self.groups), self._by_earlier
         near = cosine > rounded(eta)
-        kept, blocked = np.zeros(self.n, bool), np.zeros(len(order), bool)
-        count = 0
-        for position, row in enumerate(order):
-            if blocked[position]:
-                continue
-            kept[row] = True
-            count += 1
-            if limit is not None and count > limit:
-                return Pass(kept, count, False, (position + 1) / len(order))
-            part = slice(starts[position], starts[position + 1])
-            blocked[later[part][near[part]]] = True
-        return Pass(kept, count)
+        earlier = np.repeat(np.arange(len(order)), np.diff(starts))[near]
+        stays = np.flatnonzero(greedy_by_pairs(len(order), earlier, later[near]))
+        kept = np.zeros(self.n, bool)
+        if limit is not None and len(stays) > limit:
+            stays = stays[: limit + 1]
+            kept[order[stays]] = True
+            return Pass(kept, len(stays), False, (int(stays[-1]) + 1) / len(order))
+        kept[order[stays]] = True
+        return Pass(kept, len(stays))
 
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         if self._asks_below(eta):
@@ -279,17 +311,6 @@ class PairEngine:
 def apply(engine: Engine, rule: Rule, eta: float, limit: int | None = None) -> Pass:
     """One pass by the named rule."""
     return engine.greedy(eta, limit) if rule == "greedy" else engine.semdedup(eta, limit)
-
-
-@contextmanager
-def _for_each(groups: Sequence[Rows], work: Callable[[Rows], Answer]) -> Iterator[Iterator[Answer]]:
-    """work(group) of each group, in order: many on threads of their own, a few one after the other on all threads."""
-    with own_threads() as threads:
-        if len(groups) < _MANY * threads.count:
-            yield map(work, groups)
-            return
-        with closing(threads.map(work, groups)) as answers:
-            yield answers
 
 
 def _semdedup(groups: Sequence[Rows], earlier: NDArray[np.float32], eta: float) -> Pass:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.neighbors.cosines import Rows, Screen, Vectors, nearest
+from meddel_hf.neighbors.cosines import Rows, Vectors, nearest
 
 _SAMPLE_PER_CLUSTER = 64
 _MOST_ROUNDS = 20
@@ -32,16 +32,15 @@ def cluster(vectors: Vectors, rows: Rows, n_clusters: int | None, seed: int) -> 
     k = min(len(rows), n_clusters or by_default(len(rows)))
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(rows, min(len(rows), _SAMPLE_PER_CLUSTER * k), replace=False))
-    unit = vectors.unit.numpy()[sample]
-    screen: Screen = "float32" if vectors.low is None else "bfloat16"  # few as centroids are, they meet every row
-    centroids = Vectors.prepare(vectors.base[np.sort(rng.choice(sample, k, replace=False))], screen=screen)
+    unit = vectors.unit_rows(sample)
+    centroids = vectors.like(vectors.base[np.sort(rng.choice(sample, k, replace=False))])
     everywhere = np.arange(k)
     label: Rows | None = None
     for _ in range(_MOST_ROUNDS):
         new, _ = nearest(vectors, sample, centroids, everywhere)
         if label is not None and np.array_equal(new, label):
             break
-        label, centroids = new, _moved(centroids, unit, new, screen)
+        label, centroids = new, _moved(centroids, unit, new)
     label, cosine = nearest(vectors, rows, centroids, everywhere)
     return Clustering(label, cosine, centroids)
 
@@ -51,7 +50,7 @@ def distance(cosine: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.sqrt(np.maximum(0, 2 - 2 * cosine.astype(np.float64))).astype(np.float32)
 
 
-def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows, screen: Screen) -> Vectors:
+def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows) -> Vectors:
     """Each centroid at the mean direction of its rows."""
     moved = centroids.base / centroids.norms[:, None]
     order = np.argsort(label, kind="stable")
@@ -60,7 +59,7 @@ def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows, screen: 
         total = unit[order[starts[c] : starts[c + 1]]].sum(axis=0, dtype=np.float64)
         if np.linalg.norm(total) > 1e-6:  # rows that cancel out have no mean direction
             moved[c] = total
-    return Vectors.prepare(moved, screen=screen)
+    return centroids.like(moved)
 
 
 def by_default(rows: int) -> int:

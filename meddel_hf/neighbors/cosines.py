@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -19,11 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidEmbeddings
-from meddel_hf.runtime.devices import has_bfloat16_products
+from meddel_hf.neighbors import device_search
+from meddel_hf.neighbors.device import DeviceRows, fits
+from meddel_hf.neighbors.device import Tier as Tier
+from meddel_hf.neighbors.float64 import Rows as Rows
+from meddel_hf.neighbors.float64 import exact_cosines, slack
+from meddel_hf.neighbors.float64 import rounded as rounded
+from meddel_hf.runtime.devices import has_bfloat16_products, search_device, searching_on
 from meddel_hf.runtime.threads import own_threads
 
-Rows = NDArray[np.int64]
-Tier = Literal["bfloat16", "float32", "float64"]
 Screen = Literal["auto", "bfloat16", "float32"]
 
 BLOCK = 1024  # rows of a product
@@ -31,6 +35,7 @@ TILE = 4096  # columns of a product
 _PART = 128  # rows of a product at least that a thread of its own pays for
 _CHUNK = 64  # columns whose maximum is looked at before any of them is
 _LOW_FROM = 2048  # rows from which a bfloat16 copy pays
+_PAIRS_FOR_A_DEVICE = 2**12  # pairs from which a device answers sooner than the processor
 _LOW_PRODUCT = 2**17  # pairs from which a bfloat16 product pays: torch compiles one for each shape
 _NEXT: dict[Tier, Tier] = {"bfloat16": "float32", "float32": "float64"}
 # Share of a tile that may be checked pair by pair before a product of higher precision is cheaper (measured at 768-d).
@@ -43,16 +48,16 @@ class Vectors:
 
     base:      (n, d) float32 or float64, as given; exact cosines are taken from it.
     norms:     (n,) float64, Euclidean.
-    unit:      (n, d) float32, rows of norm 1 up to 1e-6.
     low:       (n, d) bfloat16 copy of `unit`, or None where the processor has no bfloat16 products.
     low_error: greatest Euclidean distance between a row of `unit` and its copy.
+    device:    the rows on a GPU, which then answers what it can; None where the processor does.
     """
 
     base: NDArray[np.floating]
     norms: NDArray[np.float64]
-    unit: torch.Tensor
     low: torch.Tensor | None
     low_error: float
+    device: DeviceRows | None = None
 
     @classmethod
     def prepare(
@@ -61,10 +66,13 @@ class Vectors:
         *,
         names: Sequence[str] | None = None,
         screen: Screen = "auto",
+        device: torch.device | Literal["auto"] = "auto",
     ) -> Vectors:
         """Check (n, d) embeddings and compute what screens need.
 
-        names: ids of the rows, for error messages.
+        names:  ids of the rows, for error messages.
+        device: where the rows are searched; "auto" is what `searching_on` says, or the processor where a GPU's memory
+                is too small.
         Raises InvalidEmbeddings for an empty or misshapen array, and names the rows that are zero or not finite.
         """
         base = np.asarray(base)
@@ -77,11 +85,43 @@ class Vectors:
         norms = _norms(base)
         _refuse(~np.isfinite(norms), "not finite (NaN or infinite)", names)
         _refuse(norms < np.finfo(np.float32).tiny, "zero vectors, which have no direction", names)
-        unit = _unit(base, norms)
-        low, low_error = None, 0.0
+        place = search_device(len(base)) if device == "auto" else device
+        if place is not None and not (device == "auto" and not fits(base.shape, base.dtype.itemsize, place)):
+            copy = None if screen == "auto" else screen == "bfloat16"
+            return cls(base, norms, None, 0.0, DeviceRows.copy(base, norms, place, copy))
+        vectors = cls(base, norms, None, 0.0)
         if screen == "bfloat16" or (screen == "auto" and len(base) >= _LOW_FROM and has_bfloat16_products()):
-            low, low_error = _low_copy(unit)
-        return cls(base, norms, unit, low, low_error)
+            return cls(base, norms, *_low_copy(vectors.unit))
+        return vectors
+
+    def like(self, base: NDArray[np.floating]) -> Vectors:
+        """Other (m, d) embeddings, made ready to be compared with these, where and as these are."""
+        if self.device is None:
+            with searching_on("cpu"):
+                return Vectors.prepare(base, screen="float32" if self.low is None else "bfloat16")
+        screen: Screen = "float32" if self.device.low is None else "bfloat16"
+        return Vectors.prepare(base, screen=screen, device=self.device.place)
+
+    @cached_property
+    def unit(self) -> torch.Tensor:
+        """(n, d) float32, rows of norm 1 up to 1e-6, in the processor's memory."""
+        return _unit(self.base, self.norms)
+
+    def unit_rows(self, rows: Rows) -> NDArray[np.float32]:
+        """Some of `unit`, (len(rows), d) float32."""
+        if self.device is None:
+            some: NDArray[np.float32] = self.unit.numpy()[rows]
+            return some
+        if _are_unit(self.base, self.norms):
+            return self.base[rows]
+        some = (self.base[rows] / self.norms[rows, None]).astype(np.float32)
+        return some
+
+    def _together(self, other: Vectors) -> tuple[DeviceRows, DeviceRows] | None:
+        """Both, where they lie on one device."""
+        if self.device is None or other.device is None or self.device.place != other.device.place:
+            return None
+        return self.device, other.device
 
     def __len__(self) -> int:
         return len(self.base)
@@ -112,23 +152,15 @@ class Vectors:
 
     def exact(self, rows: Rows, other: Vectors, cols: Rows) -> NDArray[np.float32]:
         """The cosine of each pair (rows[p], cols[p]), (len(rows),) float32 in [-1, 1]."""
-        result = np.empty(len(rows), np.float32)
-        size = max(1, min(len(rows), 2**18 // self.dim))
-        left, right = np.empty((size, self.dim), self.base.dtype), np.empty((size, self.dim), other.base.dtype)
-        products = np.empty((size, self.dim))
-        for start in range(0, len(rows), size):
-            i, j = rows[start : start + size], cols[start : start + size]
-            m = len(i)
-            # Buffers are filled in place: fresh ones would cost five times the arithmetic in page faults.
-            np.take(self.base, i, axis=0, out=left[:m], mode="clip")
-            np.take(other.base, j, axis=0, out=right[:m], mode="clip")
-            np.multiply(left[:m], right[:m], out=products[:m], dtype=np.float64)
-            cosine = products[:m].sum(axis=1) / (self.norms[i] * other.norms[j])
-            result[start : start + m] = rounded(cosine)
-        return result
+        if (here := self._together(other)) is not None and len(rows) >= _PAIRS_FOR_A_DEVICE:
+            mine, theirs = here
+            return mine.cosines(mine.index(rows), theirs, theirs.index(cols)).cpu().numpy()
+        return exact_cosines(self.base, self.norms, rows, other.base, other.norms, cols)
 
     def exact_tile(self, rows: Rows, other: Vectors, cols: Rows) -> NDArray[np.float32]:
         """The cosine of every row with every column, (len(rows), len(cols)) float32: the same numbers as `exact`."""
+        if (here := self._together(other)) is not None:
+            return device_search.cosine_tile(here[0], rows, here[1], cols)
         right = torch.from_numpy(other.base[cols].astype(np.float64))
 
         def exact(part: slice) -> NDArray[np.float32]:
@@ -137,9 +169,9 @@ class Vectors:
             cosine /= self.norms[here, None]
             cosine /= other.norms[cols]
             # Where the error of this product could decide how the cosine is rounded, ask `exact`.
-            slack = (self.dim + 16) * 2.0**-52
-            result = rounded(cosine - slack)
-            r, c = np.nonzero(result != rounded(cosine + slack))
+            off = slack(self.dim)
+            result = rounded(cosine - off)
+            r, c = np.nonzero(result != rounded(cosine + off))
             result[r, c] = self.exact(here[r], other, cols[c])
             return result
 
@@ -150,6 +182,8 @@ class Vectors:
         self, rows: Rows, cols: Rows, eta: float, tier: Tier, panel: torch.Tensor | None = None
     ) -> NDArray[np.bool_]:
         """For each row: is its cosine with any of `cols` above eta? (len(rows),) bool. `panel`: that of `cols`."""
+        if self.device is not None:
+            return device_search.any_above(self.device, rows, cols, eta)
         threshold = rounded(eta)
         if tier == "float64":
             return np.asarray((self.exact_tile(rows, self, cols) > threshold).any(axis=1))
@@ -176,7 +210,7 @@ def cosine_to_mean(vectors: Vectors, rows: Rows) -> NDArray[np.float32]:
     middle = mean_direction_sum(vectors.base, vectors.norms)
     if np.linalg.norm(middle) < 1e-6:
         return np.zeros(len(rows), np.float32)
-    return nearest(vectors, rows, Vectors.prepare(middle[None]), np.zeros(1, np.int64))[1]
+    return nearest(vectors, rows, vectors.like(middle[None]), np.zeros(1, np.int64))[1]
 
 
 def nearest(
@@ -187,6 +221,8 @@ def nearest(
     Equal cosines go to the earlier position. Both arrays are (len(rows),). A row whose greatest cosine does not exceed
     its `floor` answers position 0 and the floor; no floor means -2, which every cosine exceeds.
     """
+    if (here := queries._together(reference)) is not None and len(cols):
+        return device_search.nearest(here[0], rows, here[1], cols, floor)
     where = np.zeros(len(rows), np.int64)
     best = np.full(len(rows), -2, np.float32) if floor is None else floor.copy()
     low = queries.low is not None and reference.low is not None and len(rows) * len(cols) >= _LOW_PRODUCT
@@ -288,12 +324,6 @@ def _listed(tile: torch.Tensor, limit: torch.Tensor, r: torch.Tensor, k: torch.T
     return rows.numpy(), cols.numpy()
 
 
-def rounded(cosine: NDArray[np.float64] | float) -> NDArray[np.float32]:
-    """Cosines, or a threshold for them, rounded to the nearest multiple of 2^-24."""
-    nearest = np.rint(np.asarray(cosine) * 2.0**24) * 2.0**-24
-    return (nearest + 0.0).astype(np.float32)  # -0.0 + 0.0 is 0.0: one number, one pattern of bits
-
-
 def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """left @ right.T; bfloat16 goes through few shapes, since torch compiles a kernel for each one that it meets."""
     m, n = len(left), len(right)
@@ -332,10 +362,16 @@ def unit_mean(base: NDArray[np.floating], norms: NDArray[np.float64] | None = No
 
 def mean_direction_sum(base: NDArray[np.floating], norms: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum of the unit rows, (d,) float64, block after block in row order."""
-    total = np.zeros(base.shape[1])
-    for start in range(0, len(base), BLOCK):
+
+    def of_block(start: int) -> NDArray[np.float64]:
         part = slice(start, start + BLOCK)
-        total += (base[part] / norms[part, None]).sum(axis=0)
+        answer: NDArray[np.float64] = (base[part] / norms[part, None]).sum(axis=0)
+        return answer
+
+    total = np.zeros(base.shape[1])
+    with own_threads() as threads:
+        for of_one in threads.map(of_block, range(0, len(base), BLOCK)):
+            total += of_one
     return total
 
 
@@ -351,7 +387,7 @@ def _norms(base: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tensor:
-    already = base.dtype == np.float32 and bool(np.all(np.abs(norms - 1) < 2.0**-20))
+    already = _are_unit(base, norms)
     if already and base.flags.c_contiguous and base.flags.writeable:
         return torch.from_numpy(base)
     unit = np.empty(base.shape, np.float32)
@@ -359,6 +395,10 @@ def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tenso
         part = slice(start, start + BLOCK)
         unit[part] = base[part] if already else base[part] / norms[part, None]
     return torch.from_numpy(unit)
+
+
+def _are_unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> bool:
+    return base.dtype == np.float32 and bool(np.all(np.abs(norms - 1) < 2.0**-20))
 
 
 def _low_copy(unit: torch.Tensor) -> tuple[torch.Tensor, float]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import TILE, Rows, Tier, Vectors, few_candidates, product
 from meddel_hf.runtime.threads import own_threads
@@ -118,6 +119,9 @@ class _Search:
 
     def find(self, rows: Rows, cols: Rows, k: int) -> tuple[Rows, NDArray[np.float32]]:
         k = min(k, len(cols))
+        mine, theirs = self.queries.device, self.reference.device
+        if mine is not None and theirs is not None and mine.place == theirs.place:
+            return device_search.nearest_many(mine, rows, theirs, cols, k)
         if len(rows) * len(cols) <= _SMALL:
             return _sorted(self.queries.exact_tile(rows, self.reference, cols), k)
         where, best = np.zeros((len(rows), k), np.int64), np.zeros((len(rows), k), np.float32)

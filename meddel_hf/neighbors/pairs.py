@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, candidates, product, rounded
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import intact
@@ -55,12 +56,14 @@ class Pairs:
 def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: int | None = None) -> Pairs | None:
     """Every pair inside a group whose cosine is above `floor`; None as soon as there are more than `most`."""
 
+    height, width = _tile_of(vectors)
+
     def tiles() -> Iterator[tuple[Rows, Rows, bool]]:
         for rows in groups:
-            for start in range(0, len(rows), TILE):
-                cols = rows[start : start + TILE]
-                for above in range(0, start + len(cols), BLOCK):
-                    yield rows[above : min(above + BLOCK, start + len(cols))], cols, above + BLOCK > start
+            for start in range(0, len(rows), width):
+                cols = rows[start : start + width]
+                for above in range(0, start + len(cols), height):
+                    yield rows[above : min(above + height, start + len(cols))], cols, above + height > start
 
     # Ascending rows make the position in a tile tell which of two is first.
     groups = [np.sort(rows) for rows in groups]
@@ -70,15 +73,22 @@ def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: i
 def pairs_between(vectors: Vectors, rows: Rows, cols: Rows, floor: float) -> Pairs:
     """Every pair of a row of `rows` and one of `cols`, which have none in common, whose cosine is above `floor`."""
 
+    height, width = _tile_of(vectors)
+
     def tiles() -> Iterator[tuple[Rows, Rows, bool]]:
-        for start in range(0, len(cols), TILE):
-            panel = cols[start : start + TILE]
-            for above in range(0, len(rows), BLOCK):
-                yield rows[above : above + BLOCK], panel, False
+        for start in range(0, len(cols), width):
+            panel = cols[start : start + width]
+            for above in range(0, len(rows), height):
+                yield rows[above : above + height], panel, False
 
     found = _search(vectors, vectors, tiles(), floor, None, len(cols))
     assert found is not None  # there is no bound on their number
     return found
+
+
+def _tile_of(vectors: Vectors) -> tuple[int, int]:
+    """Rows and columns of one product."""
+    return (BLOCK, TILE) if vectors.device is None else (device_search.block(vectors.device),) * 2
 
 
 def _search(
@@ -93,13 +103,20 @@ def _search(
     chunks: list[tuple[Rows, Rows, NDArray[np.float32]]] = [(none, none, np.zeros(0, np.float32))]
     count, low = 0, left.low is not None and right.low is not None
 
+    def counted() -> Iterator[tuple[Rows, Rows, bool]]:
+        last: Rows | None = None
+        for tile in tiles:
+            if tile[1] is not last:
+                last = tile[1]
+                bar.update(len(last))
+            yield tile
+
     def with_panels() -> Iterator[tuple[Rows, Rows, bool, Tier, torch.Tensor]]:
         last: Rows | None = None
-        for rows, cols, triangle in tiles:
+        for rows, cols, triangle in counted():
             if cols is not last:
                 tier: Tier = "bfloat16" if low and len(cols) >= BLOCK else "float32"
                 last, panel = cols, right.panel(cols, tier)
-                bar.update(len(cols))
             yield rows, cols, triangle, tier, panel
 
     def search(
@@ -115,14 +132,22 @@ def _search(
         return rows[r[above]], cols[c[above]], cosine[above]
 
     bar = tqdm(total=columns, desc="finding pairs", unit="row", delay=5, leave=False)
-    with bar, own_threads() as threads, closing(threads.map(search, with_panels())) as parts:
-        for part in parts:
+    with ExitStack() as stack, bar, own_threads() as threads:
+        answers: Generator[device_search.Found, None, None]
+        if left.device is not None and right.device is not None:
+            answers = device_search.pairs_of_tiles(left.device, right.device, counted(), floor)
+        else:
+            answers = threads.map(search, with_panels())
+        for part in stack.enter_context(closing(answers)):
             chunks.append(part)
             count += len(part[0])
             if most is not None and count > most:
                 return None
     first, second, cosine = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-    order = np.lexsort((second, first))
+    if left.device is not None:
+        order = device_search.order_of_pairs(left.device, first, second)
+    else:
+        order = np.lexsort((second, first))
     return Pairs(first[order], second[order], cosine[order], floor)
 
 

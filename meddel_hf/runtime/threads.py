@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -22,13 +22,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _TILES_AHEAD = 2  # per thread
+_STREAMS = 3  # of a GPU: one computes, one waits for an answer, one begins
 
 
 class OwnThreads:
-    """count: threads that compute at once; with 1, it is the caller."""
+    """count: threads that compute at once; with 1, it is the caller. begin: what each thread does first."""
 
-    def __init__(self, count: int, usual: int) -> None:
-        self.count, self._usual = count, usual
+    def __init__(self, count: int, usual: int, begin: Callable[[], object] = int) -> None:
+        self.count, self.usual, self._first = count, usual, begin
+        self.ours = False  # True of what a thread that we began has
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """work(item) of each item, in their order, a few ahead of what is asked for."""
@@ -56,7 +58,7 @@ class OwnThreads:
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         begun = threading.Barrier(self.count + 1)
-        pool = ThreadPoolExecutor(self.count, "tiles", _begin, (self._usual, begun))
+        pool = ThreadPoolExecutor(self.count, "tiles", _begin, (self.usual, begun, self._first))
         for _ in range(self.count):  # each begins a thread, since none is free before all have begun
             pool.submit(int)
         begun.wait()
@@ -99,11 +101,46 @@ _here = _Here()
 _setting = threading.Lock()
 
 
-def _begin(usual: int, begun: threading.Barrier) -> None:
+@contextmanager
+def stream_threads(place: torch.device) -> Iterator[OwnThreads]:
+    """Threads that each give a GPU work in a stream of their own; elsewhere, and in one of our threads, the caller.
+
+    While one of them waits for an answer, the device computes for another. What they share must be ready before they
+    begin, and each brings its results back to the processor.
+    """
+    around = _here.threads
+    usual = torch.get_num_threads() if around is None else around.usual
+    if place.type != "cuda" or (around is not None and around.ours):
+        yield OwnThreads(1, usual)
+        return
+    torch.cuda.synchronize(place)
+    threads = OwnThreads(_STREAMS, usual, partial(_in_stream, place, iter(_streams(place))))
+    try:
+        yield threads
+    finally:
+        threads.end()
+
+
+def _in_stream(place: torch.device, streams: Iterator[torch.cuda.Stream]) -> None:
+    torch.cuda.set_device(place)
+    torch.cuda.set_stream(next(streams))
+
+
+@cache
+def _streams(place: torch.device) -> list[torch.cuda.Stream]:
+    """The same ones each time, since torch keeps memory for each stream that ever computed."""
+    return [torch.cuda.Stream(place) for _ in range(_STREAMS)]
+
+
+def _begin(usual: int, begun: threading.Barrier, first: Callable[[], object]) -> None:
     """Make the running thread one of ours."""
     _here.threads = OwnThreads(1, usual)
-    _compute_alone(usual)
-    begun.wait()
+    _here.threads.ours = True
+    try:
+        _compute_alone(usual)
+        first()
+    finally:
+        begun.wait()
 
 
 def _compute_alone(usual: int) -> None:

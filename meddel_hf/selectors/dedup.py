@@ -22,6 +22,7 @@ from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.neighbors.pairs import Pairs, pairs_between
+from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.answer import WARNING, Origin
@@ -170,14 +171,16 @@ class Dedup:
         check_used(self._given, self.retention, self.then)
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def select(self, embeddings: Embeddings, pool: Dataset | None = None, *, device: str = "auto") -> Selection:
         """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
 
         pool: the data set that was embedded, for strata, shares and floors; None opens the one that the store names.
+        device: where to search, "auto", "cpu", "cuda" and so on; the answer is the same.
         Raises InvalidArgument where eta is "auto" and the embeddings were not calibrated, where more rows are asked for
         than are readable, or where floors ask for more rows than are kept.
         """
-        return self.answer(self.first_step(embeddings), pool)
+        with searching_on(device):
+            return self.answer(self.first_step(embeddings), pool)
 
     def answer(self, first: FirstStep, pool: Dataset | None = None) -> Selection:
         """What follows from the first step."""

@@ -13,6 +13,7 @@ from meddel_hf.embedding.calibration import threshold_of
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.curve import Curve
@@ -81,10 +82,11 @@ class MedDEL(Settings):
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def select(self, embeddings: Embeddings, pool: Dataset | None = None, *, device: str = "auto") -> Selection:
         """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
 
-        `pool` is not needed: MedDEL reads no columns.
+        `pool` is not needed: MedDEL reads no columns. device: where to search, "auto", "cpu", "cuda" and so on; the
+        answer is the same.
         Raises InvalidEmbeddings for rows that are zero or not finite, InvalidArgument where eta and retention are both
         missing or where more rows are asked for than survive the outlier step.
         """
@@ -93,11 +95,12 @@ class MedDEL(Settings):
         if self.eta == "auto":
             store = opened(embeddings)
             first = store.poolings[0] if isinstance(store, EmbeddingStore) else "auto"
-            return replace(self, eta=threshold_of(store, first, self.subtract_mean).eta).select(store)
-        return Thinning.begin(self.settings, Readable.of(embeddings)).selection()
+            return replace(self, eta=threshold_of(store, first, self.subtract_mean).eta).select(store, device=device)
+        with searching_on(device):
+            return Thinning.begin(self.settings, Readable.of(embeddings)).selection()
 
     @own_threads()
-    def sweep(self, embeddings: Embeddings, eta: Sequence[float]) -> Curve:
+    def sweep(self, embeddings: Embeddings, eta: Sequence[float], *, device: str = "auto") -> Curve:
         """Retention at each eta, from one search where the near-duplicates are sparse enough to be stored."""
         if self.max_iterations > 1:
             raise InvalidArgument("a sweep clusters once: leave max_iterations at 1")
@@ -108,8 +111,9 @@ class MedDEL(Settings):
                 raise InvalidArgument(f"an eta of a sweep must be a cosine in [-1, 1], got {shown(value)}")
             replace(self, eta=value, retention=None)  # raises where it is no cosine
         lowest = replace(self, eta=min(eta), retention=None).settings
-        thinning = Thinning.begin(lowest, Readable.of(embeddings), eta)
-        return Curve(tuple(thinning.at(value) for value in sorted(eta)))
+        with searching_on(device):
+            thinning = Thinning.begin(lowest, Readable.of(embeddings), eta)
+            return Curve(tuple(thinning.at(value) for value in sorted(eta)))
 
     def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.

@@ -17,6 +17,7 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
 from meddel_hf.neighbors.cosines import Rows, Vectors
 from meddel_hf.neighbors.cosines import subtract_mean as minus_mean
+from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
@@ -96,7 +97,8 @@ class Readable:
         names = [self.ids[row] for row in self.rows]
         base = self.embeddings
         if subtract_mean:
-            base = minus_mean(Vectors.prepare(base, names=names, screen="float32").base, names)
+            with searching_on("cpu"):  # a check alone: what is searched is the result
+                base = minus_mean(Vectors.prepare(base, names=names, screen="float32").base, names)
         return Vectors.prepare(base, names=names)
 
     def check_any(self) -> None:

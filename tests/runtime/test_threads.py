@@ -16,7 +16,8 @@ from meddel_hf.dedup.engines import BlockEngine, apply
 from meddel_hf.neighbors import cosines as neighbors
 from meddel_hf.neighbors import pairs
 from meddel_hf.neighbors.cosines import Vectors
-from meddel_hf.runtime.threads import own_threads
+from meddel_hf.runtime import threads as ours
+from meddel_hf.runtime.threads import own_threads, stream_threads
 
 
 @pytest.fixture
@@ -130,3 +131,37 @@ def test_a_limit_stops_the_groups_where_it_would_one_by_one(rule, three):
             last = np.flatnonzero(done.kept)[-1]
             np.testing.assert_array_equal(done.kept[: last + 1], whole.kept[: last + 1])
             assert done.share == pytest.approx((last + 1) / 400)
+
+
+def test_a_gpu_gets_work_in_streams_that_stay_the_same(three, monkeypatch):
+    """Each thread has one, nested work is the thread's own, and the next call has the same (no real ones here)."""
+    chosen: dict[str, object] = {}
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda place: None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda place: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda place: object())
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda s: chosen.update({threading.current_thread().name: s}))
+    ours._streams.cache_clear()
+    meeting = threading.Barrier(3, timeout=30)
+
+    def work(item: int) -> tuple[int, list[int], object]:
+        meeting.wait()
+        with stream_threads(torch.device("cuda:0")) as inner:
+            assert inner.count == 1
+            nested = list(inner.map(lambda n: n + item, range(3)))
+        return item, nested, chosen[threading.current_thread().name]
+
+    seen = []
+    for _ in range(2):
+        with own_threads(), stream_threads(torch.device("cuda:0")) as threads:
+            answers = list(threads.map(work, range(9)))
+        assert [(item, nested) for item, nested, _ in answers] == [(n, [n, n + 1, n + 2]) for n in range(9)]
+        seen.append({stream for _, _, stream in answers})
+        assert torch.get_num_threads() == seen_by_a_new_thread() == 3
+    ours._streams.cache_clear()
+    assert len(seen[0]) == 3
+    assert seen[0] == seen[1]
+
+
+def test_without_a_gpu_the_caller_works():
+    with stream_threads(torch.device("cpu")) as threads:
+        assert set(threads.map(lambda _: threading.current_thread(), range(5))) == {threading.current_thread()}
