@@ -47,9 +47,13 @@ def headline(axis: Axis) -> str:
     if not pays:
         return "At none of these redundancies is a selector shown to be better than random."
     tried = list(axis.levels)
+    if not pays[0]:
+        return "Choosing pays in the pool as it is, before any near-copies are added."
     first = f"Choosing begins to pay where {percent(pays[0])} % of the pool are near-copies"
     below = [share for share in tried if share < pays[0]]
-    return f"{first}; at {listed([f'{percent(s)} %' for s in below])} it is not shown to." if below else f"{first}."
+    if not below:
+        return f"{first}, the least that was tried."
+    return f"{first}; at {listed([f'{percent(s)} %' for s in below])} it is not shown to."
 
 
 def axis_document(axis: Axis) -> Document:

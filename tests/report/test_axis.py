@@ -51,6 +51,22 @@ def test_it_says_where_choosing_begins_to_pay(made):
     assert "redundancy-80/report.html" in page
 
 
+@pytest.mark.parametrize(
+    ("levels", "headline"),
+    [
+        ([0.8], "Choosing begins to pay where 80 % of the pool are near-copies, the least that was tried."),
+        ([0.0], "Choosing pays in the pool as it is, before any near-copies are added."),
+    ],
+)
+def test_the_least_level_that_was_tried_may_pay(tmp_path, levels, headline):
+    for share in levels:
+        folder = tmp_path / "runs" / f"redundancy-{100 * share:g}"
+        folder.mkdir(parents=True)
+        make_runs(folder, replace(TRUTH, effects={"sieve": {0.05: 0.06, 0.2: 0.0}}))
+    write_facts(tmp_path / "runs" / AXIS, {"name": "planted", "redundancy": levels})
+    assert report(tmp_path / "runs", tmp_path / "report", draws=Draws(draws=400)).headline == headline
+
+
 def test_gains_are_those_that_were_planted(made):
     with (made.page.parent / "tables" / "axis.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
