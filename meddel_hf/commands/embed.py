@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.pool(parser)
     text = "transformers vision model: Hub id, folder, or carried, the package's own"
-    add("--encoder", required=True, type=kinds.text, help=text)
+    add("--encoder", type=kinds.text, help=f"{text} (needed unless --from names a store)")
+    text = "store of an earlier state of the pool: frames that it holds are taken from it, and only new ones embedded"
+    add("--from", dest="grown_from", type=kinds.path, metavar="STORE", help=text)
     options.out(parser, "folder to write; an interrupted one is resumed")
     text = "CLS token, mean over patches, or both from one pass (default: both; mean of an encoder without CLS)"
     add("--pooling", choices=("auto", "both", "cls", "mean"), default="auto", help=text)
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         embed(
             load_pool(args.pool, include=args.include, streaming=args.streaming), args.encoder, args.out,
+            grown_from=args.grown_from,
             pooling=args.pooling, calibrate=not args.no_calibrate, precision=args.precision,
             batch_size=args.batch_size, shard_rows=args.shard_rows,
             image_column=args.image_column, id_column=args.id_column, num_workers=args.num_workers, device=args.device,
