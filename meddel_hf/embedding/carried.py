@@ -91,10 +91,10 @@ class Carried:
         old = self.row[rows]
         reasons = [self._reasons.get(int(row)) for row in old]
         good = np.array([reason is None for reason in reasons], bool)
-        digests = self.store.digests
-        assert digests is not None
+        known = self.store.digests
+        digests = [None] * len(old) if known is None else known.take(pa.array(old)).to_pylist()
         tensors = {name: self._gathered(name, np.searchsorted(self.store.rows, old[good])) for name in names}
-        return Part(rows, reasons, digests.take(pa.array(old)).to_pylist(), tensors)
+        return Part(rows, reasons, digests, tensors)
 
     def check(self, again: Part, rows: NDArray[np.int64]) -> None:
         """Raises Mismatch where known rows do not come out as they stand in the earlier store. again: with `rows`."""

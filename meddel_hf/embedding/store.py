@@ -355,7 +355,7 @@ class StoreWriter:
             parents["pool"] = fingerprint("stream", *[self.content(shard.index) for shard in shards])
         options = {key: value for key, value in self.arguments.items() if key not in _NAMES}
         sums = [files[name]["xxh3"] for name in sorted(files)]
-        files |= recorded_files(self.folder, [VIEW] if self.arguments.get("view") == "auto" else [])
+        files |= recorded_files(self.folder, [VIEW] if (self.folder / VIEW).is_file() else [])
         identity = json.dumps([options, parents, sums], sort_keys=True)
         readable = len(table) - len(unreadable)
         details = {"rows": len(table), "readable": readable, "dim": dim, "row_ids": row_ids}

@@ -227,18 +227,25 @@ class Extension:
         ]
 
 
+def extends_to(old: Selection) -> bool:
+    """Whether a selection can be extended: by a threshold, by the greedy rule, and in one iteration."""
+    settings = old.settings
+    greedy = settings.get("rule", "greedy") == "greedy" and settings.get("max_iterations", 1) == 1
+    return settings.get("selector") in ("dedup", "meddel") and old.eta is not None and greedy
+
+
 def _check_kind(old: Selection) -> None:
-    name, settings = old.settings.get("selector"), old.settings
-    if name not in ("dedup", "meddel") or old.eta is None:
+    if extends_to(old):
+        return
+    if old.settings.get("selector") not in ("dedup", "meddel") or old.eta is None:
         raise InvalidArgument(
-            f"a selection of {name!r} cannot be extended, since it has no threshold by which new frames are judged: "
-            "select anew, or extend one of dedup or meddel"
+            f"a selection of {old.settings.get('selector')!r} cannot be extended, since it has no threshold by which "
+            "new frames are judged: select anew, or extend one of dedup or meddel"
         )
-    if settings.get("rule", "greedy") != "greedy" or settings.get("max_iterations", 1) != 1:
-        raise InvalidArgument(
-            "a selection by the rule semdedup, or of several iterations, depends on frames that went and cannot be "
-            "extended: select anew"
-        )
+    raise InvalidArgument(
+        "a selection by the rule semdedup, or of several iterations, depends on frames that went and cannot be "
+        "extended: select anew"
+    )
 
 
 def _name(vectors: Vectors, rows: Rows, among: Rows, where: Rows, similarity: NDArray[np.float32]) -> None:
