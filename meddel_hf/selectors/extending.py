@@ -198,15 +198,27 @@ class Extension:
         """Distinct rows that were not drawn; and the kept row nearest to each that goes, where the old one told it."""
         before = self.before
         in_pool = self.old.settings["selector"] == "dedup" and self.settings.scope == "pool"
-        if before.nearest is None or before.nearest_similarity is None or not in_pool:
+        if before.nearest is None or before.nearest_similarity is None or not in_pool or not self._one_space:
             return LeftOut(self.decision.kept & ~kept) if self.drawn else None
         where, similarity = before.nearest.copy(), before.nearest_similarity.copy()
+        if self.settings.subtract_mean:
+            named = np.flatnonzero(where >= 0)
+            similarity[named] = self.vectors.exact(named, self.vectors, where[named])
         unknown = ~kept & (where < 0)
         similarity[unknown] = -2
         _name(self.vectors, np.flatnonzero(unknown), np.flatnonzero(kept), where, similarity)
         _name(self.vectors, np.flatnonzero(~kept & ~unknown), np.flatnonzero(kept & ~before.kept), where, similarity)
         where[kept], similarity[kept] = -1, -2
         return LeftOut(self.decision.kept & ~kept, where, similarity)
+
+    @property
+    def _one_space(self) -> bool:
+        """Whether the old selection told the nearest kept rows in the space of its near-duplicates: then, where nothing
+        was drawn, what a row is a near-duplicate of is the kept row nearest to it."""
+        before = self.before
+        return self.drawn or (
+            before.nearest is not None and np.array_equal(before.nearest[before.near], before.duplicate_of[before.near])
+        )
 
     def _summary(self, kept: NDArray[np.bool_]) -> str:
         before = self.before
