@@ -8,8 +8,9 @@ FRAMES is a pool. In one run, on one machine, with the same encoder:
              the two times, for 1 % and 10 % new frames, drawn at random (so that they are spread over all shards) and
              as the last of the pool (as where a folder is added). The two stores must be the same bytes.
   agreement  rows that one of the two selections keeps and the other does not, as a share of the pool: at the eta that
-             each finds, and at the old one in both; what the one from scratch drops of what was kept before; for 1 %, 10 % and, with --group, each group of ids left out and
-             added. --group is a pattern whose first parenthesis is a group's name in an id.
+             each finds, and at the old one in both; and what the one from scratch drops of what was kept before. For
+             1 %, 10 % and, with --group, each group of ids, left out and added again. --group is a pattern whose first
+             parenthesis is a group's name in an id.
 Times are of calls in one process: the start of Python and the load of the encoder are in both.
 """
 
