@@ -6,6 +6,7 @@ import argparse
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.embedding.embed import LARGEST_PASS
+from meddel_hf.errors import InvalidArgument
 
 HELP = "turn every frame of a pool into an embedding"
 INTERRUPTED = "finished shards are kept, and the same command goes on from there"
@@ -42,11 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from meddel_hf.data.pool import load_pool
-    from meddel_hf.embedding.embed import embed
+    from meddel_hf.embedding.embed import NO_ENCODER, embed
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.runtime.processes import leave
     from meddel_hf.runtime.resume import BEGUN
 
+    if args.encoder is None and args.grown_from is None:
+        raise InvalidArgument(NO_ENCODER)
     check_target(args.out, "embeddings", begun=(BEGUN,))  # before the work
     try:
         embed(

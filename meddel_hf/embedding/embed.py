@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LARGEST_PASS = 65_536
+NO_ENCODER = "nothing says with which model: name an encoder (--encoder), or an earlier store of this pool (--from)"
 
 
 def embed(
@@ -109,9 +110,7 @@ def embed(
         id_column = earlier.option("id_column", id_column, ID)
         view = earlier.option("view", view, "whole")
     if encoder is None:
-        raise InvalidArgument(
-            "nothing says with which model: name an encoder (--encoder), or an earlier store of this pool (--from)"
-        )
+        raise InvalidArgument(NO_ENCODER)
     checks.count("batch_size", batch_size, 1, LARGEST_PASS)
     checks.count("shard_rows", shard_rows, 1)
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)

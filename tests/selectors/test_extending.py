@@ -107,6 +107,29 @@ def test_nothing_new_is_the_selection_as_it_was(tmp_path):
         assert extend(old, store).table.equals(old.table)
 
 
+def test_week_after_week(tmp_path):
+    """Each extended selection is the old one of the next week, also where frames go meanwhile."""
+    x, names, _ = world(420, 420)
+    order = np.random.default_rng(9).permutation(420)
+    weeks = [np.sort(order[:300]), np.sort(order[:360]), np.sort(order[20:420])]
+    selection = Dedup(eta=ETA).select(stored(tmp_path / "0", x[weeks[0]], [names[row] for row in weeks[0]]))
+    drawn = Dedup(0.1, eta=ETA).select(EmbeddingStore.load(tmp_path / "0"))
+    for number, rows in enumerate(weeks[1:], 1):
+        here = [names[row] for row in rows]
+        store = stored(tmp_path / str(number), x[rows], here)
+        before = reasons(selection)
+        lost = set(before) - set(here)
+        for line in selection.table.to_pylist():
+            if line["duplicate_of"] in lost:
+                before.pop(line["id"])  # it is judged again
+        (keep_order,) = expected_groups(x[rows], "pool", "closest", None)[0]
+        kept, _ = by_hand(x[rows], here, before, keep_order, ETA)
+        selection, drawn = extend(selection, store), extend(drawn, store)
+        assert selection.table["kept"].to_pylist() == kept.tolist()
+        assert len(drawn.kept) == round(0.1 * len(rows))
+        assert extend(selection, store).table.equals(selection.table)
+
+
 def test_rows_are_known_by_their_content_and_not_by_id_or_place(tmp_path):
     x, names, rows = world()
     old = Dedup(eta=ETA).select(stored(tmp_path / "1", x[rows], [names[row] for row in rows]))
