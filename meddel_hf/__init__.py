@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from meddel_hf.selectors import Dedup as Dedup
     from meddel_hf.selectors import MedDEL as MedDEL
     from meddel_hf.selectors.advice import advise as advise
+    from meddel_hf.selectors.extending import extend as extend
+    from meddel_hf.selectors.forgetting import forget as forget
 
 # Names load on first use, so that `import meddel_hf` and `meddel --help` do not wait for torch.
 _HOME = {
@@ -36,6 +38,8 @@ _HOME = {
     "Selection": "meddel_hf.selection.selection",
     "advise": "meddel_hf.selectors.advice",
     "embed": "meddel_hf.embedding.embed",
+    "extend": "meddel_hf.selectors.extending",
+    "forget": "meddel_hf.selectors.forgetting",
     "load_pool": "meddel_hf.data.pool",
     "pretrain": "meddel_hf.pretraining.pretrain",
     "probe": "meddel_hf.downstream.probing.probe",
@@ -46,7 +50,7 @@ _HOME = {
 }
 __all__ = [
     "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "embed",
-    "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
+    "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ CLUSTER = "cluster"
 DISTANCE = "distance"
 NEAREST_KEPT = "nearest_kept"
 NEAREST_SIMILARITY = "nearest_similarity"
+DIGEST = "digest"
 
 # Columns of a downstream run's scores.parquet, one row for every tested frame; see downstream/scores.py.
 SET = "set"

@@ -11,7 +11,7 @@ import meddel_hf
 
 DOCUMENTED = [
     "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "embed",
-    "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
+    "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import argparse
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.embedding.embed import LARGEST_PASS
+from meddel_hf.errors import InvalidArgument
 
 HELP = "turn every frame of a pool into an embedding"
 INTERRUPTED = "finished shards are kept, and the same command goes on from there"
@@ -15,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.pool(parser)
     text = "transformers vision model: Hub id, folder, or carried, the package's own"
-    add("--encoder", required=True, type=kinds.text, help=text)
+    add("--encoder", type=kinds.text, help=f"{text} (needed unless --from names a store)")
+    text = "store of an earlier state of the pool: frames that it holds are taken from it, and only new ones embedded"
+    add("--from", dest="grown_from", type=kinds.path, metavar="STORE", help=text)
     options.out(parser, "folder to write; an interrupted one is resumed")
     text = "CLS token, mean over patches, or both from one pass (default: both; mean of an encoder without CLS)"
     add("--pooling", choices=("auto", "both", "cls", "mean"), default="auto", help=text)
@@ -40,15 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from meddel_hf.data.pool import load_pool
-    from meddel_hf.embedding.embed import embed
+    from meddel_hf.embedding.embed import NO_ENCODER, embed
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.runtime.processes import leave
     from meddel_hf.runtime.resume import BEGUN
 
+    if args.encoder is None and args.grown_from is None:
+        raise InvalidArgument(NO_ENCODER)
     check_target(args.out, "embeddings", begun=(BEGUN,))  # before the work
     try:
         embed(
             load_pool(args.pool, include=args.include, streaming=args.streaming), args.encoder, args.out,
+            grown_from=args.grown_from,
             pooling=args.pooling, calibrate=not args.no_calibrate, precision=args.precision,
             batch_size=args.batch_size, shard_rows=args.shard_rows,
             image_column=args.image_column, id_column=args.id_column, num_workers=args.num_workers, device=args.device,

@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--retention", type=kinds.fraction, help=text)
     text = "cosine above which two frames are near-duplicates (default: auto, as mild copies of frames are)"
     add("--eta", type=kinds.or_word("auto", kinds.number(-1, 1)), help=text)
+    text = "selection of an earlier state of the pool: what it kept stays, what went stays away, new frames are judged"
+    add("--extend", metavar="SEL", type=kinds.path, help=f"{text} as it judged")
     options.out(parser)
     options.pool(parser, "--pool", "where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures")
@@ -81,6 +83,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
+    if args.extend is not None:
+        return _extended(args, store, pool)
     from meddel_hf.selectors.filling import check_used
     from meddel_hf.selectors.registry import make
 
@@ -92,6 +96,20 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
         raise InvalidArgument(f"nothing says how much to keep: give --selector {name} a --retention")
     selector = make(name, retention=args.retention, **given)
     return selector.select(store, pool=pool)
+
+
+def _extended(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
+    from meddel_hf.selection.selection import Selection
+    from meddel_hf.selectors.extending import extend
+
+    given = [name for name in ("selector", "retention", "eta") if getattr(args, name) is not None]
+    given += ["option"] * bool(args.option) + list(options.typed(args, *options.OF_DEDUP)) + list(options.typed(args))
+    if given:
+        raise InvalidArgument(
+            f"--extend judges new frames as the old selection did, and --{given[0].replace('_', '-')} says otherwise: "
+            "leave it out, or select anew without --extend"
+        )
+    return extend(Selection.load(args.extend, trust=args.trust), store, pool)
 
 
 def _implied(args: argparse.Namespace) -> str | None:

@@ -8,7 +8,7 @@ a worker process they would reach the user as a page of traceback.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from meddel_hf.data.decoding import ImageSource
+from meddel_hf.data.decoding import ImageSource, at_hand, digest_of
 from meddel_hf.data.ids import check_ids
 from meddel_hf.data.images import Preprocessing, prepare
 from meddel_hf.data.pool import Pool
@@ -30,11 +30,13 @@ _BATCHES_AHEAD = 4  # per worker
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive rows of the pool, decoded.
+    """Rows of the pool, decoded.
 
     start:   row number of the first.
+    rows:    row numbers of all, ascending.
     pixels:  (m, H, W, 3) uint8; zeros where a frame is unreadable.
     reasons: why a frame is unreadable, None where it is not.
+    digests: of the bytes that each frame is stored as, 16 bytes; None where there are none, or they cannot be read.
     ids, content: of a stream only: its ids, and a digest of ids and frames as they came.
     """
 
@@ -43,6 +45,8 @@ class Batch:
     reasons: list[str | None]
     ids: list[str] | None = None
     content: str = ""
+    rows: Sequence[int] = ()
+    digests: list[bytes | None] = field(default_factory=list)
 
 
 class Batches(Protocol):
@@ -54,37 +58,40 @@ class Batches(Protocol):
 
 
 def decoded(
-    start: int,
+    rows: Sequence[int],
     frames: Sequence[ImageSource],
     preprocessing: Preprocessing,
     ids: list[str] | None = None,
     content: str = "",
     read: Callable[[Any], ImageSource] = lambda frame: frame,
 ) -> Batch:
-    """Decode consecutive frames into a batch; `read` brings what a frame is decoded from."""
+    """Decode frames, whose row numbers are `rows`, into a batch; `read` brings what a frame is decoded from."""
     pixels = np.zeros((len(frames), *preprocessing.size, 3), np.uint8)
     reasons: list[str | None] = [None] * len(frames)
+    digests: list[bytes | None] = [None] * len(frames)
     for slot, frame in enumerate(frames):
         try:
-            pixels[slot] = prepare(read(frame), preprocessing)
+            source = at_hand(read(frame))
+            digests[slot] = digest_of(source)
+            pixels[slot] = prepare(source, preprocessing)
         except UnreadableImage as error:
             reasons[slot] = str(error)
-    return Batch(start, pixels, reasons, ids, content)
+    return Batch(rows[0], pixels, reasons, ids, content, rows, digests)
 
 
 class TableBatches:
-    """Batches of the rows [start, stop) given by `spans`, for a data set with random access."""
+    """Batches of the rows that are given, such as by `spans`, for a data set with random access."""
 
-    def __init__(self, pool: Pool, spans: Sequence[tuple[int, int]], preprocessing: Preprocessing) -> None:
-        self.pool, self.spans, self.preprocessing = pool, spans, preprocessing
+    def __init__(self, pool: Pool, rows: Sequence[Sequence[int]], preprocessing: Preprocessing) -> None:
+        self.pool, self.rows, self.preprocessing = pool, rows, preprocessing
 
     def __len__(self) -> int:
-        return len(self.spans)
+        return len(self.rows)
 
     def __getitem__(self, number: int) -> Batch:
-        start, stop = self.spans[number]
-        frames = self.pool.frames[start:stop][self.pool.image_column]
-        return decoded(start, frames, self.preprocessing, read=self.pool.read)
+        rows = self.rows[number]
+        frames = self.pool.frames[rows][self.pool.image_column]
+        return decoded(rows, frames, self.preprocessing, read=self.pool.read)
 
 
 class StreamBatches(IterableDataset[Any]):
@@ -127,7 +134,7 @@ class StreamBatches(IterableDataset[Any]):
             if shard in self.finished:
                 contents.setdefault(shard, []).append(content)
             else:
-                yield decoded(start, frames, self.preprocessing, ids, content)
+                yield decoded(range(start, start + len(rows)), frames, self.preprocessing, ids, content)
         for shard, expected in self.finished.items():
             if shard % self.processes == self.process and expected != fingerprint(*contents.get(shard, [])):
                 raise Mismatch(
@@ -146,13 +153,13 @@ class StreamBatches(IterableDataset[Any]):
         return ids
 
 
-def spans(rows: int, shard_rows: int, batch_size: int, shards: Iterable[int]) -> list[tuple[int, int]]:
-    """The batches of the given shards as (start, stop) rows; no batch crosses the end of its shard."""
-    ids = []
+def spans(rows: int, shard_rows: int, batch_size: int, shards: Iterable[int]) -> list[range]:
+    """Row numbers of each batch of the given shards; no batch crosses the end of its shard."""
+    batches = []
     for shard in shards:
         end = min((shard + 1) * shard_rows, rows)
-        ids += [(start, min(start + batch_size, end)) for start in range(shard * shard_rows, end, batch_size)]
-    return ids
+        batches += [range(start, min(start + batch_size, end)) for start in range(shard * shard_rows, end, batch_size)]
+    return batches
 
 
 def read_ahead(batches: Batches | StreamBatches, workers: int) -> Iterator[Batch]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from meddel_hf.data import tiff
@@ -114,6 +115,17 @@ def _orientation(image: Image.Image) -> int | None:
         return None if orientation is None else int(orientation)
     except Exception:  # the picture may be sound where its EXIF block is not
         return None
+
+
+def at_hand(source: ImageSource) -> bytes | Image.Image:
+    """The bytes of a picture that is not decoded yet, or the picture. Raises UnreadableImage as `decoding` does."""
+    with decoding():
+        return source if isinstance(source, Image.Image) else bytes_of(source)
+
+
+def digest_of(source: bytes | Image.Image) -> bytes | None:
+    """XXH3-128 of the bytes that a picture is stored as, 16 bytes; None of one that was decoded elsewhere."""
+    return xxhash.xxh3_128_digest(source) if isinstance(source, bytes) else None
 
 
 def bytes_of(source: ImageSource) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import xxhash
 from datasets import (
     Dataset,
@@ -21,12 +23,14 @@ from datasets import (
 
 from meddel_hf.data.decoding import file_bytes
 from meddel_hf.data.folders import image_folder, is_declared, is_saved_to_disk, read_as_rows
-from meddel_hf.data.identity import fingerprint_of, frame_digests, keeps_fingerprint, named_files
+from meddel_hf.data.identity import fingerprint_of, frame_digests, keeps_fingerprint, named_files, row_contents
 from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, open_saved, stream_folder
 from meddel_hf.data.scan import Scan
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
 from meddel_hf.schema import ID, IMAGE
+
+_DIGEST = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,20 @@ class Pool:
         named = list(named_files(frames, image_column).values())
         held = dict(zip(named, frame_digests(named), strict=True))
         return cls(frames, image_column, id_column, ids, fingerprint_of(dataset, image_column), held)
+
+    def digests(self) -> pa.FixedSizeBinaryArray:
+        """Digest of the bytes that each row's frame is stored as, 16 bytes; null where they cannot be read.
+
+        Files that are remembered are not read; rows that hold bytes are. Not for a stream.
+        """
+        named = named_files(self.frames, self.image_column)
+        digests = [""] * len(self.frames)
+        if len(named) < len(digests):
+            digests = row_contents(self.frames, self.image_column)
+        for row, name in named.items():
+            digests[row] = self.held[name]
+        known = [bytes.fromhex(digest) if _DIGEST.fullmatch(digest) else None for digest in digests]
+        return pa.array(known, pa.binary(16))
 
     def read(self, frame: Any) -> Any:
         """A frame of `frames` with its bytes, where its row names a file.

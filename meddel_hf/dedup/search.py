@@ -98,6 +98,13 @@ class Search:
         return np.argsort(_key(self.settings, self.vectors, everyone, self.distance), kind="stable")
 
 
+def in_keep_order(
+    settings: Settings, vectors: Vectors, rows: Rows, distances: NDArray[np.float32] | None = None
+) -> Rows:
+    """`rows`, those first that stay if they can. distances: of all rows to their centroids, for scope="cluster"."""
+    return rows[np.argsort(_key(settings, vectors, rows, distances), kind="stable")]
+
+
 def _n_clusters(settings: Settings, pool: int, rows: int) -> int:
     """round(sqrt(rows)) for "auto"; but no more than the rows to keep, since every cluster keeps one at least."""
     if settings.n_clusters != "auto":

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
@@ -47,6 +49,19 @@ class Copies:
     vectors: dict[Pooling, NDArray[np.float32]]
     thumbnails: NDArray[np.uint8]
 
+    def among(self, rows: NDArray[np.int64]) -> Copies:
+        """Those of some frames."""
+        here = np.isin(self.row, rows)
+        vectors = {pooling: each[here] for pooling, each in self.vectors.items()}
+        return Copies(self.row[here], vectors, self.thumbnails[here])
+
+    def merged(self, other: Copies) -> Copies:
+        """These and others, of other frames."""
+        row = np.concatenate([self.row, other.row])
+        order = np.argsort(row)
+        vectors = {name: np.concatenate([each, other.vectors[name]])[order] for name, each in self.vectors.items()}
+        return Copies(row[order], vectors, np.concatenate([self.thumbnails, other.thumbnails])[order])
+
     def save(self, path: Path) -> None:
         from safetensors.numpy import save
 
@@ -72,9 +87,17 @@ class Copies:
         return cls(row, vectors, small)
 
 
-def sampled(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rows to copy: evenly spaced, a hundredth of them, but 64 at least and 512 at most."""
-    return rows[evenly_spaced(len(rows), max(_FEWEST, min(_MOST, len(rows) // _SHARE)))]
+def sampled(rows: NDArray[np.int64], digests: pa.FixedSizeBinaryArray | None) -> NDArray[np.int64]:
+    """The rows to copy: a hundredth of them, but 64 at least and 512 at most.
+
+    digests: of the frames of all rows of the pool. Those with the lowest are copied, so that a pool that grows keeps
+    nearly all of its sample; where there are none, evenly spaced ones.
+    """
+    count = max(_FEWEST, min(_MOST, len(rows) // _SHARE))
+    if digests is None or digests.null_count == len(digests):
+        return rows[evenly_spaced(len(rows), count)]
+    order = pc.array_sort_indices(digests.take(pa.array(rows))).to_numpy()  # equals by row, and nulls last
+    return np.sort(rows[order[:count]])
 
 
 def mild_copies(image: Image.Image) -> list[Image.Image]:
@@ -85,18 +108,37 @@ def mild_copies(image: Image.Image) -> list[Image.Image]:
     return [_jpeg(image), shifted, brighter, _jpeg(ImageEnhance.Brightness(shifted).enhance(_BRIGHTER))]
 
 
-def embed_copies(pool: Pool, rows: NDArray[np.int64], model: Encoder, workers: int) -> Copies:
-    """Copy and embed a sample of `rows`, which are the pool's readable ones; of a stream, of its first 4,096."""
+def embed_copies(
+    pool: Pool,
+    rows: NDArray[np.int64],
+    model: Encoder,
+    workers: int,
+    digests: pa.FixedSizeBinaryArray | None = None,
+    known: Copies | None = None,
+) -> Copies:
+    """Copy and embed a sample of `rows`, which are the pool's readable ones; of a stream, of its first 4,096.
+
+    digests: of the frames of all rows of the pool. known: copies that were embedded earlier, by rows of this pool.
+    """
+    rows = sampled(rows if pool.ids is not None else rows[rows < _AHEAD], digests)
+    if known is None:
+        return _embedded(pool, rows, model, workers)
+    known = known.among(rows)
+    return known.merged(_embedded(pool, np.setdiff1d(rows, known.row), model, workers))
+
+
+def _embedded(pool: Pool, rows: NDArray[np.int64], model: Encoder, workers: int) -> Copies:
     from meddel_hf.data.batches import read_ahead
 
-    rows = sampled(rows if pool.ids is not None else rows[rows < _AHEAD])
     batches = CopyBatches(pool, rows, model.preprocessing)
     read: list[NDArray[np.int64]] = []
     vectors: dict[Pooling, list[NDArray[np.float32]]] = {pooling: [] for pooling in model.poolings}
     small = [np.empty((0, len(KINDS), SIDE, SIDE), np.uint8)]
     for number, batch in enumerate(read_ahead(batches, min(workers, len(batches)))):
         good = np.array([reason is None for reason in batch.reasons], bool)
-        pooled = {pooling: here.cpu().numpy() for pooling, here in model.pooled(batch.pixels).items()}
+        pooled = {
+            pooling: here.cpu().numpy() for pooling, here in model.pooled(batch.pixels, _FRAMES * len(KINDS)).items()
+        }
         shaped = {pooling: here.reshape(len(good), len(KINDS), -1) for pooling, here in pooled.items()}
         for here in shaped.values():
             good &= np.isfinite(here).all(axis=(1, 2)) & (np.linalg.norm(here, axis=2) > 0.5).all(axis=1)

@@ -1,6 +1,7 @@
 """From a data set of frames to an embedding store; distributed with Accelerate, resumable.
 
     meddel embed POOL --encoder ENCODER --out DIR
+    meddel embed POOL --from DIR --out DIR2             # the pool has grown: only what is new is embedded
     accelerate launch --multi_gpu --num_processes 2 -m meddel_hf.embed POOL --encoder ENCODER --out DIR
 
 `--multi_gpu` starts several processes on a machine without a GPU too; `--cpu` starts one, whatever number it is given.
@@ -14,10 +15,11 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.schema import ID, IMAGE
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from meddel_hf.data.pool import Pool
     from meddel_hf.data.scan import Scan
     from meddel_hf.data.view import View
+    from meddel_hf.embedding.carried import Carried, Part
     from meddel_hf.embedding.encoder import Encoder
     from meddel_hf.embedding.space import Poolings
     from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
@@ -37,13 +40,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LARGEST_PASS = 65_536
+NO_ENCODER = "nothing says with which model: name an encoder (--encoder), or an earlier store of this pool (--from)"
 
 
 def embed(
     dataset: Dataset | IterableDataset,
-    encoder: str | Path,
+    encoder: str | Path | None,
     out: str | Path,
     *,
+    grown_from: str | Path | EmbeddingStore | None = None,
     pooling: Poolings = "auto",
     calibrate: bool = True,
     precision: Precision = "auto",
@@ -62,8 +67,12 @@ def embed(
     """Embed every frame of a data set, once; called again after an interruption, it goes on at the first missing shard.
 
     dataset:     with an image column, and ids in `id_column`; without that column, ids are row numbers.
-    encoder:     Hub id or folder of a transformers vision model with safetensors weights, or "carried", the package's.
+    encoder:     Hub id or folder of a transformers vision model with safetensors weights, or "carried", the package's;
+                 None: that of `grown_from`.
     out:         folder of the store; empty, or begun earlier with the same data set, encoder and options.
+    grown_from:  store of an earlier state of the data set: frames that it holds, by the bytes that they are stored as
+                 and not by their ids or places, are taken from it, and only the others are embedded. The result is the
+                 same to the bit as without it. Options that are left at their defaults are as they were in that store.
     pooling:     "cls", "mean" over the patch tokens, or "both" from one forward pass, of which `embeddings` are CLS;
                  "auto" is both, and the mean alone of an encoder without a CLS token.
     calibrate:   embed mild copies of some frames too (embedding/copies.py), by which `eta="auto"` knows how near a
@@ -84,11 +93,24 @@ def embed(
     from meddel_hf.data.pool import Pool
     from meddel_hf.data.scan import scan_of
     from meddel_hf.data.view_sheet import draw_view
+    from meddel_hf.embedding.earlier import Earlier
     from meddel_hf.embedding.encoder import load_encoder
     from meddel_hf.embedding.store import VIEW, EmbeddingStore, StoreWriter
     from meddel_hf.embedding.thumbnails import SIDE
     from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
 
+    earlier = None if grown_from is None else Earlier.of(grown_from, out)
+    if earlier is not None:
+        encoder, revision = encoder or earlier.encoder, revision or earlier.revision
+        pooling = earlier.option("pooling", pooling, "auto")
+        precision = earlier.option("precision", precision, "auto")
+        batch_size = earlier.option("batch_size", batch_size, 32)
+        shard_rows = earlier.option("shard_rows", shard_rows, 4096)
+        image_column = earlier.option("image_column", image_column, IMAGE)
+        id_column = earlier.option("id_column", id_column, ID)
+        view = earlier.option("view", view, "whole")
+    if encoder is None:
+        raise InvalidArgument(NO_ENCODER)
     checks.count("batch_size", batch_size, 1, LARGEST_PASS)
     checks.count("shard_rows", shard_rows, 1)
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
@@ -111,13 +133,16 @@ def embed(
         "view": view, "thumbnails": SIDE,
     }  # fmt: skip
     parents = {"encoder": model.fingerprint, **({"pool": pool.fingerprint} if pool.fingerprint else {})}
+    if earlier is not None:
+        earlier.check(arguments, parents)
     writer = StoreWriter.begin(Path(out), arguments, parents, claim=processes.is_main_process)
     finished = writer.shards()  # before anyone writes, so that all processes share out the same missing ones
     processes.wait_for_everyone()
     report = _Report(processes, Progress(shown=progress and processes.is_main_process))
     with report.bar:
         if not (writer.finished and pool.ids is not None):
-            _write_shards(writer, finished, pool, model, workers, processes, report)
+            carried = None if earlier is None else earlier.carried(pool, tell=report.bar.shown)
+            _write_shards(writer, finished, pool, model, workers, processes, report, carried)
             processes.wait_for_everyone()
             if processes.is_main_process:
                 if (scan := scan_of(dataset)) is not None:
@@ -129,19 +154,21 @@ def embed(
         store = EmbeddingStore.load(out)
         if calibrate and "calibration" not in store.manifest.details:
             if processes.is_main_process:
-                _calibrate(store, pool, model, workers)
+                _calibrate(store, pool, model, workers, None if earlier is None else earlier.store)
             processes.wait_for_everyone()
             store = EmbeddingStore.load(out)
     report.sum_up(store, scan_of(dataset))
     return store
 
 
-def _calibrate(store: EmbeddingStore, pool: Pool, model: Encoder, workers: int) -> None:
+def _calibrate(store: EmbeddingStore, pool: Pool, model: Encoder, workers: int, earlier: EmbeddingStore | None) -> None:
     """Embed mild copies of some frames, and leave in the store what they say of near-duplicates."""
     from meddel_hf.embedding.calibration import calibrate
     from meddel_hf.embedding.copies import embed_copies
+    from meddel_hf.embedding.earlier import known_copies
 
-    copies = embed_copies(pool, store.rows, model, workers)
+    known = None if earlier is None else known_copies(store, earlier)
+    copies = embed_copies(pool, store.rows, model, workers, store.digests, known)
     calibration = calibrate(store, copies)
     if calibration is not None:
         store.with_copies(copies, calibration.plain())
@@ -155,9 +182,11 @@ def _write_shards(
     workers: int,
     processes: PartialState,
     report: _Report,
+    carried: Carried | None,
 ) -> None:
     """Write the missing shards that belong to this process."""
-    from meddel_hf.data.batches import StreamBatches, TableBatches, read_ahead, spans
+    from meddel_hf.data.batches import StreamBatches, TableBatches, read_ahead
+    from meddel_hf.embedding.earlier import planned
 
     batch_size, shard_rows = writer.arguments["batch_size"], writer.arguments["shard_rows"]
     batches: TableBatches | StreamBatches
@@ -168,23 +197,33 @@ def _write_shards(
             process=processes.process_index, processes=processes.num_processes,
         )  # fmt: skip
         report.begin(None, finished)
-    else:
-        total = -(-len(pool.ids) // shard_rows)
-        missing = sorted(set(range(total)) - set(finished))
-        mine = missing[processes.process_index :: processes.num_processes]
-        todo = spans(len(pool.ids), shard_rows, batch_size, mine)
-        batches = TableBatches(pool, todo, model.preprocessing)
-        workers = min(workers, len(todo))
-        report.begin(sum(stop - start for start, stop in todo), finished)
-    for index, group in groupby(read_ahead(batches, workers), key=lambda batch: batch.start // shard_rows):
-        writer.write(_shard(index, group, pool, model, report))
+        for index, group in groupby(read_ahead(batches, workers), key=lambda batch: batch.start // shard_rows):
+            part, ids, content = _embedded(group, model, batch_size, report)
+            writer.write(_shard(index, part, ids, content))
+        return
+    total = -(-len(pool.ids) // shard_rows)
+    missing = sorted(set(range(total)) - set(finished))
+    mine = missing[processes.process_index :: processes.num_processes]
+    shards = planned(mine, shard_rows, len(pool.ids), batch_size, carried)
+    batches = TableBatches(pool, [rows for shard in shards for rows in shard.batches], model.preprocessing)
+    report.begin(sum(map(len, batches.rows)), finished)
+    arriving = read_ahead(batches, min(workers, len(batches)))
+    for shard in shards:
+        part, _, _ = _embedded(islice(arriving, len(shard.batches)), model, batch_size, report)
+        if carried is not None:
+            carried.check(part, shard.looked_at)
+            known = carried.part(shard.start, shard.stop, list(part.tensors))
+            part = part.without(shard.looked_at).merged(known)
+        writer.write(_shard(shard.index, part, pool.ids[shard.start : shard.stop], ""))
 
 
-def _shard(index: int, batches: Iterable[Batch], pool: Pool, model: Encoder, report: _Report) -> Shard:
-    """Embed the batches of one shard."""
+def _embedded(
+    batches: Iterable[Batch], model: Encoder, batch_size: int, report: _Report
+) -> tuple[Part, list[str], str]:
+    """Embed the batches of one shard. Also the ids and a digest of what came, of a stream."""
     import numpy as np
 
-    from meddel_hf.embedding.store import Shard
+    from meddel_hf.embedding.carried import Part
     from meddel_hf.embedding.thumbnails import SIDE, thumbnails
     from meddel_hf.runtime.manifest import fingerprint
 
@@ -192,27 +231,40 @@ def _shard(index: int, batches: Iterable[Batch], pool: Pool, model: Encoder, rep
         pooling: [np.empty((0, model.dim), np.float32)] for pooling in model.poolings
     }
     small = [np.empty((0, SIDE, SIDE), np.uint8)]
+    rows: list[int] = []
     ids: list[str] = []
     reasons: list[str | None] = []
+    digests: list[bytes | None] = []
     contents: list[str] = []
-    start = None
     for batch in batches:
-        start = batch.start if start is None else start
-        unit = {pooling: here.cpu().numpy() for pooling, here in model.pooled(batch.pixels).items()}
+        unit = {pooling: here.cpu().numpy() for pooling, here in model.pooled(batch.pixels, batch_size).items()}
         faults = [next(filter(None, map(_fault, each)), None) for each in zip(*unit.values(), strict=True)]
         reasons_here = [reason or fault for reason, fault in zip(batch.reasons, faults, strict=True)]
         good = [reason is None for reason in reasons_here]
         for pooling, here in unit.items():
             vectors[pooling].append(here[good])
         small.append(thumbnails(batch.pixels)[good])
+        rows += batch.rows
         reasons += reasons_here
-        ids += batch.ids if batch.ids is not None else pool.ids[batch.start : batch.start + len(reasons_here)]  # type: ignore[index]
+        digests += batch.digests
+        ids += batch.ids or []
         contents.append(batch.content)
         report.bar.update(len(reasons_here))
-    content = fingerprint(*contents) if pool.ids is None else ""
     first, *others = model.poolings
-    tensors = {"thumbnails": np.concatenate(small), **{str(other): np.concatenate(vectors[other]) for other in others}}
-    return Shard(index, start or 0, ids, reasons, np.concatenate(vectors[first]), content, tensors)
+    tensors = {
+        "embeddings": np.concatenate(vectors[first]),
+        "thumbnails": np.concatenate(small),
+        **{str(other): np.concatenate(vectors[other]) for other in others},
+    }
+    return Part(np.array(rows, np.int64), reasons, digests, tensors), ids, fingerprint(*contents)
+
+
+def _shard(index: int, part: Part, ids: list[str], content: str) -> Shard:
+    from meddel_hf.embedding.store import Shard
+
+    tensors = dict(part.tensors)
+    embeddings = tensors.pop("embeddings")
+    return Shard(index, int(part.rows[0]), ids, part.reasons, embeddings, content, tensors, part.digests)
 
 
 def _fault(vector: Any) -> str | None:

@@ -60,15 +60,21 @@ class Encoder:
         """`pooled`, of the first pooling alone."""
         return self.pooled(pixels)[self.poolings[0]]
 
-    def pooled(self, pixels: np.ndarray) -> dict[Pooling, torch.Tensor]:
+    def pooled(self, pixels: np.ndarray, size: int = 1) -> dict[Pooling, torch.Tensor]:
         """pixels: (B, H, W, 3) uint8 at `preprocessing.size`. Returns (B, d) float32 unit vectors, on `device`, of each
         pooling.
 
+        size: frames in the forward pass, black ones beside those given: products of another size may round otherwise,
+              while in passes of one size a frame's vector is the same whatever stands beside it.
         A vector that the model made zero or not finite stays so: the caller decides what becomes of its frame.
         """
+        given = len(pixels)
+        if given < size:
+            pixels = np.concatenate([pixels, np.zeros((size - given, *pixels.shape[1:]), pixels.dtype)])
         with torch.inference_mode():
             tokens = self._tokens(pixels)
-            return {pooling: nn.functional.normalize(self._pool(tokens, pooling), dim=1) for pooling in self.poolings}
+            pooled = {pooling: nn.functional.normalize(self._pool(tokens, pooling), dim=1) for pooling in self.poolings}
+            return {pooling: vectors[:given] for pooling, vectors in pooled.items()}
 
     @property
     def grid(self) -> tuple[int, int]:

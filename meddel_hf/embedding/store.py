@@ -2,7 +2,8 @@
 
     shard-00000.safetensors   embeddings (m, d) float32, unit length; rows (m,) int64, ascending: the readable rows;
                               mean, as embeddings, where both poolings were asked for; thumbnails (m, 32, 32) uint8
-    shard-00000.parquet       row, id, reason (null where readable) of every row in the shard's range
+    shard-00000.parquet       row, id, reason (null where readable), digest of every row in the shard's range: XXH3-128
+                              of the bytes that its frame is stored as, by which a grown pool's frames are known again
     unreadable.parquet        row, id, reason of every frame without an embedding
     view.png                  with view="auto": frames beside what the encoder saw of them
     copies.safetensors        mild copies of some frames (embedding/copies.py), added to a finished store by which
@@ -16,7 +17,7 @@ Shard k covers the rows k · shard_rows and on, so its bytes do not depend on wh
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +44,7 @@ from meddel_hf.runtime.tables import exactly, read_schema, read_table
 UNREADABLE, COPIES, VIEW = "unreadable.parquet", "copies.safetensors", "view.png"
 
 _TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
+_DIGEST = pa.field("digest", pa.binary(16))
 _CONTENT = b"content"
 _NAMES = ("encoder", "pool", "revision")  # how inputs were called; their fingerprints say whether they are the same
 _EARLIER = {"view": "whole"}  # what versions did that did not record it
@@ -194,6 +196,18 @@ class EmbeddingStore:
         return answer
 
     @cached_property
+    def digests(self) -> pa.FixedSizeBinaryArray | None:
+        """Digest of the bytes of every pool row's frame, in pool order, 16 bytes, or null where they could not be read.
+
+        None of a store of an earlier version, which noted none.
+        """
+        tables = [self._sound(f"{name}.parquet") for name in self._shards]
+        if not all(_DIGEST.name in read_schema(table)[0].names for table in tables):
+            return None
+        column = pa.concat_tables([read_table(table, pa.schema([_DIGEST])) for table in tables])[_DIGEST.name]
+        return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+    @cached_property
     def unreadable(self) -> pa.Table:
         """row int64, id string, reason string of every pool row without an embedding."""
         return read_table(self._sound(UNREADABLE), _TABLE)
@@ -229,6 +243,7 @@ class Shard:
     tensors: further ones of the readable rows: `mean`, their embeddings by the mean over patches where `embeddings` are
              the CLS token's and both are wanted; `thumbnails`.
     content: digest of what a stream held in this range, so that a resumed run notices another stream; "" otherwise.
+    digests: of the bytes of every row's frame, 16 bytes, or None where they could not be read; None: not noted.
     """
 
     index: int
@@ -238,6 +253,7 @@ class Shard:
     embeddings: np.ndarray
     content: str = ""
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    digests: Sequence[bytes | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -312,8 +328,10 @@ class StoreWriter:
         """Write one shard; it counts as there once what is recorded of it is."""
         rows = np.arange(shard.start, shard.start + len(shard.ids), dtype=np.int64)
         readable = np.array([reason is None for reason in shard.reasons], dtype=bool)
-        schema = _TABLE.with_metadata({_CONTENT: shard.content.encode()}) if shard.content else _TABLE
-        table = pa.table({"row": rows, "id": shard.ids, "reason": pa.array(shard.reasons, pa.string())}, schema=schema)
+        table = pa.table({"row": rows, "id": shard.ids, "reason": pa.array(shard.reasons, pa.string())}, schema=_TABLE)
+        if shard.digests is not None:
+            table = table.append_column(_DIGEST, pa.array(shard.digests, _DIGEST.type))
+        table = table.replace_schema_metadata({_CONTENT: shard.content.encode()} if shard.content else None)
         tensors = {"embeddings": shard.embeddings, "rows": rows[readable], **shard.tensors}
         tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         ShardFiles(self.folder, shard.index).write(table, tensors, self._made_from)
@@ -337,7 +355,7 @@ class StoreWriter:
             parents["pool"] = fingerprint("stream", *[self.content(shard.index) for shard in shards])
         options = {key: value for key, value in self.arguments.items() if key not in _NAMES}
         sums = [files[name]["xxh3"] for name in sorted(files)]
-        files |= recorded_files(self.folder, [VIEW] if self.arguments.get("view") == "auto" else [])
+        files |= recorded_files(self.folder, [VIEW] if (self.folder / VIEW).is_file() else [])
         identity = json.dumps([options, parents, sums], sort_keys=True)
         readable = len(table) - len(unreadable)
         details = {"rows": len(table), "readable": readable, "dim": dim, "row_ids": row_ids}

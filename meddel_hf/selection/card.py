@@ -161,6 +161,8 @@ def for_others(selection: Answer, key: bytes | None) -> Answer:
         encoder=selection.origin.encoder and public_name(selection.origin.encoder),
     )
     table = selection.table
+    if schema.DIGEST in table.column_names:  # who has a frame could tell by it that the frame is in the pool
+        table = table.drop([schema.DIGEST])
     if key is not None:
         names = (schema.ID, schema.DUPLICATE_OF, schema.NEAREST_KEPT)
         table = with_hashed(table, [name for name in names if name in table.column_names], key)

@@ -29,6 +29,7 @@ _COLUMNS = pa.schema(
         (schema.DISTANCE, pa.float32()),
         (schema.NEAREST_KEPT, pa.string()),
         (schema.NEAREST_SIMILARITY, pa.float32()),
+        (schema.DIGEST, pa.binary(16)),
     ]
 )
 
@@ -87,6 +88,11 @@ def pool_table(
     if left_out is None or left_out.nearest is None or left_out.similarity is None:
         return table
     return _naming(table, rows, left_out.nearest, left_out.similarity, _OF_NEAREST)
+
+
+def with_digests(table: pa.Table, digests: pa.Array | None) -> pa.Table:
+    """`table` with the digest of each row's frame, by which the row is known again in a pool that has grown."""
+    return table if digests is None else table.append_column(schema.DIGEST, digests)
 
 
 def with_nearest(

@@ -27,7 +27,7 @@ from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.answer import WARNING, Origin
 from meddel_hf.selection.selection import Selection
-from meddel_hf.selection.table import LeftOut, pool_table
+from meddel_hf.selection.table import LeftOut, pool_table, with_digests
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.filling import BY, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
@@ -205,6 +205,7 @@ class Dedup:
         table = pool_table(
             readable.ids, readable.rows, decision, search.outlier, search.cluster, search.distance, left_out
         )
+        table = with_digests(table, readable.digests)
         settings = {
             "selector": "dedup", **asdict(self), **self._drawing(first, drawn=left_out is not None),
             "subtract_mean": first.space.subtract_mean,

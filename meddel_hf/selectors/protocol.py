@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from meddel_hf import schema
@@ -21,7 +22,7 @@ from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
-from meddel_hf.selection.table import LeftOut, pool_table
+from meddel_hf.selection.table import LeftOut, pool_table, with_digests
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,6 +46,7 @@ class Readable:
     rows:       (n,) int64, their numbers in the pool, ascending.
     ids:        id of every row of the pool.
     id_column:  the pool's column that holds them.
+    digests:    of the bytes of every row's frame, where the store noted them.
     """
 
     embeddings: NDArray[np.floating]
@@ -52,6 +54,7 @@ class Readable:
     ids: Sequence[str]
     origin: Origin
     id_column: str = schema.ID
+    digests: pa.Array | None = None
 
     @classmethod
     def of(cls, embeddings: Any, pooling: Pooling | None = None) -> Readable:
@@ -76,7 +79,7 @@ class Readable:
                 image_column=store.manifest.arguments.get("image_column") or schema.IMAGE,
             )
             pooled = store.embeddings if pooling is None else store.pooled(pooling)
-            return cls(pooled, store.rows, store.pool_ids, origin, id_column)
+            return cls(pooled, store.rows, store.pool_ids, origin, id_column, store.digests)
         array = np.asarray(embeddings)
         if array.ndim != 2:
             raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
@@ -134,7 +137,7 @@ class Readable:
         nobody, nothing = np.full(n, -1, np.int64), np.full(n, -2, np.float32)
         none_is_near = Decision(np.ones(n, bool), nobody, nothing, eta=1.0)
         table = pool_table(self.ids, self.rows, none_is_near, np.zeros(n, bool), cluster, distance, LeftOut(~kept))
-        return Selection(table, settings, self.origin)
+        return Selection(with_digests(table, self.digests), settings, self.origin)
 
 
 Embeddings = EmbeddingStore | str | Path | NDArray[np.floating] | Readable

@@ -15,7 +15,7 @@ from meddel_hf.dedup.search import Search, Settings
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.neighbors.pairs import Pairs
 from meddel_hf.selection.selection import Selection
-from meddel_hf.selection.table import pool_table
+from meddel_hf.selection.table import pool_table, with_digests
 from meddel_hf.selectors.protocol import Readable
 
 _CONCENTRATED = 0.2  # share of all pairs above eta from which eta says little
@@ -78,6 +78,7 @@ class Thinning:
     ) -> Selection:
         ids, rows, origin = self.readable.ids, self.readable.rows, self.readable.origin
         table = pool_table(ids, rows, decision, search.outlier, search.cluster, search.distance)
+        table = with_digests(table, self.readable.digests)
         recorded: dict[str, Any] = {"selector": "meddel", **asdict(settings)}
         del recorded["engine"]  # it does not change the answer
         return Selection(table, recorded, origin, decision.eta, graph, search.sample, self._notes(settings.eta))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset, Features, Image, Value
+from datasets import Dataset, Features, Image, Value, load_from_disk
 from PIL import Image as Picture
 from tiny import textured, tiny_encoder
 
+from meddel_hf import EmbeddingStore, Selection
 from meddel_hf.cli import main
 from meddel_hf.selection import pictures
 from meddel_hf.selectors import dedup
@@ -302,3 +304,42 @@ def test_frames_of_another_column_are_drawn_and_their_videos_counted(tmp_path, c
     assert line.split()[1:4] == [str(videos), "of", "3"]
     with Picture.open(tmp_path / "s" / "duplicates.png") as sheet:
         assert len(sheet.crop((20, 60, 160, 200)).getcolors(1 << 20)) > 1000, "the frame is drawn, not a dark cell"
+
+
+@pytest.fixture(scope="module")
+def earlier(store, tmp_path_factory) -> tuple[str, str, str]:
+    """(store of the first 80 frames, selection of it, the grown store)."""
+    folder = tmp_path_factory.mktemp("earlier")
+    pool = str(Path(store).parent / "pool")
+    load_from_disk(pool).select(range(80)).save_to_disk(str(folder / "pool"))
+    encoder = str(Path(store).parent / "encoder")
+    assert main(["embed", str(folder / "pool"), "--encoder", encoder, "--out", str(folder / "e"), "--quiet"]) == 0
+    assert main(["select", str(folder / "e"), "--out", str(folder / "s")]) == 0
+    assert main(["embed", pool, "--from", str(folder / "e"), "--out", str(folder / "e2"), "--quiet"]) == 0
+    return str(folder / "e"), str(folder / "s"), str(folder / "e2")
+
+
+def test_every_week_new_frames_are_added(store, earlier, tmp_path, capsys):
+    _, before, grown = earlier
+    assert EmbeddingStore.load(grown).fingerprint == EmbeddingStore.load(store).fingerprint
+    capsys.readouterr()
+    assert main(["select", grown, "--extend", before, "--out", str(tmp_path / "s2")]) == 0
+    printed = capsys.readouterr()
+    old, new = Selection.load(before), Selection.load(tmp_path / "s2")
+    assert set(new.kept) & set(old.ids) == set(old.kept)
+    assert (
+        f"note: {len(old.kept)} kept frames stay, {len(new.kept) - len(old.kept)} of 13 new ones are kept"
+        in printed.err
+    )
+    assert new.table["nearest_kept"].to_pylist() == new.table["duplicate_of"].to_pylist()
+    assert new.table["nearest_similarity"].equals(new.table["similarity"])
+    assert (tmp_path / "s2" / "duplicates.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "more", [["--eta", "0.9"], ["--retention", "0.5"], ["--selector", "meddel"], ["--seed", "1"], ["--option", "a=1"]]
+)
+def test_options_that_say_otherwise_than_the_old_selection_are_refused(more, earlier, tmp_path, capsys):
+    _, before, grown = earlier
+    assert main(["select", grown, "--extend", before, "--out", str(tmp_path / "s2"), *more]) == 2
+    assert f"and {more[0]} says otherwise" in capsys.readouterr().err

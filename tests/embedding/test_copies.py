@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset, Features, Image, Value, load_from_disk
 from PIL import Image as Picture
@@ -57,11 +58,24 @@ def test_a_copy_is_recompressed_shifted_brighter_or_all_three():
     ("rows", "expected"), [(0, 0), (1, 1), (63, 63), (64, 64), (900, 64), (20_000, 200), (10**6, 512)]
 )
 def test_a_hundredth_is_copied_within_bounds(rows, expected):
-    picked = sampled(np.arange(rows) * 2)
+    picked = sampled(np.arange(rows) * 2, None)
     assert len(picked) == len(set(picked)) == expected
     assert (np.diff(picked) > 0).all()
     if expected > 1:
         assert (picked[0], picked[-1]) == (0, 2 * (rows - 1))
+
+
+def test_those_of_the_lowest_digests_are_copied_so_that_a_grown_pool_keeps_its_sample():
+    rng = np.random.default_rng(0)
+    names = [rng.bytes(16) for _ in range(20_200)]
+    names[7] = None  # a frame that could not be read
+    small, large = pa.array(names[:20_000], pa.binary(16)), pa.array(names, pa.binary(16))
+    rows = np.setdiff1d(np.arange(20_000), [3, 5])
+    picked = sampled(rows, small)
+    lowest = sorted((names[row], row) for row in rows if names[row] is not None)[:199]
+    assert picked.tolist() == sorted(row for _, row in lowest)
+    later = sampled(np.setdiff1d(np.arange(20_200), [3, 5]), large)
+    assert len(np.setdiff1d(later, picked)) <= 12, "a hundredth of the frames is new, and two of the sample are added"
 
 
 def test_the_vectors_are_those_of_the_copies(encoder, tmp_path):

@@ -1,0 +1,27 @@
+"""`meddel forget`: frames leave a store and its selections, and what they stood for is told."""
+
+from __future__ import annotations
+
+import argparse
+
+from meddel_hf.commands import kinds, options
+
+HELP = "remove frames, as where a consent is withdrawn, from a store and its selections"
+INTERRUPTED = "all folders are as they were, or the same command finishes the work"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("ids", metavar="IDS", type=kinds.path, help="text file of the frames' ids, one a line")
+    options.embeddings(parser, "STORE")
+    add("selections", metavar="SEL", nargs="*", type=kinds.path, help="selections that were made from STORE")
+    options.trust(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from meddel_hf.runtime.reading import intact
+    from meddel_hf.selectors.forgetting import forget
+
+    with intact(args.ids, "write one id a line, in UTF-8"):
+        lines = args.ids.read_text(encoding="utf-8").splitlines()
+    print(forget([line for line in lines if line], args.embeddings, args.selections, trust=args.trust))

@@ -1,0 +1,132 @@
+"""What an old selection says of the rows of a store: they are known again by their content, or else by their ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from meddel_hf import schema
+from meddel_hf.errors import Mismatch
+from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.selection.selection import Selection
+from meddel_hf.selectors.protocol import Readable
+
+_NOBODY = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Before:
+    """Arrays are about the readable rows of the store, (n,); rows are given as places among them, -1 for none.
+
+    new:          rows that the old selection does not know, or could not see.
+    kept, near, left_out, outlier: what became of the others.
+    duplicate_of, similarity: of a near-duplicate, as in the selection's table; -1 where that row is gone.
+    nearest, nearest_similarity: of a row that goes; None where the selection did not tell.
+    cluster, distance: None where nothing was clustered.
+    gone:         (k,) rows of the old selection that the store does not hold.
+    """
+
+    new: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
+    near: NDArray[np.bool_]
+    left_out: NDArray[np.bool_]
+    outlier: NDArray[np.bool_]
+    duplicate_of: Rows
+    similarity: NDArray[np.float32]
+    nearest: Rows | None
+    nearest_similarity: NDArray[np.float32] | None
+    cluster: Rows | None
+    distance: NDArray[np.float32] | None
+    gone: Rows
+
+    @classmethod
+    def of(cls, old: Selection, readable: Readable) -> Before:
+        """Raises Mismatch where the store holds no row of the old selection, or nothing by which one is known again."""
+        row = _rows_in(old.table, readable)
+        if not (row >= 0).any():
+            raise Mismatch(
+                f"none of the {len(readable.ids):,} rows of the store is among the {len(old):,} of the old selection: "
+                "extend a selection of an earlier state of this pool"
+            )
+        table, rows = old.table, row[readable.rows]
+        known = rows >= 0
+        at = pa.array(np.where(known, rows, 0))
+        place = np.full(len(old), _NOBODY, np.int64)
+        place[rows[known]] = np.flatnonzero(known)
+
+        def column(name: str, nothing: Any) -> NDArray[Any]:
+            values = pc.fill_null(table[name].combine_chunks().take(at), nothing).to_numpy(zero_copy_only=False)
+            return np.where(known, values, np.asarray(nothing, values.dtype))
+
+        def other(name: str) -> Rows:
+            of = pc.fill_null(pc.index_in(table[name], table[schema.ID].combine_chunks()), _NOBODY).to_numpy()[rows]
+            return np.where(known & (of >= 0), place[of], _NOBODY)
+
+        reason = column(schema.REASON, "")
+        has_nearest = schema.NEAREST_KEPT in table.column_names
+        clustered = schema.CLUSTER in table.column_names and table[schema.CLUSTER].null_count < len(table)
+        seen = known & (reason != "unreadable")
+        return cls(
+            new=~seen,
+            kept=seen & (reason == ""),
+            near=reason == "near-duplicate",
+            left_out=reason == "not-selected",
+            outlier=reason == "outlier",
+            duplicate_of=other(schema.DUPLICATE_OF),
+            similarity=column(schema.SIMILARITY, np.float32(-2)),
+            nearest=other(schema.NEAREST_KEPT) if has_nearest else None,
+            nearest_similarity=column(schema.NEAREST_SIMILARITY, np.float32(-2)) if has_nearest else None,
+            cluster=column(schema.CLUSTER, 0) if clustered else None,
+            distance=column(schema.DISTANCE, np.float32(0)) if clustered else None,
+            gone=np.setdiff1d(np.arange(len(old)), row),
+        )
+
+
+def _rows_in(table: pa.Table, readable: Readable) -> Rows:
+    """Of each row of the pool its row in an old selection's table, (rows,); -1 where it has none; no row twice."""
+    ids = pc.fill_null(pc.index_in(pa.array(readable.ids, pa.string()), table[schema.ID].combine_chunks()), _NOBODY)
+    row: Rows = ids.to_numpy(zero_copy_only=False).astype(np.int64)
+    if schema.DIGEST not in table.column_names or readable.digests is None:
+        if readable.origin.row_ids and readable.origin.embeddings is not None:
+            raise Mismatch(
+                "ids are row numbers, which change as a pool grows, and the old selection or the store has no digests "
+                "of frames by which to know them again: embed with this version and select from that"
+            )
+        return row
+    before, now = _keys(table[schema.DIGEST].combine_chunks()), _keys(readable.digests)
+    row[(row >= 0) & (before[row] != now)] = _NOBODY  # another frame has taken the id, or the number
+    rest, free = np.flatnonzero(row < 0), np.setdiff1d(np.arange(len(table)), row)
+    rest, free = rest[now[rest] != _UNREAD], free[before[free] != _UNREAD]
+    row[rest] = _paired(now[rest], before[free], free)
+    return row
+
+
+_UNREAD = b""
+
+
+def _keys(digests: pa.FixedSizeBinaryArray) -> NDArray[np.bytes_]:
+    """(n,) text of 32 hex digits; empty where there is no digest."""
+    return np.array([_UNREAD if digest is None else digest.hex() for digest in digests.to_pylist()], "S32")
+
+
+def _paired(wanted: NDArray[np.bytes_], there: NDArray[np.bytes_], rows: Rows) -> Rows:
+    """Of each wanted key the entry of `rows` that has it in `there`, the first for the first; -1 where none is left."""
+    answer = np.full(len(wanted), _NOBODY, np.int64)
+    left, right = _numbered(wanted), _numbered(there)
+    _, mine, theirs = np.intersect1d(left, right, assume_unique=True, return_indices=True)
+    answer[mine] = rows[theirs]
+    return answer
+
+
+def _numbered(keys: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """Keys with how many equal ones stand before each, so that no two are the same."""
+    order = np.argsort(keys, kind="stable")
+    _, first, count = np.unique(keys[order], return_index=True, return_counts=True)
+    number = np.empty(len(keys), np.int64)
+    number[order] = np.arange(len(keys)) - np.repeat(first, count)
+    return np.char.add(np.char.add(keys, b"-"), number.astype("S20"))

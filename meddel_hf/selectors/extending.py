@@ -1,0 +1,278 @@
+"""A selection goes on in a pool that has grown: what was decided stays, and only what is new is compared.
+
+    new = extend(Selection.load("selection"), "embeddings-2")
+
+Rows that were kept stay, rows that went stay away. In the old selection's space and at its eta, a new row goes if a row
+that stays is above eta: first against those that stayed before, then among the new ones, in keep order. What stood for
+near-duplicates and is gone from the pool leaves them to be looked at again, like new rows: the next best is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf.dedup.decision import Decision
+from meddel_hf.dedup.engines import BlockEngine
+from meddel_hf.dedup.search import Settings, in_keep_order
+from meddel_hf.embedding.space import Space
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.neighbors.clustering import distance
+from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded
+from meddel_hf.runtime.threads import own_threads
+from meddel_hf.selection.selection import Selection
+from meddel_hf.selection.table import LeftOut, pool_table, with_digests
+from meddel_hf.selectors.before import Before
+from meddel_hf.selectors.filling import Filling
+from meddel_hf.selectors.protocol import Embeddings, Readable, opened
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+EXTENDS = "extends"  # the setting of an extended selection that names the old one's fingerprint
+
+
+@own_threads()
+def extend(old: Selection | str | Path, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    """Go on from an old selection in the embeddings of the same pool, which has grown or shrunk since.
+
+    old:        a selection of `Dedup` or `MedDEL` (greedy, one iteration), or its folder.
+    embeddings: as `select` takes them, by the same encoder. Rows are known again by the bytes of their frames, so that
+                they may be moved or renamed, and by their ids where one of the two knows no bytes.
+    pool:       the data set that was embedded, for strata, shares and floors of what is drawn.
+
+    eta stays what it was. Where a retention was met by drawing among the distinct rows (`Dedup`), it is met again: so
+    many of the new ones are drawn, by the same rule. Otherwise it follows from eta, which a note tells.
+    Raises InvalidArgument for a selection of another kind, Mismatch for embeddings of another encoder or pool.
+    """
+    old = old if isinstance(old, Selection) else Selection.load(old)
+    return Extension.of(old, opened(embeddings)).selection(pool)
+
+
+@dataclass(frozen=True, eq=False)
+class Extension:
+    """The work of one `extend`; rows are places among the readable ones."""
+
+    old: Selection
+    embeddings: Any
+    readable: Readable
+    vectors: Vectors
+    before: Before
+
+    @classmethod
+    def of(cls, old: Selection, embeddings: Any) -> Extension:
+        _check_kind(old)
+        store = embeddings if isinstance(embeddings, EmbeddingStore) else None
+        space = Space(
+            old.settings.get("pooling") or (store.poolings[0] if store else "cls"), bool(old.settings["subtract_mean"])
+        )
+        readable = Readable.of(embeddings, space.pooling if store else None)
+        known, now = old.origin.encoder_fingerprint, readable.origin.encoder_fingerprint
+        if known != now:
+            raise Mismatch(
+                f"the old selection was made from embeddings of another encoder ({old.origin.encoder}, now "
+                f"{readable.origin.encoder}): embed with that one, or select anew"
+            )
+        before = Before.of(old, readable)
+        return cls(old, embeddings, readable, readable.vectors(space.subtract_mean), before)
+
+    @property
+    def eta(self) -> float:
+        assert self.old.eta is not None  # of the selectors that are extended each has one
+        return self.old.eta
+
+    @property
+    def drawn(self) -> bool:
+        """Whether rows were drawn among the distinct ones."""
+        return self.old.settings["selector"] == "dedup" and self.old.settings.get("then") is not None
+
+    @cached_property
+    def stays(self) -> NDArray[np.bool_]:
+        """Rows that were distinct, whether they were drawn or not."""
+        return self.before.kept | self.before.left_out
+
+    @cached_property
+    def freed(self) -> NDArray[np.bool_]:
+        """Near-duplicates of rows that are gone."""
+        return self.before.near & (self.before.duplicate_of < 0)
+
+    @cached_property
+    def settings(self) -> Settings:
+        names = ("scope", "keep", "seed", "epsilon", "subtract_mean")
+        recorded: dict[str, Any] = {name: self.old.settings.get(name) for name in names}
+        return Settings(eta=self.eta, **recorded)
+
+    @cached_property
+    def clusters(self) -> tuple[Rows, NDArray[np.float32]] | None:
+        """(cluster, distance to its centroid) of every row: new ones join the nearest; None where there are none."""
+        before, new = self.before, np.flatnonzero(self.before.new)
+        if before.cluster is None or before.distance is None:
+            return None
+        label, far = before.cluster.copy(), before.distance.copy()
+        if len(new):
+            names, centroids = _centroids(self.vectors, label, ~before.new)
+            at, cosine = nearest(self.vectors, new, centroids, np.arange(len(names)))
+            label[new], far[new] = names[at], distance(cosine)
+        return label, far
+
+    @cached_property
+    def outlier(self) -> NDArray[np.bool_]:
+        if self.settings.epsilon is None or self.clusters is None:
+            return self.before.outlier
+        return self.before.outlier | (self.before.new & (self.clusters[1] > np.float32(self.settings.epsilon)))
+
+    @cached_property
+    def decision(self) -> Decision:
+        """The first step: who is distinct, and for each other row, for whom it goes."""
+        before = self.before
+        kept, where, similarity = self.stays.copy(), before.duplicate_of.copy(), before.similarity.copy()
+        if self.settings.subtract_mean:  # the mean is that of the pool as it is now
+            named = np.flatnonzero(where >= 0)
+            similarity[named] = self.vectors.exact(named, self.vectors, where[named])
+        where[self.freed], similarity[self.freed] = -1, -2
+        candidates = (before.new | self.freed) & ~self.outlier
+        distances = None if self.clusters is None else self.clusters[1]
+        for group in self._groups(candidates):
+            stood = in_keep_order(self.settings, self.vectors, group[self.stays[group]], distances)
+            asked = in_keep_order(self.settings, self.vectors, group[candidates[group]], distances)
+            _name(self.vectors, asked, stood, where, similarity)
+            open_rows = asked[~(similarity[asked] > rounded(self.eta))]
+            new = open_rows[BlockEngine(self.vectors, [open_rows]).greedy(self.eta).kept[open_rows]]
+            kept[new] = True
+            _name(self.vectors, group[~kept[group] & ~self.outlier[group]], new, where, similarity)
+        where[kept], similarity[kept] = -1, -2
+        return Decision(kept, where, similarity, self.eta)
+
+    def _groups(self, candidates: NDArray[np.bool_]) -> Iterator[Rows]:
+        """Rows that are compared with one another, where any is a candidate."""
+        if self.settings.scope == "pool" or self.clusters is None:
+            yield np.arange(len(candidates))
+            return
+        label = self.clusters[0]
+        order = np.argsort(label, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
+            if candidates[group].any():
+                yield group
+
+    def selection(self, pool: Dataset | None = None) -> Selection:
+        readable, decision = self.readable, self.decision
+        kept, notes = self._drawn(pool) if self.drawn else (decision.kept, [])
+        cluster, far = self.clusters or (None, None)
+        table = pool_table(readable.ids, readable.rows, decision, self.outlier, cluster, far, self._left_out(kept))
+        settings = {**self.old.settings, EXTENDS: self.old.fingerprint}
+        notes = [self._summary(kept), *notes, *self._of_retention(kept)]
+        table = with_digests(table, readable.digests)
+        return Selection(table, settings, readable.origin, self.eta, None, self.old.density, tuple(notes))
+
+    def _drawn(self, pool: Dataset | None) -> tuple[NDArray[np.bool_], list[str]]:
+        """Who is kept in the end, where a retention is met by drawing, and what a reader should know of it."""
+        old, before = self.old.settings, self.before
+        orphans = before.left_out & (before.nearest < 0) if before.nearest is not None else before.left_out & False
+        left = np.flatnonzero((self.decision.kept & ~self.stays) | orphans)
+        kept = before.kept.copy()
+        count = round(old["retention"] * len(self.readable.ids)) - int(kept.sum())
+        if count <= 0 or not len(left):
+            return kept, []
+        if count >= len(left):
+            kept[left] = True
+            return kept, []
+        filling = Filling(
+            old["then"], old["seed"], tuple(old.get("by") or ("center", "source")), old.get("per"),
+            old.get("shares") or "equal", old.get("min_per") or {},
+        )  # fmt: skip
+        store = self.embeddings
+        has_mean = isinstance(store, EmbeddingStore) and "mean" in store.poolings
+        whole = Readable.of(store, "mean" if has_mean else None)
+        chosen, notes = filling.draw(whole, left, np.zeros(len(left), bool), count, pool)
+        kept[left[chosen]] = True
+        return kept, notes
+
+    def _left_out(self, kept: NDArray[np.bool_]) -> LeftOut | None:
+        """Distinct rows that were not drawn; and the kept row nearest to each that goes, where the old one told it."""
+        before = self.before
+        in_pool = self.old.settings["selector"] == "dedup" and self.settings.scope == "pool"
+        if before.nearest is None or before.nearest_similarity is None or not in_pool or not self._one_space:
+            return LeftOut(self.decision.kept & ~kept) if self.drawn else None
+        where, similarity = before.nearest.copy(), before.nearest_similarity.copy()
+        if self.settings.subtract_mean:
+            named = np.flatnonzero(where >= 0)
+            similarity[named] = self.vectors.exact(named, self.vectors, where[named])
+        unknown = ~kept & (where < 0)
+        similarity[unknown] = -2
+        _name(self.vectors, np.flatnonzero(unknown), np.flatnonzero(kept), where, similarity)
+        _name(self.vectors, np.flatnonzero(~kept & ~unknown), np.flatnonzero(kept & ~before.kept), where, similarity)
+        where[kept], similarity[kept] = -1, -2
+        return LeftOut(self.decision.kept & ~kept, where, similarity)
+
+    @property
+    def _one_space(self) -> bool:
+        """Whether the old selection told the nearest kept rows in the space of its near-duplicates: then, where nothing
+        was drawn, what a row is a near-duplicate of is the kept row nearest to it."""
+        before = self.before
+        return self.drawn or (
+            before.nearest is not None and np.array_equal(before.nearest[before.near], before.duplicate_of[before.near])
+        )
+
+    def _summary(self, kept: NDArray[np.bool_]) -> str:
+        before = self.before
+        parts = [f"{int(before.kept.sum()):,} kept frames stay", f"{int((kept & before.new).sum()):,} of"]
+        parts[-1] += f" {int(before.new.sum()):,} new ones are kept, at eta {self.eta:.4f} as before"
+        promoted = int((kept & ~before.new & ~before.kept).sum())
+        parts += [f"{len(before.gone):,} frames are gone"] if len(before.gone) else []
+        parts += [f"{promoted:,} that went are kept in the place of such"] if promoted else []
+        return ", ".join(parts)
+
+    def _of_retention(self, kept: NDArray[np.bool_]) -> list[str]:
+        asked, rows = self.old.settings.get("retention"), len(self.readable.ids)
+        if asked is None or int(kept.sum()) == round(asked * rows):
+            return []
+        return [
+            f"a retention of {asked} was asked for and is now {kept.sum() / rows:.4f}, since what was kept stays and "
+            "eta is as it was: select anew, without --extend, to meet it"
+        ]
+
+
+def extends_to(old: Selection) -> bool:
+    """Whether a selection can be extended: by a threshold, by the greedy rule, and in one iteration."""
+    settings = old.settings
+    greedy = settings.get("rule", "greedy") == "greedy" and settings.get("max_iterations", 1) == 1
+    return settings.get("selector") in ("dedup", "meddel") and old.eta is not None and greedy
+
+
+def _check_kind(old: Selection) -> None:
+    if extends_to(old):
+        return
+    if old.settings.get("selector") not in ("dedup", "meddel") or old.eta is None:
+        raise InvalidArgument(
+            f"a selection of {old.settings.get('selector')!r} cannot be extended, since it has no threshold by which "
+            "new frames are judged: select anew, or extend one of dedup or meddel"
+        )
+    raise InvalidArgument(
+        "a selection by the rule semdedup, or of several iterations, depends on frames that went and cannot be "
+        "extended: select anew"
+    )
+
+
+def _name(vectors: Vectors, rows: Rows, among: Rows, where: Rows, similarity: NDArray[np.float32]) -> None:
+    """Write down, for each of `rows`, the row of `among` of greatest cosine, where that exceeds what stands there."""
+    if len(rows) and len(among):
+        at, cosine = nearest(vectors, rows, vectors, among, similarity[rows])
+        better = cosine > similarity[rows]
+        where[rows[better]], similarity[rows[better]] = among[at[better]], cosine[better]
+
+
+def _centroids(vectors: Vectors, label: Rows, members: NDArray[np.bool_]) -> tuple[Rows, Vectors]:
+    """(numbers of the clusters, their mean directions), of the rows that were clustered before."""
+    rows = np.flatnonzero(members)
+    order = rows[np.argsort(label[rows], kind="stable")]
+    names, starts = np.unique(label[order], return_index=True)
+    unit = vectors.unit.numpy()
+    sums = [unit[part].sum(axis=0, dtype=np.float64) for part in np.split(order, starts[1:])]
+    return names, Vectors.prepare(np.stack(sums), screen="float32" if vectors.low is None else "bfloat16")

@@ -1,0 +1,186 @@
+"""Frames are forgotten, as where a consent is withdrawn: they go from the store, and from the selections made from it.
+
+The rows of those frames leave every file that holds them: embeddings, thumbnails, mild copies, tables and the graph of
+near-duplicates. Pictures, in which frames can be seen, are removed. Where a kept frame is forgotten that stood for
+near-duplicates, the next best of them is kept, by the rule of `extend`. All folders change together, or none does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from meddel_hf import schema
+from meddel_hf.dedup.graph import NearDuplicateGraph
+from meddel_hf.embedding.carried import places
+from meddel_hf.embedding.removing import without
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.runtime.reading import printable
+from meddel_hf.runtime.replacing import STAGE, Replacement, finish_pending
+from meddel_hf.selection.selection import Selection
+from meddel_hf.selectors.extending import EXTENDS, extend, extends_to
+
+_NAMES = 5  # ids that a sentence names
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a selection.
+
+    stood_for: id of each forgotten frame that was kept -> ids of its near-duplicates, which are not forgotten.
+    promoted:  ids that are kept now and were not.
+    rows, kept: numbers of now.
+    """
+
+    folder: Path
+    stood_for: dict[str, tuple[str, ...]]
+    promoted: tuple[str, ...]
+    rows: int
+    kept: int
+
+    def __str__(self) -> str:
+        lines, promoted = [f"{self.folder}: {self.kept:,} of {self.rows:,} frames are kept"], set(self.promoted)
+        for name, others in self.stood_for.items():
+            now = [other for other in others if other in promoted]
+            what = f"stood for {len(others):,} near-duplicates ({_some(others)})" if others else "stood for itself"
+            after = f"; kept in its place: {_some(now)}" if now else ""
+            lines.append(f"{printable(name)} was kept and {what}{after}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What `forget` did.
+
+    ids:     that were in the store, and are not now.
+    unknown: that were not there; gone already, or never there.
+    same:    ids of rows that hold the same bytes as a forgotten frame, and stay, since nobody named them.
+    finished: what an earlier run did that was killed, and that this one finished; "" where there was none.
+    """
+
+    ids: tuple[str, ...]
+    unknown: tuple[str, ...]
+    same: tuple[str, ...]
+    changes: tuple[Change, ...]
+    finished: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"finished what an earlier run had begun: {self.finished}"] if self.finished else []
+        lines += [f"{len(self.ids):,} frames are forgotten"]
+        if self.unknown:
+            lines.append(f"{len(self.unknown):,} ids are not in the store, or no longer: {_some(self.unknown)}")
+        if self.same:
+            lines.append(
+                f"warning: {len(self.same):,} frames that stay are the same bytes under another id: {_some(self.same)}"
+            )
+        return "\n".join([*lines, *map(str, self.changes)])
+
+
+def forget(
+    ids: Collection[str], store: str | Path, selections: Sequence[str | Path] = (), *, trust: bool = False
+) -> Forgotten:
+    """Remove frames from an embedding store and from selections that were made from it, in their folders.
+
+    ids: of frames of the pool. A run that was killed is finished first; ids that are not there change nothing.
+    Remove the frames from the pool as well: otherwise the next `embed` brings them back. Raises Mismatch where a
+    selection was made from another store, InvalidArgument where a frame's bytes are needed and were not noted.
+    """
+    folder, folders = Path(store), [Path(selection) for selection in selections]
+    if isinstance(ids, str):
+        raise InvalidArgument(f"ids must be a list of ids, got the text {ids!r}")
+    finished = finish_pending(folder) or ""
+    before = EmbeddingStore.load(folder, trust=trust)
+    old = [Selection.load(path, trust=trust) for path in folders]
+    for path, selection in zip(folders, old, strict=True):
+        if selection.origin.embeddings != before.fingerprint:
+            raise Mismatch(f"{path} was not made from {folder}: name the selections of this store alone")
+    there = set(before.pool_ids)
+    wanted = {id: None for id in ids if id in there}
+    unknown = tuple(id for id in dict.fromkeys(ids) if id not in there)
+    if not wanted:
+        return Forgotten((), unknown, (), (), finished)
+    with Replacement.begin(folder, folders) as replacement:
+        after = without(before, wanted, replacement.staged(folder))
+        gone = {folder: set(before.records) - set(after.records)}
+        changes = []
+        for path, selection in zip(folders, old, strict=True):
+            smaller = smaller_selection(selection, after, wanted)
+            smaller.save(replacement.staged(path))
+            gone[path] = set(selection_files(path)) - set(selection_files(replacement.staged(path)))
+            changes.append(_change(path, selection, smaller, wanted))
+        done = Forgotten(tuple(wanted), unknown, _same(before, wanted), tuple(changes), finished)
+        replacement.commit({path: sorted(names) for path, names in gone.items()}, str(done))
+    return done
+
+
+def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str]) -> Selection:
+    """A selection without some rows; of what a kept one stood for, the next best is kept, where there is a rule."""
+    stays = ~np.isin(np.array(old.ids, object), list(ids))
+    graph = None if old.graph is None else _graph(old.graph, stays)
+    if extends_to(old):
+        return replace(extend(old, store), graph=graph)
+    table = old.table.filter(pa.array(stays))
+    for name, cosine in (
+        (schema.DUPLICATE_OF, schema.SIMILARITY),
+        (schema.NEAREST_KEPT, schema.NEAREST_SIMILARITY),
+    ):
+        if name in table.column_names:
+            lost = pc.is_in(table[name], pa.array(list(ids), pa.string()))
+            for column in (name, cosine):
+                at = table.schema.get_field_index(column)
+                cleared = pc.if_else(lost, pa.scalar(None, table[column].type), table[column])
+                table = table.set_column(at, column, cleared)
+    if store.row_ids:
+        raise InvalidArgument(
+            f"a selection by {old.settings['selector']!r} of a pool whose ids are row numbers cannot be renumbered: "
+            "select anew"
+        )
+    origin = replace(old.origin, fingerprint=store.pool_fingerprint, embeddings=store.fingerprint)
+    settings = {**old.settings, EXTENDS: old.fingerprint}
+    return replace(old, table=table, settings=settings, origin=origin, graph=graph, notes=())
+
+
+def selection_files(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name != STAGE and path.suffix in (".parquet", ".png")]
+
+
+def _graph(graph: NearDuplicateGraph, stays: np.ndarray) -> NearDuplicateGraph:
+    """The graph of the rows that stay, by their new numbers."""
+    number = np.cumsum(stays) - 1
+    pairs = graph.pairs
+    both = stays[pairs.first] & stays[pairs.second]
+    left = Pairs(number[pairs.first[both]], number[pairs.second[both]], pairs.cosine[both], pairs.floor)
+    groups = [number[group[stays[group]]] for group in graph.groups]
+    return NearDuplicateGraph(left, [group for group in groups if len(group)])
+
+
+def _change(path: Path, old: Selection, now: Selection, ids: Collection[str]) -> Change:
+    stood: dict[str, list[str]] = {id: [] for id in old.kept if id in ids}
+    of = pc.is_in(old.table[schema.DUPLICATE_OF], pa.array(list(stood), pa.string()))
+    for row in old.table.filter(of).select([schema.ID, schema.DUPLICATE_OF]).to_pylist():
+        if row[schema.ID] not in ids:
+            stood[row[schema.DUPLICATE_OF]].append(row[schema.ID])
+    before = set(old.kept)
+    promoted = tuple(id for id in now.kept if id not in before)
+    return Change(path, {id: tuple(others) for id, others in stood.items()}, promoted, len(now), len(now.kept))
+
+
+def _same(store: EmbeddingStore, ids: Collection[str]) -> tuple[str, ...]:
+    """Rows that stay and hold the same bytes as one that goes."""
+    if store.digests is None:
+        return ()
+    goes = np.array([id in ids for id in store.pool_ids], bool)
+    alike = places(store.digests, store.digests.filter(pa.array(goes))) >= 0
+    return tuple(store.pool_ids[row] for row in np.flatnonzero(alike & ~goes))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
+    return ", ".join(map(printable, names[:_NAMES])) + more

@@ -1,0 +1,264 @@
+"""Frames are forgotten: nothing of them is left in any file, what they stood for has another; killed at any moment."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset, Features, Image, Value
+from tiny import textured, tiny_encoder
+
+from meddel_hf import Dedup, EmbeddingStore, MedDEL, Selection, embed, extend, forget
+from meddel_hf.cli import main
+from meddel_hf.data.pool import load_pool
+from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
+from meddel_hf.runtime import replacing
+from meddel_hf.selectors import Random
+
+ROWS = 90
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """pool, encoder, store e (10 frames stand twice, nearly), selections s (eta auto), m (MedDEL) and r (random)."""
+    folder = tmp_path_factory.mktemp("forget")
+    (folder / "pool").mkdir()
+    for row in range(ROWS):
+        picture = textured(row if row < 70 else row - 70)
+        picture.save(folder / "pool" / f"{row:03d}.jpg", "JPEG", quality=60 + row % 30)
+    (folder / "pool" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
+    encoder = tiny_encoder(folder / "encoder")
+    pool = load_pool(str(folder / "pool"))
+    store = embed(pool, encoder, folder / "e", batch_size=8, shard_rows=32, num_workers=0, progress=False)
+    Dedup().select(store).save(folder / "s", pictures=lambda aside: (aside / "duplicates.png").write_bytes(b"png"))
+    MedDEL(eta=0.97, epsilon=None).select(store).save(folder / "m")
+    Random(0.3).select(store).save(folder / "r")
+    return folder
+
+
+@pytest.fixture
+def copied(made, tmp_path) -> Path:
+    for name in ("e", "s", "m", "r"):
+        shutil.copytree(made / name, tmp_path / name)
+    return tmp_path
+
+
+def kept_with_copies(selection: Selection) -> tuple[str, list[str]]:
+    """A kept id, and its near-duplicates."""
+    rows = selection.table.to_pylist()
+    name = next(row["duplicate_of"] for row in rows if row["duplicate_of"])
+    return name, [row["id"] for row in rows if row["duplicate_of"] == name]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_the_store_is_that_of_the_pool_without_the_frames(made, copied, tmp_path):
+    gone = ["003", "041", "broken"]
+    forget(gone, copied / "e")
+    pool = tmp_path / "pool"
+    shutil.copytree(made / "pool", pool)
+    for name in gone:
+        (pool / f"{name}.jpg").unlink()
+    small = {"batch_size": 8, "shard_rows": 32, "num_workers": 0, "progress": False}
+    scratch = embed(load_pool(str(pool)), made / "encoder", tmp_path / "scratch", **small)
+    now = EmbeddingStore.load(copied / "e")
+    now.verify()
+    assert now.fingerprint == scratch.fingerprint
+    assert now.pool_fingerprint == scratch.pool_fingerprint
+    names = [
+        path.name
+        for path in (tmp_path / "scratch").iterdir()
+        if path.name not in ("manifest.json", "copies.safetensors")
+    ]
+    assert {name: (copied / "e" / name).read_bytes() for name in names} == {
+        name: (tmp_path / "scratch" / name).read_bytes() for name in names
+    }
+    assert now.copies is not None
+    assert "calibration" in now.manifest.details
+    assert embed(load_pool(str(pool)), made / "encoder", copied / "e", **small).fingerprint == now.fingerprint
+
+
+def test_nothing_of_a_frame_is_left_in_any_file(made, copied):
+    store = EmbeddingStore.load(copied / "e")
+    row = int(store.copies.row[3])
+    name = store.pool_ids[row]
+    at = int(np.searchsorted(store.rows, row))
+    traces = [
+        store.embeddings[at].tobytes(), store.pooled("mean")[at].tobytes(), store.thumbnails[at].tobytes(),
+        store.copies.vectors["cls"][3].tobytes(), store.copies.thumbnails[3].tobytes(), store.digests[row].as_py(),
+    ]  # fmt: skip
+    everything = b"".join(contents(copied / "e").values())
+    assert all(trace in everything for trace in traces[:5])
+    forget([name], copied / "e", [copied / "s", copied / "m", copied / "r"])
+    files = {**contents(copied)}
+    for path, data in files.items():
+        assert not any(trace in data for trace in traces), path
+    for folder in ("s", "m", "r"):
+        rows = Selection.load(copied / folder).table.to_pylist()
+        assert name not in [row[key] for row in rows for key in ("id", "duplicate_of")]
+        assert len(rows) == ROWS
+    assert "s/duplicates.png" not in files
+    assert "s/duplicates.png" in contents(made)
+    assert not list(copied.rglob(replacing.STAGE))
+
+
+@pytest.mark.parametrize("folder", ["s", "m"])
+def test_the_next_best_is_kept_and_told(folder, made, copied):
+    old = Selection.load(made / folder)
+    name, others = kept_with_copies(old)
+    done = forget([name], copied / "e", [copied / folder])
+    now = Selection.load(copied / folder)
+    (change,) = done.changes
+    assert change.stood_for == {name: tuple(others)}
+    assert set(now.kept) == set(old.kept) - {name} | set(change.promoted)
+    assert change.promoted
+    assert set(change.promoted) <= set(others)
+    assert f"{name} was kept and stood for {len(others)} near-duplicates" in str(done)
+    assert f"kept in its place: {change.promoted[0]}" in str(done)
+    store = EmbeddingStore.load(copied / "e")
+    assert now.origin.embeddings == store.fingerprint
+    assert now.fingerprint != old.fingerprint
+    assert extend(old, store).kept == now.kept
+    for row in now.table.to_pylist():  # everybody who went has one that stands for him
+        if row["reason"] == "near-duplicate":
+            assert row["similarity"] > now.eta
+    graph, before = now.graph, old.graph
+    assert {(now.ids[a], now.ids[b]) for a, b in zip(graph.pairs.first, graph.pairs.second, strict=True)} == {
+        (old.ids[a], old.ids[b])
+        for a, b in zip(before.pairs.first, before.pairs.second, strict=True)
+        if name not in (old.ids[a], old.ids[b])
+    }
+    assert now.at(eta=0.999).table.num_rows == ROWS
+
+
+def test_a_stale_selection_is_noticed(copied):
+    name = Selection.load(copied / "s").kept[0]
+    forget([name], copied / "e", [copied / "s"])
+    with pytest.raises(Mismatch, match=r"m was not made from .*e"):
+        forget(["005"], copied / "e", [copied / "m"])
+
+
+def test_ids_that_are_not_there_change_nothing_and_are_told(copied):
+    before = contents(copied)
+    done = forget(["nobody", "nobody"], copied / "e", [copied / "s"])
+    assert (done.ids, done.unknown) == ((), ("nobody",))
+    assert contents(copied) == before
+    with pytest.raises(InvalidArgument, match=r"all rows of .* would be removed"):
+        forget(EmbeddingStore.load(copied / "e").pool_ids, copied / "e")
+    with pytest.raises(InvalidArgument, match="must be a list of ids"):
+        forget("003", copied / "e")
+    assert contents(copied) == before
+
+
+def test_the_same_bytes_under_another_id_are_told(tmp_path):
+    file = io.BytesIO()
+    textured(1).save(file, "PNG")
+    other = io.BytesIO()
+    textured(2).save(other, "PNG")
+    features = Features({"id": Value("string"), "image": Image(decode=False)})
+    images = [file.getvalue(), other.getvalue(), file.getvalue()]
+    pool = Dataset.from_dict({"id": ["a", "b", "c"], "image": images}, features=features)
+    embed(pool, tiny_encoder(tmp_path / "encoder"), tmp_path / "e", num_workers=0, progress=False)
+    done = forget(["a"], tmp_path / "e")
+    assert done.same == ("c",)
+    assert "1 frames that stay are the same bytes under another id: c" in str(done)
+    assert EmbeddingStore.load(tmp_path / "e").pool_fingerprint.startswith("without-")
+
+
+def killed_at(number: int, work) -> int:
+    """Run `work` in a process that is killed at its n-th change of a name, and return its status."""
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def counted(function):
+            def call(*arguments, **options):
+                nonlocal count
+                count += 1
+                if count == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*arguments, **options)
+
+            return call
+
+        try:
+            os.replace, os.unlink, os.mkdir = counted(os.replace), counted(os.unlink), counted(os.mkdir)
+            Path.unlink, Path.mkdir = counted(Path.unlink), counted(Path.mkdir)
+            shutil.rmtree = counted(shutil.rmtree)
+            work()
+        except BaseException as error:
+            print(error, file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def test_killed_at_any_moment_all_is_old_or_all_is_finished(made, tmp_path):
+    name, _ = kept_with_copies(Selection.load(made / "s"))
+    folders = ("e", "s", "m")
+
+    def copy(folder: Path) -> Path:
+        for each in folders:
+            shutil.copytree(made / each, folder / each)
+        return folder
+
+    def run(folder: Path) -> None:
+        forget([name], folder / "e", [folder / "s", folder / "m"])
+
+    whole = copy(tmp_path / "whole")
+    run(whole)
+    expected, old = (
+        contents(whole),
+        {path: data for path, data in contents(made).items() if path.split("/")[0] in folders},
+    )
+    seen = set()
+    for number in range(1, 500):
+        folder = copy(tmp_path / str(number))
+        status = killed_at(number, lambda folder=folder: run(folder))
+        if status == 0:
+            break
+        assert status == signal.SIGKILL
+        left = {path: data for path, data in contents(folder).items() if replacing.STAGE not in path}
+        pending = (folder / "e" / replacing.STAGE / "committed.json").exists()
+        seen.add(pending)
+        if not pending and left != expected:
+            assert left == old, number
+        if pending and left not in (old, expected):  # no mixture can be read
+            broken = 0
+            for each, load in (("e", EmbeddingStore.load), ("s", Selection.load), ("m", Selection.load)):
+                try:
+                    load(folder / each)
+                except IncompleteStore:
+                    broken += 1
+                else:
+                    part = {path: data for path, data in left.items() if path.startswith(f"{each}/")}
+                    assert any(
+                        part == {path: data for path, data in world.items() if path.startswith(f"{each}/")}
+                        for world in (old, expected)
+                    ), number
+        run(folder)
+        assert contents(folder) == expected, number
+        shutil.rmtree(folder)
+    assert seen == {True, False}
+    assert number > 20
+
+
+def test_as_it_is_typed(copied, capsys):
+    name, others = kept_with_copies(Selection.load(copied / "s"))
+    (copied / "withdrawn.txt").write_text(f"{name}\nnobody\n")
+    line = ["forget", str(copied / "withdrawn.txt"), str(copied / "e"), str(copied / "s"), str(copied / "r")]
+    assert main(line) == 0
+    printed = capsys.readouterr().out
+    assert "1 frames are forgotten" in printed
+    assert "1 ids are not in the store, or no longer: nobody" in printed
+    assert f"{name} was kept and stood for {len(others)} near-duplicates" in printed
+    assert main(line) == 0
+    assert "0 frames are forgotten" in capsys.readouterr().out
