@@ -114,8 +114,8 @@ def dedup(parser: argparse.ArgumentParser) -> None:
     def option(name: str, **how: Any) -> None:
         parser.add_argument(name, default=argparse.SUPPRESS, **how)
 
-    text = "how to draw among frames that are no near-duplicates: cover (default up to 100,000 of them), stratified"
-    text = f"{text} (default beyond), random, balanced, meddel, or another selector"
+    text = "how to draw among frames that are no near-duplicates: meddel (default), cover, stratified, random"
+    text = f"{text}, balanced, or another selector"
     option("--then", metavar="RULE", type=kinds.text, help=text)
     text = "columns of the strata, the first that a frame has (default: center source)"
     option("--by", nargs="+", metavar="COLUMN", type=kinds.text, help=text)

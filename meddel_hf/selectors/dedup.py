@@ -29,7 +29,7 @@ from meddel_hf.selection.answer import WARNING, Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests
 from meddel_hf.selectors import checks
-from meddel_hf.selectors.filling import BY, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
+from meddel_hf.selectors.filling import BY, DEFAULT, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
 from meddel_hf.selectors.thinning import graph_of
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 4096  # near-duplicates, evenly spaced, whose pixels are compared
 _LOOK_ALIKE = 0.5  # share of them that should, at least; of three real pools 0.75 to 0.83 did
-_COVERED = 100_000  # rows among which "auto" takes the time to look for cover: two minutes on two cores
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +110,9 @@ class Dedup:
                    alone.
     eta:           "auto", the threshold that mild copies calibrated in the store (embedding/calibration.py), or a
                    cosine in [-1, 1].
-    then:          the rule: "cover", frames that stand for many others (`MaxHerding`); "stratified", at random within
-                   each stratum in proportion to it; "random"; "balanced"; "meddel", Algorithm 1; any other selector's
-                   name; or "auto": cover of up to 100,000 frames that are left, beyond that, since cover takes long,
-                   stratified.
+    then:          the rule: "meddel", Algorithm 1, an even spread inside each cluster; "cover", frames that stand for
+                   many others (`MaxHerding`), slow beyond 100,000 of them; "stratified", at random within each stratum
+                   in proportion to it; "random"; "balanced"; any other selector's name; or "auto", which is "meddel".
     seed:          of what is drawn.
     by:            columns of the strata of "stratified": the first that is not null names a row's. Where the pool has
                    none of center and source, or is not at hand, "stratified" is "random", which a note tells.
@@ -128,7 +126,8 @@ class Dedup:
                    "auto", else that of the store's `embeddings` as they are.
     encoder:       name or path of the model that `filter` embeds with.
 
-    Rules that compare frames do so by the mean over patches where the store has it, with the mean subtracted.
+    Rules that compare frames do so by the store's first pooling, the CLS token where it has both, with the mean
+    subtracted.
     """
 
     retention: float | None = None
@@ -193,7 +192,7 @@ class Dedup:
         elif target < decision.kept.sum():
             left_out, notes = self._second_step(first, target, pool)
         if left_out is None and self._given:
-            self._filling(first).check(readable, pool)
+            self._filling().check(readable, pool)
             notes.append(
                 f"nothing was drawn, since a retention of {self.retention} keeps all frames that are no "
                 f"near-duplicates: {', '.join(self._given)} changed nothing"
@@ -207,7 +206,7 @@ class Dedup:
         )
         table = with_digests(table, readable.digests)
         settings = {
-            "selector": "dedup", **asdict(self), **self._drawing(first, drawn=left_out is not None),
+            "selector": "dedup", **asdict(self), **self._drawing(drawn=left_out is not None),
             "subtract_mean": first.space.subtract_mean,
             "pooling": first.space.pooling if isinstance(first.embeddings, EmbeddingStore) else None,
         }  # fmt: skip
@@ -254,23 +253,22 @@ class Dedup:
         mine = {**{name: getattr(self, name) for name in OPTIONS}, "by": self._by}
         return [name for name in OPTIONS if mine[name] != usual[name]]
 
-    def _drawing(self, first: FirstStep, drawn: bool) -> dict[str, Any]:
+    def _drawing(self, drawn: bool) -> dict[str, Any]:
         """The options about what is drawn, as they are recorded: None where they were not used."""
         if not drawn:
             return dict.fromkeys(OPTIONS)
-        then = self._then(first)
+        then = self._then
         return {
             "then": then, "by": list(self._by) if is_stratified(then) else None, "per": self.per,
             "shares": None if self.per is None else self.shares, "min_per": dict(self.min_per) or None,
         }  # fmt: skip
 
-    def _filling(self, first: FirstStep) -> Filling:
-        return Filling(self._then(first), self.seed, self._by, self.per, self.shares, self.min_per)
+    def _filling(self) -> Filling:
+        return Filling(self._then, self.seed, self._by, self.per, self.shares, self.min_per)
 
-    def _then(self, first: FirstStep) -> str:
-        if self.then != "auto":
-            return self.then
-        return "cover" if first.decision.kept.sum() <= _COVERED else "stratified"
+    @property
+    def _then(self) -> str:
+        return DEFAULT if self.then == "auto" else self.then
 
     def _space(self, store: Any) -> Space:
         if not isinstance(store, EmbeddingStore) and self.pooling != "auto":
@@ -279,11 +277,9 @@ class Dedup:
         return Space(first if self.pooling == "auto" else self.pooling, self.subtract_mean is True)
 
     def _second_step(self, first: FirstStep, target: int, pool: Any) -> tuple[LeftOut, list[str]]:
-        store = first.embeddings
-        has_mean = isinstance(store, EmbeddingStore) and "mean" in store.poolings
         left, apart = np.flatnonzero(first.decision.kept), first.apart()
-        whole = Readable.of(store, "mean" if has_mean else None)
-        drawn, notes = self._filling(first).draw(whole, left, apart[left], target, pool)
+        whole = Readable.of(first.embeddings)
+        drawn, notes = self._filling().draw(whole, left, apart[left], target, pool)
         return _left_out(first.search.vectors, first.decision.kept, left[drawn]), notes
 
 

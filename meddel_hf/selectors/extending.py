@@ -187,9 +187,7 @@ class Extension:
             old["then"], old["seed"], tuple(old.get("by") or ("center", "source")), old.get("per"),
             old.get("shares") or "equal", old.get("min_per") or {},
         )  # fmt: skip
-        store = self.embeddings
-        has_mean = isinstance(store, EmbeddingStore) and "mean" in store.poolings
-        whole = Readable.of(store, "mean" if has_mean else None)
+        whole = Readable.of(self.embeddings)
         chosen, notes = filling.draw(whole, left, np.zeros(len(left), bool), count, pool)
         kept[left[chosen]] = True
         return kept, notes

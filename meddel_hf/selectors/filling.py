@@ -21,6 +21,7 @@ from meddel_hf.selectors.strata import numbered, pool_of, strata
 Shares = Literal["proportional", "root", "equal"]
 BY = (schema.CENTER, schema.SOURCE)  # columns of the strata, unless others are named
 OPTIONS = ("then", "by", "per", "shares", "min_per")  # what says how rows are drawn
+DEFAULT = "meddel"  # the rule that "auto" is: docs/results/pre-training
 _STRATIFIED = "random-stratified"
 # What a rule's short name stands for: a selector, and the options with which it fills.
 RULES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -16,7 +16,6 @@ from tiny import textured, tiny_encoder
 
 from meddel_hf import Dedup, MedDEL, Selection, embed
 from meddel_hf.errors import InvalidArgument, InvalidDataset
-from meddel_hf.selectors import dedup
 from meddel_hf.selectors.filling import RULES
 
 ETA = 0.9
@@ -123,15 +122,12 @@ def test_a_lower_retention_of_a_random_draw_is_a_part_of_a_higher_one():
     assert all(fewer < more for fewer, more in pairwise(ladder))
 
 
-def test_the_rule_is_cover_unless_there_are_too_many(monkeypatch):
-    x = oracle.clumps(300, 8, seed=3, spread=0.2)
-    selection = Dedup(0.1, eta=ETA).select(x)
-    assert selection.settings["then"] == "cover"
-    assert selection.kept == Dedup(0.1, eta=ETA, then="cover").select(x).kept
-    monkeypatch.setattr(dedup, "_COVERED", 30)
-    selection = Dedup(0.1, eta=ETA).select(x)
-    assert selection.settings["then"] == "stratified"
-    assert selection.kept == Dedup(0.1, eta=ETA, then="random").select(x).kept, "a plain array has no strata"
+def test_the_rule_is_algorithm_1_among_the_distinct_rows():
+    x = oracle.noise(300, 16)
+    assert first_step(x, ETA)[2].all()  # all are distinct, and Algorithm 1 chooses among all
+    selection = Dedup(0.1, eta=ETA, seed=5).select(x)
+    assert selection.settings["then"] == "meddel"
+    assert selection.kept == MedDEL(retention=0.1, subtract_mean=True, epsilon=None, seed=5).select(x).kept
 
 
 def test_strata_keep_their_shares_and_seeds_differ():
