@@ -83,6 +83,9 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
 
     name = args.selector or ("meddel" if _implied(args) else "dedup")
     given = options.of_selector(args, name)
+    if "memory" in given:  # what is read in parts is regrouped on the disk that is written to anyway
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        given["scratch"] = args.out.parent
     if name == "dedup":
         check_used(given, args.retention, given.get("then", "auto"))
     elif name != "meddel" and args.retention is None:

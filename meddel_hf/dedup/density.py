@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,18 +37,28 @@ class CosineSample:
     @classmethod
     def draw(cls, vectors: Vectors, groups: Sequence[Rows]) -> CosineSample:
         """groups: row numbers that are compared with one another only."""
-        size = sum(map(len, groups))
+        order = np.concatenate(groups)
+        return cls.measured(
+            list(map(len, groups)), lambda at, part: vectors.exact_tile(order[at], vectors, order[part])
+        )
+
+    @classmethod
+    def measured(cls, sizes: Sequence[int], cosines: Callable[[Rows, slice], NDArray[np.float32]]) -> CosineSample:
+        """sizes: rows in each group, one after another. cosines: exact ones of some rows with a range of rows, by their
+        places in that order."""
+        size = sum(sizes)
         picked = evenly_spaced(size, _SAMPLED_ROWS)
         counts = np.zeros((len(picked), _BINS + 2), np.int64)
         end = 0
-        for group in groups:
-            end += len(group)
-            here = slice(*np.searchsorted(picked, (end - len(group), end)))
-            at = picked[here] - (end - len(group))
-            for start in range(0, len(group), TILE) if len(at) else ():
-                cosines = vectors.exact_tile(group[at], vectors, group[start : start + TILE])
-                bins = np.floor((cosines.astype(np.float64) + 1) * (_BINS / 2)).astype(np.int64).clip(0, _BINS)
-                own = (at >= start) & (at < start + TILE)
+        for length in sizes:
+            begin, end = end, end + length
+            here = slice(*np.searchsorted(picked, (begin, end)))
+            at = picked[here]
+            for start in range(begin, end, TILE) if len(at) else ():
+                stop = min(start + TILE, end)
+                tile = cosines(at, slice(start, stop))
+                bins = np.floor((tile.astype(np.float64) + 1) * (_BINS / 2)).astype(np.int64).clip(0, _BINS)
+                own = (at >= start) & (at < stop)
                 bins[own, at[own] - start] = _BINS + 1  # no pair with itself: a bin that is left out
                 bins += np.arange(len(at))[:, None] * (_BINS + 2)
                 counts[here] += np.bincount(bins.ravel(), minlength=len(at) * (_BINS + 2)).reshape(len(at), -1)

@@ -31,11 +31,11 @@ def measured(selection: Selection, store: EmbeddingStore) -> Selection:
         return selection
     facts = store.manifest.details.get("calibration")
     space = Space(store.poolings[0], False) if facts is None else Calibration.recorded(facts).best.space
-    readable = Readable.of(store, space.pooling)
-    kept = selection.table[schema.KEPT].to_numpy()[readable.rows]
+    kept = selection.table[schema.KEPT].to_numpy()[store.rows]
     goes, stays = np.flatnonzero(~kept), np.flatnonzero(kept)
     if not len(goes) or not len(stays) or len(goes) * len(stays) > _PAIRS:
         return selection
+    readable = Readable.of(store, space.pooling)
     vectors = readable.vectors(space.subtract_mean)
     where, cosine = nearest(vectors, goes, vectors, stays)
     return replace(
