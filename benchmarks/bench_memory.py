@@ -3,10 +3,10 @@
     python benchmarks/bench_memory.py --rows 100000 1000000                  # about five minutes on two quiet cores
     python benchmarks/bench_memory.py --rows 10000000 --folder /big/disk     # 15 GB of store, as much of scratch file
 
-For each number of rows a float16 store is made, block by block, with the structure of bench_select's `spread` pool: groups
-of 1 to 200 frames around random directions, so that some 22 % stay at eta 0.8; those of a group stand side by side, as
-frames of a video do. `meddel select STORE --selector meddel --scope cluster --epsilon none --memory M` then runs in a process of its own,
-at an eta and at exactly 5 %. Peaks are of that process: `anonymous` is memory of its own (RssAnon of /proc, looked at
+For each number of rows a float16 store is made, block by block, in the groups of bench_select's `spread` pool: 1 to 200
+frames around random directions, so that some 20 % stay at eta 0.8; those of a group stand side by side, as frames of a
+video do. `meddel select STORE --selector meddel --scope cluster --epsilon none --memory M` then runs in a process
+of its own, at an eta and at exactly 5 %. Peaks are of that process: `anonymous` is its own memory (RssAnon, looked at
 twenty times a second), which no other process can have; `resident` is ru_maxrss, which also counts pages of the store's
 files that are mapped at the time, and that the system takes back when it needs them. Last comes the exponent of growth.
 """
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ def main() -> None:
         if not args.keep:
             shutil.rmtree(store)
     for name, points in seconds.items():
-        for (few, short), (many, long) in zip(points, points[1:], strict=False):
+        for (few, short), (many, long) in pairwise(points):
             exponent = math.log(long / short) / math.log(many / few)
             print(f"{name}: seconds grow as n^{exponent:.2f} from {few:,} to {many:,}")
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
-    selection = measured(_selection(args, store, pool), store)
+    selection = measured(_selection(args, store, pool), store, getattr(args, "memory", None))
     drawn: list[str] = []
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "
