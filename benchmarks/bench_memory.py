@@ -8,7 +8,8 @@ frames around random directions, so that some 20 % stay at eta 0.8; those of a g
 video do. `meddel select STORE --selector meddel --scope cluster --epsilon none --memory M` then runs in a process
 of its own, at an eta and at exactly 5 %. Peaks are of that process: `anonymous` is its own memory (RssAnon, looked at
 twenty times a second), which no other process can have; `resident` is ru_maxrss, which also counts pages of the store's
-files that are mapped at the time, and that the system takes back when it needs them. Last comes the exponent of growth.
+files that are mapped at the time, and that the system takes back when it needs them. `work` is its
+processor seconds, which busy neighbours change less than seconds; last comes the exponent with which it grows.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def spread_store(folder: Path, n: int, seed: int = 0) -> None:
     arguments = {"encoder": "made up", "pool": None, "revision": None, "pooling": "cls", "precision": "float32"}
     arguments |= {"store_dtype": "float16"}
     writer = StoreWriter.begin(folder, arguments, {"pool": f"{n:032x}", "encoder": "0" * 32})
+    there = writer.shards()  # of a run that was interrupted
     for index, start in enumerate(range(0, n, SHARD_ROWS)):
+        if index in there:
+            continue
         here = group[start : start + SHARD_ROWS]
         cosine = within[here][:, None]
         noise = unit(np.random.default_rng((seed, 1, index)).standard_normal((len(here), DIM), np.float32))
@@ -66,6 +70,7 @@ def directions(groups: np.ndarray, seed: int) -> np.ndarray:
 @dataclass(frozen=True)
 class Run:
     seconds: float
+    work: float
     anonymous: float
     resident: float
     said: str
@@ -91,7 +96,8 @@ def select(store: Path, folder: Path, memory: str | None, *how: str) -> Run:
     if status:
         raise SystemExit(f"{' '.join(command)} failed:\n{said}")
     kept = next(line for line in said.splitlines() if line.startswith("kept")).split()[1]
-    return Run(seconds, anonymous / 1e9, usage.ru_maxrss * 1024 / 1e9, f"{kept} kept")
+    work = usage.ru_utime + usage.ru_stime
+    return Run(seconds, work, anonymous / 1e9, usage.ru_maxrss * 1024 / 1e9, f"{kept} kept")
 
 
 def own_memory(pid: int) -> int:
@@ -117,8 +123,8 @@ def main() -> None:
         bytes_of(memory)
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
     print(machine(args), flush=True)
-    print(f"{'rows':>12}{'question':>12}{'seconds':>10}{'anonymous GB':>14}{'resident GB':>13}", flush=True)
-    seconds: dict[str, list[tuple[int, float]]] = {}
+    print(f"{'rows':>12}{'question':>12}{'seconds':>10}{'work':>10}{'anonymous GB':>14}{'resident GB':>13}", flush=True)
+    work: dict[str, list[tuple[int, float]]] = {}
     for n in args.rows:
         store = args.folder / f"bench-memory-{n}"
         if not (args.keep and (store / "manifest.json").is_file()):
@@ -129,15 +135,15 @@ def main() -> None:
             for name, how in {"eta": ("--eta", "0.8"), "retention": ("--retention", "0.05")}.items():
                 if args.only in (None, name):
                     run = select(store, Path(scratch), memory, *how)
-                    seconds.setdefault(name, []).append((n, run.seconds))
-                    figures = f"{run.seconds:>10.1f}{run.anonymous:>14.2f}{run.resident:>13.2f}"
+                    work.setdefault(name, []).append((n, run.work))
+                    figures = f"{run.seconds:>10.1f}{run.work:>10.1f}{run.anonymous:>14.2f}{run.resident:>13.2f}"
                     print(f"{n:>12,}{name:>12}{figures}  {run.said}", flush=True)
         if not args.keep:
             shutil.rmtree(store)
-    for name, points in seconds.items():
-        for (few, short), (many, long) in pairwise(points):
-            exponent = math.log(long / short) / math.log(many / few)
-            print(f"{name}: seconds grow as n^{exponent:.2f} from {few:,} to {many:,}")
+    for name, points in work.items():
+        for (few, little), (many, much) in pairwise(points):
+            exponent = math.log(much / little) / math.log(many / few)
+            print(f"{name}: work grows as n^{exponent:.2f} from {few:,} to {many:,}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Plan:
         least = max(trains, _LEAST_PIECE * d * _OF_A_NUMBER)
         needed = _PROGRAM + max(n * _OF_A_ROW + least, n * _OF_A_TABLE_ROW)
         if memory < needed:
-            cure = f", or ask for fewer clusters than {clusters:,} (n_clusters)" if trains > n * _OF_A_TABLE_ROW else ""
+            cure = f", or ask for fewer clusters than {clusters:,} (n_clusters)" if 4 * trains > needed else ""
             raise InvalidArgument(
                 f"{n:,} embeddings of {d} numbers need {written(needed)} of memory, got {written(memory)}: give so much"
                 f"{cure}"
