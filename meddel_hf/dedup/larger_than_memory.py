@@ -29,7 +29,9 @@ from meddel_hf.runtime.sizes import written
 _PROGRAM = 500 * 10**6  # Python, torch, and the tiles that threads compute at once
 _OF_A_ROW = 64  # its number, place, cluster, cosine and the like, while rows are searched
 _OF_A_TABLE_ROW = 250  # of the selection's table, with ids of usual lengths, beside what was decided
-_OF_A_NUMBER = 14  # of an embedding in work: as given, of length 1, in bfloat16, and as it came from the file
+_OF_A_NUMBER = (
+    6  # of an embedding in work: of length 1, and in bfloat16; besides as given, and as it stands in the file
+)
 _LARGEST_PIECE = 512 * 10**6  # more at once is not quicker
 _LEAST_PIECE = 1024  # rows
 
@@ -41,12 +43,12 @@ class Plan:
     rows: int
 
     @classmethod
-    def within(cls, memory: int, shape: tuple[int, int], clusters: int) -> Plan:
+    def within(cls, memory: int, source: RowSource, clusters: int) -> Plan:
         """memory: bytes. clusters: 0 for none. Raises InvalidArgument where that is too little."""
-        n, d = shape
-        trains = min(n, sampled(clusters)) * d * _OF_A_NUMBER
+        (n, d), of_a_row = source.shape, _bytes_in_work(source)
+        trains = min(n, sampled(clusters)) * of_a_row
         left = memory - _PROGRAM - n * _OF_A_ROW
-        least = max(trains, _LEAST_PIECE * d * _OF_A_NUMBER)
+        least = max(trains, _LEAST_PIECE * of_a_row)
         needed = _PROGRAM + max(n * _OF_A_ROW + least, n * _OF_A_TABLE_ROW)
         if memory < needed:
             cure = f", or ask for fewer clusters than {clusters:,} (n_clusters)" if 4 * trains > needed else ""
@@ -54,13 +56,17 @@ class Plan:
                 f"{n:,} embeddings of {d} numbers need {written(needed)} of memory, got {written(memory)}: give so much"
                 f"{cure}"
             )
-        return cls(max(_LEAST_PIECE, min(left, _LARGEST_PIECE) // (d * _OF_A_NUMBER)))
+        return cls(max(_LEAST_PIECE, min(left, _LARGEST_PIECE) // of_a_row))
 
 
-def fits(memory: int, shape: tuple[int, int]) -> bool:
+def _bytes_in_work(source: RowSource) -> int:
+    """Of one row."""
+    return source.shape[1] * (_OF_A_NUMBER + source.dtype.itemsize + source.stored.itemsize)
+
+
+def fits(memory: int, source: RowSource) -> bool:
     """Whether a pool is selected from in so many bytes without any of this."""
-    n, d = shape
-    return _PROGRAM + n * (d * _OF_A_NUMBER + _OF_A_ROW + _OF_A_TABLE_ROW) <= memory
+    return _PROGRAM + source.shape[0] * (_bytes_in_work(source) + _OF_A_ROW + _OF_A_TABLE_ROW) <= memory
 
 
 @contextmanager
@@ -74,7 +80,7 @@ def grouped(
     """
     n = source.shape[0]
     clusters = clusters_for(settings, pool, n) if clusters_rows(settings) else 0
-    plan = Plan.within(memory, source.shape, clusters)
+    plan = Plan.within(memory, source, clusters)
     survey = Survey.of(source, plan.rows, name, sums=settings.subtract_mean or settings.scope == "pool")
     if settings.subtract_mean:
         source = MeanSubtracted(source, survey.mean)
@@ -102,7 +108,7 @@ def nearest_kept_of_all(
 
     kept: (n,). Both arrays are (rows that go,). Raises as `grouped` does.
     """
-    plan = Plan.within(memory, source.shape, 0)
+    plan = Plan.within(memory, source, 0)
     if subtract_mean:
         source = MeanSubtracted(source, Survey.of(source, plan.rows, name).mean)
     goes, stays = np.flatnonzero(~kept), np.flatnonzero(kept)

@@ -150,8 +150,9 @@ class Survey:
 
     def unit(self, vectors: Vectors) -> NDArray[np.float32]:
         """Some rows of the source at length 1, with the very numbers that `Vectors` of all its rows has for them."""
-        if self.all_unit:
-            return vectors.base.astype(np.float32, copy=False)
+        as_they_are = vectors.base.dtype == np.float32 and bool(np.all(np.abs(vectors.norms - 1) < _NEAR_ONE))
+        if as_they_are == self.all_unit:
+            return vectors.unit.numpy()
         unit = np.empty(vectors.base.shape, np.float32)
         for start in range(0, len(unit), BLOCK):
             part = slice(start, start + BLOCK)

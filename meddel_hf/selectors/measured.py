@@ -37,7 +37,7 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
     if not len(goes) or not len(stays) or len(goes) * len(stays) > _PAIRS:
         return selection
     source = store.reader(space.pooling)
-    if memory is None or fits(memory, source.shape):
+    if memory is None or fits(memory, source):
         vectors = Readable.of(store, space.pooling).vectors(space.subtract_mean)
         where, cosine = nearest(vectors, goes, vectors, stays)
         near = stays[where]

@@ -93,9 +93,14 @@ def thinned_within(
     Raises InvalidArgument where the memory or the disk are too little.
     """
     rows, source = _opened_in_part(embeddings)
-    if source.stored not in (np.float16, np.float32, np.float64) or fits(memory, source.shape):
+    if source.stored not in (np.float16, np.float32, np.float64) or fits(memory, source):
         return None
     check_any(source.shape[0], len(rows.ids))
+    if settings.engine == "pairs":
+        raise InvalidArgument(
+            f"engine='pairs' stores the graph of a pool that does not fit into {written(memory)}: leave engine at "
+            "'auto', or give more memory"
+        )
     if settings.max_iterations > 1:
         raise InvalidArgument(
             f"max_iterations={settings.max_iterations} compares survivors of the whole pool, which does not fit into "

@@ -84,14 +84,16 @@ def test_what_a_search_in_memory_refuses_is_refused(tmp_path):
 
 
 def test_too_little_memory_is_refused_with_what_is_needed():
-    with pytest.raises(
-        InvalidArgument, match=r"^1,000,000 embeddings of 768 numbers need 1\.\d GB .* got 500 MB: give"
-    ):
-        Plan.within(GB // 2, (10**6, 768), 1000)
+    def rows(n: int) -> ArrayRows:
+        return ArrayRows(np.broadcast_to(np.float16(1), (n, 768)))
+
+    sentence = r"^1,000,000 embeddings of 768 numbers need 1\.\d GB .* got 500 MB: give"
+    with pytest.raises(InvalidArgument, match=sentence):
+        Plan.within(GB // 2, rows(10**6), 1000)
     with pytest.raises(InvalidArgument, match=r"or ask for fewer clusters than 100,000 \(n_clusters\)"):
-        Plan.within(2 * GB, (10**7, 768), 100_000)
-    for rows, clusters, memory in ((10**7, 3162, 4 * GB), (10**6, 1000, 2 * GB)):
-        plan = Plan.within(memory, (rows, 768), clusters)
+        Plan.within(2 * GB, rows(10**7), 100_000)
+    for n, clusters, memory in ((10**7, 3162, 4 * GB), (10**6, 1000, 3 * GB // 2)):
+        plan = Plan.within(memory, rows(n), clusters)
         assert larger._LEAST_PIECE < plan.rows <= memory / (768 * 6)
-    assert fits(2 * GB, (100_000, 768))
-    assert not fits(4 * GB, (10**6, 768))
+    assert fits(2 * GB, rows(100_000))
+    assert not fits(4 * GB, rows(10**6))

@@ -428,6 +428,8 @@ def test_memory_that_is_no_size_or_too_little_is_refused_before_the_work(many, m
     with pytest.raises(InvalidArgument, match=r"4,950 embeddings of 64 numbers need 50\d MB of memory, got 1 MB"):
         MedDEL(0.1, memory="1MB").select(many)
     monkeypatch.setattr(larger, "_PROGRAM", 0)
+    with pytest.raises(InvalidArgument, match="engine='pairs' stores the graph of a pool that does not fit into 2 MB"):
+        MedDEL(eta=0.8, engine="pairs", memory="2MB").select(many)
     with pytest.raises(InvalidArgument, match="max_iterations=3 compares survivors of the whole pool"):
         MedDEL(eta=0.8, max_iterations=3, memory="2MB").select(many)
 
