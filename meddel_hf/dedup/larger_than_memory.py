@@ -26,7 +26,7 @@ from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey, bl
 from meddel_hf.runtime.sizes import written
 
 # Bytes; measured by benchmarks/bench_memory.py.
-_PROGRAM = 500 * 10**6  # Python, torch, and the tiles that threads compute at once
+_PROGRAM = 600 * 10**6  # Python, torch, and the tiles that threads compute at once
 _OF_A_ROW = 64  # its number, place, cluster, cosine and the like, while rows are searched
 _OF_A_TABLE_ROW = 250  # of the selection's table, with ids of usual lengths, beside what was decided
 _OF_A_NUMBER = (
