@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=kinds.count(1, LARGEST_PASS), default=32, metavar="N", help=text)
     text = "rows in one file of the store (default: 4096)"
     add("--shard-rows", type=kinds.count(1), default=4096, metavar="N", help=text)
+    text = "of the numbers in the store; float16 halves it (default: float32)"
+    add("--store-dtype", choices=("float32", "float16"), default="float32", help=text)
     options.include(parser)
     options.columns(parser)
     add("--streaming", action="store_true", help="read a data set row by row instead of preparing it first")
@@ -58,8 +60,8 @@ def run(args: argparse.Namespace) -> None:
             pooling=args.pooling, calibrate=not args.no_calibrate, precision=args.precision,
             batch_size=args.batch_size, shard_rows=args.shard_rows,
             image_column=args.image_column, id_column=args.id_column, num_workers=args.num_workers, device=args.device,
-            revision=args.revision, trust_remote_code=args.trust_remote_code, view=args.view, progress=not args.quiet,
-            pool_spec=args.pool,
+            revision=args.revision, trust_remote_code=args.trust_remote_code, view=args.view,
+            store_dtype=args.store_dtype, progress=not args.quiet, pool_spec=args.pool,
         )  # fmt: skip
     finally:
         leave()

@@ -10,27 +10,29 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from meddel_hf.embedding.store import EmbeddingStore
-    from meddel_hf.selectors.protocol import Readable
+    from meddel_hf.selectors.protocol import PoolRows
 
 
 def frames_of(store: EmbeddingStore, spec: str | None) -> tuple[Dataset | None, str]:
     """The data set of `spec`, as --pool gives it, or else where the store says that its frames were; None where that
     cannot be opened or is another one now, and why not. Raises what `load_pool` raises of a `spec`, and Mismatch or
     InvalidDataset where it is not the pool that was embedded."""
-    from meddel_hf.selectors.protocol import Readable
+    from meddel_hf.selectors.protocol import PoolRows, origin_of
 
-    readable = Readable.of(store)  # first: a damaged store is no reason to go on without its pool
-    if spec:
-        return _embedded(store, readable, spec), ""
-    if store.pool_spec is None:
+    rows = store.rows  # first: a damaged store is no reason to go on without its pool
+    if not spec and store.pool_spec is None:
         return None, "say where the frames are with --pool"
+    pool_rows = PoolRows(rows, store.pool_ids, origin_of(store))
+    if spec:
+        return _embedded(store, pool_rows, spec), ""
+    assert store.pool_spec is not None
     try:
-        return _embedded(store, readable, store.pool_spec), ""
+        return _embedded(store, pool_rows, store.pool_spec), ""
     except MedDELError as error:
         return None, str(error)
 
 
-def _embedded(store: EmbeddingStore, readable: Readable, spec: str) -> Dataset:
+def _embedded(store: EmbeddingStore, readable: PoolRows, spec: str) -> Dataset:
     from meddel_hf.data.identity import frames_changed
     from meddel_hf.data.pool import load_pool
     from meddel_hf.selectors.strata import rows_in

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.sizes import bytes_of
 
 
 def count(least: int = 0, most: int = checks.MOST) -> Callable[[str], int]:
@@ -71,6 +73,14 @@ def column_and_count(value: str) -> tuple[str, int]:
     if not column.strip():
         raise ArgumentTypeError(f"must be a column and a number, such as center=50, got {shown(value)}")
     return column, count(1)(rows)
+
+
+def size(value: str) -> int:
+    """Bytes, such as 4GB or 512MiB."""
+    try:
+        return bytes_of(value)
+    except InvalidArgument as error:
+        raise ArgumentTypeError(f"must be a size such as 4GB or 512MiB, got {shown(value)}") from error
 
 
 def path(value: str) -> Path:

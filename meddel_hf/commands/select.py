@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
     with searching_on(args.device):
-        selection = measured(_selection(args, store, pool), store)
+        selection = measured(_selection(args, store, pool), store, getattr(args, "memory", None))
     drawn: list[str] = []
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "
@@ -90,6 +90,9 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
 
     name = args.selector or ("meddel" if _implied(args) else "dedup")
     given = options.of_selector(args, name)
+    if "memory" in given:  # what is read in parts is regrouped on the disk that is written to anyway
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        given["scratch"] = args.out.parent
     if name == "dedup":
         check_used(given, args.retention, given.get("then", "auto"))
     elif name != "meddel" and args.retention is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from meddel_hf.errors import IncompleteStore
-from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import TILE, Rows, Vectors
+from meddel_hf.neighbors.device_search import counts_by_cosine
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import CURE
 from meddel_hf.runtime.spacing import evenly_spaced
@@ -38,24 +38,30 @@ class CosineSample:
     @classmethod
     def draw(cls, vectors: Vectors, groups: Sequence[Rows]) -> CosineSample:
         """groups: row numbers that are compared with one another only."""
-        size = sum(map(len, groups))
+        order, sizes, there = np.concatenate(groups), list(map(len, groups)), vectors.device
+        if there is not None:
+            return cls._counted(sizes, lambda at, all_of: counts_by_cosine(there, order[at], order[all_of], _BINS))
+        return cls.measured(sizes, lambda at, part: vectors.exact_tile(order[at], vectors, order[part]))
+
+    @classmethod
+    def measured(cls, sizes: Sequence[int], cosines: Callable[[Rows, slice], NDArray[np.float32]]) -> CosineSample:
+        """sizes: rows in each group, one after another. cosines: exact ones of some rows with a range of rows, by their
+        places in that order."""
+        return cls._counted(sizes, lambda at, all_of: _counts(at, all_of, cosines))
+
+    @classmethod
+    def _counted(cls, sizes: Sequence[int], counts_of: Callable[[Rows, slice], NDArray[np.int64]]) -> CosineSample:
+        """counts_of: of some rows with all of their group, `_counts`."""
+        size = sum(sizes)
         picked = evenly_spaced(size, _SAMPLED_ROWS)
         counts = np.zeros((len(picked), _BINS + 2), np.int64)
         end = 0
-        for group in groups:
-            end += len(group)
-            here = slice(*np.searchsorted(picked, (end - len(group), end)))
-            at = picked[here] - (end - len(group))
-            if vectors.device is not None and len(at):
-                counts[here] = device_search.counts_by_cosine(vectors.device, group[at], group, _BINS)
-                continue
-            for start in range(0, len(group), TILE) if len(at) else ():
-                cosines = vectors.exact_tile(group[at], vectors, group[start : start + TILE])
-                bins = np.floor((cosines.astype(np.float64) + 1) * (_BINS / 2)).astype(np.int64).clip(0, _BINS)
-                own = (at >= start) & (at < start + TILE)
-                bins[own, at[own] - start] = _BINS + 1  # no pair with itself: a bin that is left out
-                bins += np.arange(len(at))[:, None] * (_BINS + 2)
-                counts[here] += np.bincount(bins.ravel(), minlength=len(at) * (_BINS + 2)).reshape(len(at), -1)
+        for length in sizes:
+            begin, end = end, end + length
+            here = slice(*np.searchsorted(picked, (begin, end)))
+            at = picked[here]
+            if len(at):
+                counts[here] = counts_of(at, slice(begin, end))
         neighbors = counts[:, _BINS::-1].cumsum(axis=1)[:, ::-1]
         return cls((1 / (1 + neighbors)).mean(axis=0) * size, neighbors.mean(axis=0) * size / 2)
 
@@ -89,6 +95,20 @@ class CosineSample:
         if len(table) != len(_EDGES):
             raise IncompleteStore(f"{path} is damaged ({len(table):,} rows, expected {len(_EDGES):,}): {CURE}")
         return cls(table["stay"].to_numpy(), table["pairs"].to_numpy())
+
+
+def _counts(at: Rows, all_of: slice, cosines: Callable[[Rows, slice], NDArray[np.float32]]) -> NDArray[np.int64]:
+    """(len(at), bins + 2): cosines in each bin; the last two are those of 1, and of rows with themselves."""
+    counts = np.zeros((len(at), _BINS + 2), np.int64)
+    for start in range(all_of.start, all_of.stop, TILE):
+        stop = min(start + TILE, all_of.stop)
+        tile = cosines(at, slice(start, stop))
+        bins = np.floor((tile.astype(np.float64) + 1) * (_BINS / 2)).astype(np.int64).clip(0, _BINS)
+        own = (at >= start) & (at < stop)
+        bins[own, at[own] - start] = _BINS + 1  # no pair with itself: a bin that is left out
+        bins += np.arange(len(at))[:, None] * (_BINS + 2)
+        counts += np.bincount(bins.ravel(), minlength=counts.size).reshape(len(at), -1)
+    return counts
 
 
 def _edge(eta: float) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,8 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
-    """What was found among `rows` of the vectors; all arrays are about all vectors, (n,).
+class Grouping:
+    """All that decides who stays; arrays are about all readable rows, (n,).
 
     pool:     rows of the pool, unreadable ones too: a retention is a share of these.
     groups:   rows that are compared with one another, each in keep order, without outliers.
@@ -49,7 +49,6 @@ class Search:
     """
 
     settings: Settings
-    vectors: Vectors
     pool: int
     outlier: NDArray[np.bool_]
     groups: Sequence[Rows]
@@ -59,31 +58,6 @@ class Search:
     sample: CosineSample
     pairs: Pairs | None
 
-    @classmethod
-    def among(cls, settings: Settings, vectors: Vectors, rows: Rows, pool: int, etas: Sequence[float] = ()) -> Search:
-        """Outliers among `rows`, and an engine for the others. etas: what will be asked for; else what settings say.
-
-        Raises InvalidArgument where all rows are outliers, or where more pairs were to be stored than can be.
-        """
-        n = len(vectors)
-        outlier, labels, distances = np.zeros(n, bool), None, None
-        if settings.epsilon is not None or settings.scope == "cluster":
-            clusters = cluster(vectors, rows, _n_clusters(settings, pool, len(rows)), settings.seed)
-            labels, distances = np.zeros(n, np.int64), np.zeros(n, np.float32)
-            labels[rows], distances[rows] = clusters.label, distance(clusters.cosine)
-            if settings.epsilon is not None:
-                outlier[rows] = distances[rows] > np.float32(settings.epsilon)
-        left = rows[~outlier[rows]]
-        if not len(left):
-            raise InvalidArgument(
-                f"epsilon={settings.epsilon} makes outliers of all {len(rows):,} rows: raise it, or turn the step off "
-                "(epsilon=None)"
-            )
-        groups = _groups(settings, vectors, left, labels, distances)
-        sample = CosineSample.draw(vectors, groups)
-        pairs, engine = _engine(settings, vectors, groups, sample, etas)
-        return cls(settings, vectors, pool, outlier, groups, labels, distances, engine, sample, pairs)
-
     def decide(self, eta: float | None, retention: float | None) -> Decision:
         """Who stays at an eta, or at exactly round(retention * pool) rows; one of the two is None."""
         if eta is not None:
@@ -92,20 +66,53 @@ class Search:
         target = rows_for(retention, self.pool, sum(map(len, self.groups)))
         return at_count(self.engine, self.settings.rule, target, self.sample)
 
+
+@dataclass(frozen=True, eq=False)
+class Search(Grouping):
+    """What was found among `rows` of vectors that are in memory."""
+
+    vectors: Vectors
+
+    @classmethod
+    def among(cls, settings: Settings, vectors: Vectors, rows: Rows, pool: int, etas: Sequence[float] = ()) -> Search:
+        """Outliers among `rows`, and an engine for the others. etas: what will be asked for; else what settings say.
+
+        Raises InvalidArgument where all rows are outliers, or where more pairs were to be stored than can be.
+        """
+        n = len(vectors)
+        outlier, labels, distances = np.zeros(n, bool), None, None
+        if clusters_rows(settings):
+            clusters = cluster(vectors, rows, clusters_for(settings, pool, len(rows)), settings.seed)
+            labels, distances = np.zeros(n, np.int64), np.zeros(n, np.float32)
+            labels[rows], distances[rows] = clusters.label, distance(clusters.cosine)
+            outlier[rows] = outliers(settings, distances[rows])
+        left = rows[~outlier[rows]]
+        key = keep_key(settings, n, left, distances, lambda: cosine_to_mean(vectors, left))
+        groups = groups_of(settings, left, key, labels)
+        sample = CosineSample.draw(vectors, groups)
+        pairs, engine = _engine(settings, vectors, groups, sample, etas)
+        return cls(settings, pool, outlier, groups, labels, distances, engine, sample, pairs, vectors)
+
     def keep_order(self) -> Rows:
         """All vectors' rows, those first that stay if they can."""
         everyone = np.arange(len(self.vectors))
-        return np.argsort(_key(self.settings, self.vectors, everyone, self.distance), kind="stable")
+        return in_keep_order(self.settings, self.vectors, everyone, self.distance)
 
 
 def in_keep_order(
     settings: Settings, vectors: Vectors, rows: Rows, distances: NDArray[np.float32] | None = None
 ) -> Rows:
     """`rows`, those first that stay if they can. distances: of all rows to their centroids, for scope="cluster"."""
-    return rows[np.argsort(_key(settings, vectors, rows, distances), kind="stable")]
+    key = keep_key(settings, len(vectors), rows, distances, lambda: cosine_to_mean(vectors, rows))
+    return rows[np.argsort(key, kind="stable")]
 
 
-def _n_clusters(settings: Settings, pool: int, rows: int) -> int:
+def clusters_rows(settings: Settings) -> bool:
+    """Whether rows are clustered at all."""
+    return settings.epsilon is not None or settings.scope == "cluster"
+
+
+def clusters_for(settings: Settings, pool: int, rows: int) -> int:
     """round(sqrt(rows)) for "auto"; but no more than the rows to keep, since every cluster keeps one at least."""
     if settings.n_clusters != "auto":
         return settings.n_clusters
@@ -115,11 +122,24 @@ def _n_clusters(settings: Settings, pool: int, rows: int) -> int:
     return min(most, by_default(rows))
 
 
-def _groups(
-    settings: Settings, vectors: Vectors, rows: Rows, labels: Rows | None, distances: NDArray[np.float32] | None
-) -> list[Rows]:
-    """Rows that are compared with one another, each group in keep order; equals stay in the pool's order."""
-    key = _key(settings, vectors, rows, distances)
+def outliers(settings: Settings, distances: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Rows farther from their centroids than epsilon, (m,). Raises InvalidArgument where all are."""
+    if settings.epsilon is None:
+        return np.zeros(len(distances), bool)
+    answer = distances > np.float32(settings.epsilon)
+    if answer.all():
+        raise InvalidArgument(
+            f"epsilon={settings.epsilon} makes outliers of all {len(distances):,} rows: raise it, or turn the step off "
+            "(epsilon=None)"
+        )
+    return answer
+
+
+def groups_of(settings: Settings, rows: Rows, key: NDArray[Any], labels: Rows | None) -> list[Rows]:
+    """Rows that are compared with one another, each group in keep order; equals stay in the pool's order.
+
+    key: (len(rows),) of `keep_key`. labels: cluster of every row of the vectors.
+    """
     if settings.scope == "pool":
         return [rows[np.argsort(key, kind="stable")]]
     assert labels is not None
@@ -127,14 +147,21 @@ def _groups(
     return np.split(rows[order], np.flatnonzero(np.diff(labels[rows][order])) + 1)
 
 
-def _key(
-    settings: Settings, vectors: Vectors, rows: Rows, distances: NDArray[np.float32] | None
-) -> NDArray[np.floating] | Rows:
-    """What keep order sorts by, ascending, (len(rows),)."""
+def keep_key(
+    settings: Settings,
+    n: int,
+    rows: Rows,
+    distances: NDArray[np.float32] | None,
+    to_mean: Callable[[], NDArray[np.float32]],
+) -> NDArray[Any]:
+    """What keep order sorts by, ascending, (len(rows),).
+
+    n: all rows. distances: of all to their centroids. to_mean: cosines of `rows` to the mean direction.
+    """
     if settings.keep == "random":
-        return np.random.default_rng(settings.seed).permutation(len(vectors))[rows]
+        return np.random.default_rng(settings.seed).permutation(n)[rows]
     if settings.scope == "pool":
-        cosine = cosine_to_mean(vectors, rows)  # without a mean direction the pool's order decides
+        cosine = to_mean()  # without a mean direction the pool's order decides
         return -cosine if settings.keep == "closest" else cosine
     assert distances is not None
     return distances[rows] if settings.keep == "closest" else -distances[rows]

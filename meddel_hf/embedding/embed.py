@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from meddel_hf.embedding.carried import Carried, Part
     from meddel_hf.embedding.encoder import Encoder
     from meddel_hf.embedding.space import Poolings
-    from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
+    from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreDtype, StoreWriter
     from meddel_hf.runtime.devices import Precision
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ def embed(
     revision: str | None = None,
     trust_remote_code: bool = False,
     view: View = "whole",
+    store_dtype: StoreDtype = "float32",
     progress: bool = True,
     pool_spec: str | None = None,
 ) -> EmbeddingStore:
@@ -83,6 +84,8 @@ def embed(
     device:      "auto", "cpu", "cuda" and so on.
     view:        "auto" fills what is not mucosa (dark surround, scope guide: data/view.py) before the encoder sees it,
                  and draws view.png into the store, which shows what was filled.
+    store_dtype: "float16" halves the store; a near-duplicate within some 1e-4 of a threshold may then fall on its other
+                 side (docs/how-to/ten-million-frames.md has how many).
     progress:    show a bar on stderr, and log a last line.
     pool_spec:   what the data set was called on the command line, if it was.
 
@@ -113,6 +116,7 @@ def embed(
         raise InvalidArgument(NO_ENCODER)
     checks.count("batch_size", batch_size, 1, LARGEST_PASS)
     checks.count("shard_rows", shard_rows, 1)
+    checks.choice("store_dtype", store_dtype, ("float32", "float16"))
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
     processes = launched_processes(device)
     workers = decoding_workers(num_workers, processes)
@@ -130,7 +134,7 @@ def embed(
         "pooling": model.poolings[0] if len(model.poolings) == 1 else "both",
         "precision": model.precision, "device": model.device.type, "batch_size": batch_size, "shard_rows": shard_rows,
         "image_column": image_column, "id_column": pool.id_column, "preprocessing": _plain(model.preprocessing),
-        "view": view, "thumbnails": SIDE,
+        "view": view, "thumbnails": SIDE, "store_dtype": store_dtype,
     }  # fmt: skip
     parents = {"encoder": model.fingerprint, **({"pool": pool.fingerprint} if pool.fingerprint else {})}
     if earlier is not None:

@@ -19,7 +19,7 @@ from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import CURE, intact
 from meddel_hf.runtime.records import Records, check_files, read_facts, recorded_files, write_facts
 
-_DTYPES = {"F32": "<f4", "I64": "<i8", "U8": "|u1"}
+_DTYPES = {"F16": "<f2", "F32": "<f4", "I64": "<i8", "U8": "|u1"}
 
 
 @dataclass(frozen=True)

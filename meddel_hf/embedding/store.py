@@ -1,6 +1,7 @@
 """The embedding store: a folder of shards by row range, each written whole or not at all, read memory-mapped.
 
-    shard-00000.safetensors   embeddings (m, d) float32, unit length; rows (m,) int64, ascending: the readable rows;
+    shard-00000.safetensors   embeddings (m, d) float32, unit length, or float16 on request; rows (m,) int64,
+                              ascending: the readable rows;
                               mean, as embeddings, where both poolings were asked for; thumbnails (m, 32, 32) uint8
     shard-00000.parquet       row, id, reason (null where readable), digest of every row in the shard's range: XXH3-128
                               of the bytes that its frame is stored as, by which a grown pool's frames are known again
@@ -17,11 +18,11 @@ Shard k covers the rows k · shard_rows and on, so its bytes do not depend on wh
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +33,10 @@ from meddel_hf.data.identity import is_by_names_and_sizes
 from meddel_hf.embedding.copies import Copies
 from meddel_hf.embedding.shards import ShardFiles, mapped
 from meddel_hf.embedding.space import Pooling
+from meddel_hf.embedding.stored_rows import StoredRows
 from meddel_hf.embedding.thumbnails import SIDE
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.runtime import checks
 from meddel_hf.runtime.files import sweep, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, installed_versions
 from meddel_hf.runtime.reading import CURE, intact
@@ -43,11 +46,13 @@ from meddel_hf.runtime.tables import exactly, read_schema, read_table
 
 UNREADABLE, COPIES, VIEW = "unreadable.parquet", "copies.safetensors", "view.png"
 
+StoreDtype = Literal["float32", "float16"]
+_DTYPES = {"float32": "<f4", "float16": "<f2"}
 _TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
 _DIGEST = pa.field("digest", pa.binary(16))
 _CONTENT = b"content"
 _NAMES = ("encoder", "pool", "revision")  # how inputs were called; their fingerprints say whether they are the same
-_EARLIER = {"view": "whole"}  # what versions did that did not record it
+_EARLIER = {"view": "whole", "store_dtype": "float32"}  # what versions did that did not record it
 _INPUTS = {"pool": "data set", "encoder": "encoder"}
 
 
@@ -131,6 +136,11 @@ class EmbeddingStore:
         return str(self.manifest.arguments.get("view", _EARLIER["view"]))
 
     @property
+    def dtype(self) -> np.dtype:
+        """Of the numbers in the files, float32 or float16; whoever reads them gets float32."""
+        return np.dtype(_DTYPES[self.manifest.arguments.get("store_dtype", _EARLIER["store_dtype"])])
+
+    @property
     def row_ids(self) -> bool:
         return bool(self.manifest.details["row_ids"])
 
@@ -145,7 +155,8 @@ class EmbeddingStore:
 
     @cached_property
     def embeddings(self) -> np.ndarray:
-        """(n, d) float32, unit length, in pool order; mapped from the file where there is one shard, else in memory."""
+        """(n, d) float32, unit length, in pool order; mapped from the file where there is one shard of float32, else in
+        memory. `blocks` and `reader` read a part at a time."""
         return self._joined("embeddings", np.empty((len(self), self.dim), np.float32))
 
     @cached_property
@@ -161,12 +172,27 @@ class EmbeddingStore:
 
     def pooled(self, pooling: Pooling) -> np.ndarray:
         """As `embeddings`, of another pooling. Raises InvalidArgument where the store does not hold it."""
+        return self.embeddings if self._tensor(pooling) == "embeddings" else self._mean
+
+    def reader(self, pooling: Pooling | None = None) -> StoredRows:
+        """Reads rows of a pooling, that of `embeddings` by default, from the shards. Raises as `pooled` does."""
+        tensor = self._tensor(pooling or self.poolings[0])
+        return StoredRows(self._starts, self.dim, self.dtype, partial(self._whole_shard, tensor=tensor))
+
+    def blocks(self, rows_per_block: int, pooling: Pooling | None = None) -> Iterator[np.ndarray]:
+        """The embeddings, (m, d) float32 in memory, one block of rows after another; the last may be shorter."""
+        checks.count("rows_per_block", rows_per_block, 1)
+        reader = self.reader(pooling)
+        for start in range(0, len(self), rows_per_block):
+            yield reader.read(start, min(start + rows_per_block, len(self)))
+
+    def _tensor(self, pooling: Pooling) -> str:
         if pooling not in self.poolings:
             raise InvalidArgument(
                 f"{self.folder} holds embeddings of pooling {' and '.join(self.poolings)}, not {pooling}: embed with "
                 f"--pooling {pooling} into another folder"
             )
-        return self.embeddings if pooling == self.poolings[0] else self._mean
+        return "embeddings" if pooling == self.poolings[0] else "mean"
 
     @cached_property
     def copies(self) -> Copies | None:
@@ -191,8 +217,7 @@ class EmbeddingStore:
     @cached_property
     def pool_ids(self) -> list[str]:
         """The id of every pool row, in pool order, unreadable ones included."""
-        tables = [read_table(self._sound(f"{name}.parquet"), exactly(id=pa.string())) for name in self._shards]
-        answer: list[str] = pa.concat_tables(tables)["id"].to_pylist()
+        answer: list[str] = self.pool_id_column.to_pylist()
         return answer
 
     @cached_property
@@ -208,32 +233,59 @@ class EmbeddingStore:
         return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
     @cached_property
+    def pool_id_column(self) -> pa.ChunkedArray:
+        """As `pool_ids`, string; a tenth of their memory."""
+        tables = [read_table(self._sound(f"{name}.parquet"), exactly(id=pa.string())) for name in self._shards]
+        return pa.concat_tables(tables)["id"]
+
+    @cached_property
     def unreadable(self) -> pa.Table:
         """row int64, id string, reason string of every pool row without an embedding."""
         return read_table(self._sound(UNREADABLE), _TABLE)
 
-    @property
+    @cached_property
     def _shards(self) -> list[str]:
         return [Path(name).stem for name in sorted(self.records) if name.endswith(".safetensors") and name != COPIES]
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """Number of the first embedding of each shard, and of all, (shards + 1,) int64."""
+        sizes = [len(self._mapped(name, "rows", sound=False)) for name in self._shards]
+        starts = np.cumsum([0, *sizes])
+        self._check_number(int(starts[-1]), len(self))
+        return starts
 
     def _joined(self, tensor: str, whole: np.ndarray) -> np.ndarray:
         """One tensor of all shards: the mapped file itself where there is one, else read into `whole`."""
         if len(self._shards) == 1:
-            return self._mapped(self._shards[0], tensor)
+            only = self._mapped(self._shards[0], tensor)
+            if only.dtype == whole.dtype:
+                return only
         at = 0
         for name in self._shards:
             part = self._mapped(name, tensor)
             if at + len(part) <= len(whole):
                 whole[at : at + len(part)] = part
             at += len(part)
-        if at != len(whole):
-            raise IncompleteStore(f"{self.folder} holds {at:,} embeddings, expected {len(whole):,}: {CURE}")
+        self._check_number(at, len(whole))
         whole.flags.writeable = False
         return whole
 
-    def _mapped(self, shard: str, tensor: str) -> np.ndarray:
+    def _whole_shard(self, number: int, tensor: str) -> np.ndarray:
+        part = self._mapped(self._shards[number], tensor)
+        self._check_number(len(part), int(self._starts[number + 1] - self._starts[number]))
+        return part
+
+    def _check_number(self, there: int, expected: int) -> None:
+        if there != expected:
+            raise IncompleteStore(f"{self.folder} holds {there:,} embeddings, expected {expected:,}: {CURE}")
+
+    def _mapped(self, shard: str, tensor: str, *, sound: bool = True) -> np.ndarray:
+        """sound: False where the shape alone is of interest, so that no checksum is waited for."""
         kinds = {"rows": ("<i8", ()), "thumbnails": ("|u1", (SIDE, SIDE))}
-        return mapped(self._sound(f"{shard}.safetensors"), tensor, *kinds.get(tensor, ("<f4", (self.dim,))))
+        file = f"{shard}.safetensors"
+        path = self._sound(file) if sound else self.folder / file
+        return mapped(path, tensor, *kinds.get(tensor, (self.dtype.str, (self.dim,))))
 
 
 @dataclass(frozen=True)
@@ -333,6 +385,8 @@ class StoreWriter:
             table = table.append_column(_DIGEST, pa.array(shard.digests, _DIGEST.type))
         table = table.replace_schema_metadata({_CONTENT: shard.content.encode()} if shard.content else None)
         tensors = {"embeddings": shard.embeddings, "rows": rows[readable], **shard.tensors}
+        stored = _DTYPES[self.arguments.get("store_dtype", _EARLIER["store_dtype"])]
+        tensors |= {name: tensors[name].astype(stored) for name in ("embeddings", "mean") if name in tensors}
         tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         ShardFiles(self.folder, shard.index).write(table, tensors, self._made_from)
 

@@ -29,20 +29,49 @@ def cluster(vectors: Vectors, rows: Rows, n_clusters: int | None, seed: int) -> 
     The result depends on the rows and the seed only: assignments are exact (equals go to the lower cluster), sums run
     in float64 in row order. A cluster that loses all its rows keeps its centroid.
     """
-    k = min(len(rows), n_clusters or by_default(len(rows)))
-    rng = np.random.default_rng(seed)
-    sample = np.sort(rng.choice(rows, min(len(rows), _SAMPLE_PER_CLUSTER * k), replace=False))
-    unit = vectors.unit_rows(sample)
-    centroids = vectors.like(vectors.base[np.sort(rng.choice(sample, k, replace=False))])
-    everywhere = np.arange(k)
+    draw = Draw.among(len(rows), n_clusters, seed)
+    sample = rows[draw.sample]
+    centroids = trained(vectors, sample, rows[draw.first], vectors.unit_rows(sample))
+    label, cosine = nearest(vectors, rows, centroids, np.arange(len(centroids)))
+    return Clustering(label, cosine, centroids)
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Which rows train centroids. sample: their numbers, ascending; first: those that are the first centroids."""
+
+    sample: Rows
+    first: Rows
+
+    @classmethod
+    def among(cls, n: int, n_clusters: int | None, seed: int) -> Draw:
+        """A sample of n rows, 64 per cluster."""
+        k = min(n, n_clusters or by_default(n))
+        rng = np.random.default_rng(seed)
+        sample = np.sort(rng.choice(n, min(n, sampled(k)), replace=False))
+        return cls(sample, np.sort(rng.choice(sample, k, replace=False)))
+
+
+def sampled(clusters: int) -> int:
+    """Rows that train so many centroids, where there are as many."""
+    return _SAMPLE_PER_CLUSTER * clusters
+
+
+def trained(vectors: Vectors, sample: Rows, first: Rows, unit: NDArray[np.floating]) -> Vectors:
+    """Centroids of a sample, k rows.
+
+    sample, first: rows of `vectors`, and those of them that begin as centroids. unit: (len(sample), d), the sample at
+    length 1.
+    """
+    centroids = vectors.like(vectors.base[first])
+    everywhere = np.arange(len(first))
     label: Rows | None = None
     for _ in range(_MOST_ROUNDS):
         new, _ = nearest(vectors, sample, centroids, everywhere)
         if label is not None and np.array_equal(new, label):
             break
         label, centroids = new, _moved(centroids, unit, new)
-    label, cosine = nearest(vectors, rows, centroids, everywhere)
-    return Clustering(label, cosine, centroids)
+    return centroids
 
 
 def distance(cosine: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from meddel_hf import schema
@@ -18,6 +19,8 @@ from meddel_hf.runtime.tables import read_schema, read_table
 ROWS = "rows.parquet"
 _OF_DUPLICATES = (schema.DUPLICATE_OF, schema.SIMILARITY)
 _OF_NEAREST = (schema.NEAREST_KEPT, schema.NEAREST_SIMILARITY)
+_REASONS = ["unreadable", "near-duplicate", "outlier", "not-selected"]
+_UNREADABLE, _NEAR_DUPLICATE, _OUTLIER, _NOT_SELECTED, _KEPT = range(5)  # places among them; kept rows have none
 _COLUMNS = pa.schema(
     [
         pa.field(schema.ID, pa.string(), nullable=False),
@@ -56,7 +59,7 @@ class LeftOut:
 
 
 def pool_table(
-    ids: Sequence[str],
+    ids: Sequence[str] | pa.ChunkedArray,
     rows: NDArray[np.int64],
     decision: Decision,
     outlier: NDArray[np.bool_],
@@ -69,16 +72,16 @@ def pool_table(
     decision: who are near-duplicates, and of whom; rows that it keeps may be left out afterwards.
     """
     n = len(ids)
-    reason = np.full(n, "unreadable", object)
-    reason[rows] = "near-duplicate"
-    reason[rows[outlier]] = "outlier"
-    reason[rows[decision.kept]] = None
+    reason = np.full(n, _UNREADABLE, np.int8)
+    reason[rows] = _NEAR_DUPLICATE
+    reason[rows[outlier]] = _OUTLIER
+    reason[rows[decision.kept]] = _KEPT
     if left_out is not None:
-        reason[rows[left_out.rows]] = "not-selected"
+        reason[rows[left_out.rows]] = _NOT_SELECTED
     columns = {
-        schema.ID: pa.array(ids, pa.string()),
-        schema.KEPT: pa.array([r is None for r in reason], pa.bool_()),
-        schema.REASON: pa.array(reason, pa.string()),
+        schema.ID: ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else pa.array(ids, pa.string()),
+        schema.KEPT: pa.array(reason == _KEPT),
+        schema.REASON: pa.array(_REASONS, pa.string()).take(pa.array(reason, mask=reason == _KEPT)),
         schema.DUPLICATE_OF: pa.nulls(n, pa.string()),
         schema.SIMILARITY: pa.nulls(n, pa.float32()),
         schema.CLUSTER: _spread(n, rows, cluster, pa.int64()),
@@ -106,13 +109,13 @@ def with_nearest(
 
 def decided(table: pa.Table, decision: Decision) -> pa.Table:
     """`table` with the outcome of `decision`, which is about all rows of the pool; other reasons stay as they are."""
-    reason = np.asarray(table[schema.REASON].to_pylist(), object)
-    open_rows = np.isin(reason, ["unreadable", "outlier"], invert=True)
-    reason[open_rows] = "near-duplicate"
-    reason[open_rows & decision.kept] = None
+    names = pa.array(_REASONS, pa.string())
+    reason = pc.index_in(table[schema.REASON], names).fill_null(_KEPT).to_numpy().copy()
+    open_rows = (reason != _UNREADABLE) & (reason != _OUTLIER)
+    reason[open_rows] = np.where(decision.kept[open_rows], _KEPT, _NEAR_DUPLICATE)
     columns = {name: table[name] for name in table.column_names if name not in _OF_NEAREST}
-    columns[schema.KEPT] = pa.array([r is None for r in reason], pa.bool_())
-    columns[schema.REASON] = pa.array(reason, pa.string())
+    columns[schema.KEPT] = pa.array(reason == _KEPT)
+    columns[schema.REASON] = names.take(pa.array(reason, mask=reason == _KEPT))
     every = np.arange(len(table))
     return _naming(pa.table(columns), every, decision.duplicate_of, decision.similarity, _OF_DUPLICATES)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from meddel_hf import schema
+from meddel_hf.dedup.larger_than_memory import fits, nearest_kept_of_all
 from meddel_hf.embedding.calibration import Calibration
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
@@ -20,24 +21,29 @@ _PAIRS = 2**32  # rows that go times rows that stay: two minutes on two cores
 
 
 @own_threads()
-def measured(selection: Selection, store: EmbeddingStore) -> Selection:
+def measured(selection: Selection, store: EmbeddingStore, memory: int | None = None) -> Selection:
     """The selection with the kept row nearest to each readable row that goes, as `Dedup` names it.
 
     In the space in which the store's near-duplicates are told (that of its `embeddings` where it was not calibrated),
     so that selectors can be compared by it. As it is where it names them already, where nothing goes, and
-    where that are more than four thousand million cosines.
+    where that are more than four thousand million cosines. memory: bytes; a store that does not fit is read in parts.
     """
     if schema.NEAREST_KEPT in selection.table.column_names:
         return selection
     facts = store.manifest.details.get("calibration")
     space = Space(store.poolings[0], False) if facts is None else Calibration.recorded(facts).best.space
-    readable = Readable.of(store, space.pooling)
-    kept = selection.table[schema.KEPT].to_numpy()[readable.rows]
+    kept = selection.table[schema.KEPT].to_numpy()[store.rows]
     goes, stays = np.flatnonzero(~kept), np.flatnonzero(kept)
     if not len(goes) or not len(stays) or len(goes) * len(stays) > _PAIRS:
         return selection
-    vectors = readable.vectors(space.subtract_mean)
-    where, cosine = nearest(vectors, goes, vectors, stays)
-    return replace(
-        selection, table=with_nearest(selection.table, readable.rows[goes], readable.rows[stays[where]], cosine)
-    )
+    source = store.reader(space.pooling)
+    if memory is None or fits(memory, source):
+        vectors = Readable.of(store, space.pooling).vectors(space.subtract_mean)
+        where, cosine = nearest(vectors, goes, vectors, stays)
+        near = stays[where]
+    else:
+        ids = store.pool_id_column
+        near, cosine = nearest_kept_of_all(
+            source, space.subtract_mean, kept, memory, lambda row: str(ids[int(store.rows[row])])
+        )
+    return replace(selection, table=with_nearest(selection.table, store.rows[goes], store.rows[near], cosine))

@@ -15,12 +15,13 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.sizes import bytes_of
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.curve import Curve
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
-from meddel_hf.selectors.thinning import Thinning
+from meddel_hf.selectors.thinning import Thinning, thinned_within
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -48,12 +49,17 @@ class MedDEL(Settings):
     max_iterations: above 1, survivors are clustered and thinned again until nothing more goes; with eta only.
     seed:           of the clustering and of keep="random".
     engine:         "pairs" stores the graph of near-duplicates, "blocks" none; "auto" takes the cheaper. Same result.
+    memory:         such as "4GB": a pool that does not fit is read from its store in parts, and regrouped in a scratch
+                    file as large as the store. Same rows; no graph is stored with them. None: all in memory.
+    scratch:        folder of that file, gone at the end; None for the system's (TMPDIR).
     encoder:        name or path of the model that `filter` embeds with.
 
     Source: arXiv 2401.17542, Section 3.2 and Algorithm 1.
     """
 
     eta: float | Literal["auto"] | None = None  # type: ignore[assignment]  # a search has a number
+    memory: str | int | None = None
+    scratch: str | Path | None = None
     encoder: str | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +77,8 @@ class MedDEL(Settings):
             checks.choice(name, getattr(self, name), choices)
         checks.flag("subtract_mean", self.subtract_mean)
         checks.clusters(self.n_clusters)
+        if self.memory is not None:
+            bytes_of(self.memory)
         checks.count("max_iterations", self.max_iterations, 1)
         checks.seed(self.seed)
         if self.max_iterations > 1 and self.retention is not None:
@@ -78,7 +86,7 @@ class MedDEL(Settings):
 
     @property
     def settings(self) -> Settings:
-        """All but the encoder."""
+        """All that decides, and the engine."""
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
     @own_threads()
@@ -96,8 +104,19 @@ class MedDEL(Settings):
             store = opened(embeddings)
             first = store.poolings[0] if isinstance(store, EmbeddingStore) else "auto"
             return replace(self, eta=threshold_of(store, first, self.subtract_mean).eta).select(store, device=device)
+        embeddings = opened(embeddings)
         with searching_on(device):
-            return Thinning.begin(self.settings, Readable.of(embeddings)).selection()
+            parts = self._in_parts(self.settings, embeddings)
+            return parts[0] if parts else Thinning.begin(self.settings, Readable.of(embeddings)).selection()
+
+    def _in_parts(
+        self, settings: Settings, embeddings: Embeddings, etas: Sequence[float] | None = None
+    ) -> list[Selection] | None:
+        """The answers, where the pool does not fit into the memory that was given; else None."""
+        if self.memory is None:
+            return None
+        scratch = Path(tempfile.gettempdir() if self.scratch is None else self.scratch)
+        return thinned_within(settings, embeddings, bytes_of(self.memory), scratch, etas)
 
     @own_threads()
     def sweep(self, embeddings: Embeddings, eta: Sequence[float], *, device: str = "auto") -> Curve:
@@ -111,7 +130,10 @@ class MedDEL(Settings):
                 raise InvalidArgument(f"an eta of a sweep must be a cosine in [-1, 1], got {shown(value)}")
             replace(self, eta=value, retention=None)  # raises where it is no cosine
         lowest = replace(self, eta=min(eta), retention=None).settings
+        embeddings = opened(embeddings)
         with searching_on(device):
+            if parts := self._in_parts(lowest, embeddings, sorted(eta)):
+                return Curve(tuple(parts))
             thinning = Thinning.begin(lowest, Readable.of(embeddings), eta)
             return Curve(tuple(thinning.at(value) for value in sorted(eta)))
 

@@ -66,20 +66,9 @@ class Readable:
             return embeddings
         embeddings = opened(embeddings)
         if isinstance(embeddings, EmbeddingStore):
-            store = embeddings
-            id_column = store.manifest.arguments.get("id_column") or schema.ID
-            origin = Origin(
-                fingerprint=store.pool_fingerprint,
-                row_ids=store.row_ids,
-                embeddings=store.fingerprint,
-                spec=store.pool_spec,
-                encoder=store.manifest.arguments.get("encoder"),
-                encoder_fingerprint=store.manifest.parents.get("encoder"),
-                id_column=id_column,
-                image_column=store.manifest.arguments.get("image_column") or schema.IMAGE,
-            )
+            store, origin = embeddings, origin_of(embeddings)
             pooled = store.embeddings if pooling is None else store.pooled(pooling)
-            return cls(pooled, store.rows, store.pool_ids, origin, id_column, store.digests)
+            return cls(pooled, store.rows, store.pool_ids, origin, origin.id_column, store.digests)
         array = np.asarray(embeddings)
         if array.ndim != 2:
             raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
@@ -106,10 +95,7 @@ class Readable:
 
     def check_any(self) -> None:
         """Raises InvalidEmbeddings where no row has an embedding."""
-        if not len(self.embeddings):
-            raise InvalidEmbeddings(
-                f"none of the {len(self.ids):,} rows of the pool has an embedding: nothing to select"
-            )
+        check_any(len(self.embeddings), len(self.ids))
 
     def rows_to_keep(self, retention: float) -> int:
         """round(retention * pool), for a selector that can keep any readable row; raises InvalidArgument otherwise."""
@@ -138,6 +124,40 @@ class Readable:
         none_is_near = Decision(np.ones(n, bool), nobody, nothing, eta=1.0)
         table = pool_table(self.ids, self.rows, none_is_near, np.zeros(n, bool), cluster, distance, LeftOut(~kept))
         return Selection(with_digests(table, self.digests), settings, self.origin)
+
+
+@dataclass(frozen=True, eq=False)
+class PoolRows:
+    """As `Readable`, without the embeddings: ids may be a column of Arrow, which a pool larger than memory needs."""
+
+    rows: NDArray[np.int64]
+    ids: Sequence[str] | pa.ChunkedArray
+    origin: Origin
+    digests: pa.Array | None = None
+
+    @property
+    def id_column(self) -> str:
+        return self.origin.id_column
+
+
+def origin_of(store: EmbeddingStore) -> Origin:
+    """What a selection from a store says that it was made from."""
+    return Origin(
+        fingerprint=store.pool_fingerprint,
+        row_ids=store.row_ids,
+        embeddings=store.fingerprint,
+        spec=store.pool_spec,
+        encoder=store.manifest.arguments.get("encoder"),
+        encoder_fingerprint=store.manifest.parents.get("encoder"),
+        id_column=store.manifest.arguments.get("id_column") or schema.ID,
+        image_column=store.manifest.arguments.get("image_column") or schema.IMAGE,
+    )
+
+
+def check_any(readable: int, pool: int) -> None:
+    """Raises InvalidEmbeddings where no row of a pool has an embedding."""
+    if not readable:
+        raise InvalidEmbeddings(f"none of the {pool:,} rows of the pool has an embedding: nothing to select")
 
 
 Embeddings = EmbeddingStore | str | Path | NDArray[np.floating] | Readable

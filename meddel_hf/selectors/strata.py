@@ -14,7 +14,7 @@ from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.neighbors.cosines import Rows
-from meddel_hf.selectors.protocol import Readable
+from meddel_hf.selectors.protocol import PoolRows, Readable
 
 _NONE = "(none)"  # where rows without a value stand among the names of others, in alphabetical order
 
@@ -83,7 +83,7 @@ def _named(readable: Readable, columns: Sequence[str]) -> Dataset:
         ) from error
 
 
-def rows_in(dataset: Dataset, readable: Readable) -> list[int]:
+def rows_in(dataset: Dataset, readable: Readable | PoolRows) -> list[int]:
     """Row of `dataset` for each readable row, joined on ids; on row numbers where the embeddings have no others.
 
     Raises InvalidDataset or Mismatch where it is not the pool that was embedded.

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from meddel_hf.dedup.decision import Decision
+from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.engines import BlockEngine
 from meddel_hf.dedup.graph import NearDuplicateGraph
-from meddel_hf.dedup.search import Search, Settings
+from meddel_hf.dedup.larger_than_memory import fits, grouped
+from meddel_hf.dedup.search import Grouping, Search, Settings
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.neighbors.row_source import ArrayRows, RowSource
+from meddel_hf.runtime.sizes import written
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import pool_table, with_digests
-from meddel_hf.selectors.protocol import Readable
+from meddel_hf.selectors.protocol import Embeddings, PoolRows, Readable, check_any, origin_of
 
 _CONCENTRATED = 0.2  # share of all pairs above eta from which eta says little
 
@@ -41,16 +48,18 @@ class Thinning:
 
     def at(self, eta: float) -> Selection:
         settings = replace(self.settings, eta=eta, retention=None)
-        return self._selection(
-            self.search, self.search.decide(eta, None), settings, graph_of(self.search, self.readable.rows)
-        )
+        return answered(self.readable, self.search, self.search.decide(eta, None), settings, self._graph)
 
     def selection(self) -> Selection:
         settings = self.settings
         if settings.max_iterations > 1:
             return self._until_nothing_goes()
         decision = self.search.decide(settings.eta, settings.retention)
-        return self._selection(self.search, decision, settings, graph_of(self.search, self.readable.rows))
+        return answered(self.readable, self.search, decision, settings, self._graph)
+
+    @property
+    def _graph(self) -> NearDuplicateGraph | None:
+        return graph_of(self.search, self.readable.rows)
 
     def _until_nothing_goes(self) -> Selection:
         """Cluster and thin the survivors until nothing more goes; duplicates are named at the end, over the pool."""
@@ -71,26 +80,74 @@ class Thinning:
         where, similarity = np.full(len(kept), -1, np.int64), np.full(len(kept), -2, np.float32)
         BlockEngine(last.vectors, [last.keep_order()]).name_kept(kept, ~kept & ~outlier, where, similarity)
         assert settings.eta is not None
-        return self._selection(last, Decision(kept, where, similarity, settings.eta), settings, None)
+        return answered(self.readable, last, Decision(kept, where, similarity, settings.eta), settings)
 
-    def _selection(
-        self, search: Search, decision: Decision, settings: Settings, graph: NearDuplicateGraph | None
-    ) -> Selection:
-        ids, rows, origin = self.readable.ids, self.readable.rows, self.readable.origin
-        table = pool_table(ids, rows, decision, search.outlier, search.cluster, search.distance)
-        table = with_digests(table, self.readable.digests)
-        recorded: dict[str, Any] = {"selector": "meddel", **asdict(settings)}
-        del recorded["engine"]  # it does not change the answer
-        return Selection(table, recorded, origin, decision.eta, graph, search.sample, self._notes(settings.eta))
 
-    def _notes(self, eta: float | None) -> tuple[str, ...]:
-        if eta is None or self.search.sample.share_above(eta) < _CONCENTRATED:
-            return ()
-        return (
-            f"{self.search.sample.share_above(eta):.0%} of the compared pairs are above eta {eta}: these "
-            "embeddings are so concentrated that an eta says little. Ask for a retention instead, or spread them out "
-            "with subtract_mean or another pooling.",
+def thinned_within(
+    settings: Settings, embeddings: Embeddings, memory: int, scratch: Path, etas: Sequence[float] | None = None
+) -> list[Selection] | None:
+    """What `Thinning` answers to the settings, or to each eta of a sweep, in so many bytes of memory.
+
+    embeddings: a store, or an array, opened. scratch: folder for a file as large as the embeddings.
+    None where the pool fits into the memory, so that nothing of this is needed, or holds no floating numbers.
+    Raises InvalidArgument where the memory or the disk are too little.
+    """
+    rows, source = _opened_in_part(embeddings)
+    if source.stored not in (np.float16, np.float32, np.float64) or fits(memory, source):
+        return None
+    check_any(source.shape[0], len(rows.ids))
+    if settings.engine == "pairs":
+        raise InvalidArgument(
+            f"engine='pairs' stores the graph of a pool that does not fit into {written(memory)}: leave engine at "
+            "'auto', or give more memory"
         )
+    if settings.max_iterations > 1:
+        raise InvalidArgument(
+            f"max_iterations={settings.max_iterations} compares survivors of the whole pool, which does not fit into "
+            f"{written(memory)}: leave it at 1, or give more memory"
+        )
+
+    def name(row: int) -> str:
+        return str(rows.ids[int(rows.rows[row])])
+
+    with grouped(settings, source, len(rows.ids), memory, scratch, name) as grouping:
+        asked = [settings] if etas is None else [replace(settings, eta=eta, retention=None) for eta in etas]
+        decisions = [grouping.decide(each.eta, each.retention) for each in asked]
+    return [answered(rows, grouping, made, each) for made, each in zip(decisions, asked, strict=True)]
+
+
+def _opened_in_part(embeddings: Embeddings) -> tuple[Readable | PoolRows, RowSource]:
+    if isinstance(embeddings, EmbeddingStore):
+        rows = PoolRows(embeddings.rows, embeddings.pool_id_column, origin_of(embeddings), embeddings.digests)
+        return rows, embeddings.reader()
+    readable = Readable.of(embeddings)
+    return readable, ArrayRows(readable.embeddings)
+
+
+def answered(
+    readable: Readable | PoolRows,
+    search: Grouping,
+    decision: Decision,
+    settings: Settings,
+    graph: NearDuplicateGraph | None = None,
+) -> Selection:
+    """A decision as a selection."""
+    table = pool_table(readable.ids, readable.rows, decision, search.outlier, search.cluster, search.distance)
+    table = with_digests(table, readable.digests)
+    recorded: dict[str, Any] = {"selector": "meddel", **asdict(settings)}
+    del recorded["engine"]  # it does not change the answer
+    notes = _notes(search.sample, settings.eta)
+    return Selection(table, recorded, readable.origin, decision.eta, graph, search.sample, notes)
+
+
+def _notes(sample: CosineSample, eta: float | None) -> tuple[str, ...]:
+    if eta is None or sample.share_above(eta) < _CONCENTRATED:
+        return ()
+    return (
+        f"{sample.share_above(eta):.0%} of the compared pairs are above eta {eta}: these "
+        "embeddings are so concentrated that an eta says little. Ask for a retention instead, or spread them out "
+        "with subtract_mean or another pooling.",
+    )
 
 
 def graph_of(search: Search, rows: Rows) -> NearDuplicateGraph | None:

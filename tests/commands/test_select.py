@@ -11,6 +11,7 @@ from datasets import Dataset, Features, Image, Value, load_from_disk
 from PIL import Image as Picture
 from tiny import textured, tiny_encoder
 
+import meddel_hf.dedup.larger_than_memory as larger
 from meddel_hf import EmbeddingStore, Selection
 from meddel_hf.cli import main
 from meddel_hf.selection import pictures
@@ -343,3 +344,28 @@ def test_options_that_say_otherwise_than_the_old_selection_are_refused(more, ear
     _, before, grown = earlier
     assert main(["select", grown, "--extend", before, "--out", str(tmp_path / "s2"), *more]) == 2
     assert f"and {more[0]} says otherwise" in capsys.readouterr().err
+
+
+def test_memory_means_meddel_and_too_little_is_one_sentence(store, tmp_path, capsys, monkeypatch):
+    line = ["select", store, "--retention", "0.2", "--n-clusters", "1", "--no-pictures"]
+    assert main([*line, "--out", str(tmp_path / "whole")]) == 0
+    assert main([*line, "--memory", "4GB", "--out", str(tmp_path / "fits")]) == 0
+    capsys.readouterr()
+    assert main([*line, "--memory", "1MB", "--out", str(tmp_path / "new" / "s")]) == 2
+    assert "93 embeddings of" in (err := capsys.readouterr().err)
+    assert "got 1 MB: give so much" in err
+    for name in ("_PROGRAM", "_LEAST_PIECE"):
+        monkeypatch.setattr(larger, name, 0)
+    monkeypatch.setattr(larger, "_OF_A_NUMBER", 10**4)  # so that 93 frames are 30 MB
+    assert main([*line, "--memory", "25MB", "--out", str(tmp_path / "new" / "parts")]) == 0
+    whole, fits, parts = (pq.read_table(tmp_path / name / "rows.parquet") for name in ("whole", "fits", "new/parts"))
+    assert whole == fits == parts
+    assert "nearest_kept" in parts.column_names
+    assert not (tmp_path / "new" / "parts" / "pairs.parquet").exists()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["parts"]
+
+
+def test_memory_that_is_no_size_is_refused(store, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["select", store, "--retention", "0.2", "--memory", "lots", "--out", str(tmp_path / "s")])
+    assert "--memory: must be a size such as 4GB or 512MiB, got 'lots'" in capsys.readouterr().err

@@ -445,3 +445,19 @@ def test_pool_and_encoder_from_a_hub(hub, encoder, tmp_path):
         local = embed(frames(6, {}), encoder, tmp_path / f"{name}-local", progress=False)
         np.testing.assert_array_equal(store.embeddings, local.embeddings)
         assert store.manifest.parents["encoder"] == local.manifest.parents["encoder"]
+
+
+def test_a_store_of_float16_holds_the_same_embeddings_rounded(encoder, tmp_path):
+    dataset = frames(12, {3: b"not an image"})
+    how = {"precision": "float32", "shard_rows": 5, "progress": False}
+    whole = embed(dataset, encoder, tmp_path / "float32", **how)
+    half = embed(dataset, encoder, tmp_path / "float16", store_dtype="float16", **how)
+    for pooling in whole.poolings:
+        rounded = whole.pooled(pooling).astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(half.pooled(pooling), rounded)
+    assert (whole.dtype, half.dtype) == (np.float32, np.float16)
+    assert half.manifest.arguments["store_dtype"] == "float16"
+    with pytest.raises(Mismatch, match="store_dtype"):
+        embed(dataset, encoder, tmp_path / "float16", **how)
+    with pytest.raises(InvalidArgument, match="store_dtype must be one of float32, float16, got 'int8'"):
+        embed(dataset, encoder, tmp_path / "int8", store_dtype="int8", **how)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -18,10 +19,11 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 import meddel_hf.dedup.density as density
 import meddel_hf.dedup.engines as rules
+import meddel_hf.dedup.larger_than_memory as larger
 import meddel_hf.neighbors.cosines as neighbors
 import meddel_hf.neighbors.pairs as pairs_module
-from meddel_hf import MedDEL, MedDELError
-from meddel_hf.embedding.store import Shard, StoreWriter
+from meddel_hf import MedDEL, MedDELError, Selection
+from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
 
 RULES = {"greedy": oracle.greedy, "semdedup": oracle.semdedup}
@@ -373,3 +375,66 @@ def test_a_graph_too_large_to_store_is_an_error_only_where_it_is_demanded(scope)
     x = np.full((5_000, 4), 0.25, np.float32)
     with pytest.raises(InvalidArgument, match=r"more than [\d,]+ pairs are above 0\.900: too many to store"):
         MedDEL(eta=0.9, scope=scope, engine="pairs", epsilon=None).select(x)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """A float16 store of 5,000 rows in three shards, every hundredth of which is unreadable."""
+    folder = tmp_path_factory.mktemp("many")
+    x = oracle.clumps(5000, 64)
+    arguments = {"encoder": "a", "pool": None, "revision": None, "store_dtype": "float16"}
+    writer = StoreWriter.begin(folder, arguments, {"pool": "p" * 32, "encoder": "e" * 32})
+    for index, start in enumerate(range(0, 5000, 2000)):
+        rows = np.arange(start, min(start + 2000, 5000))
+        unit = x[rows] / np.linalg.norm(x[rows], axis=1, keepdims=True)
+        reasons = ["damaged" if row % 100 == 0 else None for row in rows]
+        writer.write(Shard(index, start, [f"f/{row}" for row in rows], reasons, unit[rows % 100 > 0]))
+    writer.finish(dim=64, row_ids=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"eta": 0.8, "epsilon": 1.3},
+        {"retention": 0.1, "epsilon": 1.3},
+        {"retention": 0.2, "scope": "pool", "subtract_mean": True, "epsilon": None},
+    ],
+)
+def test_a_pool_larger_than_memory_gets_the_same_files(how, many, monkeypatch, tmp_path):
+    settings = {"n_clusters": 10, "engine": "blocks", **how}
+    MedDEL(**settings).select(many).save(tmp_path / "whole")
+    monkeypatch.setattr(larger, "_PROGRAM", 0)
+    monkeypatch.setattr(EmbeddingStore, "embeddings", property(lambda store: pytest.fail("read as a whole")))
+    parts = MedDEL(**settings, memory="2MB", scratch=tmp_path).select(many)
+    parts.save(tmp_path / "parts")
+    for file in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "parts" / file.name).read_bytes() == file.read_bytes(), file.name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
+    assert isinstance(parts, Selection)
+
+
+def test_a_sweep_of_a_pool_larger_than_memory(many, monkeypatch, tmp_path):
+    whole = MedDEL(epsilon=None, n_clusters=10).sweep(many, [0.9, 0.7])
+    monkeypatch.setattr(larger, "_PROGRAM", 0)
+    parts = MedDEL(epsilon=None, n_clusters=10, memory=2 * 10**6, scratch=tmp_path).sweep(many, [0.9, 0.7])
+    assert [s.table for s in parts] == [s.table for s in whole]
+    assert [s.settings for s in parts] == [s.settings for s in whole]
+
+
+def test_memory_that_is_no_size_or_too_little_is_refused_before_the_work(many, monkeypatch):
+    with pytest.raises(InvalidArgument, match="memory must be a size such as 4GB or 512MiB, got 'a lot'"):
+        MedDEL(0.1, memory="a lot")
+    with pytest.raises(InvalidArgument, match=r"4,950 embeddings of 64 numbers need 60\d MB of memory, got 1 MB"):
+        MedDEL(0.1, memory="1MB").select(many)
+    monkeypatch.setattr(larger, "_PROGRAM", 0)
+    with pytest.raises(InvalidArgument, match="engine='pairs' stores the graph of a pool that does not fit into 2 MB"):
+        MedDEL(eta=0.8, engine="pairs", memory="2MB").select(many)
+    with pytest.raises(InvalidArgument, match="max_iterations=3 compares survivors of the whole pool"):
+        MedDEL(eta=0.8, max_iterations=3, memory="2MB").select(many)
+
+
+def test_memory_that_is_enough_changes_nothing(many):
+    selection = MedDEL(0.1, epsilon=None, memory="4GB").select(many)
+    assert selection.graph is not None
+    assert selection.settings == MedDEL(0.1, epsilon=None).select(many).settings

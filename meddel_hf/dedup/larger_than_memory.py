@@ -1,0 +1,163 @@
+"""A pool larger than memory: read in blocks, clustered, regrouped in a scratch file, and answered for piece by piece.
+
+The answer is that of `Search.among`, whatever the memory: assignments and cosines are exact, and sums run over blocks
+of the same rows. The pool is read three times (what its rows are, clusters, regrouping) besides the rows that train
+centroids, and the scratch file once for every threshold that is tried, and once to name who stands for whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf.dedup.density import CosineSample
+from meddel_hf.dedup.scratch import Pieces, Scratch
+from meddel_hf.dedup.scratch_engine import ScratchEngine
+from meddel_hf.dedup.search import Grouping, Settings, clusters_for, clusters_rows, groups_of, keep_key, outliers
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors.clustering import Draw, distance, sampled, trained
+from meddel_hf.neighbors.cosines import Rows, Vectors, nearest
+from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey, blocks
+from meddel_hf.runtime.sizes import written
+
+# Bytes; measured by benchmarks/bench_memory.py.
+_PROGRAM = 600 * 10**6  # Python, torch, and the tiles that threads compute at once
+_OF_A_ROW = 64  # its number, place, cluster, cosine and the like, while rows are searched
+_OF_A_TABLE_ROW = 250  # of the selection's table, with ids of usual lengths, beside what was decided
+_OF_A_NUMBER = (
+    6  # of an embedding in work: of length 1, and in bfloat16; besides as given, and as it stands in the file
+)
+_LARGEST_PIECE = 512 * 10**6  # more at once is not quicker
+_LEAST_PIECE = 1024  # rows
+
+
+@dataclass(frozen=True)
+class Plan:
+    """rows: that are in memory at once, besides those that train centroids."""
+
+    rows: int
+
+    @classmethod
+    def within(cls, memory: int, source: RowSource, clusters: int) -> Plan:
+        """memory: bytes. clusters: 0 for none. Raises InvalidArgument where that is too little."""
+        (n, d), of_a_row = source.shape, _bytes_in_work(source)
+        trains = min(n, sampled(clusters)) * of_a_row
+        left = memory - _PROGRAM - n * _OF_A_ROW
+        least = max(trains, _LEAST_PIECE * of_a_row)
+        needed = _PROGRAM + max(n * _OF_A_ROW + least, n * _OF_A_TABLE_ROW)
+        if memory < needed:
+            cure = f", or ask for fewer clusters than {clusters:,} (n_clusters)" if 4 * trains > needed else ""
+            raise InvalidArgument(
+                f"{n:,} embeddings of {d} numbers need {written(needed)} of memory, got {written(memory)}: give so much"
+                f"{cure}"
+            )
+        return cls(max(_LEAST_PIECE, min(left, _LARGEST_PIECE) // of_a_row))
+
+
+def _bytes_in_work(source: RowSource) -> int:
+    """Of one row."""
+    return source.shape[1] * (_OF_A_NUMBER + source.dtype.itemsize + source.stored.itemsize)
+
+
+def fits(memory: int, source: RowSource) -> bool:
+    """Whether a pool is selected from in so many bytes without any of this."""
+    return _PROGRAM + source.shape[0] * (_bytes_in_work(source) + _OF_A_ROW + _OF_A_TABLE_ROW) <= memory
+
+
+@contextmanager
+def grouped(
+    settings: Settings, source: RowSource, pool: int, memory: int, scratch: Path, name: Callable[[int], str]
+) -> Iterator[Grouping]:
+    """What `Search.among` all rows finds; its engine answers as long as the block runs.
+
+    memory: bytes. scratch: folder for a file with all rows. name: id of a row.
+    Raises what `Search.among` and `Readable.vectors` raise; InvalidArgument too where memory or disk are too little.
+    """
+    n = source.shape[0]
+    clusters = clusters_for(settings, pool, n) if clusters_rows(settings) else 0
+    plan = Plan.within(memory, source, clusters)
+    survey = Survey.of(source, plan.rows, name, sums=settings.subtract_mean or settings.scope == "pool")
+    if settings.subtract_mean:
+        source = MeanSubtracted(source, survey.mean)
+        survey = Survey.of(source, plan.rows, name, sums=settings.scope == "pool")
+    outlier, labels, distances = np.zeros(n, bool), None, None
+    if clusters:
+        labels, cosine = _clustered(source, survey, clusters, settings.seed, plan.rows)
+        distances = distance(cosine)
+        outlier = outliers(settings, distances)
+    left = np.flatnonzero(~outlier)
+    key = keep_key(settings, n, left, distances, lambda: _to_mean(source, survey, plan.rows)[left])
+    groups = groups_of(settings, left, key, labels)
+    sizes = list(map(len, groups))
+    pieces = Pieces.of(sizes, plan.rows)
+    with Scratch.of(source, np.concatenate(groups), pieces, plan.rows, scratch) as rows:
+        sample = CosineSample.measured(sizes, lambda at, part: _tile(rows, at, part))
+        engine = ScratchEngine(rows, n, groups, pieces)
+        yield Grouping(settings, pool, outlier, groups, labels, distances, engine, sample, None)
+
+
+def nearest_kept_of_all(
+    source: RowSource, subtract_mean: bool, kept: NDArray[np.bool_], memory: int, name: Callable[[int], str]
+) -> tuple[Rows, NDArray[np.float32]]:
+    """Of each row that goes: the kept row of greatest cosine in the whole pool (equals: the earlier), and that cosine.
+
+    kept: (n,). Both arrays are (rows that go,). Raises as `grouped` does.
+    """
+    plan = Plan.within(memory, source, 0)
+    if subtract_mean:
+        source = MeanSubtracted(source, Survey.of(source, plan.rows, name).mean)
+    goes, stays = np.flatnonzero(~kept), np.flatnonzero(kept)
+    where, best = np.zeros(len(goes), np.int64), np.full(len(goes), -2, np.float32)
+    half = max(1, plan.rows // 2)
+    for start in range(0, len(stays), half):
+        those = stays[start : start + half]
+        others = Vectors.prepare(source.take(those))
+        for first in range(0, len(goes), half):
+            part = slice(first, first + half)
+            vectors = Vectors.prepare(source.take(goes[part]))
+            near, value = nearest(vectors, np.arange(len(vectors)), others, np.arange(len(others)), best[part])
+            better = value > best[part]
+            where[part][better], best[part][better] = those[near[better]], value[better]
+    return where, best
+
+
+def _clustered(
+    source: RowSource, survey: Survey, clusters: int, seed: int, rows_at_once: int
+) -> tuple[Rows, NDArray[np.float32]]:
+    """Cluster of every row and cosine to its centroid, as `clustering.cluster` finds them."""
+    n = source.shape[0]
+    draw = Draw.among(n, clusters, seed)
+    sample = Vectors.prepare(source.take(draw.sample))
+    first = np.searchsorted(draw.sample, draw.first)
+    centroids = trained(sample, np.arange(len(sample)), first, survey.unit(sample))
+    del sample
+    return _nearest_of_each(source, centroids, rows_at_once)
+
+
+def _to_mean(source: RowSource, survey: Survey, rows_at_once: int) -> NDArray[np.float32]:
+    """Cosine of every row to the mean direction, as `cosines.cosine_to_mean` has it."""
+    if np.linalg.norm(survey.direction_sum) < 1e-6:
+        return np.zeros(source.shape[0], np.float32)
+    return _nearest_of_each(source, Vectors.prepare(survey.direction_sum[None]), rows_at_once)[1]
+
+
+def _nearest_of_each(source: RowSource, few: Vectors, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
+    """Of every row of the source: which of a few vectors is nearest, and the cosine to it."""
+    n, everywhere = source.shape[0], np.arange(len(few))
+    label, cosine = np.empty(n, np.int64), np.empty(n, np.float32)
+    for start, rows in blocks(source, rows_at_once):
+        part = slice(start, start + len(rows))
+        label[part], cosine[part] = nearest(Vectors.prepare(rows), np.arange(len(rows)), few, everywhere)
+    return label, cosine
+
+
+def _tile(rows: Scratch, at: Rows, part: slice) -> NDArray[np.float32]:
+    """Exact cosines of the rows at some places with those of a range of places."""
+    left = Vectors.prepare(rows.take(at), screen="float32")
+    right = Vectors.prepare(rows.read(part.start, part.stop), screen="float32")
+    return left.exact_tile(np.arange(len(at)), right, np.arange(len(right)))
