@@ -25,6 +25,8 @@ CLUSTER = "cluster"
 DISTANCE = "distance"
 NEAREST_KEPT = "nearest_kept"
 NEAREST_SIMILARITY = "nearest_similarity"
+IN_REFERENCE = "in_reference"
+REFERENCE_SIMILARITY = "reference_similarity"
 
 # Columns of a downstream run's scores.parquet, one row for every tested frame; see downstream/scores.py.
 SET = "set"

@@ -29,13 +29,15 @@ _COLUMNS = pa.schema(
         (schema.DISTANCE, pa.float32()),
         (schema.NEAREST_KEPT, pa.string()),
         (schema.NEAREST_SIMILARITY, pa.float32()),
+        (schema.IN_REFERENCE, pa.string()),
+        (schema.REFERENCE_SIMILARITY, pa.float32()),
     ]
 )
 
 
 def read_rows(path: Path) -> pa.Table:
     """The table of a selection; one that `meddel benchmark pack` made has its first three columns alone, and a selector
-    of two steps alone has the last two."""
+    of two steps alone has the nearest kept frames, one beside a reference set alone the last two."""
     there = read_schema(path)[0].names
     return read_table(path, pa.schema([field for field in _COLUMNS if not field.nullable or field.name in there]))
 
@@ -98,10 +100,24 @@ def with_nearest(
     return _naming(table, np.arange(len(table)), of, cosine, _OF_NEAREST)
 
 
+def with_reference(
+    table: pa.Table, rows: NDArray[np.int64], ids: Sequence[str], cosine: NDArray[np.float32]
+) -> pa.Table:
+    """`table` with `rows` of the pool as "in-reference", the id of the reference row nearest to each, and its cosine."""
+    reason = np.asarray(table[schema.REASON].to_pylist(), object)
+    names, similarity = np.full(len(table), None, object), np.zeros(len(table), np.float32)
+    reason[rows], names[rows], similarity[rows] = "in-reference", ids, cosine
+    nothing = np.array([name is None for name in names], bool)
+    at = table.schema.get_field_index(schema.REASON)
+    table = table.set_column(at, schema.REASON, pa.array(reason, pa.string()))
+    table = table.append_column(schema.IN_REFERENCE, pa.array(names, pa.string()))
+    return table.append_column(schema.REFERENCE_SIMILARITY, pa.array(similarity, mask=nothing))
+
+
 def decided(table: pa.Table, decision: Decision) -> pa.Table:
     """`table` with the outcome of `decision`, which is about all rows of the pool; other reasons stay as they are."""
     reason = np.asarray(table[schema.REASON].to_pylist(), object)
-    open_rows = np.isin(reason, ["unreadable", "outlier"], invert=True)
+    open_rows = np.isin(reason, ["unreadable", "in-reference", "outlier"], invert=True)
     reason[open_rows] = "near-duplicate"
     reason[open_rows & decision.kept] = None
     columns = {name: table[name] for name in table.column_names if name not in _OF_NEAREST}

@@ -30,6 +30,7 @@ from meddel_hf.selection.table import LeftOut, pool_table
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.filling import BY, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
+from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.thinning import graph_of
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class FirstStep:
 
 
 @dataclass(frozen=True)
-class Dedup:
+class Dedup(PoolSelector):
     """Drop near-duplicates, then draw among the frames that are left: two steps, two reasons.
 
     1. A row goes as "near-duplicate" if a row that stays is above eta: greedily, all rows compared with all.
@@ -170,7 +171,7 @@ class Dedup:
         check_used(self._given, self.retention, self.then)
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
 
         pool: the data set that was embedded, for strata, shares and floors; None opens the one that the store names.

@@ -19,6 +19,7 @@ from meddel_hf.selection.curve import Curve
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
+from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.thinning import Thinning
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MedDEL(Settings):
+class MedDEL(PoolSelector, Settings):
     """Data-effective selection: drop outliers, then all but one of each group of near-duplicates.
 
     retention:      share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1].
@@ -81,7 +82,7 @@ class MedDEL(Settings):
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
 
         `pool` is not needed: MedDEL reads no columns.

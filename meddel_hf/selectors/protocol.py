@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision, rows_for
+from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
@@ -24,6 +25,8 @@ from meddel_hf.selection.table import LeftOut, pool_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+OUT_OF_REACH = "readable and out of the reference's reach"
 
 
 class Selector(Protocol):
@@ -44,6 +47,7 @@ class Readable:
     rows:       (n,) int64, their numbers in the pool, ascending.
     ids:        id of every row of the pool.
     id_column:  the pool's column that holds them.
+    left:       what these rows are, where an earlier step took others away.
     """
 
     embeddings: NDArray[np.floating]
@@ -51,6 +55,7 @@ class Readable:
     ids: Sequence[str]
     origin: Origin
     id_column: str = schema.ID
+    left: str = "readable"
 
     @classmethod
     def of(cls, embeddings: Any, pooling: Pooling | None = None) -> Readable:
@@ -75,7 +80,8 @@ class Readable:
                 image_column=store.manifest.arguments.get("image_column") or schema.IMAGE,
             )
             pooled = store.embeddings if pooling is None else store.pooled(pooling)
-            return cls(pooled, store.rows, store.pool_ids, origin, id_column)
+            left = OUT_OF_REACH if isinstance(store, Remainder) else "readable"
+            return cls(pooled, store.rows, store.pool_ids, origin, id_column, left)
         array = np.asarray(embeddings)
         if array.ndim != 2:
             raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
@@ -113,7 +119,7 @@ class Readable:
         if round(retention * pool) > readable:
             raise InvalidArgument(
                 f"retention {retention} asks for {round(retention * pool):,} of {pool:,} rows, but only {readable:,} "
-                f"are readable (retention {readable / pool:.4f}): ask for less"
+                f"are {self.left} (retention {readable / pool:.4f}): ask for less"
             )
         return rows_for(retention, pool, readable)
 
