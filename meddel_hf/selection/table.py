@@ -103,7 +103,7 @@ def with_nearest(
 def with_reference(
     table: pa.Table, rows: NDArray[np.int64], ids: Sequence[str], cosine: NDArray[np.float32]
 ) -> pa.Table:
-    """`table` with `rows` of the pool as "in-reference", the id of the reference row nearest to each, and its cosine."""
+    """`table` with `rows` of the pool as "in-reference", the nearest reference row's id, and its cosine."""
     reason = np.asarray(table[schema.REASON].to_pylist(), object)
     names, similarity = np.full(len(table), None, object), np.zeros(len(table), np.float32)
     reason[rows], names[rows], similarity[rows] = "in-reference", ids, cosine

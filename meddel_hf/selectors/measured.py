@@ -25,7 +25,8 @@ def measured(selection: Selection, store: EmbeddingStore) -> Selection:
 
     In the space in which the store's near-duplicates are told (that of its `embeddings` where it was not calibrated),
     so that selectors can be compared by it. As it is where it names them already, where nothing goes, and
-    where that are more than four thousand million cosines.
+    where that are more than four thousand million cosines. Rows within reach of a reference set are left alone, since
+    nobody wants them covered.
     """
     if schema.NEAREST_KEPT in selection.table.column_names:
         return selection
@@ -33,7 +34,8 @@ def measured(selection: Selection, store: EmbeddingStore) -> Selection:
     space = Space(store.poolings[0], False) if facts is None else Calibration.recorded(facts).best.space
     readable = Readable.of(store, space.pooling)
     kept = selection.table[schema.KEPT].to_numpy()[readable.rows]
-    goes, stays = np.flatnonzero(~kept), np.flatnonzero(kept)
+    reason = np.asarray(selection.table[schema.REASON].to_pylist(), object)[readable.rows]
+    goes, stays = np.flatnonzero(~kept & (reason != "in-reference")), np.flatnonzero(kept)
     if not len(goes) or not len(stays) or len(goes) * len(stays) > _PAIRS:
         return selection
     vectors = readable.vectors(space.subtract_mean)

@@ -105,8 +105,8 @@ class Reached:
 def within_reach(pool: Embeddings, reference: Embeddings, eta: Eta = "auto") -> Reached:
     """Rows of the pool whose cosine to some row of the reference is above eta: exact, all compared with all.
 
-    In the space in which the pool's near-duplicates are told, its mean subtracted from both sides where that is so; with
-    an eta of your own, that of the stores' `embeddings` as they are.
+    In the space in which the pool's near-duplicates are told, its mean subtracted from both sides where that is so;
+    with an eta of your own, that of the stores' `embeddings` as they are.
     """
     checks.eta(eta)
     pool, reference = opened(pool), opened(reference)

@@ -1,0 +1,94 @@
+"""Thumbnails laid over one another: how alike are two frames, where one may show a window of the other?
+
+Each border of either picture may be cut by up to a tenth, so that frames that were shifted, cropped or zoomed lie on one
+another; correlation does not see brightness and contrast. All 512 windows of a pair are compared at once, by algebra: a
+window is a product with a matrix on either side, A P B', so its correlation with Q needs A P and Q B alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from meddel_hf.embedding.thumbnails import SIDE
+from meddel_hf.runtime.threads import own_threads
+
+CUTS = (0.0, 0.035, 0.07, 0.105)  # shares of a side that a window leaves out at either border
+_FLAT = 2.0  # grey levels of standard deviation below which a picture shows nothing to compare
+_BLOCK = 64  # pairs whose windows are compared at a time: they fit the cache
+
+
+@dataclass(frozen=True, eq=False)
+class Registered:
+    """The best overlay of each pair of thumbnails, (m,) each.
+
+    likeness: float32 correlation in [-1, 1]; 0 where one of the two is flat.
+    cut:      float32, the share of a side that the window leaves out, the greater of both sides.
+    slope:    float32, contrast of the left one over that of the right one, which is 1 of a copy that was not re-windowed.
+    level:    float32, grey levels by which the left one is brighter.
+    """
+
+    likeness: NDArray[np.float32]
+    cut: NDArray[np.float32]
+    slope: NDArray[np.float32]
+    level: NDArray[np.float32]
+
+
+def registered(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> Registered:
+    """left, right: (m, 32, 32), of which either may be the window of the other."""
+    answer = Registered(*(np.zeros(len(left), np.float32) for _ in range(4)))
+
+    def lay(start: int) -> None:
+        here = slice(start, start + _BLOCK)
+        x, y = (torch.from_numpy(np.ascontiguousarray(side[here])).float() for side in (left, right))
+        of_right, of_left = _overlaid(x, y), _overlaid(y, x)
+        better = of_left[0] > of_right[0]
+        flat = (x.std(dim=(1, 2), correction=0) < _FLAT) | (y.std(dim=(1, 2), correction=0) < _FLAT)
+        likeness, cut, slope, level = (torch.where(better, b, a) for a, b in zip(of_right, of_left, strict=True))
+        answer.likeness[here] = torch.where(flat, 0.0, likeness).clamp(-1, 1).numpy()
+        answer.cut[here] = cut.numpy()
+        answer.slope[here] = torch.where(better, 1 / slope.clamp_min(1e-3), slope).numpy()
+        answer.level[here] = torch.where(better, -level, level).numpy()
+
+    with own_threads() as threads:
+        for _ in threads.map(lay, range(0, len(left), _BLOCK)):
+            pass
+    return answer
+
+
+def _overlaid(whole: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """likeness, cut, slope and level of `whole` with the best window of `other`; (m, 32, 32) each."""
+    pixels = SIDE * SIDE
+    middle = whole.mean(dim=(1, 2), keepdim=True)
+    q, p = whole - middle, other - middle
+    rows = torch.einsum("kij,mjl->mkil", _WINDOWS, p)  # A P, for each window of rows
+    columns = torch.einsum("mil,klj->mkij", q, _WINDOWS)  # Q B, for each window of columns
+    dots = rows.flatten(2) @ columns.flatten(2).transpose(1, 2)  # (m, 16, 16): windows of rows, of columns
+    sums = rows.sum(dim=2) @ _WINDOWS.sum(dim=1).T
+    squares = (rows.transpose(2, 3) @ rows).flatten(2) @ _GRAMS.flatten(1).T
+    spread = (squares - sums**2 / pixels).clamp_min(1e-3)  # pixels times the variance of each window
+    own = (q**2).sum(dim=(1, 2)).clamp_min(1e-3)
+    likeness, at = (dots / (spread * own[:, None, None]).sqrt()).flatten(1).max(dim=1)
+    each = torch.arange(len(at))
+    slope = (own / spread.flatten(1)[each, at]).sqrt()
+    return likeness, _CUT_OF[at], slope, -sums.flatten(1)[each, at] / pixels
+
+
+def _window(before: float, after: float) -> NDArray[np.float32]:
+    """(32, 32) matrix that takes a line of pixels to its part from `before` to 1 - `after`, linearly in between."""
+    matrix = np.zeros((SIDE, SIDE), np.float32)
+    middles = (before + (np.arange(SIDE) + 0.5) / SIDE * (1 - before - after)) * SIDE - 0.5
+    first = np.floor(middles).astype(int)
+    for place, weight in ((first, 1 - (middles - first)), (first + 1, middles - first)):
+        matrix[np.arange(SIDE), place.clip(0, SIDE - 1)] += weight.astype(np.float32)
+    return matrix
+
+
+_PARTS = tuple(product(CUTS, CUTS))
+_WINDOWS = torch.from_numpy(np.stack([_window(*part) for part in _PARTS]))
+_GRAMS = _WINDOWS.transpose(1, 2) @ _WINDOWS
+_CUT_OF = torch.tensor([max(*one, *other) for one, other in product(_PARTS, _PARTS)])
