@@ -1,19 +1,22 @@
 """Do frames of a test set stand in a pool? Embeddings and thumbnails propose pairs, and their pixels decide.
 
 Of each test frame, and of its mirror image, ten frames of the pool are looked at: the five of greatest cosine, and the
-five whose thumbnails correlate best. Thumbnails of 32 x 32 are laid over one another (`registration`), and the pair is a
-copy where they correlate above a threshold: the greatest likeness that frames of the pool had, turned upside down, to any
-other frame of it. Those went the same way as test frames do, and cannot be there.
+five whose thumbnails correlate best. Thumbnails of 32 x 32 are laid over one another (`registration`), and the pair is
+a copy where they correlate above a threshold: the greatest likeness that frames of the pool had, turned upside down, to
+any other frame of it. Those went the same way as test frames do, and cannot be there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from meddel_hf.embedding.calibration import Calibration
@@ -25,11 +28,13 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows, Vectors
 from meddel_hf.neighbors.knn import nearest_many
 from meddel_hf.overlap.registration import registered
+from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
 from meddel_hf.selectors.reference import centred, check_same_space
 
+TABLE = "audit.parquet"
 EACH = 5  # frames of the pool that are looked at for being near in either way
 _COARSE = 16  # side of the thumbnails by which the pool is searched
 _UNLIKE, _COPIES = 1024, 512  # frames turned upside down, and mild copies, that are put to the test
@@ -38,6 +43,7 @@ _BLOCK = 512  # frames whose pairs are laid over one another at a time
 SCHEMA = pa.schema(
     [
         pa.field("test_id", pa.string(), nullable=False),
+        pa.field("copied", pa.bool_(), nullable=False),
         pa.field("pool_id", pa.string(), nullable=False),
         pa.field("cosine", pa.float32(), nullable=False),
         pa.field("likeness", pa.float32(), nullable=False),
@@ -45,7 +51,7 @@ SCHEMA = pa.schema(
         pa.field("cut", pa.float32(), nullable=False),
         pa.field("contrast", pa.float32(), nullable=False),
         pa.field("level", pa.float32(), nullable=False),
-        pa.field("how", pa.string(), nullable=False),
+        pa.field("how", pa.string()),
     ]
 )
 
@@ -54,11 +60,12 @@ SCHEMA = pa.schema(
 class Audit:
     """Which frames of a test set stand in a pool, and how sure that is.
 
-    table:     one row for each test frame of which the pool has a copy, most alike first: `test_id`, `pool_id` (the copy
-               that is most alike), `cosine` of the two, `likeness` of their pixels (float32 correlation), `mirrored`,
-               `cut` (share of a side that one of them lacks), `contrast` and `level` (the test frame's contrast over the
-               other's; grey levels by which it is brighter), `how` (the same in words).
+    table:     one row for each readable test frame, most alike first: `test_id`, `copied` (bool), `pool_id` (the most
+               alike of the frames that were looked at), `cosine` of the two, `likeness` of their pixels (float32
+               correlation), `mirrored`, `cut` (share of a side that one of them lacks), `contrast` (over that of the
+               pool's frame), `level` (grey levels by which it is brighter), `how` (of a copy, the same in words).
     pool, test: frames that were compared.
+    parents:   fingerprints of both stores, by role.
     likeness:  threshold of likeness, in [-1, 1].
     held:      share of mild copies of frames of the pool that are traced back to their frames; None where the store
                holds none. copies: how many were asked for.
@@ -75,6 +82,12 @@ class Audit:
     copies: int
     unlike: int
     alike: int | None
+    parents: dict[str, str]
+
+    @cached_property
+    def copied(self) -> pa.Table:
+        """The rows of test frames that stand in the pool."""
+        return self.table.filter(self.table["copied"])
 
     @property
     def by_chance(self) -> float:
@@ -86,7 +99,11 @@ class Audit:
     def facts(self) -> dict[str, Any]:
         """Plain values, without the table."""
         names = ("pool", "test", "likeness", "held", "copies", "unlike", "alike")
-        return {"copied": len(self.table), **{name: getattr(self, name) for name in names}, "by_chance": self.by_chance}
+        return {
+            "copied": len(self.copied),
+            **{name: getattr(self, name) for name in names},
+            "by_chance": self.by_chance,
+        }
 
     def __str__(self) -> str:
         """What came out, and how sure it is, in two sentences or three."""
@@ -94,11 +111,14 @@ class Audit:
             f"{len(self.table):,} of {self.test:,} test frames are in the pool of {self.pool:,}, as they are or altered"
         )
         if not len(self.table):
-            what = f"none of {self.test:,} test frames is in the pool of {self.pool:,}"
+            what = f"{len(self.copied):,} of {self.test:,} test frames are in the pool of {self.pool:,} frames"
+        if not len(self.copied):
+            what = f"none of {self.test:,} test frames is in the pool of {self.pool:,} frames"
         held = "how many copies it misses is not known, since the pool's store holds none to try"
         if self.held is not None:
             held = f"the same search traces {self.held:.1%} of {self.copies:,} mild test copies back to their frames"
-        chance = f"takes {self.by_chance:.2g} of {self.test:,} frames for copies by chance (likeness above {self.likeness:.4f})"
+        chance = f"takes {self.by_chance:.1g} of {self.test:,} frames for one by chance"
+        chance = f"{chance} (likeness above {self.likeness:.4f})"
         more = ""
         if self.alike:
             more = (
@@ -106,6 +126,20 @@ class Audit:
                 "`meddel select --reference` leaves those out too"
             )
         return f"{what}\n{held}, and {chance}{more}"
+
+    def save(self, folder: str | Path, *, pictures: Callable[[Path], Any] | None = None) -> Path:
+        """Write audit.parquet to a folder, whole or not at all; an older audit there is replaced.
+
+        pictures: draws what belongs to it into the folder that it is given, before that counts as there.
+        """
+        with step_folder(folder, "audit") as aside:
+            pq.write_table(self.table, aside / TABLE)
+            if pictures is not None:
+                pictures(aside)
+            made = fingerprint(*self.parents.values(), repr(self.likeness), str(len(self.copied)))
+            written = [path.name for path in aside.iterdir()]
+            Manifest("audit", made, {}, self.parents, self.facts).write(aside, written)
+        return Path(folder)
 
 
 @own_threads()
@@ -120,20 +154,20 @@ def audit(pool: EmbeddingStore | str, test: EmbeddingStore | str) -> Audit:
     check_same_space(there, Readable.of(there), here, Readable.of(here))
     search = _Search.of(there)
     likeness, unlike = _by_chance(search)
-    copied, held = (None, None) if there.copies is None else _traced(search, there.copies, likeness)
+    copies, held = (0, None) if there.copies is None else _traced(search, there, there.copies, likeness)
     wanted = Readable.of(here, search.space.pooling)
     vectors = centred(wanted, search.readable) if search.space.subtract_mean else wanted.vectors()
     pairs = search.nearest(vectors, _thumbnails(here))
-    table = _table(pairs, pairs.likeness > likeness, wanted, search, vectors)
-    alike = None
-    if search.eta is not None:
-        alike = int(((pairs.top > search.eta) & (pairs.likeness <= likeness)).sum())
-    return Audit(table, len(there), len(here), likeness, held, copied or 0, unlike, alike)
+    copied = pairs.likeness > likeness
+    table = _table(pairs, copied, wanted, search, vectors)
+    alike = None if search.eta is None else int(((pairs.top > search.eta) & ~copied).sum())
+    parents = {"embeddings": there.fingerprint, "test": here.fingerprint}
+    return Audit(table, len(there), len(here), likeness, held, copies, unlike, alike, parents)
 
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Of each frame, (m,): the place of the pool's frame that is most alike, how alike it is, and the greatest cosine."""
+    """Of each frame, (m,): the place of the pool's frame that is most alike, how alike, and the greatest cosine."""
 
     place: Rows
     likeness: NDArray[np.float32]
@@ -209,10 +243,13 @@ def _by_chance(search: _Search) -> tuple[float, int]:
     return float(pairs.likeness.max()), len(sample)
 
 
-def _traced(search: _Search, copies: Copies, likeness: float) -> tuple[int, float]:
-    """How many mild copies were looked for, and the share that led back to their frames, or to others that are copies."""
+def _traced(search: _Search, store: EmbeddingStore, copies: Copies, likeness: float) -> tuple[int, float | None]:
+    """How many mild copies were looked for, and the share of them that the pool was said to have."""
     kinds = copies.thumbnails.shape[1]
-    sample = evenly_spaced(len(copies.row) * kinds, _COPIES)
+    there = np.flatnonzero(np.repeat(np.isin(copies.row, store.rows), kinds))
+    sample = there[evenly_spaced(len(there), _COPIES)]
+    if not len(sample):
+        return 0, None
     vectors = copies.vectors[search.space.pooling].reshape(len(copies.row) * kinds, -1)[sample]
     asked: Any = vectors
     if search.space.subtract_mean:
@@ -223,15 +260,15 @@ def _traced(search: _Search, copies: Copies, likeness: float) -> tuple[int, floa
 
 
 def _table(pairs: _Pairs, copied: NDArray[np.bool_], wanted: Readable, search: _Search, vectors: Vectors) -> pa.Table:
-    rows = np.flatnonzero(copied)
-    rows = rows[np.argsort(-pairs.likeness[rows], kind="stable")]
+    rows = np.argsort(-pairs.likeness, kind="stable")
     place = pairs.place[rows]
     columns: list[Sequence[Any] | NDArray[Any]] = [
         [wanted.ids[row] for row in wanted.rows[rows]],
+        copied[rows],
         [search.readable.ids[row] for row in search.readable.rows[place]],
         vectors.exact(rows, search.vectors, place),
         *(each[rows] for each in (pairs.likeness, pairs.mirrored, pairs.cut, pairs.contrast, pairs.level)),
-        [_in_words(pairs, row) for row in rows],
+        [_in_words(pairs, row) if copied[row] else None for row in rows.tolist()],
     ]
     return pa.table(
         [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
@@ -267,7 +304,7 @@ def _store(embeddings: Embeddings) -> EmbeddingStore:
 def _thumbnails(store: EmbeddingStore) -> NDArray[np.uint8]:
     if store.thumbnails is None:
         raise InvalidArgument(
-            f"{store.folder} was made by an earlier version and holds no thumbnails, by which copies are told: embed its "
-            "frames again, into another folder"
+            f"{store.folder} was made by an earlier version and holds no thumbnails, by which copies are told: embed "
+            "its frames again, into another folder"
         )
     return store.thumbnails

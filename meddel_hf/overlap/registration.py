@@ -1,7 +1,7 @@
 """Thumbnails laid over one another: how alike are two frames, where one may show a window of the other?
 
-Each border of either picture may be cut by up to a tenth, so that frames that were shifted, cropped or zoomed lie on one
-another; correlation does not see brightness and contrast. All windows of a pair are compared at once, by algebra: a
+Each border of either picture may be cut by up to a tenth, so that frames that were shifted, cropped or zoomed lie on
+one another; correlation does not see brightness and contrast. All windows of a pair are compared at once, by algebra: a
 window is a product with a matrix on either side, A P B', so its correlation with Q needs A P and Q B alone.
 """
 
@@ -29,7 +29,7 @@ class Registered:
 
     likeness: float32 correlation in [-1, 1]; 0 where one of the two is flat.
     cut:      float32, the share of a side that the window leaves out, the greater of both sides.
-    slope:    float32, contrast of the left one over that of the right one, which is 1 of a copy that was not re-windowed.
+    slope:    float32, contrast of the left one over that of the right one, 1 of a copy as it was.
     level:    float32, grey levels by which the left one is brighter.
     """
 

@@ -121,8 +121,8 @@ class Answer:
               (id of the kept row with the greatest cosine to a near-duplicate), `similarity` (float32, that cosine),
               `cluster` (int64), `distance` (float32, Euclidean to the centroid, in [0, 2]). Of a selector of two steps,
               `Dedup`, `duplicate_of` is the greatest among the rows that its first step left, which may not have been
-              drawn; two further columns are about every readable row that goes: `nearest_kept` (id of the kept row with
-              the greatest cosine to it) and `nearest_similarity` (float32, that cosine). Beside a reference set, two are
+              drawn; two further columns are about every readable row that goes: `nearest_kept` (id of the kept row of
+              greatest cosine to it) and `nearest_similarity` (float32, that cosine). Beside a reference set, two are
               about rows in its reach: `in_reference` (id of the nearest row there) and `reference_similarity`.
     settings: the selector and its arguments; None where one was not used.
     eta:      threshold that was used or, for a retention, found; None where the selector has none.
