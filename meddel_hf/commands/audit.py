@@ -66,7 +66,8 @@ def _embedded(args: argparse.Namespace, pool: EmbeddingStore, folder: Path) -> E
     how = pool.manifest.arguments
     return embed(
         load_pool(args.test, include=args.include), how["encoder"], folder, pooling=how["pooling"],
-        precision=how["precision"], revision=how.get("revision"), view="auto" if pool.view == "auto" else "whole", calibrate=False,
+        precision=how["precision"], revision=how.get("revision"), view="auto" if pool.view == "auto" else "whole",
+        calibrate=False,
         progress=not args.json, pool_spec=args.test,
     )  # fmt: skip
 

@@ -107,11 +107,7 @@ class Audit:
 
     def __str__(self) -> str:
         """What came out, and how sure it is, in two sentences or three."""
-        what = (
-            f"{len(self.table):,} of {self.test:,} test frames are in the pool of {self.pool:,}, as they are or altered"
-        )
-        if not len(self.table):
-            what = f"{len(self.copied):,} of {self.test:,} test frames are in the pool of {self.pool:,} frames"
+        what = f"{len(self.copied):,} of {self.test:,} test frames are in the pool of {self.pool:,} frames"
         if not len(self.copied):
             what = f"none of {self.test:,} test frames is in the pool of {self.pool:,} frames"
         held = "how many copies it misses is not known, since the pool's store holds none to try"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _PAIRS, _LINES, _FEWER = 3, 5, 2  # pairs of a line, lines of copies, lines of pairs at the threshold
-_POOL, _TEST = "in the pool: ", "in the test set: "
+_POOL, _TEST = "pool: ", "test: "
 
 
 def draw_pairs(
@@ -51,13 +52,17 @@ def draw_pairs(
 def _pair(row: Mapping[str, Any]) -> list[Frame]:
     """Two cells: the frame of the pool, and what stands in the test set."""
     copied, likeness = row["copied"], f"likeness {row['likeness']:.4f}"
-    if not copied and row["mirrored"]:
-        likeness += ", mirrored"
     colours = (KEPT, GONE) if copied else (FAINT, FAINT)
     return [
-        Frame(_POOL + row["pool_id"], row["how"] if copied else "not a copy", colours[0]),
-        Frame(_TEST + row["test_id"], likeness, colours[1]),
+        Frame(_POOL + row["pool_id"], likeness, colours[0]),
+        Frame(_TEST + row["test_id"], _in_short(row), colours[1]),
     ]
+
+
+def _in_short(row: Mapping[str, Any]) -> str:
+    """How it was altered, in as many words as fit below a frame."""
+    words = "not a copy" + ", mirrored" * row["mirrored"] if row["how"] is None else str(row["how"])
+    return re.sub(r" by \d+%", "", words)
 
 
 def _in_lines(pairs: Sequence[Sequence[Frame]]) -> list[Sequence[Frame]]:
