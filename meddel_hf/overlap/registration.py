@@ -49,7 +49,7 @@ def registered(left: NDArray[np.uint8], right: NDArray[np.uint8], *, fine: bool 
 
     def lay(start: int) -> None:
         here = slice(start, start + _BLOCK)
-        x, y = (torch.from_numpy(np.ascontiguousarray(side[here])).float() for side in (left, right))
+        x, y = (torch.from_numpy(side[here].astype(np.float32)) for side in (left, right))
         of_right, of_left = _overlaid(x, y, windows), _overlaid(y, x, windows)
         better = of_left[0] > of_right[0]
         flat = (x.std(dim=(1, 2), correction=0) < _FLAT) | (y.std(dim=(1, 2), correction=0) < _FLAT)

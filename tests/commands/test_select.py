@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -302,3 +303,26 @@ def test_frames_of_another_column_are_drawn_and_their_videos_counted(tmp_path, c
     assert line.split()[1:4] == [str(videos), "of", "3"]
     with Picture.open(tmp_path / "s" / "duplicates.png") as sheet:
         assert len(sheet.crop((20, 60, 160, 200)).getcolors(1 << 20)) > 1000, "the frame is drawn, not a dark cell"
+
+
+def test_a_reference_goes_first_and_is_shown(store, tmp_path, capsys):
+    frames = tmp_path / "test"
+    frames.mkdir()
+    for row in (2, 70):  # a scene that stands twice in the pool, and one that stands once
+        textured(row).save(frames / f"{row}.jpg", quality=75)
+    encoder = str(Path(store).parent / "encoder")
+    reference = str(tmp_path / "r")
+    assert main(["embed", str(frames), "--encoder", encoder, "--out", reference, "--quiet"]) == 0
+    out = tmp_path / "s"
+    assert main(["select", store, "--reference", reference, "--retention", "0.3", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    rows = {row["id"]: row for row in pq.read_table(out / "rows.parquet").to_pylist()}
+    assert {"f/2", "f/70"} <= {id for id, row in rows.items() if row["reason"] == "in-reference"}
+    assert (rows["f/2"]["in_reference"], rows["f/70"]["in_reference"]) == ("2", "70")
+    assert "in reference" in printed
+    with Picture.open(out / "in-reference.png") as sheet:
+        assert sheet.width > 300
+    assert main(["why", str(out), "f/2"]) == 0
+    assert "f/2 is dropped: within reach of 2 of the reference (cosine 0." in capsys.readouterr().out
+    assert main(["select", store, "--reference-eta", "0.9", "--out", str(tmp_path / "t")]) == 2
+    assert "--reference-eta goes with --reference" in capsys.readouterr().err
