@@ -79,8 +79,9 @@ def answer(stores):
 
 def test_every_copy_is_traced_to_its_frame_and_no_other_frame_is_called_one(answer):
     rows = answer.table.to_pylist()
-    assert {row["test_id"] for row in rows if row["copied"]} == {id for id in map(lambda row: row["test_id"], rows)
-                                                                if not id.startswith("new/")}  # fmt: skip
+    planted = {row["test_id"] for row in rows if not row["test_id"].startswith("new/")}
+    assert {row["test_id"] for row in rows if row["copied"]} == planted
+    assert len(planted) == 12
     for row in answer.copied.to_pylist():
         how, scene_of = row["test_id"].split("/")
         assert row["pool_id"] == f"scene/{scene_of}"

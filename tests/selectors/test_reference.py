@@ -84,7 +84,7 @@ def test_without_a_reference_nothing_changes(both):
     selection = Random(0.2).select(store)
     assert "in_reference" not in selection.table.column_names
     assert "in reference" not in str(selection.summary)
-    with pytest.raises(InvalidArgument, match="reference_eta 0.5 goes with a reference"):
+    with pytest.raises(InvalidArgument, match=r"reference_eta 0.5 goes with a reference"):
         Random(0.2).select(store, reference_eta=0.5)
 
 
