@@ -39,6 +39,7 @@ EACH = 5  # frames of the pool that are looked at for being near in either way
 _COARSE = 16  # side of the thumbnails by which the pool is searched
 _UNLIKE, _COPIES = 1024, 512  # frames turned upside down, and mild copies, that are put to the test
 _CONTRAST, _LEVEL = 0.06, 6.0  # changes of contrast, and grey levels, from which a copy was re-windowed
+_LEAST = 0.9  # likeness that a copy has at least, however few frames set the threshold
 _BLOCK = 512  # frames whose pairs are laid over one another at a time
 SCHEMA = pa.schema(
     [
@@ -232,11 +233,11 @@ class _Search:
 
 
 def _by_chance(search: _Search) -> tuple[float, int]:
-    """The greatest likeness of frames that cannot be in the pool, to its frames; and how many there were."""
+    """The greatest likeness of frames that cannot be in the pool to its frames, 0.9 at least; how many there were."""
     sample = evenly_spaced(len(search.small), _UNLIKE)
     base = Vectors.prepare(search.vectors.base[sample])
     pairs = search.nearest(base, np.ascontiguousarray(search.small[sample][:, ::-1]), sample)
-    return float(pairs.likeness.max()), len(sample)
+    return max(float(pairs.likeness.max()), _LEAST), len(sample)
 
 
 def _traced(search: _Search, store: EmbeddingStore, copies: Copies, likeness: float) -> tuple[int, float | None]:

@@ -121,6 +121,13 @@ def test_how_sure_it_is(answer):
     assert "by chance (likeness above 0." in str(answer)
 
 
+def test_a_pool_of_one_frame(stores, tmp_path):
+    encoder = stores["pool"][1].manifest.arguments["encoder"]
+    one = embed(dataset({"only": scene(1)}), encoder, tmp_path / "e", progress=False)
+    copied = audit(one, stores["test"][1]).copied["test_id"].to_pylist()
+    assert copied == ["smaller/1"]
+
+
 def test_stores_that_cannot_be_compared(stores, tmp_path):
     other = embed(stores["test"][0], tiny_encoder(tmp_path / "other", seed=1), tmp_path / "e", progress=False)
     with pytest.raises(Mismatch, match="the reference's encoder is"):
