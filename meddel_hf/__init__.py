@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from meddel_hf.embedding.embed import embed as embed
     from meddel_hf.embedding.store import EmbeddingStore as EmbeddingStore
     from meddel_hf.errors import MedDELError as MedDELError
+    from meddel_hf.overlap.audit import audit as audit
     from meddel_hf.pretraining.budgets import recipe_for as recipe_for
     from meddel_hf.pretraining.pretrain import pretrain as pretrain
     from meddel_hf.pretraining.recipe import Recipe as Recipe
@@ -37,6 +38,7 @@ _HOME = {
     "SegmentationRecipe": "meddel_hf.downstream.segmentation.recipe",
     "Selection": "meddel_hf.selection.selection",
     "advise": "meddel_hf.selectors.advice",
+    "audit": "meddel_hf.overlap.audit",
     "embed": "meddel_hf.embedding.embed",
     "extend": "meddel_hf.selectors.extending",
     "forget": "meddel_hf.selectors.forgetting",
@@ -49,8 +51,8 @@ _HOME = {
     "split": "meddel_hf.downstream.splits",
 }
 __all__ = [
-    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "embed",
-    "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
+    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "audit",
+    "embed", "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

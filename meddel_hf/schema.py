@@ -26,6 +26,8 @@ DISTANCE = "distance"
 NEAREST_KEPT = "nearest_kept"
 NEAREST_SIMILARITY = "nearest_similarity"
 DIGEST = "digest"
+IN_REFERENCE = "in_reference"
+REFERENCE_SIMILARITY = "reference_similarity"
 
 # Columns of a downstream run's scores.parquet, one row for every tested frame; see downstream/scores.py.
 SET = "set"

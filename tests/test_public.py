@@ -10,8 +10,8 @@ import pytest
 import meddel_hf
 
 DOCUMENTED = [
-    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "embed",
-    "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
+    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "audit",
+    "embed", "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.selection.answer import Origin
     from meddel_hf.selection.selection import Selection
 
 HELP = "choose frames, and say why each other one went"
+_NOT_EXTENDED = ("selector", "retention", "eta", "reference", "reference_eta")  # goes on as it was
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--eta", type=kinds.or_word("auto", kinds.number(-1, 1)), help=text)
     text = "selection of an earlier state of the pool: what it kept stays, what went stays away, new frames are judged"
     add("--extend", metavar="SEL", type=kinds.path, help=f"{text} as it judged")
+    text = "embeddings, by the same encoder, of frames that must not be selected, nor what looks like them: a test set"
+    add("--reference", metavar="DIR", type=kinds.path, help=text)
+    text = "cosine above which a frame looks like one of the reference (default: auto, as mild copies of frames do)"
+    add("--reference-eta", type=kinds.or_word("auto", kinds.number(-1, 1)), help=text)
     options.out(parser)
     options.pool(parser, "--pool", "where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures")
@@ -63,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     if args.no_pictures:
         selection.save(args.out)
     else:
-        selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(selection, folder, pool, args.out)))
+        selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(args, selection, folder, pool)))
     print(selection.summary)
     if (far := farthest(selection)) is not None:
         print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
@@ -85,7 +91,9 @@ def run(args: argparse.Namespace) -> None:
 def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
     if args.extend is not None:
         return _extended(args, store, pool)
+    from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.selectors.filling import check_used
+    from meddel_hf.selectors.reference import Eta, selected_beside
     from meddel_hf.selectors.registry import make
 
     name = args.selector or ("meddel" if _implied(args) else "dedup")
@@ -98,14 +106,20 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
     elif name != "meddel" and args.retention is None:
         raise InvalidArgument(f"nothing says how much to keep: give --selector {name} a --retention")
     selector = make(name, retention=args.retention, **given)
-    return selector.select(store, pool=pool)
+    if args.reference is None:
+        if args.reference_eta is not None:
+            raise InvalidArgument("--reference-eta goes with --reference, and there is none: leave it out")
+        return selector.select(store, pool=pool)
+    reference = EmbeddingStore.load(args.reference, trust=args.trust)
+    eta: Eta = "auto" if args.reference_eta is None else args.reference_eta
+    return selected_beside(selector.select, store, pool, reference, eta)
 
 
 def _extended(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
     from meddel_hf.selection.selection import Selection
     from meddel_hf.selectors.extending import extend
 
-    given = [name for name in ("selector", "retention", "eta") if getattr(args, name) is not None]
+    given = [name for name in _NOT_EXTENDED if getattr(args, name) is not None]
     given += ["option"] * bool(args.option) + list(options.typed(args, *options.OF_DEDUP)) + list(options.typed(args))
     if given:
         raise InvalidArgument(
@@ -121,11 +135,17 @@ def _implied(args: argparse.Namespace) -> str | None:
     return "--" + typed[0].replace("_", "-") if typed else None
 
 
-def _pictures(selection: Selection, folder: Path, pool: Dataset | None, out: Path) -> list[str]:
-    """Draw what there is to see into `folder`, which becomes `out`; returns a line for each picture."""
-    from meddel_hf.selection.pictures import draw_duplicates, draw_left_out, draw_outliers, draw_retention
+def _pictures(args: argparse.Namespace, selection: Selection, folder: Path, pool: Dataset | None) -> list[str]:
+    """Draw what there is to see into `folder`, which becomes --out; returns a line for each picture."""
+    from meddel_hf.selection.pictures import (
+        draw_duplicates,
+        draw_in_reference,
+        draw_left_out,
+        draw_outliers,
+        draw_retention,
+    )
 
-    drawn = []
+    drawn, out = [], args.out
     if selection.density is not None:
         draw_retention(selection, folder / "retention.png")
         drawn.append(f"wrote {out}/retention.png: how much stays over eta")
@@ -137,6 +157,22 @@ def _pictures(selection: Selection, folder: Path, pool: Dataset | None, out: Pat
         drawn.append(
             f"wrote {out}/left-out.png: the frames that are least like anything kept; rare looks may be among them"
         )
+    if args.reference is not None and draw_in_reference(
+        selection, pool, *_reference(args), folder / "in-reference.png"
+    ):
+        drawn.append(
+            f"wrote {out}/in-reference.png: frames that went for a frame of the reference, which is beside them"
+        )
     if draw_outliers(selection, pool, folder / "outliers.png"):
         drawn.append(f"wrote {out}/outliers.png: the farthest outliers")
     return drawn
+
+
+def _reference(args: argparse.Namespace) -> tuple[Dataset | None, Origin]:
+    """The frames of the reference, where they are at hand, and where its embeddings came from."""
+    from meddel_hf.commands.frames import frames_of
+    from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.selectors.protocol import Readable
+
+    store = EmbeddingStore.load(args.reference, trust=args.trust)
+    return frames_of(store, None)[0], Readable.of(store).origin

@@ -36,6 +36,7 @@ from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.stored_rows import StoredRows
 from meddel_hf.embedding.thumbnails import SIDE
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.neighbors.row_source import RowSource
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.files import sweep, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, installed_versions
@@ -174,7 +175,7 @@ class EmbeddingStore:
         """As `embeddings`, of another pooling. Raises InvalidArgument where the store does not hold it."""
         return self.embeddings if self._tensor(pooling) == "embeddings" else self._mean
 
-    def reader(self, pooling: Pooling | None = None) -> StoredRows:
+    def reader(self, pooling: Pooling | None = None) -> RowSource:
         """Reads rows of a pooling, that of `embeddings` by default, from the shards. Raises as `pooled` does."""
         tensor = self._tensor(pooling or self.poolings[0])
         return StoredRows(self._starts, self.dim, self.dtype, partial(self._whole_shard, tensor=tensor))

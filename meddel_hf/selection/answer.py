@@ -46,6 +46,7 @@ class Origin:
     encoder:     name of the encoder, or None; then its fingerprint.
     id_column:   column of the data set that holds the ids, where they are no row numbers.
     image_column: its column of frames.
+    reference:   fingerprint of the reference set whose look-alikes went first, or None; then where it was.
     """
 
     fingerprint: str
@@ -56,6 +57,8 @@ class Origin:
     encoder_fingerprint: str | None = None
     id_column: str = schema.ID
     image_column: str = schema.IMAGE
+    reference: str | None = None
+    reference_spec: str | None = None
 
     def ids_in(self, pool: Dataset) -> list[str] | None:
         """The id of every row of a data set, by which it is joined; None where it has no such column, and where ids are
@@ -84,6 +87,7 @@ class Summary:
     eta: float | None
     coverage: float | None
     looks_for_outliers: bool = True
+    in_reference: int = 0
 
     def __str__(self) -> str:
         lines = [("pool", f"{self.pool:,}")]
@@ -91,11 +95,13 @@ class Summary:
             (name, f"-{count:,}" if count else "0")
             for name, count in (
                 ("unreadable", self.unreadable),
+                ("in reference", self.in_reference),
                 ("outliers", self.outliers),
                 ("near-duplicates", self.near_duplicates),
                 ("not selected", self.not_selected),
             )
-            if count or not (name == "not selected" or (name == "outliers" and not self.looks_for_outliers))
+            if count
+            or not (name in ("not selected", "in reference") or (name == "outliers" and not self.looks_for_outliers))
         ]
         lines.append(("kept", f"{self.kept:,}"))
         lines.append(("retention", f"{self.retention:.2%}"))
@@ -111,12 +117,13 @@ class Answer:
     """The answer of a selector; `Selection` is one that filters data sets and is published.
 
     table:    one row for every row of the pool, in the pool's order: `id` (string), `kept` (bool), `reason` (null when
-              kept, else "unreadable", "outlier", "near-duplicate" or "not-selected"), `duplicate_of` (id of the kept
-              row with the greatest cosine to a near-duplicate), `similarity` (float32, that cosine), `cluster` (int64),
-              `distance` (float32, Euclidean to the centroid, in [0, 2]). Of a selector of two steps, `Dedup`,
-              `duplicate_of` is the greatest among the rows that its first step left, which may not have been drawn; two
-              further columns are about every readable row that goes: `nearest_kept` (id of the kept row with the
-              greatest cosine to it) and `nearest_similarity` (float32, that cosine).
+              kept, else "unreadable", "in-reference", "outlier", "near-duplicate" or "not-selected"), `duplicate_of`
+              (id of the kept row with the greatest cosine to a near-duplicate), `similarity` (float32, that cosine),
+              `cluster` (int64), `distance` (float32, Euclidean to the centroid, in [0, 2]). Of a selector of two steps,
+              `Dedup`, `duplicate_of` is the greatest among the rows that its first step left, which may not have been
+              drawn; two further columns are about every readable row that goes: `nearest_kept` (id of the kept row of
+              greatest cosine to it) and `nearest_similarity` (float32, that cosine). Beside a reference set, two are
+              about rows in its reach: `in_reference` (id of the nearest row there) and `reference_similarity`.
     settings: the selector and its arguments; None where one was not used.
     eta:      threshold that was used or, for a retention, found; None where the selector has none.
     graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
@@ -178,6 +185,7 @@ class Answer:
             eta=self.eta,
             coverage=self._coverage(),
             looks_for_outliers=self.settings.get("epsilon") is not None,
+            in_reference=counts.get("in-reference", 0),
         )
 
     def _coverage(self) -> float | None:
@@ -204,6 +212,9 @@ class Answer:
                 if nearest is None or pc.any(self._kept_of(other)).as_py():
                     return f"{what} kept"
                 return f"{what} not selected either; the nearest kept frame is {_named(row)}"
+            case "in-reference":
+                other, cosine = printable(row[schema.IN_REFERENCE]), row[schema.REFERENCE_SIMILARITY]
+                return f"{name} is dropped: within reach of {other} of the reference (cosine {cosine:.4f})"
             case "outlier":
                 far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
                 return f"{name} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"
@@ -262,6 +273,8 @@ class Answer:
         parents = {"pool": self.origin.fingerprint}
         if self.origin.embeddings is not None:
             parents["embeddings"] = self.origin.embeddings
+        if self.origin.reference is not None:
+            parents["reference"] = self.origin.reference
         details = {"summary": asdict(self.summary), "origin": asdict(self.origin), "notes": list(self.notes)}
         return Manifest("selection", self.fingerprint, {**self.settings, "found_eta": self.eta}, parents, details)
 

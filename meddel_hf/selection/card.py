@@ -46,6 +46,7 @@ def how_chosen(selection: Answer) -> str:
             f"{s.near_duplicates:,} near-duplicates, "
             + (f"{s.outliers:,} outliers, " if s.outliers or s.looks_for_outliers else "")
             + f"{s.unreadable:,} unreadable"
+            + (f", {s.in_reference:,} within reach of the reference" if s.in_reference else "")
             + (f", {s.not_selected:,} not selected" if s.not_selected else ""),
         ),
         (
@@ -55,6 +56,8 @@ def how_chosen(selection: Answer) -> str:
         ("other arguments", ", ".join(f"{k}={v}" for k, v in sorted(chosen.items()) if k not in ("eta", "retention"))),
         ("pool", origin.spec and public_name(origin.spec)),
         ("pool's fingerprint", origin.fingerprint),
+        ("reference", origin.reference_spec and public_name(origin.reference_spec)),
+        ("fingerprint of the reference", origin.reference),
         ("fingerprint of the embeddings", origin.embeddings),
         ("fingerprint of the selection", selection.fingerprint),
         ("versions", ", ".join(f"{k} {v}" for k, v in installed_versions().items())),
@@ -159,12 +162,13 @@ def for_others(selection: Answer, key: bytes | None) -> Answer:
         selection.origin,
         spec=selection.origin.spec and public_name(selection.origin.spec),
         encoder=selection.origin.encoder and public_name(selection.origin.encoder),
+        reference_spec=selection.origin.reference_spec and public_name(selection.origin.reference_spec),
     )
     table = selection.table
     if schema.DIGEST in table.column_names:  # who has a frame could tell by it that the frame is in the pool
         table = table.drop([schema.DIGEST])
     if key is not None:
-        names = (schema.ID, schema.DUPLICATE_OF, schema.NEAREST_KEPT)
+        names = (schema.ID, schema.DUPLICATE_OF, schema.NEAREST_KEPT, schema.IN_REFERENCE)
         table = with_hashed(table, [name for name in names if name in table.column_names], key)
     return replace(selection, table=table, origin=origin, settings=public(selection.settings))
 

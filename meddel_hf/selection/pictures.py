@@ -20,10 +20,12 @@ from meddel_hf.runtime.spacing import evenly_spaced
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from meddel_hf.selection.answer import Origin
     from meddel_hf.selection.selection import Selection
 
 _ROWS, _DOUBTFUL = 8, 2  # lines of a sheet, and of pairs near the threshold
 _CURVE_POINTS = 13
+_REFERENCE = "in the reference: "
 _EXACT = "exact, from the stored graph"
 _PERCENT = (0.1, 1, 2, 5, 10, 20, 50, 100)
 
@@ -161,14 +163,50 @@ def draw_outliers(selection: Selection, pool: Dataset, path: Path) -> bool:
     return True
 
 
+def draw_in_reference(
+    selection: Selection, pool: Dataset, reference: Dataset | None, origin: Origin, path: Path
+) -> bool:
+    """Contact sheet of frames that went for a frame of the reference, which stands before each: the pairs nearest to
+    the threshold first, since those are to be doubted.
+
+    reference: its frames; None where they are not at hand: their cells stay dark. origin: what was embedded as it.
+    Returns False, and draws nothing, where no frame went so.
+    """
+    gone = selection.table.filter(pc.equal(selection.table[schema.REASON], "in-reference"))
+    rows = gone.sort_by(schema.REFERENCE_SIMILARITY).slice(0, _ROWS * (COLUMNS // 2)).to_pylist()
+    if not rows:
+        return False
+    frames: list[Frame] = []
+    for row in rows:
+        frames.append(Frame(_REFERENCE + row[schema.IN_REFERENCE], "not to be selected", FAINT))
+        frames.append(Frame(row[schema.ID], f"cosine {row[schema.REFERENCE_SIMILARITY]:.4f}", GONE))
+    per_line = COLUMNS - COLUMNS % 2
+    sheet = [frames[at : at + per_line] for at in range(0, len(frames), per_line)]
+    title = f"Within reach of the reference, nearest to the threshold first ({len(gone):,} left out for it)"
+    images = _images_of(selection, sheet, pool)
+    if reference is not None:
+        images |= images_of(reference, origin, sheet, _REFERENCE)
+    draw_sheet(title, sheet, images, path)
+    return True
+
+
 def _images_of(selection: Selection, sheet: Sequence[Sequence[Frame] | str], pool: Dataset) -> dict[str, Image.Image]:
-    """Decoded frames by id; one that cannot be decoded is left out."""
+    return images_of(pool, selection.origin, sheet)
+
+
+def images_of(
+    pool: Dataset, origin: Origin, sheet: Sequence[Sequence[Frame] | str], before: str = ""
+) -> dict[str, Image.Image]:
+    """Decoded frames of a sheet's cells, by id; one that cannot be decoded is left out.
+
+    before: what stands before the ids of this data set in the cells.
+    """
     wanted = {frame.id for row in sheet for frame in row if isinstance(frame, Frame)}
     images = {}
-    for row, id in enumerate(selection.origin.ids_in(pool) or ()):
-        if id in wanted:
+    for row, id in enumerate(origin.ids_in(pool) or ()):
+        if before + id in wanted:
             try:
-                images[id] = decode(pool[row][selection.origin.image_column])
+                images[before + id] = decode(pool[row][origin.image_column])
             except UnreadableImage:
                 continue
     return images

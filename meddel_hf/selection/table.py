@@ -19,8 +19,9 @@ from meddel_hf.runtime.tables import read_schema, read_table
 ROWS = "rows.parquet"
 _OF_DUPLICATES = (schema.DUPLICATE_OF, schema.SIMILARITY)
 _OF_NEAREST = (schema.NEAREST_KEPT, schema.NEAREST_SIMILARITY)
-_REASONS = ["unreadable", "near-duplicate", "outlier", "not-selected"]
-_UNREADABLE, _NEAR_DUPLICATE, _OUTLIER, _NOT_SELECTED, _KEPT = range(5)  # places among them; kept rows have none
+_REASONS = ["unreadable", "near-duplicate", "outlier", "not-selected", "in-reference"]
+# places among them; kept rows have none
+_UNREADABLE, _NEAR_DUPLICATE, _OUTLIER, _NOT_SELECTED, _IN_REFERENCE, _KEPT = range(6)
 _COLUMNS = pa.schema(
     [
         pa.field(schema.ID, pa.string(), nullable=False),
@@ -33,13 +34,15 @@ _COLUMNS = pa.schema(
         (schema.NEAREST_KEPT, pa.string()),
         (schema.NEAREST_SIMILARITY, pa.float32()),
         (schema.DIGEST, pa.binary(16)),
+        (schema.IN_REFERENCE, pa.string()),
+        (schema.REFERENCE_SIMILARITY, pa.float32()),
     ]
 )
 
 
 def read_rows(path: Path) -> pa.Table:
     """The table of a selection; one that `meddel benchmark pack` made has its first three columns alone, and a selector
-    of two steps alone has the last two."""
+    of two steps alone has the nearest kept frames, one beside a reference set alone the last two."""
     there = read_schema(path)[0].names
     return read_table(path, pa.schema([field for field in _COLUMNS if not field.nullable or field.name in there]))
 
@@ -107,11 +110,25 @@ def with_nearest(
     return _naming(table, np.arange(len(table)), of, cosine, _OF_NEAREST)
 
 
+def with_reference(
+    table: pa.Table, rows: NDArray[np.int64], ids: Sequence[str], cosine: NDArray[np.float32]
+) -> pa.Table:
+    """`table` with `rows` of the pool as "in-reference", the nearest reference row's id, and its cosine."""
+    reached = np.zeros(len(table), bool)
+    names, similarity = np.full(len(table), None, object), np.zeros(len(table), np.float32)
+    reached[rows], names[rows], similarity[rows] = True, ids, cosine
+    at = table.schema.get_field_index(schema.REASON)
+    reason = pc.if_else(pa.array(reached), _REASONS[_IN_REFERENCE], table[schema.REASON])
+    table = table.set_column(at, schema.REASON, reason)
+    table = table.append_column(schema.IN_REFERENCE, pa.array(names, pa.string()))
+    return table.append_column(schema.REFERENCE_SIMILARITY, pa.array(similarity, mask=~reached))
+
+
 def decided(table: pa.Table, decision: Decision) -> pa.Table:
     """`table` with the outcome of `decision`, which is about all rows of the pool; other reasons stay as they are."""
     names = pa.array(_REASONS, pa.string())
     reason = pc.index_in(table[schema.REASON], names).fill_null(_KEPT).to_numpy().copy()
-    open_rows = (reason != _UNREADABLE) & (reason != _OUTLIER)
+    open_rows = (reason == _NEAR_DUPLICATE) | (reason == _NOT_SELECTED) | (reason == _KEPT)
     reason[open_rows] = np.where(decision.kept[open_rows], _KEPT, _NEAR_DUPLICATE)
     columns = {name: table[name] for name in table.column_names if name not in _OF_NEAREST}
     columns[schema.KEPT] = pa.array(reason == _KEPT)

@@ -16,6 +16,7 @@ from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import Counts, even_shares
+from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,7 +27,7 @@ _FEWEST_BRANCHES = 10
 
 
 @dataclass(frozen=True)
-class Balanced:
+class Balanced(PoolSelector):
     """Hierarchical k-means with balanced draws (Vo, Khalidov, Darcet, ..., Bojanowski, TMLR 2024).
 
     k-means over the rows, k-means over its centroids, and so on up. Then the budget is shared out down that tree, as
@@ -60,7 +61,7 @@ class Balanced:
             object.__setattr__(self, "levels", _whole_numbers(self.levels))
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)

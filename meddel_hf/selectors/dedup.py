@@ -22,7 +22,6 @@ from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.neighbors.pairs import Pairs, pairs_between
-from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.answer import WARNING, Origin
@@ -31,6 +30,7 @@ from meddel_hf.selection.table import LeftOut, pool_table, with_digests
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.filling import BY, DEFAULT, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
+from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.thinning import graph_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class FirstStep:
 
 
 @dataclass(frozen=True)
-class Dedup:
+class Dedup(PoolSelector):
     """Drop near-duplicates, then draw among the frames that are left: two steps, two reasons.
 
     1. A row goes as "near-duplicate" if a row that stays is above eta: greedily, all rows compared with all.
@@ -170,16 +170,14 @@ class Dedup:
         check_used(self._given, self.retention, self.then)
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None, *, device: str = "auto") -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
 
         pool: the data set that was embedded, for strata, shares and floors; None opens the one that the store names.
-        device: where to search, "auto", "cpu", "cuda" and so on; the answer is the same.
         Raises InvalidArgument where eta is "auto" and the embeddings were not calibrated, where more rows are asked for
         than are readable, or where floors ask for more rows than are kept.
         """
-        with searching_on(device):
-            return self.answer(self.first_step(embeddings), pool)
+        return self.answer(self.first_step(embeddings), pool)
 
     def answer(self, first: FirstStep, pool: Dataset | None = None) -> Selection:
         """What follows from the first step."""

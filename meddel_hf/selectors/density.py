@@ -15,13 +15,14 @@ from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import quotas
+from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 @dataclass(frozen=True)
-class DensityQuotas:
+class DensityQuotas(PoolSelector):
     """Density-based pruning (Abbas, Rusak, Tirumala, Brendel, Chaudhuri, Morcos, ICLR 2024).
 
     k-means; the complexity of cluster j is C_j = d_inter * d_intra: the mean cosine distance (1 - cosine) of its
@@ -61,7 +62,7 @@ class DensityQuotas:
             raise InvalidArgument(f"temperature must be a positive number, got {self.temperature!r}")
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)

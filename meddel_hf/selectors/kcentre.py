@@ -15,6 +15,7 @@ from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
+from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,7 +25,7 @@ _TAKEN = 2.0  # above every cosine
 
 
 @dataclass(frozen=True)
-class KCentre:
+class KCentre(PoolSelector):
     """k-centre greedy, the core-set of Sener and Savarese (ICLR 2018): farthest-first traversal.
 
     Distances are Euclidean between unit vectors, compared exactly (by their cosines, on the grid of 2^-24); equals go
@@ -56,7 +57,7 @@ class KCentre:
         checks.choice("first", self.first, ("random", "medoid"))
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)

@@ -15,6 +15,7 @@ from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
+from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +26,7 @@ _STEP = 2.0**-24  # of cosines
 
 
 @dataclass(frozen=True)
-class MaxHerding:
+class MaxHerding(PoolSelector):
     """Greedy maximum of the generalized coverage (Bae, Noh, Sutherland, ECCV 2024).
 
     Coverage is the mean over all rows of max k(x, y), y over the kept rows, with k(x, y) = exp(-|x - y|^2 / sigma^2) on
@@ -63,7 +64,7 @@ class MaxHerding:
             checks.count("neighbors", self.neighbors, 1)
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.compute as pc
 
 from meddel_hf import schema
 from meddel_hf.dedup.larger_than_memory import fits, nearest_kept_of_all
@@ -26,14 +27,16 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
 
     In the space in which the store's near-duplicates are told (that of its `embeddings` where it was not calibrated),
     so that selectors can be compared by it. As it is where it names them already, where nothing goes, and
-    where that are more than four thousand million cosines. memory: bytes; a store that does not fit is read in parts.
+    where that are more than four thousand million cosines. Rows within reach of a reference set are left alone, since
+    nobody wants them covered. memory: bytes; a store that does not fit is read in parts.
     """
     if schema.NEAREST_KEPT in selection.table.column_names:
         return selection
     facts = store.manifest.details.get("calibration")
     space = Space(store.poolings[0], False) if facts is None else Calibration.recorded(facts).best.space
     kept = selection.table[schema.KEPT].to_numpy()[store.rows]
-    goes, stays = np.flatnonzero(~kept), np.flatnonzero(kept)
+    reached = pc.equal(selection.table[schema.REASON], "in-reference").fill_null(False).to_numpy()[store.rows]
+    goes, stays = np.flatnonzero(~kept & ~reached), np.flatnonzero(kept)
     if not len(goes) or not len(stays) or len(goes) * len(stays) > _PAIRS:
         return selection
     source = store.reader(space.pooling)
@@ -46,4 +49,6 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
         near, cosine = nearest_kept_of_all(
             source, space.subtract_mean, kept, memory, lambda row: str(ids[int(store.rows[row])])
         )
+        asked = ~reached[~kept]
+        near, cosine = near[asked], cosine[asked]
     return replace(selection, table=with_nearest(selection.table, store.rows[goes], store.rows[near], cosine))

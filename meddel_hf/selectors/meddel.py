@@ -21,6 +21,7 @@ from meddel_hf.selection.curve import Curve
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
+from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.thinning import Thinning, thinned_within
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MedDEL(Settings):
+class MedDEL(PoolSelector, Settings):
     """Data-effective selection: drop outliers, then all but one of each group of near-duplicates.
 
     retention:      share of the pool to keep, met exactly: round(retention * n) rows. In (0, 1].
@@ -90,11 +91,10 @@ class MedDEL(Settings):
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None, *, device: str = "auto") -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """Choose rows by their embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array.
 
-        `pool` is not needed: MedDEL reads no columns. device: where to search, "auto", "cpu", "cuda" and so on; the
-        answer is the same.
+        `pool` is not needed: MedDEL reads no columns.
         Raises InvalidEmbeddings for rows that are zero or not finite, InvalidArgument where eta and retention are both
         missing or where more rows are asked for than survive the outlier step.
         """
@@ -103,11 +103,10 @@ class MedDEL(Settings):
         if self.eta == "auto":
             store = opened(embeddings)
             first = store.poolings[0] if isinstance(store, EmbeddingStore) else "auto"
-            return replace(self, eta=threshold_of(store, first, self.subtract_mean).eta).select(store, device=device)
+            return replace(self, eta=threshold_of(store, first, self.subtract_mean).eta)._choose(store, pool)
         embeddings = opened(embeddings)
-        with searching_on(device):
-            parts = self._in_parts(self.settings, embeddings)
-            return parts[0] if parts else Thinning.begin(self.settings, Readable.of(embeddings)).selection()
+        parts = self._in_parts(self.settings, embeddings)
+        return parts[0] if parts else Thinning.begin(self.settings, Readable.of(embeddings)).selection()
 
     def _in_parts(
         self, settings: Settings, embeddings: Embeddings, etas: Sequence[float] | None = None

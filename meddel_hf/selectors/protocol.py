@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision, rows_for
+from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
@@ -26,6 +27,8 @@ from meddel_hf.selection.table import LeftOut, pool_table, with_digests
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+OUT_OF_REACH = "readable and out of the reference's reach"
 
 
 class Selector(Protocol):
@@ -47,6 +50,7 @@ class Readable:
     ids:        id of every row of the pool.
     id_column:  the pool's column that holds them.
     digests:    of the bytes of every row's frame, where the store noted them.
+    left:       what these rows are, where an earlier step took others away.
     """
 
     embeddings: NDArray[np.floating]
@@ -55,6 +59,7 @@ class Readable:
     origin: Origin
     id_column: str = schema.ID
     digests: pa.Array | None = None
+    left: str = "readable"
 
     @classmethod
     def of(cls, embeddings: Any, pooling: Pooling | None = None) -> Readable:
@@ -68,7 +73,8 @@ class Readable:
         if isinstance(embeddings, EmbeddingStore):
             store, origin = embeddings, origin_of(embeddings)
             pooled = store.embeddings if pooling is None else store.pooled(pooling)
-            return cls(pooled, store.rows, store.pool_ids, origin, origin.id_column, store.digests)
+            left = OUT_OF_REACH if isinstance(store, Remainder) else "readable"
+            return cls(pooled, store.rows, store.pool_ids, origin, origin.id_column, store.digests, left)
         array = np.asarray(embeddings)
         if array.ndim != 2:
             raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
@@ -104,7 +110,7 @@ class Readable:
         if round(retention * pool) > readable:
             raise InvalidArgument(
                 f"retention {retention} asks for {round(retention * pool):,} of {pool:,} rows, but only {readable:,} "
-                f"are readable (retention {readable / pool:.4f}): ask for less"
+                f"are {self.left} (retention {readable / pool:.4f}): ask for less"
             )
         return rows_for(retention, pool, readable)
 

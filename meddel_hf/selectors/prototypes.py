@@ -12,13 +12,14 @@ from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
+from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 @dataclass(frozen=True)
-class Prototypicality:
+class Prototypicality(PoolSelector):
     """The self-supervised prototype metric (Sorscher, Geirhos, Shekhar, Ganguli, Morcos, NeurIPS 2022).
 
     k-means; a row is the harder, the lower its cosine to the nearest centroid. One ranking of the whole pool, without
@@ -47,7 +48,7 @@ class Prototypicality:
         checks.choice("keep", self.keep, ("easy", "hard"))
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)

@@ -10,13 +10,14 @@ import numpy as np
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
+from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(PoolSelector):
     """Rows drawn uniformly without replacement, whatever their embeddings hold.
 
     retention: share of the pool to keep, met exactly: round(retention * n) of the rows that have an embedding. (0, 1].
@@ -30,7 +31,7 @@ class Random:
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
 
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target, n = readable.rows_to_keep(self.retention), len(readable.rows)

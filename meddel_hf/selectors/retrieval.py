@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import distance
-from meddel_hf.neighbors.cosines import Rows, Vectors, mean_direction_sum, nearest
+from meddel_hf.neighbors.cosines import Rows, Vectors, nearest
 from meddel_hf.neighbors.knn import nearest_many
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked, opened
+from meddel_hf.selectors.reference import PoolSelector, centred, check_same_space
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,7 +28,7 @@ _MOST_RANKED = 2**25
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class Retrieval(PoolSelector):
     """Retrieval towards a task (Lin, Zhu, Zhao, ..., 2022): rows of the pool nearest to those of a reference.
 
     Reference rows take turns: each takes the row of the pool that is nearest to it (greatest cosine; equals: the
@@ -63,17 +64,17 @@ class Retrieval:
             )
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed.
 
         Raises Mismatch where the reference comes from another encoder or pooling, or has another number of dimensions.
         """
         embeddings, reference = opened(embeddings), opened(self.reference)
         readable, wanted = Readable.of(embeddings), Readable.of(reference)
-        _check_same_space(_space(embeddings, readable), _space(reference, wanted))
+        check_same_space(embeddings, readable, reference, wanted)
         target = readable.rows_to_keep(self.retention)
         vectors = readable.vectors(self.subtract_mean)
-        references = _centred(wanted, readable) if self.subtract_mean else wanted.vectors()
+        references = centred(wanted, readable) if self.subtract_mean else wanted.vectors()
         turns = np.random.default_rng(self.seed).permutation(len(references))
         kept = marked(len(vectors), take_turns(references, turns, vectors, target))
         cluster, cosine = nearest(vectors, np.arange(len(vectors)), references, np.arange(len(references)))
@@ -115,36 +116,3 @@ def _until_one_ends(lists: Rows, taken: NDArray[np.bool_], order: Rows, done: in
                 return done, np.roll(turns, -turn)
             taken[row], order[done] = True, row
             done += 1
-
-
-def _space(embeddings: Any, readable: Readable) -> dict[str, Any]:
-    """What the vectors' space is known by; None where it does not say."""
-    store = embeddings if isinstance(embeddings, EmbeddingStore) else None
-    readable.check_any()
-    return {
-        "encoder": readable.origin.encoder_fingerprint,
-        "pooling": store and store.poolings[0],
-        "view": store and store.view,
-        "number of dimensions": readable.embeddings.shape[1],
-        "name": readable.origin.encoder,
-    }
-
-
-def _check_same_space(pool: dict[str, Any], reference: dict[str, Any]) -> None:
-    for what in ("encoder", "pooling", "view", "number of dimensions"):
-        ours, theirs = pool[what], reference[what]
-        if ours is not None and theirs is not None and ours != theirs:
-            if what == "encoder":
-                ours, theirs = (f"{space['name']} ({space[what]})" for space in (pool, reference))
-            raise Mismatch(
-                f"the reference's {what} is {theirs}, the pool's {ours}: their rows cannot be compared; embed both "
-                "with the same encoder, pooling and view"
-            )
-
-
-def _centred(reference: Readable, pool: Readable) -> Vectors:
-    """The reference's unit rows minus the pool's mean direction."""
-    around, rows = (Vectors.prepare(each.embeddings, screen="float32") for each in (pool, reference))
-    mean = mean_direction_sum(around.base, around.norms) / len(around)
-    moved = (rows.base / rows.norms[:, None] - mean).astype(np.float32)
-    return replace(reference, embeddings=moved).vectors()

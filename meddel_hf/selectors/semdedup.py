@@ -9,6 +9,7 @@ from meddel_hf.dedup.search import Settings
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable
+from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.thinning import Thinning
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SemDeDup:
+class SemDeDup(PoolSelector):
     """Semantic deduplication (Abbas, Tirumala, Simig, Ganguli, Morcos 2023).
 
     k-means; rows of a cluster in order of their distance to its centroid; a row goes if its cosine to an earlier row,
@@ -47,7 +48,7 @@ class SemDeDup:
         checks.clusters(self.n_clusters)
         checks.choice("keep", self.keep, ("farthest", "closest", "random"))
 
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         readable.rows_to_keep(self.retention)  # for its sentence, which speaks of no outliers

@@ -13,6 +13,7 @@ from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import quotas
+from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.strata import numbered, strata
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RandomStratified:
+class RandomStratified(PoolSelector):
     """Rows drawn uniformly within strata, each of which keeps its share of the pool.
 
     retention: share of the pool to keep, met exactly: round(retention * n) of the rows that have an embedding. (0, 1].
@@ -45,7 +46,7 @@ class RandomStratified:
     def columns(self) -> tuple[str, ...]:
         return (self.by,) if isinstance(self.by, str) else tuple(self.by)
 
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """Draw from an `EmbeddingStore`, the path of one, or a plain (n, d) array.
 
         pool: the data set that was embedded; None opens the one that the store names. Joined on ids; a plain array, and

@@ -16,6 +16,7 @@ from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import quotas
+from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,7 +25,7 @@ _AT_ONCE = 500  # clusters of one k-means
 
 
 @dataclass(frozen=True)
-class TypiClust:
+class TypiClust(PoolSelector):
     """Typical clustering (Hacohen, Dekel, Weinshall, ICML 2022).
 
     k-means with as many clusters as rows to keep; of each cluster, the row that is most typical: whose mean Euclidean
@@ -56,7 +57,7 @@ class TypiClust:
         checks.count("neighbors", self.neighbors, 1)
 
     @own_threads()
-    def select(self, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)

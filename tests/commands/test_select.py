@@ -369,3 +369,26 @@ def test_memory_that_is_no_size_is_refused(store, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["select", store, "--retention", "0.2", "--memory", "lots", "--out", str(tmp_path / "s")])
     assert "--memory: must be a size such as 4GB or 512MiB, got 'lots'" in capsys.readouterr().err
+
+
+def test_a_reference_goes_first_and_is_shown(store, tmp_path, capsys):
+    frames = tmp_path / "test"
+    frames.mkdir()
+    for row in (2, 70):  # a scene that stands twice in the pool, and one that stands once
+        textured(row).save(frames / f"{row}.jpg", quality=75)
+    encoder = str(Path(store).parent / "encoder")
+    reference = str(tmp_path / "r")
+    assert main(["embed", str(frames), "--encoder", encoder, "--out", reference, "--quiet"]) == 0
+    out = tmp_path / "s"
+    assert main(["select", store, "--reference", reference, "--retention", "0.3", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    rows = {row["id"]: row for row in pq.read_table(out / "rows.parquet").to_pylist()}
+    assert {"f/2", "f/70"} <= {id for id, row in rows.items() if row["reason"] == "in-reference"}
+    assert (rows["f/2"]["in_reference"], rows["f/70"]["in_reference"]) == ("2", "70")
+    assert "in reference" in printed
+    with Picture.open(out / "in-reference.png") as sheet:
+        assert sheet.width > 300
+    assert main(["why", str(out), "f/2"]) == 0
+    assert "f/2 is dropped: within reach of 2 of the reference (cosine 0." in capsys.readouterr().out
+    assert main(["select", store, "--reference-eta", "0.9", "--out", str(tmp_path / "t")]) == 2
+    assert "--reference-eta goes with --reference" in capsys.readouterr().err

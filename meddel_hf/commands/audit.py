@@ -1,0 +1,115 @@
+"""`meddel audit`: are frames of a test set in a pool?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meddel_hf.commands import kinds, options
+
+if TYPE_CHECKING:
+    from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.overlap.audit import Audit
+
+HELP = "tell which frames of a test set stand in a pool, as they are or altered"
+COPIED = 1  # exit status where some do
+_HEAD = 20  # rows of the table that are printed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.embeddings(parser, "POOL")
+    text = "embeddings of the test set by the same encoder, or its frames (as any POOL), which are then embedded first"
+    parser.add_argument("test", metavar="TEST", type=kinds.text, help=text)
+    text = "folder to write: the whole table, and a contact sheet of the closest pairs"
+    parser.add_argument("--out", type=kinds.path, help=text)
+    parser.add_argument("--json", action="store_true", help="print figures and copies as JSON, and nothing else")
+    options.pool(parser, "--pool", "where the pool's frames are now, for the contact sheet (default: where they were)")
+    options.include(parser)
+    options.trust(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Returns 0 where no frame of the test set is in the pool, 1 where some are."""
+    from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.overlap.audit import audit
+    from meddel_hf.runtime.files import MANIFEST
+    from meddel_hf.runtime.manifest import Manifest, check_target
+
+    if args.out is not None:
+        check_target(args.out, "audit")  # before the work
+    pool = EmbeddingStore.load(args.embeddings, trust=args.trust)
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest = Path(args.test) / MANIFEST
+        if manifest.is_file() and Manifest.read(manifest.parent).step == "embeddings":
+            test = EmbeddingStore.load(args.test, trust=args.trust)
+        else:
+            test = _embedded(args, pool, Path(scratch) / "test")
+        answer = audit(pool, test)
+        if args.out is not None:
+            _write(args, answer, pool, test)
+    if args.json:
+        print(json.dumps({**answer.facts, "copies_in_pool": answer.copied.to_pylist()}, indent=2))
+    else:
+        _tell(args, answer)
+    return COPIED if len(answer.copied) else 0
+
+
+def _embedded(args: argparse.Namespace, pool: EmbeddingStore, folder: Path) -> EmbeddingStore:
+    """The frames of TEST, embedded as those of the pool were."""
+    from meddel_hf.data.pool import load_pool
+    from meddel_hf.embedding.embed import embed
+
+    how = pool.manifest.arguments
+    return embed(
+        load_pool(args.test, include=args.include), how["encoder"], folder, pooling=how["pooling"],
+        precision=how["precision"], revision=how.get("revision"), view="auto" if pool.view == "auto" else "whole",
+        calibrate=False,
+        progress=not args.json, pool_spec=args.test,
+    )  # fmt: skip
+
+
+def _write(args: argparse.Namespace, answer: Audit, pool: EmbeddingStore, test: EmbeddingStore) -> None:
+    from meddel_hf.commands.frames import frames_of
+    from meddel_hf.overlap.sheet import draw_pairs
+    from meddel_hf.selectors.protocol import Readable
+
+    sides = []
+    for store, spec in ((pool, args.pool), (test, None)):
+        frames, why_not = frames_of(store, spec)
+        sides.append(None if frames is None else (frames, Readable.of(store).origin))
+        if why_not:
+            print(f"note: {store.folder} stays dark in pairs.png: {why_not}", file=sys.stderr)
+    answer.save(args.out, pictures=lambda folder: draw_pairs(answer, sides[0], sides[1], folder / "pairs.png"))
+
+
+def _tell(args: argparse.Namespace, answer: Audit) -> None:
+    from meddel_hf.runtime.reading import printable
+
+    rows = answer.copied.slice(0, _HEAD).to_pylist()
+    lines = [("test frame", "in the pool", "cosine", "likeness", "how")]
+    lines += [
+        (
+            printable(row["test_id"]),
+            printable(row["pool_id"]),
+            f"{row['cosine']:.4f}",
+            f"{row['likeness']:.4f}",
+            row["how"],
+        )
+        for row in rows
+    ]
+    if rows:
+        widths = [max(len(line[column]) for line in lines) for column in range(4)]
+        for line in lines:
+            print("  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[4]]))
+        if len(answer.copied) > _HEAD:
+            print(f"and {len(answer.copied) - _HEAD:,} more")
+        print()
+    print(answer)
+    if args.out is not None:
+        print(f"\nwrote {args.out}/audit.parquet: every test frame, and the frame of the pool that is most alike")
+        if (args.out / "pairs.png").is_file():
+            print(f"wrote {args.out}/pairs.png: copies beside the frames that they are of")

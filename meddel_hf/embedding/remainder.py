@@ -1,0 +1,55 @@
+"""A store without some of its rows, for whoever is to choose among the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf.embedding.space import Pooling
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.neighbors.row_source import ArrayRows, RowSource
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Remainder(EmbeddingStore):
+    """What `whole` holds of some of its readable rows; the others are as if they had no embedding.
+
+    The pool stays as large as it is, with all its ids, and the calibration is that of the whole. No file is written.
+
+    whole:  the store.
+    places: (m,) int64, ascending: those of its readable rows that are left.
+    """
+
+    whole: EmbeddingStore = field(kw_only=True)
+    places: NDArray[np.int64] = field(kw_only=True)
+
+    @classmethod
+    def of(cls, whole: EmbeddingStore, places: NDArray[np.int64]) -> Remainder:
+        return cls(whole.folder, whole.manifest, whole.trust, whole=whole, places=places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        return self.whole.rows[self.places]
+
+    @cached_property
+    def embeddings(self) -> NDArray[np.float32]:
+        return self.whole.embeddings[self.places]
+
+    @cached_property
+    def thumbnails(self) -> NDArray[np.uint8] | None:
+        return None if self.whole.thumbnails is None else self.whole.thumbnails[self.places]
+
+    def pooled(self, pooling: Pooling) -> NDArray[np.float32]:
+        return self.embeddings if pooling == self.poolings[0] else self._other(pooling)
+
+    def reader(self, pooling: Pooling | None = None) -> RowSource:
+        return ArrayRows(self.pooled(pooling or self.poolings[0]))
+
+    def _other(self, pooling: Pooling) -> NDArray[np.float32]:
+        return self.whole.pooled(pooling)[self.places]  # which refuses what the store does not hold

@@ -1,0 +1,1 @@
+"""Overlap: which frames of one set stand in another, as copies."""

@@ -1,0 +1,203 @@
+"""A reference set: frames that must not be selected, nor what looks like them, such as those of a test set.
+
+Rows of the pool that are within reach of a row of the reference go before a selector sees them; it chooses among the
+others. So every selector can do it, and none knows of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf.embedding.calibration import Threshold, threshold_of
+from meddel_hf.embedding.remainder import Remainder
+from meddel_hf.embedding.space import Space
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.neighbors.cosines import Rows, Vectors, mean_direction_sum, nearest, rounded
+from meddel_hf.runtime.devices import searching_on
+from meddel_hf.runtime.threads import own_threads
+from meddel_hf.selection.selection import Selection
+from meddel_hf.selection.table import with_reference
+from meddel_hf.selectors import checks
+from meddel_hf.selectors.protocol import OUT_OF_REACH, Embeddings, Readable, opened
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Eta = float | Literal["auto"]
+
+
+class PoolSelector(ABC):
+    """What this package's selectors have in common: `select`, with or without a reference set."""
+
+    def select(
+        self,
+        embeddings: Embeddings,
+        pool: Dataset | None = None,
+        *,
+        reference: Embeddings | None = None,
+        reference_eta: Eta = "auto",
+        device: str = "auto",
+    ) -> Selection:
+        """Choose rows by their embeddings.
+
+        embeddings:    an `EmbeddingStore`, the path of one, or a plain (n, d) array.
+        pool:          the data set that was embedded, for a selector that reads its columns; the others need none.
+        reference:     frames that must not be selected, as embeddings like those of the pool: rows of the pool within
+                       reach of one of them go first, as "in-reference". A retention is still of the whole pool.
+        reference_eta: the cosine above which a row is within reach, in [-1, 1]; "auto", the threshold that mild copies
+                       calibrated in the pool's store.
+        device:        where to search, "auto", "cpu", "cuda" and so on; the answer is the same.
+
+        Raises InvalidEmbeddings for rows that are zero or not finite; InvalidArgument where more rows are asked for
+        than can be kept, and for "auto" where the embeddings were not calibrated; Mismatch for a reference of another
+        encoder, pooling or view.
+        """
+        if reference is None and reference_eta != "auto":
+            raise InvalidArgument(
+                f"reference_eta {reference_eta} goes with a reference, and there is none: leave it out"
+            )
+        with searching_on(device):
+            if reference is None:
+                return self._choose(embeddings, pool)
+            return selected_beside(self._choose, embeddings, pool, reference, reference_eta)
+
+    @abstractmethod
+    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
+        """The selector's own answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """Rows of a pool that are within reach of a reference.
+
+    rows:      (m,) int64, their numbers in the pool, ascending.
+    places:    (m,) int64, the same among the readable rows.
+    nearest:   (m,) int64, of each the reference row of greatest cosine, among the reference's readable ones.
+    cosine:    (m,) float32, that cosine, above eta.
+    threshold: that of the pool's store, where eta was "auto".
+    """
+
+    readable: Readable
+    reference: Readable
+    rows: Rows
+    places: Rows
+    nearest: Rows
+    cosine: NDArray[np.float32]
+    eta: float
+    space: Space
+    threshold: Threshold | None
+
+    @property
+    def note(self) -> str:
+        how = f"cosine above {self.eta:.4f}" if self.threshold is None else str(self.threshold)
+        return f"{len(self.rows):,} frames are within reach of {len(self.reference.rows):,} of the reference: {how}"
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the reference row nearest to each."""
+        return [self.reference.ids[row] for row in self.reference.rows[self.nearest]]
+
+
+@own_threads()
+def within_reach(pool: Embeddings, reference: Embeddings, eta: Eta = "auto") -> Reached:
+    """Rows of the pool whose cosine to some row of the reference is above eta: exact, all compared with all.
+
+    In the space in which the pool's near-duplicates are told, its mean subtracted from both sides where that is so;
+    with an eta of your own, that of the stores' `embeddings` as they are.
+    """
+    checks.eta(eta)
+    pool, reference = opened(pool), opened(reference)
+    threshold = threshold_of(pool) if eta == "auto" else None
+    first = pool.poolings[0] if isinstance(pool, EmbeddingStore) else "cls"
+    space = Space(first, False) if threshold is None else threshold.space
+    limit = float(eta) if threshold is None else threshold.eta
+    check_same_space(pool, Readable.of(pool), reference, Readable.of(reference))
+    readable, others = Readable.of(pool, space.pooling), Readable.of(reference, space.pooling)
+    vectors = readable.vectors(space.subtract_mean)
+    theirs = centred(others, readable) if space.subtract_mean else others.vectors()
+    floor = np.full(len(vectors), rounded(limit), np.float32)
+    where, cosine = nearest(vectors, np.arange(len(vectors)), theirs, np.arange(len(theirs)), floor)
+    places = np.flatnonzero(cosine > floor)
+    return Reached(
+        readable, others, readable.rows[places], places, where[places], cosine[places], limit, space, threshold
+    )
+
+
+def selected_beside(
+    choose: Callable[[Any, Dataset | None], Selection],
+    embeddings: Embeddings,
+    pool: Dataset | None,
+    reference: Embeddings,
+    eta: Eta = "auto",
+) -> Selection:
+    """What a selector answers of the rows that are out of the reference's reach; the others are "in-reference".
+
+    choose: a selector's `select`, called with what is left of the embeddings, and the pool.
+    """
+    embeddings, reference = opened(embeddings), opened(reference)
+    reached = within_reach(embeddings, reference, eta)
+    left = np.setdiff1d(np.arange(len(reached.readable.rows)), reached.places)
+    if not len(left):
+        raise InvalidArgument(
+            f"all {len(reached.places):,} readable rows of the pool are within reach of the reference, above cosine "
+            f"{reached.eta:.4f}: nothing is left to select from; raise reference_eta, or take another pool"
+        )
+    remaining: Any = reached.readable.among(left)
+    if isinstance(embeddings, EmbeddingStore):
+        remaining = Remainder.of(embeddings, left)
+    else:
+        remaining = replace(remaining, left=OUT_OF_REACH)
+    selection = choose(remaining, pool)
+    origin = replace(
+        selection.origin,
+        reference=reached.reference.origin.embeddings or reached.reference.origin.fingerprint,
+        reference_spec=str(reference.folder) if isinstance(reference, EmbeddingStore) else None,
+    )
+    table = with_reference(selection.table, reached.rows, reached.ids, reached.cosine)
+    settings = {**selection.settings, "reference_eta": reached.eta}
+    return replace(selection, table=table, settings=settings, origin=origin, notes=(reached.note, *selection.notes))
+
+
+def check_same_space(pool: Any, readable: Readable, reference: Any, wanted: Readable) -> None:
+    """Raises Mismatch where a reference's vectors cannot be compared with those of the pool, as far as both say.
+
+    pool, reference: what was given, opened. readable, wanted: their rows.
+    """
+    ours, theirs = _space_of(pool, readable), _space_of(reference, wanted)
+    for what in ("encoder", "pooling", "view", "number of dimensions"):
+        if None not in (ours[what], theirs[what]) and ours[what] != theirs[what]:
+            here, there = ours[what], theirs[what]
+            if what == "encoder":
+                here, there = (f"{space['name']} ({space[what]})" for space in (ours, theirs))
+            raise Mismatch(
+                f"the reference's {what} is {there}, the pool's {here}: their rows cannot be compared; embed both "
+                "with the same encoder, pooling and view"
+            )
+
+
+def _space_of(embeddings: Any, readable: Readable) -> dict[str, Any]:
+    """What the vectors' space is known by; None where it does not say."""
+    store = embeddings if isinstance(embeddings, EmbeddingStore) else None
+    readable.check_any()
+    return {
+        "encoder": readable.origin.encoder_fingerprint,
+        "pooling": store and store.poolings[0],
+        "view": store and store.view,
+        "number of dimensions": readable.embeddings.shape[1],
+        "name": readable.origin.encoder,
+    }
+
+
+def centred(reference: Readable, pool: Readable) -> Vectors:
+    """The reference's unit rows minus the pool's mean direction."""
+    around, rows = (Vectors.prepare(each.embeddings, screen="float32") for each in (pool, reference))
+    mean = mean_direction_sum(around.base, around.norms) / len(around)
+    moved = (rows.base / rows.norms[:, None] - mean).astype(np.float32)
+    return replace(reference, embeddings=moved).vectors()
