@@ -98,7 +98,7 @@ def pool_table(
 
 def with_digests(table: pa.Table, digests: pa.Array | None) -> pa.Table:
     """`table` with the digest of each row's frame, by which the row is known again in a pool that has grown."""
-    return table if digests is None else table.append_column(schema.DIGEST, digests)
+    return table if digests is None else _in_order(table.append_column(schema.DIGEST, digests))
 
 
 def with_nearest(
@@ -107,7 +107,7 @@ def with_nearest(
     """`table` with the kept row nearest to each of `rows`, and its cosine; row numbers are the pool's."""
     of, cosine = np.full(len(table), -1, np.int64), np.full(len(table), -2, np.float32)
     of[rows], cosine[rows] = nearest, similarity
-    return _naming(table, np.arange(len(table)), of, cosine, _OF_NEAREST)
+    return _in_order(_naming(table, np.arange(len(table)), of, cosine, _OF_NEAREST))
 
 
 def with_reference(
@@ -121,7 +121,7 @@ def with_reference(
     reason = pc.if_else(pa.array(reached), _REASONS[_IN_REFERENCE], table[schema.REASON])
     table = table.set_column(at, schema.REASON, reason)
     table = table.append_column(schema.IN_REFERENCE, pa.array(names, pa.string()))
-    return table.append_column(schema.REFERENCE_SIMILARITY, pa.array(similarity, mask=~reached))
+    return _in_order(table.append_column(schema.REFERENCE_SIMILARITY, pa.array(similarity, mask=~reached)))
 
 
 def decided(table: pa.Table, decision: Decision) -> pa.Table:
@@ -135,6 +135,11 @@ def decided(table: pa.Table, decision: Decision) -> pa.Table:
     columns[schema.REASON] = names.take(pa.array(reason, mask=reason == _KEPT))
     every = np.arange(len(table))
     return _naming(pa.table(columns), every, decision.duplicate_of, decision.similarity, _OF_DUPLICATES)
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """Its columns as they stand in a file, in whatever order they came."""
+    return table.select([name for name in _COLUMNS.names if name in table.column_names])
 
 
 def _naming(
