@@ -241,13 +241,15 @@ def _embedded(
     digests: list[bytes | None] = []
     contents: list[str] = []
     for batch in batches:
-        unit = {pooling: here.cpu().numpy() for pooling, here in model.pooled(batch.pixels, batch_size).items()}
+        pooled = model.pooled(batch.pixels, batch_size)
+        shrunk = thumbnails(batch.pixels)  # while a GPU computes: what it answers is asked for below
+        unit = {pooling: here.cpu().numpy() for pooling, here in pooled.items()}
         faults = [next(filter(None, map(_fault, each)), None) for each in zip(*unit.values(), strict=True)]
         reasons_here = [reason or fault for reason, fault in zip(batch.reasons, faults, strict=True)]
         good = [reason is None for reason in reasons_here]
         for pooling, here in unit.items():
             vectors[pooling].append(here[good])
-        small.append(thumbnails(batch.pixels)[good])
+        small.append(shrunk[good])
         rows += batch.rows
         reasons += reasons_here
         digests += batch.digests
