@@ -164,6 +164,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], lines:
                 "arrowstyle": "-",
                 "color": colour,
                 "linewidth": 0.6,
+                "relpos": (0, 0.5),  # of the name: its left end, or the line would run through others
                 "shrinkA": 1,
                 "shrinkB": 3,
             },
