@@ -201,7 +201,8 @@ def killed_at(number: int, work) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def test_killed_at_any_moment_all_is_old_or_all_is_finished(made, tmp_path):
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])  # of the moments, every how many
+def test_killed_at_any_moment_all_is_old_or_all_is_finished(made, tmp_path, step):
     name, _ = kept_with_copies(Selection.load(made / "s"))
     folders = ("e", "s", "m")
 
@@ -220,7 +221,7 @@ def test_killed_at_any_moment_all_is_old_or_all_is_finished(made, tmp_path):
         {path: data for path, data in contents(made).items() if path.split("/")[0] in folders},
     )
     seen = set()
-    for number in range(1, 500):
+    for number in range(1, 500, step):
         folder = copy(tmp_path / str(number))
         status = killed_at(number, lambda folder=folder: run(folder))
         if status == 0:
