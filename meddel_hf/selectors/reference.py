@@ -7,7 +7,7 @@ others. So every selector can do it, and none knows of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,7 +117,17 @@ def within_reach(pool: Embeddings, reference: Embeddings, eta: Eta = "auto") -> 
     threshold = threshold_of(pool) if eta == "auto" else None
     first = pool.poolings[0] if isinstance(pool, EmbeddingStore) else "cls"
     space = Space(first, False) if threshold is None else threshold.space
-    limit = float(eta) if threshold is None else threshold.eta
+    return _reached(pool, reference, space, float(eta) if threshold is None else threshold.eta, threshold)
+
+
+@own_threads()
+def within_the_same_reach(pool: Embeddings, reference: Embeddings, settings: Mapping[str, Any]) -> Reached:
+    """As `within_reach`, in the space and above the cosine that a selection's settings recorded."""
+    space = Space(settings["reference_pooling"], settings["reference_subtract_mean"])
+    return _reached(opened(pool), opened(reference), space, settings["reference_eta"], None)
+
+
+def _reached(pool: Any, reference: Any, space: Space, limit: float, threshold: Threshold | None) -> Reached:
     check_same_space(pool, Readable.of(pool), reference, Readable.of(reference))
     readable, others = Readable.of(pool, space.pooling), Readable.of(reference, space.pooling)
     vectors = readable.vectors(space.subtract_mean)
@@ -143,26 +153,37 @@ def selected_beside(
     """
     embeddings, reference = opened(embeddings), opened(reference)
     reached = within_reach(embeddings, reference, eta)
-    left = np.setdiff1d(np.arange(len(reached.readable.rows)), reached.places)
-    if not len(left):
-        raise InvalidArgument(
-            f"all {len(reached.places):,} readable rows of the pool are within reach of the reference, above cosine "
-            f"{reached.eta:.4f}: nothing is left to select from; raise reference_eta, or take another pool"
-        )
-    remaining: Any = reached.readable.among(left)
-    if isinstance(embeddings, EmbeddingStore):
-        remaining = Remainder.of(embeddings, left)
-    else:
-        remaining = replace(remaining, left=OUT_OF_REACH)
-    selection = choose(remaining, pool)
+    selection = choose(out_of_reach(embeddings, reached.readable, reached.places, reached.eta), pool)
     origin = replace(
         selection.origin,
-        reference=reached.reference.origin.embeddings or reached.reference.origin.fingerprint,
+        reference=fingerprint_of(reference),
         reference_spec=str(reference.folder) if isinstance(reference, EmbeddingStore) else None,
     )
     table = with_reference(selection.table, reached.rows, reached.ids, reached.cosine)
-    settings = {**selection.settings, "reference_eta": reached.eta}
+    settings = {
+        **selection.settings, "reference_eta": reached.eta, "reference_pooling": reached.space.pooling,
+        "reference_subtract_mean": reached.space.subtract_mean,
+    }  # fmt: skip
     return replace(selection, table=table, settings=settings, origin=origin, notes=(reached.note, *selection.notes))
+
+
+def out_of_reach(embeddings: Any, readable: Readable, places: Rows, eta: float) -> Any:
+    """The embeddings, opened, without the readable rows at `places`. Raises InvalidArgument where none is left."""
+    left = np.setdiff1d(np.arange(len(readable.rows)), places)
+    if not len(left):
+        raise InvalidArgument(
+            f"all {len(places):,} readable rows of the pool are within reach of the reference, above cosine "
+            f"{eta:.4f}: nothing is left to select from; raise reference_eta, or take another pool"
+        )
+    if isinstance(embeddings, EmbeddingStore):
+        return Remainder.of(embeddings, left)
+    return replace(readable.among(left), left=OUT_OF_REACH)
+
+
+def fingerprint_of(reference: Any) -> str:
+    """By which a selection names its reference, which is opened."""
+    origin = Readable.of(reference).origin
+    return origin.embeddings or origin.fingerprint
 
 
 def check_same_space(pool: Any, readable: Readable, reference: Any, wanted: Readable) -> None:
