@@ -262,11 +262,13 @@ def _beside(old: Selection, embeddings: Any, pool: Dataset | None, reference: Em
     places, ids = were, there[schema.IN_REFERENCE].to_pylist()
     cosine = there[schema.REFERENCE_SIMILARITY].to_numpy()
     if before.new.any():
+        if "reference_pooling" not in old.settings:
+            raise InvalidArgument("the old selection did not note how it was compared with its reference: select anew")
         reached = within_the_same_reach(embeddings, _same_reference(old, reference), old.settings)
         new = before.new[reached.places]
         places, cosine = np.concatenate([places, reached.places[new]]), np.concatenate([cosine, reached.cosine[new]])
         ids += [name for name, here in zip(reached.ids, new, strict=True) if here]
-    left = out_of_reach(embeddings, readable, places, old.settings["reference_eta"])
+    left = out_of_reach(embeddings, places, old.settings["reference_eta"])
     selection = Extension.of(old, left).selection(pool)
     note = f"{len(places):,} frames are within reach of the reference, {len(places) - len(were):,} of them new"
     return replace(
