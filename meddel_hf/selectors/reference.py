@@ -115,7 +115,7 @@ def within_reach(pool: Embeddings, reference: Embeddings, eta: Eta = "auto") -> 
     """
     checks.eta(eta)
     pool, reference = opened(pool), opened(reference)
-    threshold = threshold_of(pool) if eta == "auto" else None
+    threshold = _calibrated(pool) if eta == "auto" else None
     first = pool.poolings[0] if isinstance(pool, EmbeddingStore) else "cls"
     space = Space(first, False) if threshold is None else threshold.space
     return _reached(pool, reference, space, float(eta) if threshold is None else threshold.eta, threshold)
@@ -126,6 +126,14 @@ def within_the_same_reach(pool: Embeddings, reference: Embeddings, settings: Map
     """As `within_reach`, in the space and above the cosine that a selection's settings recorded."""
     space = Space(settings["reference_pooling"], settings["reference_subtract_mean"])
     return _reached(opened(pool), opened(reference), space, settings["reference_eta"], None)
+
+
+def _calibrated(pool: Any) -> Threshold:
+    """The pool's threshold. Raises InvalidArgument, which says which eta is meant, where it has none."""
+    try:
+        return threshold_of(pool)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{error} (here the reference's, reference_eta or --reference-eta)") from error
 
 
 def _reached(pool: Any, reference: Any, space: Space, limit: float, threshold: Threshold | None) -> Reached:
