@@ -120,7 +120,7 @@ def test_plain_arrays(both):
     selection = Random(0.2).select(p, reference=r, reference_eta=ETA)
     expected = (p.astype(np.float64) @ r.astype(np.float64).T).max(axis=1) > ETA
     assert [reason == "in-reference" for reason in selection.table["reason"].to_pylist()] == expected.tolist()
-    with pytest.raises(InvalidArgument, match="give an eta.*reference_eta or --reference-eta"):
+    with pytest.raises(InvalidArgument, match=r"give an eta.*reference_eta or --reference-eta"):
         Random(0.2).select(p, reference=r)
 
 
