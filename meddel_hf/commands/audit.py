@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Returns 0 where no frame of the test set is in the pool, 1 where some are."""
     from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.errors import Mismatch
     from meddel_hf.overlap.audit import audit
     from meddel_hf.runtime.files import MANIFEST
     from meddel_hf.runtime.manifest import Manifest, check_target
@@ -43,8 +44,13 @@ def run(args: argparse.Namespace) -> int:
         check_target(args.out, "audit")  # before the work
     pool = EmbeddingStore.load(args.embeddings, trust=args.trust)
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = Path(args.test) / MANIFEST
-        if manifest.is_file() and Manifest.read(manifest.parent).step == "embeddings":
+        step = Manifest.read(Path(args.test)).step if (Path(args.test) / MANIFEST).is_file() else None
+        if step in ("selection", "audit"):
+            raise Mismatch(
+                f"{args.test} is a folder of step {step!r}, whose pictures are contact sheets: name the test set's "
+                "embeddings or its frames"
+            )
+        if step == "embeddings":
             test = EmbeddingStore.load(args.test, trust=args.trust)
         else:
             test = _embedded(args, pool, Path(scratch) / "test")

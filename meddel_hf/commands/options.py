@@ -105,7 +105,8 @@ def meddel(parser: argparse.ArgumentParser) -> None:
     text = "cluster and thin again until nothing more goes (with --eta)"
     option("--max-iterations", type=kinds.count(1, 1000), help=text)
     option("--engine", choices=("auto", "pairs", "blocks"), help="how to search; the result is the same")
-    text = "such as 4GB: read a larger pool in parts, with a scratch file as large as the store beside what is written"
+    text = "such as 4GB: read a larger pool in parts, with a scratch file as large as the store (beside --out; of "
+    text += "sweep, in TMPDIR)"
     option("--memory", type=kinds.size, help=text)
     option("--seed", type=kinds.seed)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf.commands import kinds, options
-from meddel_hf.errors import InvalidArgument
+from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.selectors.registry import names
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from meddel_hf.selection.selection import Selection
 
 HELP = "choose frames, and say why each other one went"
-_NOT_EXTENDED = ("selector", "retention", "eta", "reference", "reference_eta")  # goes on as it was
+_NOT_EXTENDED = ("selector", "retention", "eta", "reference_eta")  # goes on as it was
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "selection of an earlier state of the pool: what it kept stays, what went stays away, new frames are judged"
     add("--extend", metavar="SEL", type=kinds.path, help=f"{text} as it judged")
     text = "embeddings, by the same encoder, of frames that must not be selected, nor what looks like them: a test set"
+    text += "; with --extend, where that of SEL is now (default: where it was)"
     add("--reference", metavar="DIR", type=kinds.path, help=text)
     text = "cosine above which a frame looks like one of the reference (default: auto, as mild copies of frames do)"
     add("--reference-eta", type=kinds.or_word("auto", kinds.number(-1, 1)), help=text)
@@ -116,6 +117,7 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
 
 
 def _extended(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
+    from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.selection.selection import Selection
     from meddel_hf.selectors.extending import extend
 
@@ -126,7 +128,8 @@ def _extended(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | N
             f"--extend judges new frames as the old selection did, and --{given[0].replace('_', '-')} says otherwise: "
             "leave it out, or select anew without --extend"
         )
-    return extend(Selection.load(args.extend, trust=args.trust), store, pool)
+    reference = None if args.reference is None else EmbeddingStore.load(args.reference, trust=args.trust)
+    return extend(Selection.load(args.extend, trust=args.trust), store, pool, reference=reference)
 
 
 def _implied(args: argparse.Namespace) -> str | None:
@@ -157,9 +160,8 @@ def _pictures(args: argparse.Namespace, selection: Selection, folder: Path, pool
         drawn.append(
             f"wrote {out}/left-out.png: the frames that are least like anything kept; rare looks may be among them"
         )
-    if args.reference is not None and draw_in_reference(
-        selection, pool, *_reference(args), folder / "in-reference.png"
-    ):
+    reference = _reference(args, selection)
+    if reference is not None and draw_in_reference(selection, pool, *reference, folder / "in-reference.png"):
         drawn.append(
             f"wrote {out}/in-reference.png: frames that went for a frame of the reference, which is beside them"
         )
@@ -168,11 +170,16 @@ def _pictures(args: argparse.Namespace, selection: Selection, folder: Path, pool
     return drawn
 
 
-def _reference(args: argparse.Namespace) -> tuple[Dataset | None, Origin]:
-    """The frames of the reference, where they are at hand, and where its embeddings came from."""
+def _reference(args: argparse.Namespace, selection: Selection) -> tuple[Dataset | None, Origin] | None:
+    """The frames of the reference, where they are at hand, and where its embeddings came from; None without one."""
     from meddel_hf.commands.frames import frames_of
     from meddel_hf.embedding.store import EmbeddingStore
-    from meddel_hf.selectors.protocol import Readable
+    from meddel_hf.selectors.protocol import origin_of
 
-    store = EmbeddingStore.load(args.reference, trust=args.trust)
-    return frames_of(store, None)[0], Readable.of(store).origin
+    if (place := selection.origin.reference_spec) is None:
+        return None
+    try:
+        store = EmbeddingStore.load(place, trust=args.trust)
+    except (IncompleteStore, Mismatch):  # an extended selection of which nothing is new does without
+        return None
+    return frames_of(store, None)[0], origin_of(store)

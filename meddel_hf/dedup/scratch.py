@@ -74,7 +74,7 @@ class Scratch:
         if needed > free:
             raise InvalidArgument(
                 f"rows are regrouped in a scratch file of {written(needed)}, and {folder} has {written(free)} free: "
-                "name a folder on another disk (--scratch), or give more memory"
+                "write to another disk (--out of select, TMPDIR of sweep, scratch in Python), or give more memory"
             )
         place = np.full(n, -1, np.int64)
         place[order] = np.arange(len(order))

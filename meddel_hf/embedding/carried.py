@@ -104,7 +104,8 @@ class Carried:
             raise Mismatch(f"frames of {self.store.folder} can no longer be read ({lost[0]}): {_CURE}")
         now = np.isin(again.rows[again.readable], rows)
         for name, tensor in again.tensors.items():
-            before, after = self._gathered(name, old), tensor[now]
+            before = self._gathered(name, old)
+            after = tensor[now].astype(before.dtype)  # as it would be stored there
             if not np.array_equal(before, after):
                 far = float(np.abs(before.astype(np.float64) - after.astype(np.float64)).max())
                 raise Mismatch(

@@ -112,6 +112,7 @@ def embed(
         image_column = earlier.option("image_column", image_column, IMAGE)
         id_column = earlier.option("id_column", id_column, ID)
         view = earlier.option("view", view, "whole")
+        store_dtype = earlier.option("store_dtype", store_dtype, "float32")
     if encoder is None:
         raise InvalidArgument(NO_ENCODER)
     checks.count("batch_size", batch_size, 1, LARGEST_PASS)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.neighbors.row_source import ArrayRows, RowSource
+from meddel_hf.neighbors.row_source import PickedRows, RowSource
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,7 +49,7 @@ class Remainder(EmbeddingStore):
         return self.embeddings if pooling == self.poolings[0] else self._other(pooling)
 
     def reader(self, pooling: Pooling | None = None) -> RowSource:
-        return ArrayRows(self.pooled(pooling or self.poolings[0]))
+        return PickedRows(self.whole.reader(pooling), self.places)
 
     def _other(self, pooling: Pooling) -> NDArray[np.float32]:
         return self.whole.pooled(pooling)[self.places]  # which refuses what the store does not hold

@@ -67,6 +67,32 @@ class ArrayRows:
 
 
 @dataclass(frozen=True, eq=False)
+class PickedRows:
+    """Some rows of a source. places: (m,) int64, ascending."""
+
+    source: RowSource
+    places: Rows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.places), self.source.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.source.dtype
+
+    @property
+    def stored(self) -> np.dtype:
+        return self.source.stored
+
+    def read(self, start: int, stop: int) -> NDArray[np.floating]:
+        return self.source.take(self.places[start:stop])
+
+    def take(self, rows: Rows) -> NDArray[np.floating]:
+        return self.source.take(self.places[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class MeanSubtracted:
     """Unit rows of a source minus the pool's mean, float32, as `cosines.subtract_mean` has them. mean: (d,) float64."""
 

@@ -114,7 +114,8 @@ class Audit:
         held = "how many copies it misses is not known, since the pool's store holds none to try"
         if self.held is not None:
             held = f"the same search traces {self.held:.1%} of {self.copies:,} mild test copies back to their frames"
-        chance = f"takes {self.by_chance:.1g} of {self.test:,} frames for one by chance"
+        number = f"{self.by_chance:.1g}" if self.by_chance < 10 else f"{self.by_chance:,.0f}"
+        chance = f"takes {number} of {self.test:,} frames for one by chance"
         chance = f"{chance} (likeness above {self.likeness:.4f})"
         more = ""
         if self.alike:
@@ -148,7 +149,7 @@ def audit(pool: EmbeddingStore | str, test: EmbeddingStore | str) -> Audit:
     Raises Mismatch where they are not, InvalidArgument where one of them holds no thumbnails.
     """
     there, here = _store(pool), _store(test)
-    check_same_space(there, Readable.of(there), here, Readable.of(here))
+    check_same_space(there, here)
     search = _Search.of(there)
     likeness, unlike = _by_chance(search)
     copies, held = (0, None) if there.copies is None else _traced(search, there, there.copies, likeness)

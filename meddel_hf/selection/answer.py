@@ -208,20 +208,25 @@ class Answer:
         match row[schema.REASON]:
             case "near-duplicate":
                 other, cosine, nearest = row[schema.DUPLICATE_OF], row[schema.SIMILARITY], row.get(schema.NEAREST_KEPT)
+                if other is None:
+                    return f"{name} is dropped: near-duplicate of a frame that was forgotten"
                 what = f"{name} is dropped: near-duplicate of {printable(other)} (cosine {cosine:.4f}), which is"
                 if nearest is None or pc.any(self._kept_of(other)).as_py():
                     return f"{what} kept"
                 return f"{what} not selected either; the nearest kept frame is {_named(row)}"
             case "in-reference":
-                other, cosine = printable(row[schema.IN_REFERENCE]), row[schema.REFERENCE_SIMILARITY]
-                return f"{name} is dropped: within reach of {other} of the reference (cosine {cosine:.4f})"
+                other, cosine = row[schema.IN_REFERENCE], row[schema.REFERENCE_SIMILARITY]
+                what = "a frame that was forgotten" if other is None else printable(other)
+                return f"{name} is dropped: within reach of {what} of the reference (cosine {cosine:.4f})"
             case "outlier":
                 far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
                 return f"{name} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"
-            case "not-selected" if row.get(schema.NEAREST_KEPT) is not None:
-                return f"{name} is not selected: it is no near-duplicate; the nearest kept frame is {_named(row)}"
             case "not-selected":
-                return f"{name} is dropped: selector {self.settings['selector']} did not choose it"
+                selector, known = self.settings["selector"], row.get(schema.NEAREST_KEPT) is not None
+                why = "it is no near-duplicate" if selector == "dedup" else f"selector {selector} did not choose it"
+                return f"{name} is not selected: {why}" + (
+                    f"; the nearest kept frame is {_named(row)}" if known else ""
+                )
             case reason:
                 return f"{name} is dropped: {reason}"
 

@@ -173,7 +173,8 @@ def draw_in_reference(
     Returns False, and draws nothing, where no frame went so.
     """
     gone = selection.table.filter(pc.equal(selection.table[schema.REASON], "in-reference"))
-    rows = gone.sort_by(schema.REFERENCE_SIMILARITY).slice(0, _ROWS * (COLUMNS // 2)).to_pylist()
+    pairs = gone.filter(pc.is_valid(gone[schema.IN_REFERENCE]))  # others went for frames that are forgotten
+    rows = pairs.sort_by(schema.REFERENCE_SIMILARITY).slice(0, _ROWS * (COLUMNS // 2)).to_pylist()
     if not rows:
         return False
     frames: list[Frame] = []

@@ -24,7 +24,8 @@ class Before:
     """Arrays are about the readable rows of the store, (n,); rows are given as places among them, -1 for none.
 
     new:          rows that the old selection does not know, or could not see.
-    kept, near, left_out, outlier: what became of the others.
+    kept, near, left_out, outlier, in_reference: what became of the others.
+    row:          int64, of each its row in the old selection's table, -1 where it has none.
     duplicate_of, similarity: of a near-duplicate, as in the selection's table; -1 where that row is gone.
     nearest, nearest_similarity: of a row that goes; None where the selection did not tell.
     cluster, distance: None where nothing was clustered.
@@ -36,6 +37,8 @@ class Before:
     near: NDArray[np.bool_]
     left_out: NDArray[np.bool_]
     outlier: NDArray[np.bool_]
+    in_reference: NDArray[np.bool_]
+    row: Rows
     duplicate_of: Rows
     similarity: NDArray[np.float32]
     nearest: Rows | None
@@ -77,6 +80,8 @@ class Before:
             near=reason == "near-duplicate",
             left_out=reason == "not-selected",
             outlier=reason == "outlier",
+            in_reference=reason == "in-reference",
+            row=rows,
             duplicate_of=other(schema.DUPLICATE_OF),
             similarity=column(schema.SIMILARITY, np.float32(-2)),
             nearest=other(schema.NEAREST_KEPT) if has_nearest else None,

@@ -10,14 +10,16 @@ near-duplicates and is gone from the pool leaves them to be looked at again, lik
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.engines import BlockEngine
 from meddel_hf.dedup.search import Settings, in_keep_order
@@ -27,11 +29,13 @@ from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.clustering import distance
 from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded
 from meddel_hf.runtime.threads import own_threads
+from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
-from meddel_hf.selection.table import LeftOut, pool_table, with_digests
+from meddel_hf.selection.table import LeftOut, pool_table, with_digests, with_reference
 from meddel_hf.selectors.before import Before
 from meddel_hf.selectors.filling import Filling
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
+from meddel_hf.selectors.reference import fingerprint_of, out_of_reach, within_the_same_reach
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,19 +44,35 @@ EXTENDS = "extends"  # the setting of an extended selection that names the old o
 
 
 @own_threads()
-def extend(old: Selection | str | Path, embeddings: Embeddings, pool: Dataset | None = None) -> Selection:
+def extend(
+    old: Selection | str | Path,
+    embeddings: Embeddings,
+    pool: Dataset | None = None,
+    *,
+    reference: Embeddings | None = None,
+) -> Selection:
     """Go on from an old selection in the embeddings of the same pool, which has grown or shrunk since.
 
     old:        a selection of `Dedup` or `MedDEL` (greedy, one iteration), or its folder.
     embeddings: as `select` takes them, by the same encoder. Rows are known again by the bytes of their frames, so that
                 they may be moved or renamed, and by their ids where one of the two knows no bytes.
     pool:       the data set that was embedded, for strata, shares and floors of what is drawn.
+    reference:  of a selection that was made beside a reference set, that same set, which new rows are compared with as
+                the old ones were; None: where it was.
 
     eta stays what it was. Where a retention was met by drawing among the distinct rows (`Dedup`), it is met again: so
     many of the new ones are drawn, by the same rule. Otherwise it follows from eta, which a note tells.
-    Raises InvalidArgument for a selection of another kind, Mismatch for embeddings of another encoder or pool.
+    Raises InvalidArgument for a selection of another kind, and where its reference set is not at hand; Mismatch for
+    embeddings of another encoder or pool, and for another reference set.
     """
     old = old if isinstance(old, Selection) else Selection.load(old)
+    if old.origin.reference is not None:
+        return _beside(old, opened(embeddings), pool, reference)
+    if reference is not None:
+        raise InvalidArgument(
+            "the old selection was made without a reference set, and an extended one judges new frames as it did: "
+            "leave the reference out, or select anew"
+        )
     return Extension.of(old, opened(embeddings)).selection(pool)
 
 
@@ -74,12 +94,7 @@ class Extension:
             old.settings.get("pooling") or (store.poolings[0] if store else "cls"), bool(old.settings["subtract_mean"])
         )
         readable = Readable.of(embeddings, space.pooling if store else None)
-        known, now = old.origin.encoder_fingerprint, readable.origin.encoder_fingerprint
-        if known != now:
-            raise Mismatch(
-                f"the old selection was made from embeddings of another encoder ({old.origin.encoder}, now "
-                f"{readable.origin.encoder}): embed with that one, or select anew"
-            )
+        _check_encoder(old, readable)
         before = Before.of(old, readable)
         return cls(old, embeddings, readable, readable.vectors(space.subtract_mean), before)
 
@@ -237,6 +252,62 @@ class Extension:
         ]
 
 
+def _beside(old: Selection, embeddings: Any, pool: Dataset | None, reference: Embeddings | None) -> Selection:
+    """Rows that went for the reference set stay away, new ones within its reach go too; of the others, an extension."""
+    _check_kind(old)
+    readable = Readable.of(embeddings)
+    _check_encoder(old, readable)
+    before = Before.of(old, readable)
+    were, there = np.flatnonzero(before.in_reference), old.table.take(pa.array(before.row[before.in_reference]))
+    places, ids = were, there[schema.IN_REFERENCE].to_pylist()
+    cosine = there[schema.REFERENCE_SIMILARITY].to_numpy()
+    if before.new.any():
+        if "reference_pooling" not in old.settings:
+            raise InvalidArgument("the old selection did not note how it was compared with its reference: select anew")
+        reached = within_the_same_reach(embeddings, _same_reference(old, reference), old.settings)
+        new = before.new[reached.places]
+        places, cosine = np.concatenate([places, reached.places[new]]), np.concatenate([cosine, reached.cosine[new]])
+        ids += [name for name, here in zip(reached.ids, new, strict=True) if here]
+    left = out_of_reach(embeddings, places, old.settings["reference_eta"])
+    selection = Extension.of(old, left).selection(pool)
+    note = f"{len(places):,} frames are within reach of the reference, {len(places) - len(were):,} of them new"
+    return replace(
+        selection,
+        table=with_reference(selection.table, readable.rows[places], ids, cosine),
+        origin=replace(
+            selection.origin, reference=old.origin.reference, reference_spec=_place_of(reference, old.origin)
+        ),
+        notes=(*selection.notes, note),
+    )
+
+
+def _same_reference(old: Selection, reference: Embeddings | None) -> Any:
+    """The old selection's reference set, opened. Raises InvalidArgument where it is not at hand, Mismatch for
+    another."""
+    place = _place_of(reference, old.origin)
+    if reference is None and (place is None or not Path(place).is_dir()):
+        raise InvalidArgument(
+            "the old selection was made beside a reference set, which new frames are compared with, and that is not "
+            f"at hand{'' if place is None else f' ({place} is no folder)'}: give it as reference (--reference)"
+        )
+    same = opened(place if reference is None else reference)
+    if fingerprint_of(same) != old.origin.reference:
+        raise Mismatch(
+            "the reference set is another than the old selection's, whose frames were compared with that one: give "
+            "that one, or select anew without --extend"
+        )
+    return same
+
+
+def _place_of(reference: Any, origin: Origin) -> str | None:
+    """The folder of the reference set: where it is now, or where it was."""
+    if reference is None:
+        return origin.reference_spec
+    if isinstance(reference, EmbeddingStore):
+        return str(reference.folder)
+    return str(reference) if isinstance(reference, str | Path) else None
+
+
 def extends_to(old: Selection) -> bool:
     """Whether a selection can be extended: by a threshold, by the greedy rule, and in one iteration."""
     settings = old.settings
@@ -256,6 +327,14 @@ def _check_kind(old: Selection) -> None:
         "a selection by the rule semdedup, or of several iterations, depends on frames that went and cannot be "
         "extended: select anew"
     )
+
+
+def _check_encoder(old: Selection, readable: Readable) -> None:
+    if old.origin.encoder_fingerprint != readable.origin.encoder_fingerprint:
+        raise Mismatch(
+            f"the old selection was made from embeddings of another encoder ({old.origin.encoder}, now "
+            f"{readable.origin.encoder}): embed with that one, or select anew"
+        )
 
 
 def _name(vectors: Vectors, rows: Rows, among: Rows, where: Rows, similarity: NDArray[np.float32]) -> None:

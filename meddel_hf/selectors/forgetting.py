@@ -88,9 +88,10 @@ def forget(
 ) -> Forgotten:
     """Remove frames from an embedding store and from selections that were made from it, in their folders.
 
-    ids: of frames of the pool. A run that was killed is finished first; ids that are not there change nothing.
+    ids: of frames of the pool; those that are not there change nothing. selections: made from the store, or beside it
+    as their reference set. A run that was killed is finished first.
     Remove the frames from the pool as well: otherwise the next `embed` brings them back. Raises Mismatch where a
-    selection was made from another store, InvalidArgument where a frame's bytes are needed and were not noted.
+    selection was made from other stores, InvalidArgument where a frame's bytes are needed and were not noted.
     """
     folder, folders = Path(store), [Path(selection) for selection in selections]
     if isinstance(ids, str):
@@ -99,7 +100,7 @@ def forget(
     before = EmbeddingStore.load(folder, trust=trust)
     old = [Selection.load(path, trust=trust) for path in folders]
     for path, selection in zip(folders, old, strict=True):
-        if selection.origin.embeddings != before.fingerprint:
+        if before.fingerprint not in (selection.origin.embeddings, selection.origin.reference):
             raise Mismatch(f"{path} was not made from {folder}: name the selections of this store alone")
     there = set(before.pool_ids)
     wanted = {id: None for id in ids if id in there}
@@ -111,10 +112,13 @@ def forget(
         gone = {folder: set(before.records) - set(after.records)}
         changes = []
         for path, selection in zip(folders, old, strict=True):
-            smaller = smaller_selection(selection, after, wanted)
+            of_pool = wanted if selection.origin.embeddings == before.fingerprint else {}
+            smaller = smaller_selection(selection, after, of_pool) if of_pool else selection
+            if selection.origin.reference == before.fingerprint:
+                smaller = _beside_fewer(smaller, after, wanted)
             smaller.save(replacement.staged(path))
             gone[path] = set(selection_files(path)) - set(selection_files(replacement.staged(path)))
-            changes.append(_change(path, selection, smaller, wanted))
+            changes.append(_change(path, selection, smaller, of_pool))
         done = Forgotten(tuple(wanted), unknown, _same(before, wanted), tuple(changes), finished)
         replacement.commit({path: sorted(names) for path, names in gone.items()}, str(done))
     return done
@@ -124,7 +128,8 @@ def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str
     """A selection without some rows; of what a kept one stood for, the next best is kept, where there is a rule."""
     stays = ~np.isin(np.array(old.ids, object), list(ids))
     graph = None if old.graph is None else _graph(old.graph, stays)
-    if extends_to(old):
+    judged = ~pc.is_in(old.table[schema.REASON], pa.array(["in-reference", "unreadable"])).to_numpy()
+    if extends_to(old) and (judged & stays).any():
         return replace(extend(old, store), graph=graph)
     table = old.table.filter(pa.array(stays))
     for name, cosine in (
@@ -147,18 +152,28 @@ def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str
     return replace(old, table=table, settings=settings, origin=origin, graph=graph, notes=())
 
 
+def _beside_fewer(old: Selection, reference: EmbeddingStore, ids: Collection[str]) -> Selection:
+    """A selection whose reference set has lost frames: what was in their reach stays away, and no longer names them."""
+    lost = pc.is_in(old.table[schema.IN_REFERENCE], pa.array(list(ids), pa.string()))
+    at = old.table.schema.get_field_index(schema.IN_REFERENCE)
+    names = pc.if_else(lost, pa.scalar(None, pa.string()), old.table[schema.IN_REFERENCE])
+    origin = replace(old.origin, reference=reference.fingerprint)
+    return replace(old, table=old.table.set_column(at, schema.IN_REFERENCE, names), origin=origin, notes=())
+
+
 def selection_files(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name != STAGE and path.suffix in (".parquet", ".png")]
 
 
-def _graph(graph: NearDuplicateGraph, stays: np.ndarray) -> NearDuplicateGraph:
-    """The graph of the rows that stay, by their new numbers."""
+def _graph(graph: NearDuplicateGraph, stays: np.ndarray) -> NearDuplicateGraph | None:
+    """The graph of the rows that stay, by their new numbers; None where none of its rows does."""
     number = np.cumsum(stays) - 1
     pairs = graph.pairs
     both = stays[pairs.first] & stays[pairs.second]
     left = Pairs(number[pairs.first[both]], number[pairs.second[both]], pairs.cosine[both], pairs.floor)
     groups = [number[group[stays[group]]] for group in graph.groups]
-    return NearDuplicateGraph(left, [group for group in groups if len(group)])
+    groups = [group for group in groups if len(group)]
+    return NearDuplicateGraph(left, groups) if groups else None
 
 
 def _change(path: Path, old: Selection, now: Selection, ids: Collection[str]) -> Change:

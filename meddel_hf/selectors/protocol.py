@@ -160,10 +160,11 @@ def origin_of(store: EmbeddingStore) -> Origin:
     )
 
 
-def check_any(readable: int, pool: int) -> None:
-    """Raises InvalidEmbeddings where no row of a pool has an embedding."""
+def check_any(readable: int, rows: int, role: str = "pool") -> None:
+    """Raises InvalidEmbeddings where no row of a pool, or of its reference, has an embedding."""
     if not readable:
-        raise InvalidEmbeddings(f"none of the {pool:,} rows of the pool has an embedding: nothing to select")
+        what = "nothing to select" if role == "pool" else "nothing to compare with"
+        raise InvalidEmbeddings(f"none of the {rows:,} rows of the {role} has an embedding: {what}")
 
 
 Embeddings = EmbeddingStore | str | Path | NDArray[np.floating] | Readable

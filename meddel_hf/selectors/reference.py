@@ -7,7 +7,7 @@ others. So every selector can do it, and none knows of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,17 +20,19 @@ from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.cosines import Rows, Vectors, mean_direction_sum, nearest, rounded
+from meddel_hf.neighbors.row_source import ArrayRows, MeanSubtracted, RowSource, Survey, blocks
 from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import with_reference
 from meddel_hf.selectors import checks
-from meddel_hf.selectors.protocol import OUT_OF_REACH, Embeddings, Readable, opened
+from meddel_hf.selectors.protocol import OUT_OF_REACH, Embeddings, Readable, check_any, opened, origin_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 Eta = float | Literal["auto"]
+_AT_ONCE = 2**25  # numbers of the pool that are compared with the reference at once
 
 
 class PoolSelector(ABC):
@@ -84,7 +86,6 @@ class Reached:
     threshold: that of the pool's store, where eta was "auto".
     """
 
-    readable: Readable
     reference: Readable
     rows: Rows
     places: Rows
@@ -114,20 +115,59 @@ def within_reach(pool: Embeddings, reference: Embeddings, eta: Eta = "auto") -> 
     """
     checks.eta(eta)
     pool, reference = opened(pool), opened(reference)
-    threshold = threshold_of(pool) if eta == "auto" else None
+    threshold = _calibrated(pool) if eta == "auto" else None
     first = pool.poolings[0] if isinstance(pool, EmbeddingStore) else "cls"
     space = Space(first, False) if threshold is None else threshold.space
-    limit = float(eta) if threshold is None else threshold.eta
-    check_same_space(pool, Readable.of(pool), reference, Readable.of(reference))
-    readable, others = Readable.of(pool, space.pooling), Readable.of(reference, space.pooling)
-    vectors = readable.vectors(space.subtract_mean)
-    theirs = centred(others, readable) if space.subtract_mean else others.vectors()
-    floor = np.full(len(vectors), rounded(limit), np.float32)
-    where, cosine = nearest(vectors, np.arange(len(vectors)), theirs, np.arange(len(theirs)), floor)
-    places = np.flatnonzero(cosine > floor)
-    return Reached(
-        readable, others, readable.rows[places], places, where[places], cosine[places], limit, space, threshold
-    )
+    return _reached(pool, reference, space, float(eta) if threshold is None else threshold.eta, threshold)
+
+
+@own_threads()
+def within_the_same_reach(pool: Embeddings, reference: Embeddings, settings: Mapping[str, Any]) -> Reached:
+    """As `within_reach`, in the space and above the cosine that a selection's settings recorded."""
+    space = Space(settings["reference_pooling"], settings["reference_subtract_mean"])
+    return _reached(opened(pool), opened(reference), space, settings["reference_eta"], None)
+
+
+def _calibrated(pool: Any) -> Threshold:
+    """The pool's threshold. Raises InvalidArgument, which says which eta is meant, where it has none."""
+    try:
+        return threshold_of(pool)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{error} (here the reference's, reference_eta or --reference-eta)") from error
+
+
+def _reached(pool: Any, reference: Any, space: Space, limit: float, threshold: Threshold | None) -> Reached:
+    """The pool is read in blocks, so that one which is larger than memory has a reference set too."""
+    check_same_space(pool, reference)
+    others = Readable.of(reference, space.pooling)
+    source: RowSource
+    rows: Rows
+    ids: Any
+    if isinstance(pool, EmbeddingStore):
+        source, rows, ids = pool.reader(space.pooling), pool.rows, pool.pool_id_column
+    else:
+        readable = Readable.of(pool)
+        source, rows, ids = ArrayRows(readable.embeddings), readable.rows, readable.ids
+
+    def name(row: int) -> str:
+        return str(ids[int(rows[row])])
+
+    at_once = max(1, _AT_ONCE // source.shape[1])
+    survey = Survey.of(source, at_once, name, sums=space.subtract_mean)
+    theirs = others.vectors() if not space.subtract_mean else without_mean(others, survey.mean)
+    if space.subtract_mean:
+        source = MeanSubtracted(source, survey.mean)
+        Survey.of(source, at_once, name, sums=False)  # a check alone
+    floor = rounded(limit)
+    parts = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+    for start, block in blocks(source, at_once):
+        asked = np.arange(len(block))
+        least = np.full(len(block), floor, np.float32)
+        where, cosine = nearest(Vectors.prepare(block), asked, theirs, np.arange(len(theirs)), least)
+        near = np.flatnonzero(cosine > floor)
+        parts.append((start + near, where[near], cosine[near]))
+    places, where, cosine = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Reached(others, rows[places], places, where, cosine, limit, space, threshold)
 
 
 def selected_beside(
@@ -143,34 +183,44 @@ def selected_beside(
     """
     embeddings, reference = opened(embeddings), opened(reference)
     reached = within_reach(embeddings, reference, eta)
-    left = np.setdiff1d(np.arange(len(reached.readable.rows)), reached.places)
-    if not len(left):
-        raise InvalidArgument(
-            f"all {len(reached.places):,} readable rows of the pool are within reach of the reference, above cosine "
-            f"{reached.eta:.4f}: nothing is left to select from; raise reference_eta, or take another pool"
-        )
-    remaining: Any = reached.readable.among(left)
-    if isinstance(embeddings, EmbeddingStore):
-        remaining = Remainder.of(embeddings, left)
-    else:
-        remaining = replace(remaining, left=OUT_OF_REACH)
-    selection = choose(remaining, pool)
+    selection = choose(out_of_reach(embeddings, reached.places, reached.eta), pool)
     origin = replace(
         selection.origin,
-        reference=reached.reference.origin.embeddings or reached.reference.origin.fingerprint,
+        reference=fingerprint_of(reference),
         reference_spec=str(reference.folder) if isinstance(reference, EmbeddingStore) else None,
     )
     table = with_reference(selection.table, reached.rows, reached.ids, reached.cosine)
-    settings = {**selection.settings, "reference_eta": reached.eta}
+    settings = {
+        **selection.settings, "reference_eta": reached.eta, "reference_pooling": reached.space.pooling,
+        "reference_subtract_mean": reached.space.subtract_mean,
+    }  # fmt: skip
     return replace(selection, table=table, settings=settings, origin=origin, notes=(reached.note, *selection.notes))
 
 
-def check_same_space(pool: Any, readable: Readable, reference: Any, wanted: Readable) -> None:
-    """Raises Mismatch where a reference's vectors cannot be compared with those of the pool, as far as both say.
+def out_of_reach(embeddings: Any, places: Rows, eta: float) -> Any:
+    """The embeddings, opened, without the readable rows at `places`. Raises InvalidArgument where none is left."""
+    n = len(embeddings) if isinstance(embeddings, EmbeddingStore) else len(Readable.of(embeddings).rows)
+    left = np.setdiff1d(np.arange(n), places)
+    if not len(left):
+        raise InvalidArgument(
+            f"all {len(places):,} readable rows of the pool are within reach of the reference, above cosine "
+            f"{eta:.4f}: nothing is left to select from; raise reference_eta, or take another pool"
+        )
+    if isinstance(embeddings, EmbeddingStore):
+        return Remainder.of(embeddings, left)
+    return replace(Readable.of(embeddings).among(left), left=OUT_OF_REACH)
 
-    pool, reference: what was given, opened. readable, wanted: their rows.
-    """
-    ours, theirs = _space_of(pool, readable), _space_of(reference, wanted)
+
+def fingerprint_of(reference: Any) -> str:
+    """By which a selection names its reference, which is opened."""
+    origin = Readable.of(reference).origin
+    return origin.embeddings or origin.fingerprint
+
+
+def check_same_space(pool: Any, reference: Any) -> None:
+    """Raises Mismatch where a reference's vectors cannot be compared with those of the pool, as far as both say;
+    InvalidEmbeddings where one of them has none. Both as they were given, opened."""
+    ours, theirs = _space_of(pool, "pool"), _space_of(reference, "reference")
     for what in ("encoder", "pooling", "view", "number of dimensions"):
         if None not in (ours[what], theirs[what]) and ours[what] != theirs[what]:
             here, there = ours[what], theirs[what]
@@ -182,22 +232,32 @@ def check_same_space(pool: Any, readable: Readable, reference: Any, wanted: Read
             )
 
 
-def _space_of(embeddings: Any, readable: Readable) -> dict[str, Any]:
+def _space_of(embeddings: Any, role: str) -> dict[str, Any]:
     """What the vectors' space is known by; None where it does not say."""
     store = embeddings if isinstance(embeddings, EmbeddingStore) else None
-    readable.check_any()
+    if store is not None:
+        origin, (n, dim), rows = origin_of(store), store.reader().shape, len(store.pool_id_column)
+    else:
+        readable = Readable.of(embeddings)
+        origin, (n, dim), rows = readable.origin, readable.embeddings.shape, len(readable.ids)
+    check_any(n, rows, role)
     return {
-        "encoder": readable.origin.encoder_fingerprint,
+        "encoder": origin.encoder_fingerprint,
         "pooling": store and store.poolings[0],
         "view": store and store.view,
-        "number of dimensions": readable.embeddings.shape[1],
-        "name": readable.origin.encoder,
+        "number of dimensions": dim,
+        "name": origin.encoder,
     }
 
 
 def centred(reference: Readable, pool: Readable) -> Vectors:
     """The reference's unit rows minus the pool's mean direction."""
-    around, rows = (Vectors.prepare(each.embeddings, screen="float32") for each in (pool, reference))
-    mean = mean_direction_sum(around.base, around.norms) / len(around)
+    around = Vectors.prepare(pool.embeddings, screen="float32")
+    return without_mean(reference, mean_direction_sum(around.base, around.norms) / len(around))
+
+
+def without_mean(reference: Readable, mean: NDArray[np.float64]) -> Vectors:
+    """The reference's unit rows minus a mean direction, (d,)."""
+    rows = Vectors.prepare(reference.embeddings, screen="float32")
     moved = (rows.base / rows.norms[:, None] - mean).astype(np.float32)
     return replace(reference, embeddings=moved).vectors()

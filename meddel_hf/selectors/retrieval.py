@@ -71,7 +71,7 @@ class Retrieval(PoolSelector):
         """
         embeddings, reference = opened(embeddings), opened(self.reference)
         readable, wanted = Readable.of(embeddings), Readable.of(reference)
-        check_same_space(embeddings, readable, reference, wanted)
+        check_same_space(embeddings, reference)
         target = readable.rows_to_keep(self.retention)
         vectors = readable.vectors(self.subtract_mean)
         references = centred(wanted, readable) if self.subtract_mean else wanted.vectors()

@@ -122,6 +122,17 @@ def test_a_grown_store_is_the_one_made_from_scratch(as_folder, precision, encode
     assert "4 of its frames are gone" in caplog.text  # three, and the one that was replaced
 
 
+def test_a_store_of_float16_goes_on_as_one(encoder, tmp_path):
+    half = {**SMALL, "store_dtype": "float16"}
+    embed(frames(old_pool()), encoder, tmp_path / "whole", **SMALL)
+    embed(frames(old_pool()), encoder, tmp_path / "half", **half)
+    embed(frames(grown_pool()), encoder, tmp_path / "scratch", **half)
+    grown = {"num_workers": 0, "progress": False}
+    embed(frames(grown_pool()), None, tmp_path / "1", grown_from=tmp_path / "half", **grown)
+    embed(frames(grown_pool()), None, tmp_path / "2", grown_from=tmp_path / "whole", store_dtype="float16", **grown)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(tmp_path / "scratch")
+
+
 def test_the_reverse_is_the_smaller_store(encoder, tmp_path, passes):
     """Frames removed, and nothing new."""
     content = old_pool()

@@ -8,7 +8,7 @@ import pytest
 
 from meddel_hf.errors import InvalidEmbeddings
 from meddel_hf.neighbors.cosines import Vectors, mean_direction_sum, subtract_mean
-from meddel_hf.neighbors.row_source import ArrayRows, MeanSubtracted, Survey, blocks
+from meddel_hf.neighbors.row_source import ArrayRows, MeanSubtracted, PickedRows, Survey, blocks
 
 
 def surveyed(x: np.ndarray, rows_at_once: int = 1024) -> Survey:
@@ -25,6 +25,15 @@ def test_an_array_is_read_and_taken_from(kind):
     np.testing.assert_array_equal(source.take(np.array([1, 2, 29])), x[[1, 2, 29]].astype(wide))
     assert source.read(0, 30).flags.writeable
     assert not np.shares_memory(source.read(0, 30), x)
+
+
+def test_some_rows_of_a_source():
+    x = oracle.noise(30, 5).astype(np.float16)
+    places = np.array([2, 3, 11, 28])
+    source = PickedRows(ArrayRows(x), places)
+    assert (source.shape, source.dtype, source.stored) == ((4, 5), np.float32, np.float16)
+    np.testing.assert_array_equal(source.read(1, 4), x[[3, 11, 28]])
+    np.testing.assert_array_equal(source.take(np.array([0, 3])), x[[2, 28]])
 
 
 def test_blocks_begin_at_the_blocks_that_sums_run_over():

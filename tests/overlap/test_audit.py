@@ -126,6 +126,7 @@ def test_a_pool_of_one_frame(stores, tmp_path):
     one = embed(dataset({"only": scene(1)}), encoder, tmp_path / "e", progress=False)
     copied = audit(one, stores["test"][1]).copied["test_id"].to_pylist()
     assert copied == ["smaller/1"]
+    assert "takes 11 of 22 frames for one by chance" in str(audit(one, stores["test"][1]))
 
 
 def test_stores_that_cannot_be_compared(stores, tmp_path):
@@ -134,6 +135,14 @@ def test_stores_that_cannot_be_compared(stores, tmp_path):
         audit(stores["pool"][1], other)
     with pytest.raises(InvalidArgument, match="embedding stores, got ndarray"):
         audit(np.eye(3), stores["test"][1])
+
+
+def test_contact_sheets_are_no_test_set(stores, answer, tmp_path, capsys):
+    """A folder that this package wrote, and that holds pictures, is not taken for a folder of frames."""
+    pool = stores["pool"][1]
+    answer.save(tmp_path / "audit", pictures=lambda folder: scene(1).save(folder / "pairs.png"))
+    assert main(["audit", str(pool.folder), str(tmp_path / "audit")]) == 2
+    assert "is a folder of step 'audit', whose pictures are contact sheets" in capsys.readouterr().err
 
 
 def test_a_saved_audit_and_its_sheet(stores, answer, tmp_path):

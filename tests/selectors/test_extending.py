@@ -258,3 +258,73 @@ def test_what_cannot_be_extended_is_refused(tmp_path):
     store = numbered.finish(dim=x.shape[1], row_ids=True)
     with pytest.raises(Mismatch, match="row numbers, which change as a pool grows"):
         extend(Dedup(eta=ETA).select(store), store)
+
+
+def test_beside_a_reference_set_what_is_new_is_compared_with_it_too(tmp_path):
+    """Who is in-reference: who was, and every new row with a cosine above the threshold, in float64."""
+    x, names, rows = world(spread=0.35)
+    rng = np.random.default_rng(7)
+    new = np.setdiff1d(np.arange(300), rows)
+    beside = x[[*rows[:4], *new[:4]]] + 0.02 * rng.standard_normal((8, x.shape[1])).astype(np.float32)
+    unit = (beside / np.linalg.norm(beside, axis=1, keepdims=True)).astype(np.float32)
+    reference = stored(tmp_path / "r", unit, [f"test/{row}" for row in range(8)])
+    first = stored(tmp_path / "1", x[rows], [names[row] for row in rows])
+    (tmp_path / "2").mkdir()
+    left = np.delete(np.arange(300), rows[[0, 50]])  # some are gone, one of them in reach
+    grown = stored(tmp_path / "2", x[left], [names[row] for row in left])
+    to_it = oracle.cosines(x[left], unit)
+    expected = to_it.max(axis=1) > oracle.grid(0.95)
+    for selector in (Dedup(eta=ETA), Dedup(0.1, eta=ETA, then="random"), MedDEL(eta=ETA, n_clusters=6, epsilon=0.8)):
+        old = selector.select(first, reference=reference, reference_eta=0.95)
+        selection = extend(old, grown)
+        table = selection.table.to_pylist()
+        assert [line["reason"] == "in-reference" for line in table] == expected.tolist()
+        assert old.summary.in_reference - 1 < selection.summary.in_reference
+        for row in np.flatnonzero(expected):
+            line = table[row]
+            assert line["in_reference"] == f"test/{to_it[row].argmax()}"
+            assert line["reference_similarity"] == np.float32(to_it[row].max())
+            assert {line[name] for name in ("kept", "duplicate_of", "cluster", "distance")} == {False, None}
+        # The others are judged as if those in reach were not there.
+        out = [row for row in range(len(left)) if not expected[row]]
+        was = [place for place, reason in enumerate(old.table["reason"].to_pylist()) if reason != "in-reference"]
+        without = selector.select(
+            stored(tmp_path / f"{len(old.kept)}-1", x[rows[was]], [names[row] for row in rows[was]])
+        )
+        if old.settings["retention"] is None:
+            alone = extend(
+                without, stored(tmp_path / f"{len(old.kept)}-2", x[left[out]], [names[left[r]] for r in out])
+            )
+            assert alone.kept == selection.kept
+        assert selection.summary.pool == 298
+        assert f"{expected.sum()} frames are within reach of the reference" in selection.notes[-1]
+        selection.save(tmp_path / "s")
+        again = Selection.load(tmp_path / "s")
+        assert again.table.equals(selection.table)
+        assert (again.origin.reference, again.origin.reference_spec) == (old.origin.reference, str(tmp_path / "r"))
+        assert extend(again, grown).table.equals(selection.table)
+
+
+def test_the_reference_set_of_an_extended_selection_is_the_old_one(tmp_path):
+    x, names, rows = world()
+    reference = stored(tmp_path / "r", x[:3], ["t/0", "t/1", "t/2"])
+    other = stored(tmp_path / "o", x[:4], ["t/0", "t/1", "t/2", "t/3"])
+    first = stored(tmp_path / "1", x[rows], [names[row] for row in rows])
+    grown = stored(tmp_path / "2", x, names)
+    old = Dedup(eta=ETA).select(first, reference=reference, reference_eta=0.95)
+    with pytest.raises(Mismatch, match="another than the old selection's"):
+        extend(old, grown, reference=other)
+    with pytest.raises(InvalidArgument, match="made without a reference set"):
+        extend(Dedup(eta=ETA).select(first), grown, reference=reference)
+    straight = extend(old, grown)
+    (tmp_path / "r").rename(tmp_path / "moved")
+    with pytest.raises(InvalidArgument, match=r"not at hand \(.*r is no folder\): give it"):
+        extend(old, grown)
+    assert extend(old, first).table.equals(old.table), "nothing is new, so that nothing is compared"
+    moved = extend(old, grown, reference=tmp_path / "moved")
+    assert moved.table.equals(straight.table)
+    assert moved.origin.reference_spec == str(tmp_path / "moved")
+    arrays = Dedup(eta=ETA).select(x[:260], reference=x[:3], reference_eta=0.95)
+    with pytest.raises(InvalidArgument, match="not at hand: give it"):
+        extend(arrays, x)
+    assert extend(arrays, x, reference=x[:3]).summary.in_reference >= 3

@@ -263,3 +263,84 @@ def test_as_it_is_typed(copied, capsys):
     assert f"{name} was kept and stood for {len(others)} near-duplicates" in printed
     assert main(line) == 0
     assert "0 frames are forgotten" in capsys.readouterr().out
+
+
+@pytest.fixture
+def beside(copied) -> Path:
+    """Stores e and t, the reference set, whose frames 0 to 3 and 80 are those of e, and selections s, m and r of e
+    beside t."""
+    store = EmbeddingStore.load(copied / "e")
+    shutil.copytree(copied / "e", copied / "t")
+    forget([id for id in store.pool_ids if id not in ("000", "001", "002", "003", "080")], copied / "t")
+    for name, selector in (("s", Dedup()), ("m", MedDEL(eta=0.97, epsilon=None)), ("r", Random(0.3))):
+        shutil.rmtree(copied / name)
+        selection = selector.select(store, reference=EmbeddingStore.load(copied / "t"), reference_eta=0.9999)
+        assert {"000", "001", "002", "003", "080"} <= in_reference(selection).keys()
+        selection.save(copied / name, pictures=lambda aside: (aside / "in-reference.png").write_bytes(b"png"))
+    return copied
+
+
+def in_reference(selection: Selection) -> dict[str, str | None]:
+    return {row["id"]: row["in_reference"] for row in selection.table.to_pylist() if row["reason"] == "in-reference"}
+
+
+def test_what_went_for_a_reference_set_stays_away(beside):
+    before = {name: in_reference(Selection.load(beside / name)) for name in "smr"}
+    graph = Selection.load(beside / "m").at(eta=0.99)
+    forget(["001", "041"], beside / "e", [beside / name for name in "smr"])
+    for name in "smr":
+        now = Selection.load(beside / name)
+        before[name].pop("001")
+        assert in_reference(now) == before[name]
+        assert now.origin.reference == EmbeddingStore.load(beside / "t").fingerprint
+        assert not set(now.kept) & before[name].keys()
+        assert extend(now, beside / "e").table.equals(now.table) if name != "r" else True
+    assert in_reference(Selection.load(beside / "m").at(eta=0.99)).keys() == in_reference(graph).keys() - {"001"}
+
+
+def test_a_selection_of_which_the_reference_alone_is_left_keeps_nothing(beside):
+    old = Selection.load(beside / "s")
+    others = [
+        id for id, reason in zip(old.ids, old.table["reason"].to_pylist(), strict=True) if reason != "in-reference"
+    ]
+    done = forget(others, beside / "e", [beside / "s"])
+    assert done.changes[0].kept == 0
+    assert Selection.load(beside / "s").ids == list(in_reference(old))
+
+
+def test_frames_of_a_reference_set_are_forgotten_too(beside, capsys):
+    """What was in their reach stays away; no file names or shows them."""
+    before = {name: Selection.load(beside / name) for name in "smr"}
+    done = forget(["001"], beside / "t", [beside / name for name in "smr"])
+    assert not any(change.stood_for or change.promoted for change in done.changes)
+    for name, old in before.items():
+        now = Selection.load(beside / name)
+        assert not (beside / name / "in-reference.png").exists()
+        assert now.kept == old.kept
+        assert in_reference(now) == {id: None if other == "001" else other for id, other in in_reference(old).items()}
+        assert (
+            now.why("001")
+            == "001 is dropped: within reach of a frame that was forgotten of the reference (cosine 1.0000)"
+        )
+        assert now.origin.reference == EmbeddingStore.load(beside / "t").fingerprint
+        if old.graph is not None:
+            assert now.at(eta=0.99).table.equals(
+                old.at(eta=0.99).table.set_column(
+                    now.table.schema.get_field_index("in_reference"),
+                    now.table.schema.field("in_reference"),
+                    now.table["in_reference"],
+                )
+            )
+    assert main(["select", str(beside / "e"), "--extend", str(beside / "s"), "--out", str(beside / "x")]) == 0
+    assert in_reference(Selection.load(beside / "x"))["001"] is None
+    assert "frames are within reach of the reference, 0 of them new" in capsys.readouterr().err
+
+
+def test_a_near_duplicate_of_a_forgotten_frame_is_told(made, copied, tmp_path):
+    """Of a selection that cannot be extended, so that none is promoted."""
+    MedDEL(eta=0.97, epsilon=None, rule="semdedup").select(EmbeddingStore.load(copied / "e")).save(copied / "d")
+    name, others = kept_with_copies(Selection.load(copied / "d"))
+    forget([name], copied / "e", [copied / "d"])
+    assert Selection.load(copied / "d").why(others[0]) == (
+        f"{others[0]} is dropped: near-duplicate of a frame that was forgotten"
+    )

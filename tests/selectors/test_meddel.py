@@ -414,6 +414,24 @@ def test_a_pool_larger_than_memory_gets_the_same_files(how, many, monkeypatch, t
     assert isinstance(parts, Selection)
 
 
+@pytest.mark.parametrize(
+    "how", [{"retention": 0.1, "epsilon": 1.3}, {"eta": 0.8, "scope": "pool", "subtract_mean": True}]
+)
+def test_beside_a_reference_set_too(how, many, monkeypatch, tmp_path):
+    settings = {"n_clusters": 10, "engine": "blocks", **how}
+    reference = EmbeddingStore.load(many).embeddings[::500]
+    beside = {"reference": reference, "reference_eta": 0.9}
+    MedDEL(**settings).select(many, **beside).save(tmp_path / "whole")
+    monkeypatch.setattr(larger, "_PROGRAM", 0)
+    monkeypatch.setattr("meddel_hf.selectors.reference._AT_ONCE", 2**17)  # 2,048 rows
+    monkeypatch.setattr(EmbeddingStore, "embeddings", property(lambda store: pytest.fail("read as a whole")))
+    parts = MedDEL(**settings, memory="2MB", scratch=tmp_path).select(many, **beside)
+    parts.save(tmp_path / "parts")
+    for file in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "parts" / file.name).read_bytes() == file.read_bytes(), file.name
+    assert parts.summary.in_reference >= len(reference)
+
+
 def test_a_sweep_of_a_pool_larger_than_memory(many, monkeypatch, tmp_path):
     whole = MedDEL(epsilon=None, n_clusters=10).sweep(many, [0.9, 0.7])
     monkeypatch.setattr(larger, "_PROGRAM", 0)

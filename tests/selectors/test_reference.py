@@ -12,7 +12,8 @@ from stores import IDS, UNREADABLE, stored
 
 from meddel_hf import EmbeddingStore, Selection
 from meddel_hf.embedding.remainder import Remainder
-from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.embedding.store import Shard, StoreWriter
+from meddel_hf.errors import InvalidArgument, InvalidEmbeddings, Mismatch
 from meddel_hf.selection.card import how_chosen
 from meddel_hf.selectors import Dedup, MedDEL, Random, registry
 from meddel_hf.selectors.measured import measured
@@ -119,7 +120,7 @@ def test_plain_arrays(both):
     selection = Random(0.2).select(p, reference=r, reference_eta=ETA)
     expected = (p.astype(np.float64) @ r.astype(np.float64).T).max(axis=1) > ETA
     assert [reason == "in-reference" for reason in selection.table["reason"].to_pylist()] == expected.tolist()
-    with pytest.raises(InvalidArgument, match="give an eta"):
+    with pytest.raises(InvalidArgument, match=r"give an eta.*reference_eta or --reference-eta"):
         Random(0.2).select(p, reference=r)
 
 
@@ -140,6 +141,14 @@ def test_a_reference_of_another_kind_is_refused(both, arguments, what):
     for selector in (Random(0.2), Dedup(0.2, eta=0.9)):
         with pytest.raises(Mismatch, match=f"the reference's {what} is "):
             selector.select(store, reference=other, reference_eta=ETA)
+
+
+def test_a_reference_without_a_readable_frame_is_told(both, tmp_path):
+    writer = StoreWriter.begin(tmp_path / "none", {"encoder": "a", "pool": None}, {"pool": "p"})
+    writer.write(Shard(0, 0, ["t"], ["not an image"], np.empty((0, 6), np.float32)))
+    nothing = writer.finish(dim=6, row_ids=False)
+    with pytest.raises(InvalidEmbeddings, match="none of the 1 rows of the reference has an embedding"):
+        Random(0.2).select(both[0], reference=nothing, reference_eta=ETA)
 
 
 def test_rows_within_reach_of_arrays():

@@ -106,7 +106,7 @@ def test_why_is_a_sentence(name, tmp_path):
     assert selection.why(IDS[7]) == f"{IDS[7]} is dropped: unreadable"
     gone = next(row["id"] for row in selection.table.to_pylist() if row["reason"] not in (None, "unreadable"))
     if name != "semdedup":
-        assert selection.why(gone) == f"{gone} is dropped: selector {name} did not choose it"
+        assert selection.why(gone) == f"{gone} is not selected: selector {name} did not choose it"
 
 
 @pytest.mark.parametrize("name", NAMES)
