@@ -107,7 +107,8 @@ def with_nearest(
     """`table` with the kept row nearest to each of `rows`, and its cosine; row numbers are the pool's."""
     of, cosine = np.full(len(table), -1, np.int64), np.full(len(table), -2, np.float32)
     of[rows], cosine[rows] = nearest, similarity
-    return _naming(table, np.arange(len(table)), of, cosine, _OF_NEAREST)
+    table = _naming(table, np.arange(len(table)), of, cosine, _OF_NEAREST)
+    return table.select([field.name for field in _COLUMNS if field.name in table.column_names])  # as it will be read
 
 
 def with_reference(
