@@ -127,6 +127,7 @@ def test_the_evidence_in_one_file_gives_the_same_report(matrix, tmp_path, capsys
     assert main(["benchmark", "pack", str(matrix), "--out", str(tmp_path / "x.zip")]) == 2
 
 
+@pytest.mark.slow  # runs at once, below, share the same cells
 def test_shards_together_make_the_same_matrix(matrix, data, tmp_path):
     runs, plan = with_the_gate_passed(tmp_path / "runs", plan_of(data)), Plan.of(plan_of(data))
     outcomes = [run(plan, runs, shard=Shard(index, 3)) for index in (1, 2, 3)]

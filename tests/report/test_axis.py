@@ -102,7 +102,7 @@ def test_a_gain_that_one_interval_of_many_shows_by_chance_is_no_gain(tmp_path):
     arms = {"random": "random", **{f"sieve{i}": "dedup" for i in range(20)}}
     folder = tmp_path / "runs" / "redundancy-0"
     folder.mkdir(parents=True)
-    make_runs(folder, replace(TRUTH, arms=arms, effects={"sieve0": {0.05: 0.02, 0.2: 0.0}}))
+    make_runs(folder, replace(TRUTH, arms=arms, effects={"sieve0": {0.05: 0.022}}, retentions=(0.05,)))
     write_facts(tmp_path / "runs" / AXIS, {"name": "nothing", "redundancy": [0]})
     made = report(tmp_path / "runs", tmp_path / "report", draws=Draws(draws=2000))
     with (made.page.parent / "tables" / "axis.csv").open(encoding="utf-8") as file:
