@@ -91,7 +91,8 @@ def forget(
     ids: of frames of the pool; those that are not there change nothing. selections: made from the store, or beside it
     as their reference set. A run that was killed is finished first.
     Remove the frames from the pool as well: otherwise the next `embed` brings them back. Raises Mismatch where a
-    selection was made from other stores, InvalidArgument where a frame's bytes are needed and were not noted.
+    selection was made from other stores, InvalidArgument where a frame's bytes are needed and were not noted, and for
+    names of files where the ids are these without a suffix.
     """
     folder, folders = Path(store), [Path(selection) for selection in selections]
     if isinstance(ids, str):
@@ -105,6 +106,7 @@ def forget(
     there = set(before.pool_ids)
     wanted = {id: None for id in ids if id in there}
     unknown = tuple(id for id in dict.fromkeys(ids) if id not in there)
+    _check_names(unknown, there)
     if not wanted:
         return Forgotten((), unknown, (), (), finished)
     with Replacement.begin(folder, folders) as replacement:
@@ -122,6 +124,17 @@ def forget(
         done = Forgotten(tuple(wanted), unknown, _same(before, wanted), tuple(changes), finished)
         replacement.commit({path: sorted(names) for path, names in gone.items()}, str(done))
     return done
+
+
+def _check_names(unknown: Sequence[str], there: Collection[str]) -> None:
+    """A file's name in place of its id would be taken for a frame that is gone already, and the frame would stay."""
+    files = [name for name in unknown if name.removesuffix(Path(name).suffix) in there]
+    if files:
+        first = files[0]
+        raise InvalidArgument(
+            f"{len(files):,} of the ids are names of files, such as {first}, whose id is "
+            f"{first.removesuffix(Path(first).suffix)}: write ids, as in the store; nothing was changed"
+        )
 
 
 def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str]) -> Selection:

@@ -252,6 +252,15 @@ def test_killed_at_any_moment_all_is_old_or_all_is_finished(made, tmp_path, step
     assert number > 20
 
 
+def test_names_of_files_are_not_taken_for_frames_that_are_gone(copied, capsys):
+    name, _ = kept_with_copies(Selection.load(copied / "s"))
+    (copied / "withdrawn.txt").write_text(f"{name}.png\n")
+    before = contents(copied)
+    assert main(["forget", str(copied / "withdrawn.txt"), str(copied / "e"), str(copied / "s")]) == 2
+    assert f"such as {name}.png, whose id is {name}: write ids" in capsys.readouterr().err
+    assert contents(copied) == before
+
+
 def test_as_it_is_typed(copied, capsys):
     name, others = kept_with_copies(Selection.load(copied / "s"))
     (copied / "withdrawn.txt").write_text(f"{name}\nnobody\n")
