@@ -241,13 +241,12 @@ class PairEngine:
 
     @cached_property
     def _by_earlier(self) -> tuple[Rows, Rows, NDArray[np.float32]]:
-        """Pairs of grouped rows sorted by the rank of the earlier one: where each rank starts, later ranks, cosines."""
+        """Pairs of grouped rows sorted by the rank of the earlier one: earlier ranks, later ranks, cosines."""
         a, b = self._rank[self.pairs.first], self._rank[self.pairs.second]
         grouped = (a >= 0) & (b >= 0)
         earlier, later = np.minimum(a, b)[grouped], np.maximum(a, b)[grouped]
         order = np.argsort(earlier, kind="stable")
-        starts = np.searchsorted(earlier[order], np.arange(len(np.concatenate(self.groups)) + 1))
-        return starts, later[order], self.pairs.cosine[grouped][order]
+        return earlier[order], later[order], self.pairs.cosine[grouped][order]
 
     def _asks_below(self, eta: float) -> bool:
         if rounded(eta) >= rounded(self.pairs.floor):
@@ -263,10 +262,9 @@ class PairEngine:
         if self._asks_below(eta):
             assert self.below is not None
             return self.below.greedy(eta, limit)
-        order, (starts, later, cosine) = np.concatenate(self.groups), self._by_earlier
+        order, (earlier, later, cosine) = np.concatenate(self.groups), self._by_earlier
         near = cosine > rounded(eta)
-        earlier = np.repeat(np.arange(len(order)), np.diff(starts))[near]
-        stays = np.flatnonzero(greedy_by_pairs(len(order), earlier, later[near]))
+        stays = np.flatnonzero(greedy_by_pairs(len(order), earlier[near], later[near]))
         kept = np.zeros(self.n, bool)
         if limit is not None and len(stays) > limit:
             stays = stays[: limit + 1]

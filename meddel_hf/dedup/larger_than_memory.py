@@ -102,16 +102,15 @@ def grouped(
 
 
 def nearest_kept_of_all(
-    source: RowSource, subtract_mean: bool, kept: NDArray[np.bool_], memory: int, name: Callable[[int], str]
+    source: RowSource, subtract_mean: bool, goes: Rows, stays: Rows, memory: int, name: Callable[[int], str]
 ) -> tuple[Rows, NDArray[np.float32]]:
-    """Of each row that goes: the kept row of greatest cosine in the whole pool (equals: the earlier), and that cosine.
+    """Of each row that goes: the row that stays of greatest cosine (equals: the earlier), and that cosine.
 
-    kept: (n,). Both arrays are (rows that go,). Raises as `grouped` does.
+    goes, stays: numbers of rows of the source, ascending. Both arrays are (len(goes),). Raises as `grouped` does.
     """
     plan = Plan.within(memory, source, 0)
     if subtract_mean:
         source = MeanSubtracted(source, Survey.of(source, plan.rows, name).mean)
-    goes, stays = np.flatnonzero(~kept), np.flatnonzero(kept)
     where, best = np.zeros(len(goes), np.int64), np.full(len(goes), -2, np.float32)
     half = max(1, plan.rows // 2)
     for start in range(0, len(stays), half):

@@ -90,19 +90,25 @@ class Calibration:
         return asdict(self)
 
 
-def calibration_of(store: EmbeddingStore) -> Calibration:
-    """The calibration that `embed` left in a store. Raises InvalidArgument where it left none."""
+def recorded_calibration(store: EmbeddingStore) -> Calibration | None:
+    """The calibration that `embed` left in a store, or None."""
     facts = store.manifest.details.get("calibration")
+    return None if facts is None else Calibration.recorded(facts)
+
+
+def calibration_of(store: EmbeddingStore) -> Calibration:
+    """As `recorded_calibration`. Raises InvalidArgument where there is none."""
+    recorded = recorded_calibration(store)
     if not len(store):
         raise InvalidArgument(
             f"{store.folder} holds no readable frame (see its unreadable.parquet): nothing to choose from"
         )
-    if facts is None:
+    if recorded is None:
         raise InvalidArgument(
             f"{store.folder} does not know how near a near-duplicate is, since it holds no mild copies of its frames: "
             "run its `meddel embed` again (frames are not embedded again), or give an eta"
         )
-    return Calibration.recorded(facts)
+    return recorded
 
 
 def threshold_of(

@@ -117,23 +117,17 @@ class Carried:
     def _reasons(self) -> dict[int, str]:
         return {row["row"]: row["reason"] for row in self.store.unreadable.to_pylist()}
 
-    @cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        """Where each shard's embeddings begin among all, and the end of the last."""
-        lengths = [len(self.store._mapped(name, "rows")) for name in self.store._shards]
-        return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
     def _gathered(self, tensor: str, places: NDArray[np.int64]) -> NDArray[Any]:
         """One tensor's entries at `places` among the store's embeddings, read from the shards that hold them."""
-        of = np.searchsorted(self._starts, places, side="right") - 1
+        of = np.searchsorted(self.store._starts, places, side="right") - 1
         answer: NDArray[Any] | None = None
         for shard in np.unique(of):
-            mapped = self.store._mapped(self.store._shards[shard], tensor)
+            mapped = self.store._whole_shard(int(shard), tensor)
             here = of == shard
             answer = np.empty((len(places), *mapped.shape[1:]), mapped.dtype) if answer is None else answer
-            answer[here] = mapped[places[here] - self._starts[shard]]
+            answer[here] = mapped[places[here] - self.store._starts[shard]]
         if answer is None:
-            whole = self.store._mapped(self.store._shards[0], tensor)
+            whole = self.store._whole_shard(0, tensor)
             answer = np.empty((0, *whole.shape[1:]), whole.dtype)
         return answer
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidEmbeddings
 from meddel_hf.neighbors import device_search
-from meddel_hf.neighbors.device import DeviceRows, fits
+from meddel_hf.neighbors.device import HIGHER, DeviceRows, fits
 from meddel_hf.neighbors.device import Tier as Tier
 from meddel_hf.neighbors.float64 import Rows as Rows
-from meddel_hf.neighbors.float64 import exact_cosines, slack
+from meddel_hf.neighbors.float64 import exact_cosines, single_error, slack
 from meddel_hf.neighbors.float64 import rounded as rounded
 from meddel_hf.runtime.devices import has_bfloat16_products, search_device, searching_on
 from meddel_hf.runtime.threads import own_threads
@@ -37,7 +37,6 @@ _CHUNK = 64  # columns whose maximum is looked at before any of them is
 _LOW_FROM = 2048  # rows from which a bfloat16 copy pays
 _PAIRS_FOR_A_DEVICE = 2**12  # pairs from which a device answers sooner than the processor
 _LOW_PRODUCT = 2**17  # pairs from which a bfloat16 product pays: torch compiles one for each shape
-_NEXT: dict[Tier, Tier] = {"bfloat16": "float32", "float32": "float64"}
 # Share of a tile that may be checked pair by pair before a product of higher precision is cheaper (measured at 768-d).
 _GATHER_UP_TO = 1 / 256
 
@@ -136,8 +135,7 @@ class Vectors:
 
     def margin(self, other: Vectors, tier: Tier) -> float:
         """Bound on |screened - exact| cosine of any row of self with any row of other."""
-        # Summation in float32 in any order, twice over; norms of `unit` off by 1e-6; the exact cosine's own rounding.
-        single = (self.dim + 16) * 2.0**-23 + 2.0**-18
+        single = single_error(self.dim)
         if torch.get_float32_matmul_precision() != "highest":  # then torch may round both sides to bfloat16 first
             single += 2.0**-7 + 2.0**-16
         if tier == "float32":
@@ -197,7 +195,7 @@ class Vectors:
             limit = torch.full((len(unsure),), float(threshold) - margin)
             few = few_candidates(part, limit, int(_GATHER_UP_TO * part.numel()))
             if few is None:
-                above[unsure] = self.any_above(rows[unsure], cols, eta, _NEXT[tier])
+                above[unsure] = self.any_above(rows[unsure], cols, eta, HIGHER[tier])
             else:
                 r, c = few
                 hit = self.exact(rows[unsure][r], self, cols[c]) > threshold
@@ -274,7 +272,7 @@ def _nearest_in_tile(
         value[live] = queries.exact(rows[live], reference, cols[at[live]])
         live = live[value[live] < 1]
         if len(live):
-            higher = _NEXT[tier]
+            higher = HIGHER[tier]
             panel = reference.panel(cols, higher)
             at[live], value[live] = _nearest_in_tile(queries, rows[live], reference, cols, panel, floor[live], higher)
         return at, value
@@ -375,15 +373,18 @@ def mean_direction_sum(base: NDArray[np.floating], norms: NDArray[np.float64]) -
     return total
 
 
-def _norms(base: NDArray[np.floating]) -> NDArray[np.float64]:
-    def norm(start: int) -> NDArray[np.float64]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            part = base[start : start + BLOCK].astype(np.float64)
-            answer: NDArray[np.float64] = np.sqrt((part * part).sum(axis=1))
-            return answer
+def lengths(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Euclidean length of each row, (m,) float64, from float64 numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = rows.astype(np.float64)
+        answer: NDArray[np.float64] = np.sqrt((wide * wide).sum(axis=1))
+        return answer
 
+
+def _norms(base: NDArray[np.floating]) -> NDArray[np.float64]:
     with own_threads() as threads:
-        return np.concatenate(list(threads.map(norm, range(0, len(base), BLOCK))))
+        blocks = (base[start : start + BLOCK] for start in range(0, len(base), BLOCK))
+        return np.concatenate(list(threads.map(lengths, blocks)))
 
 
 def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tensor:

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from meddel_hf.neighbors.float64 import Rows, exact_cosines, slack
+from meddel_hf.neighbors.float64 import Rows, exact_cosines, single_error, slack
 from meddel_hf.runtime.devices import has_bfloat16_products
 from meddel_hf.runtime.threads import own_threads
 
 Tier = Literal["bfloat16", "float32", "float64"]
+HIGHER: dict[Tier, Tier] = {"bfloat16": "float32", "float32": "float64"}
 
 _COPIED = 4096  # rows that one thread copies at once
 _NUMBERS = 2**25  # float64 numbers of gathered rows that are held at once
@@ -107,8 +108,7 @@ class DeviceRows:
 
     def margin(self, other: DeviceRows, tier: Tier) -> float:
         """Bound on |screened - exact| cosine of any row of self with any row of other, under `full_products`."""
-        # float32: the unit rows' rounding, d products and d sums, each of 2^-24 of at most 1, and twice that over.
-        single = (self.dim + 16) * 2.0**-23 + 2.0**-18
+        single = single_error(self.dim)
         if tier == "float32":
             return single
         # bfloat16: Cauchy-Schwarz on what rounding took from each side. Products of two are exact in float32. The

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from meddel_hf.neighbors.device import DeviceRows, Tier, full_products
+from meddel_hf.neighbors.device import HIGHER, DeviceRows, Tier, full_products
 from meddel_hf.neighbors.float64 import Rows, rounded
 from meddel_hf.runtime.threads import stream_threads
 
@@ -30,7 +30,6 @@ _PAIRS_PER_ROW = 32  # pairs inside a block beyond which it is halved
 _FEW_PAIRS = 2**16
 _GROUPS = 64  # that share a product, at most
 _STEPS = 2**24  # of the exact cosines, in 1
-_NEXT: dict[Tier, Tier] = {"bfloat16": "float32", "float32": "float64"}
 _NEVER = float("inf")
 
 Found = tuple[Rows, Rows, NDArray[np.float32]]
@@ -352,7 +351,7 @@ def _improve(
     if len(rest):
         # What they found in the first candidate is found again: positions must come in order.
         here = search.among(rest)
-        _improve_in_parts(here, queries, i[rest], reference, j, start, _NEXT[tier])
+        _improve_in_parts(here, queries, i[rest], reference, j, start, HIGHER[tier])
         search.where[rest], search.value[rest] = here.where, here.value
     search.offer(q[copy], c[copy], cosine[copy], len(j), start)
 
@@ -437,7 +436,7 @@ def _above(vectors: DeviceRows, i: torch.Tensor, j: torch.Tensor, threshold: flo
     if few is None:
         del tile, tops
         unsure = (~above & (top >= threshold - margin)).nonzero()[:, 0]
-        above[unsure] = _above(vectors, i[unsure], j, threshold, _NEXT[tier])
+        above[unsure] = _above(vectors, i[unsure], j, threshold, HIGHER[tier])
         return above
     c, q = few
     above[q[vectors.cosines(i[q], vectors, j[c]) > threshold]] = True

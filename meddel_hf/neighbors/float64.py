@@ -46,6 +46,15 @@ def slack(dim: int) -> float:
     return (dim + 16) * 2.0**-52
 
 
+def single_error(dim: int) -> float:
+    """How far a dot product of two float32 unit rows may lie from the exact cosine.
+
+    The rows' rounding, d products and d sums, each of 2^-24 of at most 1, and twice that over; norms off by 1e-6; and
+    the exact cosine's own rounding.
+    """
+    return (dim + 16) * 2.0**-23 + 2.0**-18
+
+
 def rounded(cosine: NDArray[np.float64] | float) -> NDArray[np.float32]:
     """Cosines, or a threshold for them, rounded to the nearest multiple of 2^-24."""
     nearest = np.rint(np.asarray(cosine) * 2.0**24) * 2.0**-24

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import TILE, Rows, Tier, Vectors, few_candidates, product
+from meddel_hf.neighbors.device import HIGHER
 from meddel_hf.runtime.threads import own_threads
 
 EXACT_UP_TO = 2**15  # rows of a pool that is searched whole
@@ -21,7 +22,6 @@ _STRIP = 2**26  # numbers of a product that is held at once
 _MOST_ROWS = 1024
 _PARTS = 64  # columns of which one maximum is taken, at most; whole chunks of `few_candidates`
 _CROWD = 8  # candidates for each place beyond which a product of higher precision is cheaper
-_NEXT: dict[Tier, Tier] = {"bfloat16": "float32", "float32": "float64"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ class _Search:
                 return where, best
             done, first = self._copies(here, cols, k, strip, limit)
             where[open_rows[done]], best[open_rows[done]] = first, 1
-            open_rows, tier = open_rows[~done], _NEXT[tier]
+            open_rows, tier = open_rows[~done], HIGHER[tier]
             if tier == "float32":
                 self.tier = tier  # the next rows are likely to be as crowded
         for start in range(0, len(open_rows), step := max(1, _STRIP // 8 // len(cols))):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidEmbeddings
-from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors
+from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, lengths
 from meddel_hf.runtime.threads import own_threads
 
 _NEAR_ONE = 2.0**-20  # `Vectors.prepare` takes rows of such lengths for unit rows as they are, if all are
@@ -192,14 +192,6 @@ def blocks(source: RowSource, rows_at_once: int) -> Iterator[tuple[int, NDArray[
     n = source.shape[0]
     for start in range(0, n, step):
         yield start, source.read(start, min(start + step, n))
-
-
-def lengths(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Euclidean length of each row, (m,) float64: the same numbers as `Vectors.norms`."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        wide = rows.astype(np.float64)
-        answer: NDArray[np.float64] = np.sqrt((wide * wide).sum(axis=1))
-        return answer
 
 
 @dataclass(eq=False)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from meddel_hf.embedding.calibration import Calibration
+from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.copies import Copies
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
@@ -189,8 +189,8 @@ class _Search:
 
     @classmethod
     def of(cls, store: EmbeddingStore) -> _Search:
-        facts = store.manifest.details.get("calibration")
-        best = None if facts is None else Calibration.recorded(facts).best
+        calibration = recorded_calibration(store)
+        best = None if calibration is None else calibration.best
         space = Space(store.poolings[0], False) if best is None else best.space
         readable, small = Readable.of(store, space.pooling), _thumbnails(store)
         vectors = readable.vectors(space.subtract_mean)

@@ -34,8 +34,8 @@ def gained(f: Findings) -> list[Contrast]:
 
 def compared_at(f: Findings) -> float | None:
     """The smallest retention of those with the most seeds, so that an unfinished one counts when it has as many."""
-    seeds = {c.retention: 0 for c in f.contrasts if f.runs.rival is not None and c.against == f.runs.rival}
+    seeds: dict[float, int] = {}
     for c in f.contrasts:
-        if c.retention in seeds and c.against == f.runs.rival:
-            seeds[c.retention] = max(seeds[c.retention], len(c.seeds))
+        if c.against == f.runs.rival:
+            seeds[c.retention] = max(seeds.get(c.retention, 0), len(c.seeds))
     return min(seeds, key=lambda retention: (-seeds[retention], retention), default=None)

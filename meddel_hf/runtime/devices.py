@@ -41,6 +41,11 @@ def has_bfloat16_products(kind: str = "cpu") -> bool:
     return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
 
 
+def told_to_use_cpu() -> bool:
+    """True under `accelerate launch --cpu`."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+
+
 @contextmanager
 def searching_on(device: str) -> Iterator[None]:
     """Have every search in the block run on a device: "auto", "cpu", "cuda" or "cuda:1"; answers are the same on each.
@@ -63,10 +68,8 @@ def search_device(rows: int) -> torch.device | None:
     wanted = _wanted.get()
     if wanted == "cpu":
         return None
-    if wanted == "auto":
-        to_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-        if to_cpu or rows < _GPU_FROM or not torch.cuda.is_available():
-            return None
+    if wanted == "auto" and (told_to_use_cpu() or rows < _GPU_FROM or not torch.cuda.is_available()):
+        return None
     place = torch.device("cuda" if wanted == "auto" else wanted)
     if place.index is None:  # each process that a launcher started has one of its own
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

@@ -10,6 +10,7 @@ from accelerate import PartialState
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import MOST_PROCESSES, is_whole
+from meddel_hf.runtime.devices import told_to_use_cpu
 from meddel_hf.runtime.parents import leave_with_launcher
 from meddel_hf.runtime.reading import shown
 
@@ -24,7 +25,7 @@ def launched_processes(device: str) -> PartialState:
     """
     leave_with_launcher()
     launched = "LOCAL_RANK" in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1
-    on_cpu = launched and (device == "cpu" or _told_to_use_cpu() or not torch.accelerator.is_available())
+    on_cpu = launched and (device == "cpu" or told_to_use_cpu() or not torch.accelerator.is_available())
     return PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
 
 
@@ -46,7 +47,7 @@ def leave() -> None:
 def computing_device(device: str, processes: PartialState) -> torch.device:
     """What "auto", "cpu", "cuda" or "cuda:1" means for this process. Raises InvalidArgument where it is not there."""
     if device == "auto":
-        return torch.device("cpu") if _told_to_use_cpu() else processes.device
+        return torch.device("cpu") if told_to_use_cpu() else processes.device
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
@@ -66,8 +67,3 @@ def decoding_workers(wanted: int | str, processes: PartialState) -> int:
     share = cores // int(os.environ.get("LOCAL_WORLD_SIZE", processes.num_processes)) or 1
     most = min(_MOST_FOR_A_PROCESSOR, share // 4) if processes.device.type == "cpu" else min(_MOST_FOR_A_GPU, share - 1)
     return max(1, most)
-
-
-def _told_to_use_cpu() -> bool:
-    """True under `accelerate launch --cpu`."""
-    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")

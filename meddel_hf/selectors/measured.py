@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from meddel_hf import schema
 from meddel_hf.dedup.larger_than_memory import fits, nearest_kept_of_all
-from meddel_hf.embedding.calibration import Calibration
+from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.neighbors.cosines import nearest
@@ -32,8 +32,8 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
     """
     if schema.NEAREST_KEPT in selection.table.column_names:
         return selection
-    facts = store.manifest.details.get("calibration")
-    space = Space(store.poolings[0], False) if facts is None else Calibration.recorded(facts).best.space
+    calibration = recorded_calibration(store)
+    space = Space(store.poolings[0], False) if calibration is None else calibration.best.space
     kept = selection.table[schema.KEPT].to_numpy()[store.rows]
     reached = pc.equal(selection.table[schema.REASON], "in-reference").fill_null(False).to_numpy()[store.rows]
     goes, stays = np.flatnonzero(~kept & ~reached), np.flatnonzero(kept)
@@ -47,8 +47,6 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
     else:
         ids = store.pool_id_column
         near, cosine = nearest_kept_of_all(
-            source, space.subtract_mean, kept, memory, lambda row: str(ids[int(store.rows[row])])
+            source, space.subtract_mean, goes, stays, memory, lambda row: str(ids[int(store.rows[row])])
         )
-        asked = ~reached[~kept]
-        near, cosine = near[asked], cosine[asked]
     return replace(selection, table=with_nearest(selection.table, store.rows[goes], store.rows[near], cosine))

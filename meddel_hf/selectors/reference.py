@@ -19,7 +19,7 @@ from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
-from meddel_hf.neighbors.cosines import Rows, Vectors, mean_direction_sum, nearest, rounded
+from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded, unit_mean
 from meddel_hf.neighbors.row_source import ArrayRows, MeanSubtracted, RowSource, Survey, blocks
 from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.threads import own_threads
@@ -253,7 +253,7 @@ def _space_of(embeddings: Any, role: str) -> dict[str, Any]:
 def centred(reference: Readable, pool: Readable) -> Vectors:
     """The reference's unit rows minus the pool's mean direction."""
     around = Vectors.prepare(pool.embeddings, screen="float32")
-    return without_mean(reference, mean_direction_sum(around.base, around.norms) / len(around))
+    return without_mean(reference, unit_mean(around.base, around.norms))
 
 
 def without_mean(reference: Readable, mean: NDArray[np.float64]) -> Vectors:

@@ -64,7 +64,7 @@ def test_the_nearest_kept_row_of_the_whole_pool(mean, rows_at_once):
     kept = np.random.default_rng(0).random(90) < 0.3
     cosine = oracle.cosines(subtract_mean(x) if mean else x)
     where, value = oracle.nearest_kept(cosine, [np.arange(90)], kept)
-    near, best = nearest_kept_of_all(ArrayRows(x), mean, kept, GB, str)
+    near, best = nearest_kept_of_all(ArrayRows(x), mean, np.flatnonzero(~kept), np.flatnonzero(kept), GB, str)
     np.testing.assert_array_equal(near, where[~kept])
     np.testing.assert_array_equal(best, value[~kept].astype(np.float32))
 
