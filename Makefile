@@ -6,17 +6,22 @@ FLOOR ?= 93
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage lint docs clean
+.PHONY: demo test browser coverage lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/meddel demo
 
-test: $(VENV)/.test lint
+test: $(VENV)/.test browser lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu and not real" -n 2 --dist loadfile --no-loadscope-reorder
 
-coverage: $(VENV)/.test
+coverage: $(VENV)/.test browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu and not real" -n 2 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-report=term:skip-covered --cov-fail-under=$(FLOOR)
+
+# Pages are tested in a real browser; where it cannot be installed, tests say so.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null \
+		|| (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ NEAREST_SIMILARITY = "nearest_similarity"
 DIGEST = "digest"
 IN_REFERENCE = "in_reference"
 REFERENCE_SIMILARITY = "reference_similarity"
+BY_HAND = "by_hand"
 
 # Columns of a downstream run's scores.parquet, one row for every tested frame; see downstream/scores.py.
 SET = "set"

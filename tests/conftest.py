@@ -146,3 +146,13 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     yield lambda *config: evaluate.load(str(METRIC), *config)
     for name in [name for name in sys.modules if name.split(".")[0] == "evaluate_modules"]:
         del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A real browser; see chromium.py."""
+    from chromium import Browser
+
+    browser = Browser(tmp_path_factory.mktemp("downloads"))
+    yield browser
+    browser.close()

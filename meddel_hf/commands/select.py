@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from meddel_hf.selection.selection import Selection
 
 HELP = "choose frames, and say why each other one went"
-_NOT_EXTENDED = ("selector", "retention", "eta", "reference_eta")  # goes on as it was
+_NOT_EXTENDED = ("selector", "retention", "eta", "reference_eta", "overrides")  # goes on as it was
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--reference", metavar="DIR", type=kinds.path, help=text)
     text = "cosine above which a frame looks like one of the reference (default: auto, as mild copies of frames do)"
     add("--reference-eta", type=kinds.or_word("auto", kinds.number(-1, 1)), help=text)
+    text = (
+        "frames that are always or never kept, as `meddel explore` or you marked them: Parquet or CSV with id and mark"
+    )
+    add("--overrides", metavar="FILE", type=kinds.path, help=f"{text} (keep, never)")
     options.out(parser)
     options.pool(parser, "--pool", "where the frames are now, for pictures and strata (default: where they were)")
-    add("--no-pictures", action="store_true", help="write no pictures")
+    add("--no-pictures", action="store_true", help="write no pictures, and no page")
+    add("--no-page", action="store_true", help="write no index.html, the page on which the selection can be looked at")
     options.trust(parser)
     options.search_device(parser)
     options.dedup(parser)
@@ -70,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     if args.no_pictures:
         selection.save(args.out)
     else:
-        selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(args, selection, folder, pool)))
+        selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(args, selection, store, folder, pool)))
     print(selection.summary)
     if (far := farthest(selection)) is not None:
         print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
@@ -93,6 +98,7 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
     if args.extend is not None:
         return _extended(args, store, pool)
     from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.selectors.by_hand import Overrides, decided_by_hand
     from meddel_hf.selectors.filling import check_used
     from meddel_hf.selectors.reference import Eta, selected_beside
     from meddel_hf.selectors.registry import make
@@ -107,13 +113,19 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
     elif name != "meddel" and args.retention is None:
         raise InvalidArgument(f"nothing says how much to keep: give --selector {name} a --retention")
     selector = make(name, retention=args.retention, **given)
-    if args.reference is None:
-        if args.reference_eta is not None:
-            raise InvalidArgument("--reference-eta goes with --reference, and there is none: leave it out")
-        return selector.select(store, pool=pool)
-    reference = EmbeddingStore.load(args.reference, trust=args.trust)
+    if args.reference is None and args.reference_eta is not None:
+        raise InvalidArgument("--reference-eta goes with --reference, and there is none: leave it out")
+    reference = None if args.reference is None else EmbeddingStore.load(args.reference, trust=args.trust)
     eta: Eta = "auto" if args.reference_eta is None else args.reference_eta
-    return selected_beside(selector.select, store, pool, reference, eta)
+
+    def select(selector: Any, embeddings: Any) -> Selection:
+        if reference is None:
+            return cast("Selection", selector.select(embeddings, pool=pool))
+        return selected_beside(selector.select, embeddings, pool, reference, eta)
+
+    if args.overrides is None:
+        return select(selector, store)
+    return decided_by_hand(selector, select, store, Overrides.read(args.overrides))
 
 
 def _extended(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
@@ -138,7 +150,9 @@ def _implied(args: argparse.Namespace) -> str | None:
     return "--" + typed[0].replace("_", "-") if typed else None
 
 
-def _pictures(args: argparse.Namespace, selection: Selection, folder: Path, pool: Dataset | None) -> list[str]:
+def _pictures(
+    args: argparse.Namespace, selection: Selection, store: EmbeddingStore, folder: Path, pool: Dataset | None
+) -> list[str]:
     """Draw what there is to see into `folder`, which becomes --out; returns a line for each picture."""
     from meddel_hf.selection.pictures import (
         draw_duplicates,
@@ -148,7 +162,7 @@ def _pictures(args: argparse.Namespace, selection: Selection, folder: Path, pool
         draw_retention,
     )
 
-    drawn, out = [], args.out
+    drawn, out = [] if args.no_page else _page(args, selection, store, folder, pool), args.out
     if selection.density is not None:
         draw_retention(selection, folder / "retention.png")
         drawn.append(f"wrote {out}/retention.png: how much stays over eta")
@@ -168,6 +182,22 @@ def _pictures(args: argparse.Namespace, selection: Selection, folder: Path, pool
     if draw_outliers(selection, pool, folder / "outliers.png"):
         drawn.append(f"wrote {out}/outliers.png: the farthest outliers")
     return drawn
+
+
+def _page(
+    args: argparse.Namespace, selection: Selection, store: EmbeddingStore, folder: Path, pool: Dataset | None
+) -> list[str]:
+    """Write the map, and the page where one carries all frames; returns a line on how to look at them."""
+    from meddel_hf.explore.explorer import MOST_FRAMES, PAGE, Explorer
+    from meddel_hf.explore.plane import Plane
+
+    plane = Plane.of(store)
+    plane.save(folder)
+    if len(selection) > MOST_FRAMES:
+        return [f"look at it in a browser: meddel explore {args.out}"]
+    why_not = "" if pool is not None else "the pool was not at hand"
+    Explorer(selection, args.out.name, pool, plane, why_not).page().save(folder / PAGE)
+    return [f"wrote {args.out}/{PAGE}: all of it to look at in a browser"]
 
 
 def _reference(args: argparse.Namespace, selection: Selection) -> tuple[Dataset | None, Origin] | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from meddel_hf.data.decoding import (
     ImageSource,
@@ -216,6 +216,19 @@ def decode(source: ImageSource) -> Image.Image:
     """
     with decoding():
         return _rgb(loaded(opened(source)))
+
+
+def reduced(source: ImageSource, side: int) -> Image.Image:
+    """Decode a frame to be shown in small: as `decode` does, but its longer side at most `side` pixels.
+
+    A JPEG is decoded at a reduced size. Raises UnreadableImage, whose message is the reason.
+    """
+    with decoding():
+        image = opened(source)
+        if image is not source:
+            drafted(image, "RGB", side, side)
+        upright = _rgb(loaded(image))
+        return upright if max(upright.size) <= side else ImageOps.contain(upright, (side, side))
 
 
 @dataclass(frozen=True)

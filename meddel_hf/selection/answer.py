@@ -88,6 +88,7 @@ class Summary:
     coverage: float | None
     looks_for_outliers: bool = True
     in_reference: int = 0
+    set_aside: int = 0
 
     def __str__(self) -> str:
         lines = [("pool", f"{self.pool:,}")]
@@ -96,12 +97,16 @@ class Summary:
             for name, count in (
                 ("unreadable", self.unreadable),
                 ("in reference", self.in_reference),
+                ("set aside", self.set_aside),
                 ("outliers", self.outliers),
                 ("near-duplicates", self.near_duplicates),
                 ("not selected", self.not_selected),
             )
             if count
-            or not (name in ("not selected", "in reference") or (name == "outliers" and not self.looks_for_outliers))
+            or not (
+                name in ("not selected", "in reference", "set aside")
+                or (name == "outliers" and not self.looks_for_outliers)
+            )
         ]
         lines.append(("kept", f"{self.kept:,}"))
         lines.append(("retention", f"{self.retention:.2%}"))
@@ -117,13 +122,15 @@ class Answer:
     """The answer of a selector; `Selection` is one that filters data sets and is published.
 
     table:    one row for every row of the pool, in the pool's order: `id` (string), `kept` (bool), `reason` (null when
-              kept, else "unreadable", "in-reference", "outlier", "near-duplicate" or "not-selected"), `duplicate_of`
+              kept, else "unreadable", "set-aside", "in-reference", "outlier", "near-duplicate" or "not-selected"),
+              `duplicate_of`
               (id of the kept row with the greatest cosine to a near-duplicate), `similarity` (float32, that cosine),
               `cluster` (int64), `distance` (float32, Euclidean to the centroid, in [0, 2]). Of a selector of two steps,
               `Dedup`, `duplicate_of` is the greatest among the rows that its first step left, which may not have been
               drawn; two further columns are about every readable row that goes: `nearest_kept` (id of the kept row of
               greatest cosine to it) and `nearest_similarity` (float32, that cosine). Beside a reference set, two are
-              about rows in its reach: `in_reference` (id of the nearest row there) and `reference_similarity`.
+              about rows in its reach: `in_reference` (id of the nearest row there) and `reference_similarity`. Where
+              a person decided on frames, `by_hand` is "keep" or "never".
     settings: the selector and its arguments; None where one was not used.
     eta:      threshold that was used or, for a retention, found; None where the selector has none.
     graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
@@ -186,6 +193,7 @@ class Answer:
             coverage=self._coverage(),
             looks_for_outliers=self.settings.get("epsilon") is not None,
             in_reference=counts.get("in-reference", 0),
+            set_aside=counts.get("set-aside", 0),
         )
 
     def _coverage(self) -> float | None:
@@ -204,7 +212,8 @@ class Answer:
         row, name = rows[0], printable(id)
         if row[schema.KEPT]:
             for_whom = pc.sum(pc.equal(self.table[schema.DUPLICATE_OF], id)).as_py() or 0
-            return f"{name} is kept" + (f"; it stands for {for_whom} near-duplicates" if for_whom else "")
+            by_hand = ", by hand" if row.get(schema.BY_HAND) else ""
+            return f"{name} is kept{by_hand}" + (f"; it stands for {for_whom} near-duplicates" if for_whom else "")
         match row[schema.REASON]:
             case "near-duplicate":
                 other, cosine, nearest = row[schema.DUPLICATE_OF], row[schema.SIMILARITY], row.get(schema.NEAREST_KEPT)
@@ -218,6 +227,8 @@ class Answer:
                 other, cosine = row[schema.IN_REFERENCE], row[schema.REFERENCE_SIMILARITY]
                 what = "a frame that was forgotten" if other is None else printable(other)
                 return f"{name} is dropped: within reach of {what} of the reference (cosine {cosine:.4f})"
+            case "set-aside":
+                return f"{name} is dropped: set aside by hand"
             case "outlier":
                 far, cluster = row[schema.DISTANCE], row[schema.CLUSTER]
                 return f"{name} is dropped: outlier, {far:.4f} from the centroid of cluster {cluster}"

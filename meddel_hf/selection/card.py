@@ -47,6 +47,7 @@ def how_chosen(selection: Answer) -> str:
             + (f"{s.outliers:,} outliers, " if s.outliers or s.looks_for_outliers else "")
             + f"{s.unreadable:,} unreadable"
             + (f", {s.in_reference:,} within reach of the reference" if s.in_reference else "")
+            + (f", {s.set_aside:,} set aside by hand" if s.set_aside else "")
             + (f", {s.not_selected:,} not selected" if s.not_selected else ""),
         ),
         (

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf import schema
+from meddel_hf.explore.explored import explored
 from meddel_hf.selection.answer import Answer
 from meddel_hf.selection.card import push_selection
 from meddel_hf.selection.subset import Subset, chosen
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
+
+    from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.explore.explorer import Page
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,6 +30,24 @@ class Selection(Answer):
         made from, InvalidDataset where it has no id column although the pool had one.
         """
         return chosen(self, dataset, id_column)
+
+    def explore(
+        self,
+        pool: Dataset | str | None = None,
+        *,
+        embeddings: EmbeddingStore | str | Path | None = None,
+        title: str = "a selection",
+    ) -> Page:
+        """A page on which the selection can be looked at: a notebook shows it; `save` and `open` write it.
+
+        pool:       the data set whose frames are shown, or what `meddel embed` calls a pool; None: that which the
+                    selection says that it was made from; without one, the page shows no frames.
+        embeddings: what was selected from, for the map of the pool; None: no map.
+
+        Raises InvalidArgument for more than 20,000 frames, which `meddel explore` shows; Mismatch for another pool or
+        other embeddings.
+        """
+        return explored(self, pool, embeddings, title).page()
 
     def push_to_hub(
         self,

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision
+from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.tables import read_schema, read_table
 
 ROWS = "rows.parquet"
 _OF_DUPLICATES = (schema.DUPLICATE_OF, schema.SIMILARITY)
 _OF_NEAREST = (schema.NEAREST_KEPT, schema.NEAREST_SIMILARITY)
-_REASONS = ["unreadable", "near-duplicate", "outlier", "not-selected", "in-reference"]
+_REASONS = ["unreadable", "near-duplicate", "outlier", "not-selected", "in-reference", "set-aside"]
 # places among them; kept rows have none
-_UNREADABLE, _NEAR_DUPLICATE, _OUTLIER, _NOT_SELECTED, _IN_REFERENCE, _KEPT = range(6)
+_UNREADABLE, _NEAR_DUPLICATE, _OUTLIER, _NOT_SELECTED, _IN_REFERENCE, _SET_ASIDE, _KEPT = range(7)
 _COLUMNS = pa.schema(
     [
         pa.field(schema.ID, pa.string(), nullable=False),
@@ -36,6 +37,7 @@ _COLUMNS = pa.schema(
         (schema.DIGEST, pa.binary(16)),
         (schema.IN_REFERENCE, pa.string()),
         (schema.REFERENCE_SIMILARITY, pa.float32()),
+        (schema.BY_HAND, pa.string()),
     ]
 )
 
@@ -122,6 +124,31 @@ def with_reference(
     table = table.set_column(at, schema.REASON, reason)
     table = table.append_column(schema.IN_REFERENCE, pa.array(names, pa.string()))
     return _in_order(table.append_column(schema.REFERENCE_SIMILARITY, pa.array(similarity, mask=~reached)))
+
+
+def with_marks(table: pa.Table, keep: Rows, never: Rows, near: Rows, of: Rows, cosine: NDArray[np.float32]) -> pa.Table:
+    """`table` with what a person decided: rows that are always and never kept, and near-duplicates of the former, of
+    which one each. The nearest kept rows, which were told without them, go."""
+    table = table.drop_columns([name for name in _OF_NEAREST if name in table.column_names])
+    names = pa.array(_REASONS, pa.string())
+    reason = pc.index_in(table[schema.REASON], names).fill_null(_KEPT).to_numpy().copy()
+    reason[near], reason[keep], reason[never] = _NEAR_DUPLICATE, _KEPT, _SET_ASIDE
+    mark = np.zeros(len(table), np.int8)
+    mark[keep], mark[never] = 1, 2
+    columns = {name: table[name] for name in table.column_names}
+    columns[schema.KEPT] = pa.array(reason == _KEPT)
+    columns[schema.REASON] = names.take(pa.array(reason, mask=reason == _KEPT))
+    columns[schema.BY_HAND] = pa.array(["keep", "never"]).take(pa.array(mark - 1, mask=mark == 0))
+    other, similarity = _known(table, schema.DUPLICATE_OF, schema.SIMILARITY)
+    other[near], similarity[near] = of, cosine
+    return _in_order(_naming(pa.table(columns), np.arange(len(table)), other, similarity, _OF_DUPLICATES))
+
+
+def _known(table: pa.Table, named: str, cosine: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows of the pool that a column names, -1 where it names none, and the cosines."""
+    of = pc.index_in(table[named], table[schema.ID].combine_chunks()).fill_null(-1).to_numpy().astype(np.int64)
+    of[table[named].is_null().to_numpy()] = -1
+    return of, table[cosine].fill_null(0).to_numpy().astype(np.float32)
 
 
 def decided(table: pa.Table, decision: Decision) -> pa.Table:

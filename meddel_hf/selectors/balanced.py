@@ -14,9 +14,9 @@ from meddel_hf.neighbors.cosines import Rows, Vectors, nearest
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
+from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import Counts, even_shares
-from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset

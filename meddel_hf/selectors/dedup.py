@@ -29,8 +29,8 @@ from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.filling import BY, DEFAULT, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
+from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
-from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.thinning import graph_of
 
 if TYPE_CHECKING:
@@ -228,6 +228,13 @@ class Dedup(PoolSelector):
         decision = search.decide(eta, None)
         alike = _alike(store, decision) if isinstance(store, EmbeddingStore) and threshold is not None else None
         return FirstStep(store, readable, space, threshold, search, decision, alike)
+
+    def near_duplicates(self, embeddings: Embeddings) -> tuple[float, Space]:
+        store = opened(embeddings)
+        if self.eta != "auto":
+            return self.eta, self._space(store)
+        threshold = threshold_of(store, self.pooling, self.subtract_mean)
+        return threshold.eta, threshold.space
 
     def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.

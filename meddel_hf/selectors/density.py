@@ -13,9 +13,9 @@ from meddel_hf.neighbors.clustering import Clustering, cluster, distance
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
+from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import quotas
-from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset

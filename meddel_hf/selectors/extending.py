@@ -312,12 +312,18 @@ def extends_to(old: Selection) -> bool:
     """Whether a selection can be extended: by a threshold, by the greedy rule, and in one iteration."""
     settings = old.settings
     greedy = settings.get("rule", "greedy") == "greedy" and settings.get("max_iterations", 1) == 1
-    return settings.get("selector") in ("dedup", "meddel") and old.eta is not None and greedy
+    by_hand = schema.BY_HAND in old.table.column_names
+    return settings.get("selector") in ("dedup", "meddel") and old.eta is not None and greedy and not by_hand
 
 
 def _check_kind(old: Selection) -> None:
     if extends_to(old):
         return
+    if schema.BY_HAND in old.table.column_names:
+        raise InvalidArgument(
+            "frames of the old selection were decided by hand, which an extended one would not heed: select anew, with "
+            "the same --overrides"
+        )
     if old.settings.get("selector") not in ("dedup", "meddel") or old.eta is None:
         raise InvalidArgument(
             f"a selection of {old.settings.get('selector')!r} cannot be extended, since it has no threshold by which "

@@ -141,7 +141,7 @@ def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str
     """A selection without some rows; of what a kept one stood for, the next best is kept, where there is a rule."""
     stays = ~np.isin(np.array(old.ids, object), list(ids))
     graph = None if old.graph is None else _graph(old.graph, stays)
-    judged = ~pc.is_in(old.table[schema.REASON], pa.array(["in-reference", "unreadable"])).to_numpy()
+    judged = ~pc.is_in(old.table[schema.REASON], pa.array(["in-reference", "set-aside", "unreadable"])).to_numpy()
     if extends_to(old) and (judged & stays).any():
         return replace(extend(old, store), graph=graph)
     table = old.table.filter(pa.array(stays))
@@ -175,7 +175,9 @@ def _beside_fewer(old: Selection, reference: EmbeddingStore, ids: Collection[str
 
 
 def selection_files(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name != STAGE and path.suffix in (".parquet", ".png")]
+    return [
+        path.name for path in folder.iterdir() if path.name != STAGE and path.suffix in (".parquet", ".png", ".html")
+    ]
 
 
 def _graph(graph: NearDuplicateGraph, stays: np.ndarray) -> NearDuplicateGraph | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from meddel_hf import schema
@@ -27,15 +28,16 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
 
     In the space in which the store's near-duplicates are told (that of its `embeddings` where it was not calibrated),
     so that selectors can be compared by it. As it is where it names them already, where nothing goes, and
-    where that are more than four thousand million cosines. Rows within reach of a reference set are left alone, since
-    nobody wants them covered. memory: bytes; a store that does not fit is read in parts.
+    where that are more than four thousand million cosines. Rows within reach of a reference set, and those set aside
+    by hand, are left alone, since nobody wants them covered. memory: bytes; a store that does not fit is read in parts.
     """
     if schema.NEAREST_KEPT in selection.table.column_names:
         return selection
     calibration = recorded_calibration(store)
     space = Space(store.poolings[0], False) if calibration is None else calibration.best.space
     kept = selection.table[schema.KEPT].to_numpy()[store.rows]
-    reached = pc.equal(selection.table[schema.REASON], "in-reference").fill_null(False).to_numpy()[store.rows]
+    nobody_wants = pa.array(["in-reference", "set-aside"])
+    reached = pc.is_in(selection.table[schema.REASON], nobody_wants).to_numpy()[store.rows]
     goes, stays = np.flatnonzero(~kept & ~reached), np.flatnonzero(kept)
     if not len(goes) or not len(stays) or len(goes) * len(stays) > _PAIRS:
         return selection

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from meddel_hf.dedup.search import Settings
 from meddel_hf.embedding.calibration import threshold_of
 from meddel_hf.embedding.embed import embed
+from meddel_hf.embedding.space import Pooling, Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import searching_on
@@ -20,8 +21,8 @@ from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.curve import Curve
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
+from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
-from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.thinning import Thinning, thinned_within
 
 if TYPE_CHECKING:
@@ -107,6 +108,16 @@ class MedDEL(PoolSelector, Settings):
         embeddings = opened(embeddings)
         parts = self._in_parts(self.settings, embeddings)
         return parts[0] if parts else Thinning.begin(self.settings, Readable.of(embeddings)).selection()
+
+    def near_duplicates(self, embeddings: Embeddings) -> tuple[float, Space] | None:
+        if self.eta is None:
+            return None
+        store = opened(embeddings)
+        first: Pooling = store.poolings[0] if isinstance(store, EmbeddingStore) else "cls"
+        if self.eta == "auto":
+            threshold = threshold_of(store, first, self.subtract_mean)
+            return threshold.eta, threshold.space
+        return self.eta, Space(first, self.subtract_mean)
 
     def _in_parts(
         self, settings: Settings, embeddings: Embeddings, etas: Sequence[float] | None = None

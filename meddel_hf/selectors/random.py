@@ -9,8 +9,8 @@ import numpy as np
 
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
+from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
-from meddel_hf.selectors.reference import PoolSelector
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -6,7 +6,6 @@ others. So every selector can do it, and none knows of it.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +20,6 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded, unit_mean
 from meddel_hf.neighbors.row_source import ArrayRows, MeanSubtracted, RowSource, Survey, blocks
-from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import with_reference
@@ -33,46 +31,6 @@ if TYPE_CHECKING:
 
 Eta = float | Literal["auto"]
 _AT_ONCE = 2**25  # numbers of the pool that are compared with the reference at once
-
-
-class PoolSelector(ABC):
-    """What this package's selectors have in common: `select`, with or without a reference set."""
-
-    def select(
-        self,
-        embeddings: Embeddings,
-        pool: Dataset | None = None,
-        *,
-        reference: Embeddings | None = None,
-        reference_eta: Eta = "auto",
-        device: str = "auto",
-    ) -> Selection:
-        """Choose rows by their embeddings.
-
-        embeddings:    an `EmbeddingStore`, the path of one, or a plain (n, d) array.
-        pool:          the data set that was embedded, for a selector that reads its columns; the others need none.
-        reference:     frames that must not be selected, as embeddings like those of the pool: rows of the pool within
-                       reach of one of them go first, as "in-reference". A retention is still of the whole pool.
-        reference_eta: the cosine above which a row is within reach, in [-1, 1]; "auto", the threshold that mild copies
-                       calibrated in the pool's store.
-        device:        where to search, "auto", "cpu", "cuda" and so on; the answer is the same.
-
-        Raises InvalidEmbeddings for rows that are zero or not finite; InvalidArgument where more rows are asked for
-        than can be kept, and for "auto" where the embeddings were not calibrated; Mismatch for a reference of another
-        encoder, pooling or view.
-        """
-        if reference is None and reference_eta != "auto":
-            raise InvalidArgument(
-                f"reference_eta {reference_eta} goes with a reference, and there is none: leave it out"
-            )
-        with searching_on(device):
-            if reference is None:
-                return self._choose(embeddings, pool)
-            return selected_beside(self._choose, embeddings, pool, reference, reference_eta)
-
-    @abstractmethod
-    def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
-        """The selector's own answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +76,14 @@ def within_reach(pool: Embeddings, reference: Embeddings, eta: Eta = "auto") -> 
     threshold = _calibrated(pool) if eta == "auto" else None
     first = pool.poolings[0] if isinstance(pool, EmbeddingStore) else "cls"
     space = Space(first, False) if threshold is None else threshold.space
-    return _reached(pool, reference, space, float(eta) if threshold is None else threshold.eta, threshold)
+    return reached(pool, reference, space, float(eta) if threshold is None else threshold.eta, threshold)
 
 
 @own_threads()
 def within_the_same_reach(pool: Embeddings, reference: Embeddings, settings: Mapping[str, Any]) -> Reached:
     """As `within_reach`, in the space and above the cosine that a selection's settings recorded."""
     space = Space(settings["reference_pooling"], settings["reference_subtract_mean"])
-    return _reached(opened(pool), opened(reference), space, settings["reference_eta"], None)
+    return reached(opened(pool), opened(reference), space, settings["reference_eta"], None)
 
 
 def _calibrated(pool: Any) -> Threshold:
@@ -136,7 +94,7 @@ def _calibrated(pool: Any) -> Threshold:
         raise InvalidArgument(f"{error} (here the reference's, reference_eta or --reference-eta)") from error
 
 
-def _reached(pool: Any, reference: Any, space: Space, limit: float, threshold: Threshold | None) -> Reached:
+def reached(pool: Any, reference: Any, space: Space, limit: float, threshold: Threshold | None) -> Reached:
     """The pool is read in blocks, so that one which is larger than memory has a reference set too."""
     check_same_space(pool, reference)
     others = Readable.of(reference, space.pooling)
@@ -182,19 +140,19 @@ def selected_beside(
     choose: a selector's `select`, called with what is left of the embeddings, and the pool.
     """
     embeddings, reference = opened(embeddings), opened(reference)
-    reached = within_reach(embeddings, reference, eta)
-    selection = choose(out_of_reach(embeddings, reached.places, reached.eta), pool)
+    near = within_reach(embeddings, reference, eta)
+    selection = choose(out_of_reach(embeddings, near.places, near.eta), pool)
     origin = replace(
         selection.origin,
         reference=fingerprint_of(reference),
         reference_spec=str(reference.folder) if isinstance(reference, EmbeddingStore) else None,
     )
-    table = with_reference(selection.table, reached.rows, reached.ids, reached.cosine)
+    table = with_reference(selection.table, near.rows, near.ids, near.cosine)
     settings = {
-        **selection.settings, "reference_eta": reached.eta, "reference_pooling": reached.space.pooling,
-        "reference_subtract_mean": reached.space.subtract_mean,
+        **selection.settings, "reference_eta": near.eta, "reference_pooling": near.space.pooling,
+        "reference_subtract_mean": near.space.subtract_mean,
     }  # fmt: skip
-    return replace(selection, table=table, settings=settings, origin=origin, notes=(reached.note, *selection.notes))
+    return replace(selection, table=table, settings=settings, origin=origin, notes=(near.note, *selection.notes))
 
 
 def out_of_reach(embeddings: Any, places: Rows, eta: float) -> Any:

@@ -17,8 +17,9 @@ from meddel_hf.neighbors.knn import nearest_many
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
+from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked, opened
-from meddel_hf.selectors.reference import PoolSelector, centred, check_same_space
+from meddel_hf.selectors.reference import centred, check_same_space
 
 if TYPE_CHECKING:
     from datasets import Dataset

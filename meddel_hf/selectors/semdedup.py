@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from meddel_hf.dedup.search import Settings
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
+from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, Readable
-from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.thinning import Thinning
 
 if TYPE_CHECKING:

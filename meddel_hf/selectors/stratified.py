@@ -11,9 +11,9 @@ import numpy as np
 from meddel_hf import schema
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
+from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, Readable, marked
 from meddel_hf.selectors.quotas import quotas
-from meddel_hf.selectors.reference import PoolSelector
 from meddel_hf.selectors.strata import numbered, strata
 
 if TYPE_CHECKING:

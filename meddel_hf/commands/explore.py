@@ -1,0 +1,110 @@
+"""`meddel explore`: a selection to be looked at in a browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meddel_hf.commands import kinds, options
+
+if TYPE_CHECKING:
+    from meddel_hf.explore.explorer import Explorer
+    from meddel_hf.explore.plane import Plane
+    from meddel_hf.selection.selection import Selection
+
+HELP = "look at a selection in a browser: a map, who stands for whom, a threshold to move"
+INTERRUPTED = "the page is no longer served"
+OVERRIDES = "overrides.parquet"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    options.selection(parser)
+    options.pool(parser, "--pool", "where the frames are now (default: where they were)")
+    text = "embeddings that were selected from, for the map (default: the map that `meddel select` wrote)"
+    add("--embeddings", metavar="DIR", type=kinds.path, help=text)
+    add("--out", metavar="FILE", type=kinds.path, help="page to write (default: SEL/index.html)")
+    text = "show it through a server on this machine, and write marks where `select` finds them (default: from 20,001"
+    add("--serve", action="store_true", help=f"{text} frames)")
+    add("--port", type=kinds.count(0, 65535), default=0, metavar="N", help="of the server (default: any that is free)")
+    add("--no-browser", action="store_true", help="print where the page is, and open nothing")
+    options.trust(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    import webbrowser
+
+    from meddel_hf.errors import InvalidArgument
+    from meddel_hf.explore.explored import frames_of
+    from meddel_hf.explore.explorer import MOST_FRAMES, PAGE, Explorer
+    from meddel_hf.selection.selection import Selection
+
+    selection = Selection.load(args.selection, trust=args.trust)
+    serve = args.serve or len(selection) > MOST_FRAMES
+    if serve and args.out is not None:
+        why = "--serve" if args.serve else f"a pool of {len(selection):,} frames, more than {MOST_FRAMES:,},"
+        raise InvalidArgument(f"{why} is shown through a server, which writes no page: leave --out away")
+    plane = _plane(args, selection)
+    if plane is None:
+        print("note: there is no map: name the embeddings with --embeddings", file=sys.stderr)
+    pool, why_not = frames_of(selection, args.pool)
+    if why_not:
+        print(f"note: no frames are shown: {why_not}; name the pool with --pool", file=sys.stderr)
+    explorer = Explorer(selection, Path(args.selection).absolute().name, pool, plane, why_not)
+    if serve:
+        _serve(args, explorer)
+        return
+    path = explorer.page().save(args.out or args.selection / PAGE)
+    if args.out is None:
+        _record(args.selection)
+    print(f"wrote {path}")
+    if not args.no_browser:
+        webbrowser.open(path.absolute().as_uri())
+
+
+def _plane(args: argparse.Namespace, selection: Selection) -> Plane | None:
+    from meddel_hf.embedding.store import EmbeddingStore
+    from meddel_hf.explore.explored import plane_of
+    from meddel_hf.explore.plane import MAP, Plane
+    from meddel_hf.runtime.manifest import Manifest
+
+    if args.embeddings is not None:
+        return plane_of(selection, EmbeddingStore.load(args.embeddings, trust=args.trust))
+    manifest = Manifest.read(args.selection, "selection")
+    if MAP not in manifest.files:
+        return None
+    manifest.check(args.selection, [MAP], trust=args.trust)
+    return Plane.load(args.selection / MAP)
+
+
+def _record(folder: Path) -> None:
+    """The page belongs to the folder: what takes frames from it takes the page too, in which they can be seen."""
+    from meddel_hf.explore.explorer import PAGE
+    from meddel_hf.runtime.manifest import Manifest
+
+    manifest = Manifest.read(folder, "selection")
+    manifest.write(folder, sorted({*manifest.files, PAGE}))
+
+
+def _serve(args: argparse.Namespace, explorer: Explorer) -> None:
+    import webbrowser
+
+    from meddel_hf.explore.server import ExplorerServer
+    from meddel_hf.runtime.files import whole_file
+    from meddel_hf.selectors.by_hand import Overrides
+
+    path = args.selection / OVERRIDES
+
+    def save(content: bytes) -> str:
+        with whole_file(path) as aside:
+            aside.write_bytes(content)
+            marks = Overrides.read(aside)
+        return f"meddel select … --overrides {path} ({len(marks):,} frames)"
+
+    with ExplorerServer(explorer, save, args.port) as server:
+        print(f"{server.address}\nthis machine alone can reach it; Ctrl-C ends it", flush=True)
+        if not args.no_browser:
+            webbrowser.open(server.address)
+        server.serve_forever()

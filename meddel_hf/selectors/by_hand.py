@@ -1,0 +1,198 @@
+"""Frames that a person marked as always or never to be kept: the person has the last word, and it is recorded.
+
+Marked frames are taken out before a selector sees them, so that every selector can do it and none knows of it: those
+that are never kept go as "set-aside"; those that are always kept stay, near-duplicates of them go for them, and the
+selector fills the places that are left.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from meddel_hf.embedding.remainder import Remainder
+from meddel_hf.embedding.space import Space
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.runtime.files import whole_file
+from meddel_hf.runtime.manifest import fingerprint
+from meddel_hf.runtime.reading import printable
+from meddel_hf.runtime.tables import exactly, read_table
+from meddel_hf.selection.selection import Selection
+from meddel_hf.selection.table import with_marks
+from meddel_hf.selectors.protocol import Readable, opened
+from meddel_hf.selectors.reference import reached
+
+KEEP, NEVER = "keep", "never"
+_NAMES = 5  # ids that a sentence names
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a person decided. keep, never: ids of frames that are always, and never, kept."""
+
+    keep: frozenset[str] = frozenset()
+    never: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name in ("keep", "never"):
+            ids = getattr(self, name)
+            if isinstance(ids, str):
+                raise InvalidArgument(f"{name} must be a list of ids, got the text {ids!r}")
+            object.__setattr__(self, name, frozenset(map(str, ids)))
+        if both := self.keep & self.never:
+            raise InvalidArgument(f"{_some(both)} is marked both as always and as never kept: choose one")
+
+    def __len__(self) -> int:
+        return len(self.keep) + len(self.never)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint("overrides", *sorted(self.keep), "never", *sorted(self.never))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Overrides:
+        """From a table with the columns `id` and `mark`, "keep" or "never": Parquet, as the page of `meddel explore`
+        writes it, or CSV. Raises InvalidDataset for anything else, InvalidArgument for an id with both marks."""
+        path = Path(path)
+        rows = list(_of_csv(path) if path.suffix.lower() == ".csv" else _of_parquet(path))
+        for number, (id, mark) in enumerate(rows, 1):
+            if mark not in (KEEP, NEVER):
+                raise InvalidDataset(
+                    f"{path}: the mark of {printable(id)}, row {number}, is {mark!r}: write keep or never"
+                )
+        return cls(*(frozenset(id for id, each in rows if each == mark) for mark in (KEEP, NEVER)))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table as Parquet."""
+        marks = [(id, KEEP) for id in sorted(self.keep)] + [(id, NEVER) for id in sorted(self.never)]
+        table = pa.table({"id": [id for id, _ in marks], "mark": [mark for _, mark in marks]}, schema=_COLUMNS)
+        with whole_file(Path(path)) as aside:
+            pq.write_table(table, aside)
+        return Path(path)
+
+
+_COLUMNS = pa.schema([("id", pa.string()), ("mark", pa.string())])
+
+
+def _of_parquet(path: Path) -> Iterable[tuple[str, str]]:
+    table = read_table(path, exactly(id=pa.string(), mark=pa.string()))
+    return zip(table["id"].to_pylist(), table["mark"].to_pylist(), strict=True)
+
+
+def _of_csv(path: Path) -> Iterable[tuple[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.DictReader(file)
+        if not {"id", "mark"} <= set(lines.fieldnames or ()):
+            raise InvalidDataset(
+                f"{path} has the columns {', '.join(lines.fieldnames or ()) or 'none'}: needed are id and mark"
+            )
+        return [(line["id"], (line["mark"] or "").strip()) for line in lines]
+
+
+def decided_by_hand(
+    selector: Any,
+    select: Callable[[Any, Any], Selection],
+    embeddings: Any,
+    overrides: Overrides,
+) -> Selection:
+    """What a selector answers where some frames are decided.
+
+    selector: a dataclass with a `retention`. select: (such a selector, what is left of the embeddings) -> its answer.
+    Raises Mismatch where no marked frame is in the pool; InvalidArgument where more are always kept than the retention
+    asks for.
+    """
+    embeddings = opened(embeddings)
+    whole = _Pool.of(embeddings)
+    keep, never = whole.places(overrides.keep), whole.places(overrides.never)
+    missing = (overrides.keep | overrides.never) - set(whole.ids)
+    if len(missing) == len(overrides) and missing:
+        raise Mismatch(
+            f"none of the {len(missing):,} marked frames ({_some(missing)}) is in the pool: name the marks of this pool"
+        )
+    notes = [f"{len(missing):,} marked frames are not in the pool: {_some(missing)}"] if missing else []
+    blind = [id for id in overrides.keep if id not in missing and whole.row[id] not in whole.readable]
+    notes += [f"{len(blind):,} frames that are always kept cannot be read, and go: {_some(blind)}"] if blind else []
+    rest = np.setdiff1d(np.arange(len(whole.rows)), np.concatenate([keep, never]))
+    near, of, cosine = _near(selector, embeddings, rest, keep)
+    left = np.setdiff1d(rest, near)
+    if not len(left):
+        raise InvalidArgument(
+            "every readable frame is decided by hand, or alike to one that is: nothing is left to select"
+        )
+    answer = select(_for_the_rest(selector, len(whole.ids), len(keep)), _part(embeddings, left))
+    table = with_marks(answer.table, whole.rows[keep], whole.rows[never], whole.rows[near], whole.rows[of], cosine)
+    settings = {**answer.settings, "overrides": overrides.fingerprint}
+    if "retention" in settings:
+        settings["retention"] = selector.retention
+    notes.insert(
+        0,
+        f"by hand: {len(keep):,} frames are kept and {len(never):,} set aside; {len(near):,} near-duplicates of "
+        "those that are kept go for them",
+    )
+    return replace(answer, table=table, settings=settings, graph=None, notes=(*notes, *answer.notes))
+
+
+def _for_the_rest(selector: Any, pool: int, kept: int) -> Any:
+    """The selector, with the share that is left for it."""
+    if selector.retention is None or not kept:
+        return selector
+    target = round(selector.retention * pool)
+    if target <= kept:
+        raise InvalidArgument(
+            f"{kept:,} frames are always kept, and retention {selector.retention} of {pool:,} asks for {target:,}: ask "
+            f"for more than {kept / pool:.4g}, or mark fewer"
+        )
+    return replace(selector, retention=(target - kept) / pool)
+
+
+def _near(selector: Any, embeddings: Any, rest: Rows, keep: Rows) -> tuple[Rows, Rows, NDArray[np.float32]]:
+    """Of the rest, near-duplicates of a row that is always kept; of which one each; and their cosines."""
+    bound: tuple[float, Space] | None = getattr(selector, "near_duplicates", lambda _: None)(embeddings)
+    if bound is None or not len(keep) or not len(rest):
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    eta, space = bound
+    near = reached(_part(embeddings, rest), _part(embeddings, keep), space, eta, None)
+    return rest[near.places], keep[near.nearest], near.cosine
+
+
+def _part(embeddings: Any, places: Rows) -> Any:
+    if isinstance(embeddings, EmbeddingStore):
+        return Remainder.of(embeddings, places)
+    return Readable.of(embeddings).among(places)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """ids of every row, the row of each id, the readable rows, and the same as a set."""
+
+    ids: list[str]
+    row: dict[str, int]
+    rows: Rows
+    readable: frozenset[int]
+
+    @classmethod
+    def of(cls, embeddings: Any) -> _Pool:
+        store = isinstance(embeddings, EmbeddingStore)
+        ids = embeddings.pool_ids if store else list(Readable.of(embeddings).ids)
+        rows = embeddings.rows if store else Readable.of(embeddings).rows
+        return cls(ids, {id: row for row, id in enumerate(ids)}, rows, frozenset(rows.tolist()))
+
+    def places(self, ids: Iterable[str]) -> Rows:
+        """Of those that are readable, their places among these, ascending."""
+        rows = sorted(self.row[id] for id in ids if id in self.row and self.row[id] in self.readable)
+        return np.searchsorted(self.rows, np.array(rows, np.int64))
+
+
+def _some(ids: Iterable[str]) -> str:
+    names = sorted(ids)
+    return ", ".join(map(printable, names[:_NAMES])) + (f" and {len(names) - _NAMES:,} more" * (len(names) > _NAMES))

@@ -1,0 +1,305 @@
+"""The page in a real browser: what it answers, shows and lets through, against what Python says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset, Image
+from PIL import Image as Pictures
+
+from meddel_hf import Dedup, MedDEL, Selection
+from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
+from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.explore import explorer
+from meddel_hf.explore.plane import Plane
+from meddel_hf.selectors import Random
+from meddel_hf.selectors.by_hand import Overrides
+
+ROWS = 240
+HOSTILE = '<img src=x onerror="window.hacked=1">\'"</script><script>window.hacked=2</script>&amp;/é\u202e'
+CENTERS = ["c1", HOSTILE, "c3"]
+ROW = "[...document.querySelectorAll('#detail')].length"
+
+
+def colour(row: int) -> tuple[int, int, int]:
+    return (row * 7 % 256, row * 31 % 256, 40 + row % 200)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory) -> Dataset:
+    """Frames of one colour each, whose ids and centres are as bad as text can be."""
+    ids = [f"patient {row % 9}/{row:03d}" for row in range(ROWS)]
+    ids[5], ids[6], ids[7] = HOSTILE, "  ", "line\nbreak"
+    folder = tmp_path_factory.mktemp("frames")
+    paths = []
+    for row in range(ROWS):
+        paths.append(str(folder / f"{row}.png"))
+        Pictures.new("RGB", (40, 30), colour(row)).save(paths[-1])
+    (folder / "9.png").write_bytes(b"no picture")
+    columns = {"id": ids, "center": [CENTERS[row % 3] if row % 7 else None for row in range(ROWS)], "image": paths}
+    return Dataset.from_dict(columns).cast_column("image", Image(decode=False))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, pool) -> EmbeddingStore:
+    """Embeddings in clumps; two rows have none."""
+    x = oracle.clumps(ROWS, 16, seed=4, spread=0.25).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    reasons = [{9: "damaged", 100: "truncated"}.get(row) for row in range(ROWS)]
+    readable = [row for row in range(ROWS) if reasons[row] is None]
+    writer = StoreWriter.begin(
+        tmp_path_factory.mktemp("store") / "s",
+        {"encoder": "a/b", "pool": None, "revision": None},
+        {"pool": pool._fingerprint},
+    )
+    writer.write(Shard(0, 0, pool["id"][:], reasons, x[readable]))
+    return writer.finish(dim=16, row_ids=False)
+
+
+def opened(browser, selection: Selection, tmp_path: Path, pool=None, store=None) -> Path:
+    path = selection.explore(pool, embeddings=store, title="A </title> & title").save(tmp_path / "page.html")
+    browser.messages()
+    browser.open(path)
+    return path
+
+
+def moved(browser, asked: dict) -> dict:
+    """What the page holds after its threshold was moved."""
+    return browser.wait(
+        "await window.meddel.move(arguments[0]);"
+        "const { now } = window.meddel.pool;"
+        "const { state, of, similarity, eta, moved } = now;"
+        "return { state: [...state], of: [...of], similarity: [...similarity], eta, moved };",
+        asked,
+    )
+
+
+def words(selection: Selection) -> list[str]:
+    return [selection.why(id) for id in selection.ids]
+
+
+def agrees(answer: dict, selection: Selection) -> None:
+    table = selection.table
+    states = ["kept", "near-duplicate", "not-selected", "outlier", "in-reference", "unreadable", "set-aside"]
+    assert [states[state] for state in answer["state"]] == table["reason"].fill_null("kept").to_pylist()
+    of = [None if row < 0 else selection.ids[row] for row in answer["of"]]
+    gone = pc.equal(table["reason"], "near-duplicate").fill_null(False).to_pylist()
+    assert [name for name, near in zip(of, gone, strict=True) if near] == [
+        name for name, near in zip(table["duplicate_of"].to_pylist(), gone, strict=True) if near
+    ]
+    mine = np.array(answer["similarity"], np.float32)[gone]
+    assert np.array_equal(mine, table["similarity"].to_numpy()[gone])
+
+
+def test_the_sliders_answer_what_python_answers(browser, pool, store, tmp_path):
+    selection = MedDEL(0.3, scope="pool", epsilon=None, engine="pairs").select(store)
+    opened(browser, selection, tmp_path, pool, store)
+    floor = selection.graph.floor
+    for eta in [floor, *np.linspace(floor, 1, 17)[1:]]:
+        answer = moved(browser, {"ask": "eta", "eta": float(eta)})
+        assert answer["moved"]
+        assert answer["eta"] == eta
+        agrees(answer, selection.at(eta=float(eta)))
+    for retention in (0.05, 0.1, 0.217, 0.3, 0.5, 0.77, 0.9):
+        try:
+            expected = selection.at(retention=retention)
+        except InvalidArgument:  # so few that pairs below the floor would decide
+            answer = moved(browser, {"ask": "retention", "retention": retention})
+            assert "not stored here" in browser.js("return document.getElementById('moved').textContent")
+            continue
+        answer = moved(browser, {"ask": "retention", "retention": retention})
+        agrees(answer, expected)
+        assert sum(state == 0 for state in answer["state"]) == round(retention * ROWS)
+
+
+def test_clusters_and_outliers_stay_what_they_are_when_the_threshold_moves(browser, store, tmp_path):
+    selection = MedDEL(0.3, epsilon=0.9, engine="pairs", n_clusters=6).select(store)
+    assert selection.summary.outliers
+    assert selection.summary.unreadable
+    opened(browser, selection, tmp_path)
+    for eta in (0.9, 0.97):
+        agrees(moved(browser, {"ask": "eta", "eta": eta}), selection.at(eta=eta))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [MedDEL(0.3, epsilon=0.9, n_clusters=6), Dedup(0.2, eta=0.95, then="random"), Dedup(eta=0.9), Random(0.2)],
+    ids=["meddel", "two steps", "near-duplicates alone", "random"],
+)
+def test_every_row_is_explained_in_the_words_of_why(browser, store, tmp_path, selector):
+    selection = selector.select(store)
+    opened(browser, selection, tmp_path)
+    said = browser.js("const { pool } = window.meddel; return [...pool.base.state.keys()].map((row) => pool.why(row))")
+    assert said == words(selection)
+
+
+def test_text_from_the_data_runs_nothing_and_asks_nobody(browser, pool, store, tmp_path):
+    selection = Dedup(0.3, eta=0.95, then="random").select(store)
+    path = opened(browser, selection, tmp_path, pool, store)
+    assert browser.js("return document.title") == "A </title> & title"
+    row = selection.ids.index(HOSTILE)
+    browser.js("window.meddel.open(arguments[0])", row)
+    assert browser.js("return document.querySelector('#detail .whole-id').textContent") == HOSTILE
+    browser.js("document.getElementById('detail').close()")
+    browser.js(
+        "const color = document.getElementById('color'); color.value = '0'; color.dispatchEvent(new Event('change'))"
+    )
+    assert HOSTILE in browser.js("return [...document.querySelectorAll('#bars button')].map((each) => each.title)")
+    for tab in browser.js("return [...document.querySelectorAll('#tabs button')].map((each) => each.dataset.tab)"):
+        browser.js("document.querySelector(`#tabs [data-tab=${arguments[0]}]`).click()", tab)
+    assert browser.js("return window.hacked ?? null") is None
+    asked = browser.js("return performance.getEntriesByType('resource').map((each) => each.name)")
+    assert all(name.startswith(("blob:", "data:")) for name in asked)
+    assert browser.messages() == []  # nothing was refused either
+    # And were a script smuggled in, it would not run.
+    browser.js(
+        "const s = document.createElement('script'); s.textContent = 'window.hacked = 3'; document.body.append(s)"
+    )
+    assert browser.js("return window.hacked ?? null") is None
+    assert any("Content Security Policy" in message for message in browser.messages())
+    refused = browser.wait("try { await fetch('http://127.0.0.1:9/'); return 'sent' } catch { return 'refused' }")
+    assert refused == "refused"
+    assert any("connect" in message for message in browser.messages())
+    assert HOSTILE not in path.read_text(encoding="utf-8")
+
+
+def test_hover_shows_the_frame_under_the_pointer(browser, pool, store, tmp_path):
+    selection = Dedup(0.3, eta=0.95, then="random").select(store)
+    opened(browser, selection, tmp_path, pool, store)
+    plane = Plane.of(store)
+    for row in (3, 50, 111, 239):
+        # The place of the row on the screen, as the page draws it; alone there, so that it must be the nearest.
+        browser.js(
+            "const { map } = window.meddel, canvas = document.getElementById('map'), row = arguments[0];"
+            "canvas.scrollIntoView(); map.view = { scale: 1, left: 0, top: 0 }; map.paint();"
+            "map.zoom(60, [map.x[row], map.y[row]]); map.paint();"
+            "const { ratio, scale, left, top } = map.frame, box = canvas.getBoundingClientRect();"
+            "const event = (type) => new PointerEvent(type, { pointerId: 1, bubbles: true,"
+            " clientX: box.left + (left + map.x[row] * scale) / ratio,"
+            " clientY: box.top + (top + map.y[row] * scale) / ratio });"
+            "canvas.dispatchEvent(event('pointermove'));",
+            row,
+        )
+        text = browser.js("return document.getElementById('tip').textContent")
+        assert selection.ids[row] in text
+        seen = browser.wait(
+            "const image = document.querySelector('#tip img'); await image.decode();"
+            "const canvas = new OffscreenCanvas(9, 9), c = canvas.getContext('2d'); c.drawImage(image, 0, 0, 9, 9);"
+            "return [...c.getImageData(4, 4, 1, 1).data]"
+        )
+        assert np.abs(np.array(seen[:3]) - colour(row)).max() < 12  # WebP is lossy
+    assert np.isnan(plane.x[[9, 100]]).all()
+    assert np.isfinite(np.delete(plane.x, [9, 100])).all()
+
+
+def test_a_lasso_filters_the_frames_inside_it(browser, pool, store, tmp_path):
+    selection = Dedup(0.3, eta=0.95, then="random").select(store)
+    opened(browser, selection, tmp_path, pool, store)
+    x, y = (axis.astype(np.float64) for axis in Plane.of(store).in_steps())
+    there = x < 65_535
+    low, high = np.quantile(x[there], 0.2), np.quantile(x[there], 0.6)
+    inside = there & (x > low) & (x < high) & (y > -1) & (y < 40_000)
+    path = [[low, -1], [high, -1], [high, 40_000], [low, 40_000]]
+    browser.js(
+        "const { map } = window.meddel; map.path = arguments[0];"
+        "const { mask, count } = map.inside(map.path); map.onLasso(mask, count);"
+        "document.querySelector('#tabs [data-tab=all]').click()",
+        path,
+    )
+    assert browser.js("return window.meddel.filters.lasso.count") == inside.sum() > 10
+    shown = browser.js("return [...document.querySelectorAll('#cards .frame')].map((each) => Number(each.dataset.row))")
+    assert shown == np.flatnonzero(inside)[: len(shown)].tolist()
+    assert len(shown) >= min(48, inside.sum())
+
+
+def test_a_search_finds_parts_of_ids(browser, pool, store, tmp_path):
+    selection = Random(0.5).select(store)
+    opened(browser, selection, tmp_path, pool, store)
+    for text in ("PATIENT 3/", "é", "/script", "no such id"):
+        answer = browser.js(
+            "const { mask, count } = window.meddel.pool.search(arguments[0]); return [[...mask], count]", text
+        )
+        expected = [text.lower() in id.lower() for id in selection.ids]
+        assert answer == [[int(each) for each in expected], sum(expected)]
+
+
+def test_marks_are_saved_as_a_table_that_select_heeds(browser, pool, store, tmp_path):
+    selection = Dedup(0.3, eta=0.95, then="random").select(store)
+    opened(browser, selection, tmp_path, pool, store)
+    browser.js("localStorage.clear()")
+    kept, gone = selection.ids.index(HOSTILE), 20
+    browser.js(
+        "const { meddel } = window; meddel.marks.clear();"
+        "meddel.mark(arguments[0], 'keep'); meddel.mark(arguments[1], 'never')",
+        kept,
+        gone,
+    )
+    browser.open(tmp_path / "page.html")  # marks are remembered
+    browser.js("document.getElementById('save').click()")
+    path = browser.downloads / "overrides.parquet"
+    browser.until(path.is_file)
+    assert pq.read_table(path).to_pylist() == [
+        {"id": HOSTILE, "mark": "keep"},
+        {"id": selection.ids[gone], "mark": "never"},
+    ]
+    assert Overrides.read(path) == Overrides({HOSTILE}, {selection.ids[gone]})
+    path.unlink()
+    browser.js("localStorage.clear()")
+    after = Dedup(0.3, eta=0.95, then="random").select(store, overrides=Overrides({HOSTILE}, {selection.ids[gone]}))
+    opened(browser, after, tmp_path, pool, store)
+    assert browser.js("return [...window.meddel.marks]") == [[kept, "keep"], [gone, "never"]]
+    said = browser.js("return arguments[0].map((row) => window.meddel.pool.why(row))", [20, 33])
+    assert said == [after.why(after.ids[20]), after.why(after.ids[33])]
+
+
+def test_without_frames_and_map_the_rest_is_there(browser, store, tmp_path):
+    selection = Dedup(0.3, eta=0.95, then="random").select(store)
+    opened(browser, selection, tmp_path)
+    assert "No frames are shown" in browser.js("return document.getElementById('notes').textContent")
+    assert browser.js("return document.getElementById('plane').hidden")
+    assert browser.js("return document.querySelectorAll('#cards .none').length") > 0
+    assert browser.messages() == []
+
+
+def test_a_notebook_shows_the_page_in_a_frame_of_its_own(browser, pool, store, tmp_path):
+    page = Random(0.5).select(store).explore(pool, embeddings=store)
+    cell = tmp_path / "cell.html"
+    cell.write_text(f"<!doctype html><meta charset=utf-8><body>{page._repr_html_()}", encoding="utf-8")
+    browser.driver.get(cell.as_uri())
+    browser.driver.switch_to.frame(0)
+    try:
+        browser.until(lambda: browser.js("return document.body?.dataset.ready === 'yes'"))
+        assert browser.js("return document.getElementById('lead').textContent").startswith("120 of 240 frames stay")
+    finally:
+        browser.driver.switch_to.default_content()
+
+
+def test_more_frames_than_a_page_carries_are_for_the_server(pool, store, monkeypatch):
+    monkeypatch.setattr(explorer, "MOST_FRAMES", ROWS - 1)
+    with pytest.raises(InvalidArgument, match=r"240 frames are more than the 239 .*`meddel explore`"):
+        Random(0.5).select(store).explore(pool)
+
+
+def test_another_pool_and_other_embeddings_are_refused(pool, store, tmp_path):
+    selection = Random(0.5).select(store)
+    with pytest.raises(Mismatch, match="not the one that was selected from"):
+        selection.explore(Dataset.from_dict({"id": ["x"], "image": [None]}))
+    other = StoreWriter.begin(tmp_path / "o", {"encoder": "a/b", "pool": None, "revision": None}, {"pool": "0" * 32})
+    other.write(Shard(0, 0, ["x"], [None], np.eye(16, dtype=np.float32)[:1]))
+    with pytest.raises(Mismatch, match="was not made from"):
+        selection.explore(pool, embeddings=other.finish(dim=16, row_ids=False))
+
+
+def test_what_is_said_of_the_machine_is_no_path(pool, store, tmp_path):
+    selection = Random(0.5).select(store)
+    html = selection.explore(pool, embeddings=store).html
+    assert str(tmp_path.parent) not in html
+    assert json.dumps(str(tmp_path)) not in html
+    assert isinstance(selection.table, pa.Table)

@@ -1,0 +1,113 @@
+"""The page's server, over real connections: what it hands out, to whom, and what it takes."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import threading
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from datasets import Dataset, Image
+from PIL import Image as Pictures
+from stores import IDS, stored
+
+from meddel_hf.errors import InvalidDataset
+from meddel_hf.explore.explorer import Explorer
+from meddel_hf.explore.plane import Plane
+from meddel_hf.explore.server import ExplorerServer
+from meddel_hf.selectors import Random
+
+MARKS = b"a table"
+
+
+@pytest.fixture
+def server(tmp_path):
+    paths = []
+    for row in range(30):
+        paths.append(str(tmp_path / f"{row}.png"))
+        Pictures.new("RGB", (500, 100), (8 * row, 0, 0)).save(paths[-1])
+    pool = Dataset.from_dict({"id": IDS, "image": paths}).cast_column("image", Image(decode=False))
+    store = stored(tmp_path / "store", pool)
+    taken: list[bytes] = []
+
+    def save(content: bytes) -> str:
+        if content != MARKS:
+            raise InvalidDataset("no marks")
+        taken.append(content)
+        return "taken"
+
+    explorer = Explorer(Random(0.5).select(store), "t", pool, Plane.of(store))
+    with ExplorerServer(explorer, save) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server, taken
+        server.shutdown()
+        thread.join()
+
+
+def ask(server, path: str, method: str = "GET", body: bytes | None = None, token: bool = True, **headers: str):
+    host, port = server.server_address[:2]
+    connection = http.client.HTTPConnection(host, port, timeout=30)
+    try:
+        mark = f"{'&' if '?' in path else '?'}token={server.token}" if token else ""
+        connection.request(method, path + mark, body, headers)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+def test_it_listens_on_this_machine_alone_and_knows_its_address_by_a_token(server):
+    server, _ = server
+    address = urlsplit(server.address)
+    assert address.hostname == "127.0.0.1" == server.server_address[0]
+    assert len(server.token) >= 32
+    for path in ("/", "/data", "/frame/3", "/nothing"):
+        assert ask(server, path, token=False)[0] == 403
+        assert ask(server, f"{path}?token={'x' * len(server.token)}", token=False)[0] == 403
+    status, _, page = ask(server, "/")
+    assert status == 200
+    assert b"connect-src 'self'" in page
+    assert server.token.encode() not in page
+
+
+def test_a_name_that_was_pointed_here_learns_nothing(server):
+    server, _ = server
+    assert ask(server, "/data", Host=f"evil.example:{server.server_address[1]}")[0] == 403
+    assert ask(server, "/data", Host=f"localhost:{server.server_address[1]}")[0] == 200
+
+
+def test_frames_are_small_pictures_of_their_rows(server):
+    server, _ = server
+    for row in (0, 3, 29):
+        status, headers, content = ask(server, f"/frame/{row}")
+        picture = Pictures.open(io.BytesIO(content))
+        assert status == 200
+        assert headers["Content-Type"] == "image/webp"
+        assert picture.size == (256, 51)
+        assert abs(int(np.asarray(picture.convert("RGB"))[25, 128, 0]) - 8 * row) < 6
+    for path in ("/frame/30", "/frame/-1", "/frame/../manifest.json", "/frame/", "/../../etc/passwd"):
+        assert ask(server, path)[0] == 404
+
+
+def test_marks_are_taken_and_what_is_none_is_told(server):
+    server, taken = server
+    assert ask(server, "/overrides", "POST", MARKS)[::2] == (200, b"taken")
+    assert taken == [MARKS]
+    assert ask(server, "/overrides", "POST", b"rubbish")[::2] == (400, b"no marks")
+    assert ask(server, "/overrides", "POST", MARKS, token=False)[0] == 403
+    assert ask(server, "/data", "POST", MARKS)[0] == 400
+    status, *_ = ask(server, "/overrides", "POST", **{"Content-Length": str(2**40)})
+    assert status == 400
+    assert taken == [MARKS]
+
+
+def test_a_browser_shows_what_it_serves(server, browser):
+    server, _taken = server
+    browser.messages()
+    browser.open(server.address)
+    assert browser.js("return document.getElementById('lead').textContent").startswith("15 of 30 frames stay")
+    browser.until(lambda: browser.js("return document.querySelector('#cards .frame img')?.naturalWidth === 256"))
+    assert browser.messages() == []
