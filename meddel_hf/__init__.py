@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from meddel_hf.selectors import Dedup as Dedup
     from meddel_hf.selectors import MedDEL as MedDEL
     from meddel_hf.selectors.advice import advise as advise
+    from meddel_hf.selectors.by_hand import Overrides as Overrides
     from meddel_hf.selectors.extending import extend as extend
     from meddel_hf.selectors.forgetting import forget as forget
 
@@ -34,6 +35,7 @@ _HOME = {
     "EmbeddingStore": "meddel_hf.embedding.store",
     "MedDEL": "meddel_hf.selectors",
     "MedDELError": "meddel_hf.errors",
+    "Overrides": "meddel_hf.selectors.by_hand",
     "Recipe": "meddel_hf.pretraining.recipe",
     "SegmentationRecipe": "meddel_hf.downstream.segmentation.recipe",
     "Selection": "meddel_hf.selection.selection",
@@ -51,8 +53,9 @@ _HOME = {
     "split": "meddel_hf.downstream.splits",
 }
 __all__ = [
-    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "audit",
-    "embed", "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
+    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Overrides", "Recipe", "SegmentationRecipe", "Selection",
+    "advise", "audit", "embed", "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset",
+    "segment", "split",
 ]  # fmt: skip
 
 

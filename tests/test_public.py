@@ -10,8 +10,9 @@ import pytest
 import meddel_hf
 
 DOCUMENTED = [
-    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "audit",
-    "embed", "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
+    "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Overrides", "Recipe", "SegmentationRecipe", "Selection",
+    "advise", "audit", "embed", "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset",
+    "segment", "split",
 ]  # fmt: skip
 
 

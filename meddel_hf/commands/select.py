@@ -75,7 +75,13 @@ def run(args: argparse.Namespace) -> None:
     if args.no_pictures:
         selection.save(args.out)
     else:
-        selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(args, selection, store, folder, pool)))
+
+        def draw(folder: Path) -> None:
+            drawn.extend(_pictures(args, selection, folder, pool))
+            if not args.no_page:
+                drawn.append(_page(args, selection, store, folder, pool))
+
+        selection.save(args.out, pictures=draw)
     print(selection.summary)
     if (far := farthest(selection)) is not None:
         print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
@@ -150,9 +156,7 @@ def _implied(args: argparse.Namespace) -> str | None:
     return "--" + typed[0].replace("_", "-") if typed else None
 
 
-def _pictures(
-    args: argparse.Namespace, selection: Selection, store: EmbeddingStore, folder: Path, pool: Dataset | None
-) -> list[str]:
+def _pictures(args: argparse.Namespace, selection: Selection, folder: Path, pool: Dataset | None) -> list[str]:
     """Draw what there is to see into `folder`, which becomes --out; returns a line for each picture."""
     from meddel_hf.selection.pictures import (
         draw_duplicates,
@@ -162,7 +166,7 @@ def _pictures(
         draw_retention,
     )
 
-    drawn, out = [] if args.no_page else _page(args, selection, store, folder, pool), args.out
+    drawn, out = [], args.out
     if selection.density is not None:
         draw_retention(selection, folder / "retention.png")
         drawn.append(f"wrote {out}/retention.png: how much stays over eta")
@@ -186,7 +190,7 @@ def _pictures(
 
 def _page(
     args: argparse.Namespace, selection: Selection, store: EmbeddingStore, folder: Path, pool: Dataset | None
-) -> list[str]:
+) -> str:
     """Write the map, and the page where one carries all frames; returns a line on how to look at them."""
     from meddel_hf.explore.explorer import MOST_FRAMES, PAGE, Explorer
     from meddel_hf.explore.plane import Plane
@@ -194,10 +198,10 @@ def _page(
     plane = Plane.of(store)
     plane.save(folder)
     if len(selection) > MOST_FRAMES:
-        return [f"look at it in a browser: meddel explore {args.out}"]
+        return f"look at it in a browser: meddel explore {args.out}"
     why_not = "" if pool is not None else "the pool was not at hand"
     Explorer(selection, args.out.name, pool, plane, why_not).page().save(folder / PAGE)
-    return [f"wrote {args.out}/{PAGE}: all of it to look at in a browser"]
+    return f"wrote {args.out}/{PAGE}: all of it, to look at in a browser"
 
 
 def _reference(args: argparse.Namespace, selection: Selection) -> tuple[Dataset | None, Origin] | None:

@@ -42,7 +42,7 @@ def select(folders: Path, out: str, *more: str) -> Path:
 
 def test_select_writes_the_page_and_the_map_unless_told_not_to(folders, browser, capsys):
     selection = select(folders, "s1")
-    assert "index.html: all of it to look at in a browser" in capsys.readouterr().out
+    assert "index.html: all of it, to look at in a browser" in capsys.readouterr().out
     assert {"index.html", "map.parquet"} <= set(Manifest.read(selection).files)
     browser.messages()
     browser.open(selection / "index.html")
