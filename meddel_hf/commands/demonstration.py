@@ -50,13 +50,16 @@ def run_demo(out: Path) -> None:
         smallest.save(out / "selection")
         draw_duplicates(smallest, pool, out / "duplicates.png")
         draw_left_out(smallest, pool, out / "left-out.png")
+        title = f"{smallest.summary.kept} of {len(pool)} frames of PolypGen"
+        smallest.explore(pool, embeddings=store, title=title).save(out / "index.html")
         subset = smallest.filter(pool)
         save_subset(subset, out / "subset", license=_LICENSE)
     print(f"\nnote      {smallest.notes[0]}")
     for reason in ("near-duplicate", "not-selected"):
         dropped = smallest.table.filter(pc.equal(smallest.table["reason"], reason))["id"][0].as_py()
         print(f"why       {smallest.why(dropped)}")
-    print(f"wrote     {out}/: selection, subset, duplicates.png, left-out.png")
+    print(f"wrote     {out}/: selection, subset, duplicates.png, left-out.png, index.html")
+    print(f"look      {out}/index.html in a browser: who stands for whom, a threshold to move")
     print(f'open it   load_dataset("{out}/subset", split="train")')
     print(f"took      {time.monotonic() - started:.0f} s")
 

@@ -19,7 +19,7 @@ class Page {
     this.dark.addEventListener("change", () => this.paint());
   }
 
-  begin() {
+  async begin() {
     const { facts } = this.pool;
     at("loading").remove();
     document.querySelector("main").hidden = at("gallery").hidden = false;
@@ -29,11 +29,11 @@ class Page {
     }
     this.beginMap();
     this.beginBars();
-    this.beginThreshold();
     this.beginGallery();
     this.beginMarks();
     this.beginKeys();
     this.refresh();
+    await this.beginThreshold();
   }
 
   about() {
@@ -77,15 +77,15 @@ class Page {
 
   // Threshold
 
-  beginThreshold() {
+  async beginThreshold() {
     const { arrays, facts } = this.pool;
     if (!arrays.order) return;
-    at("threshold").hidden = false;
     const { order, starts, later, cosine, stay } = arrays, { floor, groups, rows } = facts;
     this.ask = answers({ order, starts, later, cosine, stay, floor, groups, rows });
-    this.lowest = Math.ceil(Math.max(floor, -1) * 10000) / 10000;
+    this.lowest = Math.ceil((await this.firstOfInterest(floor)) * 10000) / 10000;
+    at("threshold").hidden = false;
     for (const input of [at("eta"), at("eta-number")]) {
-      [input.min, input.max] = [this.lowest, 1];
+      [input.min, input.max] = [input.type === "range" ? this.lowest : floor, 1];
       input.addEventListener("input", () => this.move({ ask: "eta", eta: Number(input.value) }));
     }
     this.several = facts.settings.selector === "dedup" && this.pool.base.state.includes(NOT_SELECTED);
@@ -99,6 +99,19 @@ class Page {
     at("curve-from").textContent = this.lowest.toFixed(2);
     this.showThreshold();
     this.drawCurve();
+  }
+
+  // The lowest eta that can be answered; or one below the selection's at which hardly a frame is left, if that is higher.
+  async firstOfInterest(floor) {
+    const few = 0.02 * this.pool.length, { eta } = this.pool.base;
+    let [low, high] = [Math.max(floor, -1), eta ?? 1];
+    if ((await this.ask({ ask: "count", eta: low })).count > few) return low;
+    while (high - low > 0.002) {
+      const middle = (low + high) / 2;
+      if ((await this.ask({ ask: "count", eta: middle })).count > few) high = middle;
+      else low = middle;
+    }
+    return low;
   }
 
   // The last question is answered; those that it overtook are not.
@@ -648,12 +661,12 @@ async function contents(token) {
     const pool = new Pool(unpack(await contents(token)));
     const page = new Page(pool, new Pictures(at("pictures").textContent, token), token);
     for (const id of ["data", "pictures"]) at(id).remove();
-    page.begin();
     window.meddel = page; // for whoever looks at the page from its console
+    await page.begin();
     document.body.dataset.ready = "yes";
     document.body.dataset.read = Math.round(performance.now());
   } catch (error) {
-    at("loading").textContent = `This page cannot be shown: ${error.message}`;
+    document.body.prepend(make("p", { id: "loading" }, `This page cannot be shown: ${error.message}`));
     throw error;
   }
 })();
