@@ -45,10 +45,14 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "Siglip": {**_ANY, "resample": 3, "size": {"height": 224, "width": 224}},
     "Bit": {**_ANY, **_CLIP},
     "CLIP": {**_ANY, **_CLIP},
+    "Beit": {**_ANY, "resample": 3},
+    "ConvNext": {**_ANY, "resample": 3, "size": {"shortest_edge": 384}, "crop_pct": 224 / 256},
     "DINOv3ViT": {**_ANY, "resample": 2},  # has no Pillow backend; it rescales before the resize, so within one level
 }
 _KINDS = {
     "vit": "ViT", "vit_mae": "ViT", "vit_msn": "ViT", "deit": "DeiT", "dinov2": "Bit", "dinov2_with_registers": "Bit",
+    "beit": "Beit", "data2vec-vision": "Beit", "convnext": "ConvNext", "convnextv2": "ConvNext", "resnet": "ConvNext",
+    "swin": "ViT", "swinv2": "ViT", "hiera": "Bit", "ijepa": "ViT",
     "clip": "CLIP", "clip_vision_model": "CLIP", "siglip": "Siglip", "siglip_vision_model": "Siglip",
 }  # fmt: skip
 
@@ -103,6 +107,8 @@ class Preprocessing:
         options = {**_DEFAULTS[kind], **{key: value for key, value in config.items() if value is not None}}
         if not options["do_resize"]:
             raise InvalidArgument("the image processor does not resize, so frames would differ in size: set do_resize")
+        if kind == "ConvNext":
+            options |= _as_convnext(options)
         scale = options["rescale_factor"] if options["do_rescale"] else 1.0
         mean, std = (options["image_mean"], options["image_std"]) if options["do_normalize"] else (0.0, 1.0)
         return cls(
@@ -142,6 +148,22 @@ class Preprocessing:
             return self.resize[1], self.resize[0]
         longest = int(self.resize * max(width, height) / min(width, height))
         return (self.resize, longest) if width <= height else (longest, self.resize)
+
+
+def _as_convnext(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How a ConvNeXt sees its frames: below 384 pixels it crops the middle of a larger one, else it squeezes."""
+    size = options["size"]
+    side = size["shortest_edge"] if isinstance(size, Mapping) and "shortest_edge" in size else size
+    if not isinstance(side, int):
+        raise InvalidArgument(
+            f"the image processor's size {size} is not understood: expected a shortest edge in pixels"
+        )
+    if options["do_center_crop"]:
+        raise InvalidArgument("the image processor crops by crop_pct and by do_center_crop: expected one of them")
+    if side >= 384:
+        return {"size": {"height": side, "width": side}}
+    whole = int(side / options["crop_pct"])
+    return {"size": {"shortest_edge": whole}, "do_center_crop": True, "crop_size": {"height": side, "width": side}}
 
 
 def _size(size: int | list[int] | Mapping[str, int], *, one_number_is_square: bool) -> tuple[int, int] | int:

@@ -1,8 +1,9 @@
 """Encoders: any vision model of transformers that has one token per patch, from pixels to unit embeddings.
 
 The embedding is the last hidden state after the model's final layer norm: its CLS token, or the mean over its patch
-tokens (class, register and distillation tokens are no patches), divided by its length. The places of a ResNet's or a
-ConvNeXt's last feature map count as patches; a ConvNeXt's final layer norm comes after the mean, as it was trained.
+tokens (class, register and distillation tokens are no patches), divided by its length. The places of the last feature
+map of a ResNet, ConvNeXt, Swin or Hiera count as patches. The final layer norm of a ConvNeXt, a Hiera, and of a BEiT
+that was trained on the mean comes after the mean.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import inspect
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 
-_CONVOLUTIONAL = ("resnet", "convnext")
+_CONVOLUTIONAL = ("resnet", "convnext", "convnextv2")
+_IN_STAGES = ("swin", "swinv2", "hiera")  # whose last stage has a token for many patches
+_NORM_IN_POOLER = ("hiera", "beit", "data2vec-vision")  # which is made with the pooler, and applied to the mean
 _DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 # Facts of a configuration that say where a model comes from, or how it is used, not what it computes.
 _NO_PART_OF_THE_ENCODER = {
@@ -80,7 +83,7 @@ class Encoder:
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of patches in a frame. Raises InvalidArgument where they are not square."""
         config: Any = self.model.config
-        if config.model_type in _CONVOLUTIONAL:
+        if config.model_type in (*_CONVOLUTIONAL, *_IN_STAGES):
             return _map_of(config, self.preprocessing.size)
         side = getattr(config, "patch_size", None)
         if not isinstance(side, int):
@@ -100,9 +103,8 @@ class Encoder:
         if pooling == "cls":
             return tokens[:, 0].float()
         mean = tokens[:, self.prefix :].float().mean(dim=1)
-        model: Any = self.model
-        answer: torch.Tensor = model.layernorm(mean.to(tokens.dtype)).float() if _is_convnext(model) else mean
-        return answer
+        norm = _norm_after_mean(self.model)
+        return mean if norm is None else norm(mean.to(tokens.dtype)).float()
 
 
 def load_encoder(
@@ -173,7 +175,7 @@ def _load_model(name: str, revision: str | None, trust_remote_code: bool) -> tup
         config.vision_use_head = False  # SigLIP's attention pooling comes after the last hidden state
     loader: Any = MODEL_MAPPING.get(type(config), AutoModel)
     if "add_pooling_layer" in inspect.signature(loader).parameters:
-        origin["add_pooling_layer"] = False
+        origin["add_pooling_layer"] = config.model_type in _NORM_IN_POOLER
     model, report = loader.from_pretrained(
         name, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **origin
     )
@@ -203,18 +205,27 @@ def _tokens(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     return tokens
 
 
-def _is_convnext(model: Any) -> bool:
-    return bool(model.config.model_type == "convnext")
+def _norm_after_mean(model: Any) -> nn.Module | None:
+    """The layer norm that comes after the mean over patches, of a model that was trained so."""
+    if model.config.model_type in ("convnext", "convnextv2"):
+        return cast(nn.Module, model.layernorm)
+    return cast("nn.Module | None", model.pooler.layernorm) if model.config.model_type in _NORM_IN_POOLER else None
 
 
 def _map_of(config: Any, size: tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of the last feature map: each stage but the first halves a side, a ResNet rounds up."""
+    """(rows, columns) of the last feature map: each stage but the first halves a side; ResNet and Swin round up."""
     later_stages = len(config.depths) - 1
-    if config.model_type == "resnet":
-        part = 4 * 2 ** (later_stages + config.downsample_in_first_stage)
-        height, width = (-(-side // part) for side in size)
-    else:
-        height, width = (side // config.patch_size // 2**later_stages for side in size)
+    match config.model_type:
+        case "resnet":
+            part = 4 * 2 ** (later_stages + config.downsample_in_first_stage)
+            height, width = (-(-side // part) for side in size)
+        case "swin" | "swinv2":
+            height, width = (-(-side // (config.patch_size * 2**later_stages)) for side in size)
+        case "hiera":
+            strides = zip(size, config.patch_stride, config.query_stride, strict=True)
+            height, width = (side // stride // query**config.num_query_pool for side, stride, query in strides)
+        case _:
+            height, width = (side // config.patch_size // 2**later_stages for side in size)
     return height, width
 
 
@@ -248,6 +259,14 @@ def _measure(
     except (ValueError, RuntimeError) as error:
         raise InvalidArgument(f"{name} does not take frames of {height}x{width} pixels: {error}") from error
     if config.model_type in _CONVOLUTIONAL:
+        return 0, shape[2]
+    if config.model_type in _IN_STAGES:
+        rows, columns = _map_of(config, preprocessing.size)
+        if shape[1] != rows * columns:
+            raise InvalidArgument(
+                f"the last stage of {name} ({config.model_type}) has {shape[1]} tokens: expected one for each of "
+                f"{rows}x{columns} places of a frame of {height}x{width} pixels"
+            )
         return 0, shape[2]
     patch = getattr(config, "patch_size", None)
     patch_height, patch_width = (patch, patch) if isinstance(patch, int) else patch or (height, width)

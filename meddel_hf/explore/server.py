@@ -6,7 +6,6 @@ a page elsewhere, whose name was pointed at this machine, learns nothing.
 
 from __future__ import annotations
 
-import gzip
 import secrets
 from collections.abc import Callable
 from functools import cached_property
@@ -44,7 +43,7 @@ class ExplorerServer(ThreadingHTTPServer):
 
     @cached_property
     def contents(self) -> bytes:
-        return gzip.compress(self.explorer.contents(), 1, mtime=0)
+        return self.explorer.contents()
 
     @cached_property
     def page(self) -> bytes:
@@ -64,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/data":
             with self.server.lock:
                 content = self.server.contents
-            self._send(content, _BYTES, ("Content-Encoding", "gzip"))
+            self._send(content, _BYTES)
         elif path.startswith("/frame/") and path[7:].isdecimal():
             picture = self.server.explorer.frame(int(path[7:]))
             if picture:

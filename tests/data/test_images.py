@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from transformers.models.beit.image_processing_pil_beit import BeitImageProcessorPil
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -32,6 +34,10 @@ PROCESSORS = {
     "clip, smaller than its crop": CLIPImageProcessorPil(size={"shortest_edge": 101}),
     "siglip": SiglipImageProcessorPil(),
     "deit": DeiTImageProcessorPil(),
+    "beit": BeitImageProcessorPil(),
+    "convnext": ConvNextImageProcessorPil(size={"shortest_edge": 224}),
+    "convnext, squeezed": ConvNextImageProcessorPil(size={"shortest_edge": 384}),
+    "resnet": ConvNextImageProcessorPil(size={"shortest_edge": 100}, crop_pct=0.95, image_mean=[0.485, 0.456, 0.406]),
     "raw pixels": ViTImageProcessorPil(do_rescale=False, do_normalize=False),
 }
 SQUARE = Preprocessing(resize=(8, 8), crop=None, resample=2, scale=1 / 255, mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -15,16 +15,26 @@ import torch
 from PIL import Image as Picture
 from safetensors.torch import save_file
 from transformers import (
+    BeitConfig,
+    BeitModel,
     CLIPConfig,
     CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModel,
+    ConvNextConfig,
+    ConvNextModel,
+    ConvNextV2Config,
+    ConvNextV2Model,
     DeiTConfig,
     DeiTModel,
     Dinov2Config,
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
+    HieraConfig,
+    HieraModel,
+    IJepaConfig,
+    IJepaModel,
     RegNetConfig,
     RegNetModel,
     ResNetConfig,
@@ -33,6 +43,10 @@ from transformers import (
     SiglipModel,
     SiglipVisionConfig,
     SiglipVisionModel,
+    SwinConfig,
+    SwinModel,
+    Swinv2Config,
+    Swinv2Model,
     ViTConfig,
     ViTForImageClassification,
     ViTMAEConfig,
@@ -40,8 +54,10 @@ from transformers import (
     ViTMAEModel,
     ViTModel,
 )
+from transformers.models.beit.image_processing_pil_beit import BeitImageProcessorPil
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -192,6 +208,85 @@ def test_the_pooled_cls_of_transformers_agrees_where_it_has_one(name, tmp_path, 
             pooled = model.vit(pixels).last_hidden_state[:, 0]
     got = load_encoder(str(tmp_path), precision="float32")(frames)
     torch.testing.assert_close(got, pooled / pooled.norm(dim=1, keepdim=True), atol=2e-6, rtol=0)
+
+
+def convnext_processor():
+    return ConvNextImageProcessorPil(size={"shortest_edge": 32})
+
+
+STAGES = {"depths": [1, 1], "image_size": 32}
+# Models that have their mean over places as `pooler_output`, and image processors of the same normalisation.
+POOLED = {
+    "resnet": lambda: (
+        ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 32], depths=[1, 1])),
+        convnext_processor(),
+    ),
+    "convnext": lambda: (
+        ConvNextModel(ConvNextConfig(hidden_sizes=[8, 32], num_stages=2, **STAGES)),
+        convnext_processor(),
+    ),
+    "convnextv2": lambda: (
+        ConvNextV2Model(ConvNextV2Config(hidden_sizes=[8, 32], num_stages=2, **STAGES)),
+        convnext_processor(),
+    ),
+    "swin": lambda: (SwinModel(SwinConfig(embed_dim=16, num_heads=[1, 2], window_size=4, **STAGES)), vit_processor()),
+    "swinv2": lambda: (
+        Swinv2Model(Swinv2Config(embed_dim=16, num_heads=[1, 2], window_size=4, **STAGES)),
+        vit_processor(),
+    ),
+    "hiera": lambda: (
+        HieraModel(HieraConfig(embed_dim=4, image_size=[32, 32], depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 4])),
+        vit_processor(),
+    ),
+    "beit": lambda: (BeitModel(BeitConfig(**SMALL)), BeitImageProcessorPil(size={"height": 32, "width": 32})),
+}
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_the_mean_over_places_is_transformers_own_pooler_output(name, tmp_path, frames):
+    model, processor = POOLED[name]()
+    saved(tmp_path, model, processor)
+    pixels = (torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        pooled = model(pixels).pooler_output.flatten(1)
+        last = model(pixels).last_hidden_state
+    encoder = load_encoder(str(tmp_path), pooling="auto", precision="float32")
+    got = encoder.pooled(frames)
+    torch.testing.assert_close(got["mean"], pooled / pooled.norm(dim=1, keepdim=True), atol=2e-6, rtol=0)
+    assert set(got) == ({"cls", "mean"} if name == "beit" else {"mean"})
+    assert encoder.dim == 32
+    rows, columns = encoder.grid
+    patches = encoder.patches(frames)
+    assert patches.shape == (3, rows * columns, 32)
+    if last.ndim == 4:
+        last = last.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(patches, last[:, encoder.prefix :], atol=1e-5, rtol=1e-5)
+
+
+def test_i_jepa_has_patches_alone(tmp_path, frames):
+    model = IJepaModel(IJepaConfig(**SMALL))
+    saved(tmp_path, model, vit_processor())
+    pixels = (torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        mean = model(pixels).last_hidden_state.mean(dim=1)
+    encoder = load_encoder(str(tmp_path), pooling="auto", precision="float32")
+    torch.testing.assert_close(encoder(frames), mean / mean.norm(dim=1, keepdim=True), atol=2e-6, rtol=0)
+    assert encoder.poolings == ("mean",)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_places_of_a_staged_model_lie_where_they_are_in_the_frame(size, tmp_path):
+    """A bright corner changes the token of that corner most."""
+    config = SwinConfig(embed_dim=16, num_heads=[1, 2], window_size=2, **STAGES)
+    saved(tmp_path, SwinModel(config), ViTImageProcessorPil(size={"height": size, "width": size + 8}))
+    encoder = load_encoder(str(tmp_path), pooling="mean", precision="float32")
+    rows, columns = encoder.grid
+    assert (rows, columns) == (size // 8, (size + 8) // 8)
+    dark = np.zeros((1, size, size + 8, 3), np.uint8)
+    bright = dark.copy()
+    bright[:, -8:, :8] = 255
+    change = (encoder.patches(bright) - encoder.patches(dark)).norm(dim=2)[0].reshape(rows, columns)
+    assert divmod(int(change.argmax()), columns) == (rows - 1, 0)
 
 
 def test_mae_keeps_every_patch_and_answers_the_same_twice(tmp_path, frames):
