@@ -70,6 +70,10 @@ def explained(name: str, what: str = "encoder") -> Iterator[None]:
         first = reason(ValueError(re.split(r"\.\s", str(error))[0].rstrip(".")) if str(error) else error)
         if "trust_remote_code" in str(error) and what == "encoder":
             first = "it brings its own code: read that code, then pass trust_remote_code=True (--trust-remote-code)"
+        if "timm library" in str(error):
+            first = (
+                "it is a model of timm, whose image processing is not followed here: expected one of transformers' own"
+            )
         raise InvalidArgument(f"{what} {name!r} cannot be loaded: {first}") from error
 
 

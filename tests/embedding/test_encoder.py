@@ -440,3 +440,10 @@ def test_an_encoder_that_the_hub_is_needed_for_is_told_without_one(tmp_path):
         "error: encoder 'me/vit' is no folder here, and the Hub cannot be reached: check the path, the network and "
         "HF_HUB_OFFLINE; or take 'carried', the encoder that the package carries"
     )
+
+
+def test_a_model_of_timm_is_told(tmp_path):
+    config = {"architecture": "vit_tiny_patch16_224", "model_type": "timm_wrapper", "pretrained_cfg": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidArgument, match=r"a model of timm, .* expected one of transformers' own"):
+        load_encoder(str(tmp_path))
