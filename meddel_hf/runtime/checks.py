@@ -47,7 +47,17 @@ def is_fraction(value: Any) -> bool:
 def fraction(name: str, value: Any) -> None:
     """In (0, 1]."""
     if not is_fraction(value):
-        raise InvalidArgument(f"{name} must be a fraction in (0, 1], got {shown(value)}")
+        raise InvalidArgument(f"{name} must be a fraction in (0, 1], got {shown(value)}{_as_fraction(value)}")
+
+
+def _as_fraction(value: Any) -> str:
+    """What to write for a percentage, such as 5 or "5%"; nothing for what is none."""
+    try:
+        share = float(str(value).strip().removesuffix("%")) / 100
+    except ValueError:
+        return ""
+    is_share = 0 < share <= 1 and ("%" in str(value) or share > 0.01)
+    return f": write {share:g} for {100 * share:g} %" if is_share else ""
 
 
 def within(name: str, value: Any, low: float, high: float) -> None:
