@@ -8,13 +8,13 @@ import sys
 from meddel_hf.commands import kinds, options
 
 HELP = "show how much stays at each of several etas (the paper's Table 2)"
-_TABLE_2 = (0.7, 0.75, 0.8, 0.85, 0.9)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.embeddings(parser)
-    text = "default: 0.7 0.75 0.8 0.85 0.9"
-    parser.add_argument("--eta", type=kinds.number(-1, 1), nargs="+", default=list(_TABLE_2), help=text)
+    over = parser.add_mutually_exclusive_group()
+    over.add_argument("--eta", type=kinds.number(-1, 1), nargs="+", help="default: 0.7 0.75 0.8 0.85 0.9")
+    over.add_argument("--retention", type=kinds.fraction, nargs="+", help="or shares to keep, such as 5%% 10%%")
     parser.add_argument("--csv", type=kinds.path, metavar="FILE", help="write the table as CSV too")
     options.trust(parser)
     options.search_device(parser)
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     if args.csv:
         check_can_write(args.csv)  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
-    curve = MedDEL(**options.typed(args)).sweep(store, args.eta, device=args.device)
+    curve = MedDEL(**options.typed(args)).sweep(store, args.eta, retention=args.retention, device=args.device)
     print(curve)
     notes = [note for selection in curve for note in selection.notes]
     if notes:  # the lowest eta's says it best
