@@ -7,6 +7,7 @@ from typing import Any
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.similar import did_you_mean
 
 MOST = 10**9  # of what is counted
 MOST_PROCESSES = 1024
@@ -68,4 +69,6 @@ def within(name: str, value: Any, low: float, high: float) -> None:
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in choices:
-        raise InvalidArgument(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
+        raise InvalidArgument(
+            f"{name} must be one of {', '.join(choices)}, got {shown(value)}{did_you_mean(value, choices)}"
+        )

@@ -18,6 +18,7 @@ from meddel_hf.data.parquet import PART_BYTES
 from meddel_hf.data.privacy import Cleaner, id_key
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.runtime.network import hub_errors
+from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.selection.answer import Answer
 from meddel_hf.selection.card import describe_subset, for_others
 
@@ -113,7 +114,7 @@ def chosen(selection: Answer, dataset: Dataset | IterableDataset, id_column: str
     if dataset.column_names is not None and id_column not in dataset.column_names:
         raise InvalidDataset(
             f"the data set has no column {id_column!r} (it has {', '.join(dataset.column_names)}): "
-            "name the column that holds the pool's ids with id_column="
+            f"name the column that holds the pool's ids with id_column={did_you_mean(id_column, dataset.column_names)}"
         )
     pool, kept = set(selection.table[schema.ID].to_pylist()), set(selection.kept)
     if isinstance(dataset, IterableDataset):
