@@ -9,6 +9,7 @@ from typing import Any
 
 from meddel_hf.runtime.exits import exit_status
 from meddel_hf.runtime.messages import show_messages
+from meddel_hf.runtime.readers import outlast_readers
 from meddel_hf.runtime.similar import did_you_mean
 
 COMMANDS = (
@@ -94,6 +95,7 @@ def _sentence(help: str) -> str:
 
 def _run(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
     """The one place where a command's errors become a sentence and an exit status."""
+    outlast_readers()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what no terminal can show

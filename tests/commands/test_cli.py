@@ -81,6 +81,31 @@ def test_select_why_filter_from_a_folder_of_images(frames, store, tmp_path, caps
     assert opened["id"][:] == kept
 
 
+@pytest.mark.parametrize("read", [0, 1])
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("select STORE --retention 0.5 --out out --epsilon none", ["out/manifest.json", "out/rows.parquet"]),
+        ("sweep STORE --csv out/t.csv", ["out/t.csv"]),
+        ("filter SELECTION FRAMES --out out", ["out/manifest.json", "out/README.md"]),
+        ("normdel 0.5 --retention 0.1", []),
+    ],
+)
+def test_a_reader_that_leaves_early_costs_no_file(line, files, read, frames, store, tmp_path):
+    """As `| head` leaves: the pipe is closed before the command prints, or after its first line."""
+    assert main(["select", str(store), "--retention", "0.2", "--out", str(tmp_path / "s"), "--no-pictures"]) == 0
+    places = {"STORE": str(store), "FRAMES": str(frames), "SELECTION": str(tmp_path / "s")}
+    command = [sys.executable, "-m", "meddel_hf", *(places.get(word, word) for word in line.split())]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for _ in range(read):
+            process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read().decode()
+    assert process.returncode == 0, told
+    assert "Broken" not in told
+    assert [name for name in files if not (tmp_path / name).is_file()] == []
+
+
 def test_sweep_prints_table_2_and_writes_csv(store, tmp_path, capsys):
     assert (
         main(["sweep", str(store), "--eta", "0.999", "0.5", "--epsilon", "none", "--csv", str(tmp_path / "t.csv")]) == 0
