@@ -11,7 +11,9 @@ HELP = "say what became of a frame"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.selection(parser)
-    parser.add_argument("ids", metavar="ID", nargs="+", help="id of a frame")
+    parser.add_argument(
+        "ids", metavar="ID", nargs="+", help="id of a frame, its row number, its file, or the end of its id"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

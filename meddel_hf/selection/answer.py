@@ -25,6 +25,7 @@ from meddel_hf.runtime.checks import within
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.reading import intact, printable
+from meddel_hf.selection.naming import row_named
 from meddel_hf.selection.table import ROWS, decided, read_rows
 
 if TYPE_CHECKING:
@@ -196,12 +197,16 @@ class Answer:
             return None  # what stands for a near-duplicate may be among those
         return float(pc.mean(pc.greater(gone[schema.SIMILARITY], float(rounded(self.eta)))).as_py())
 
-    def why(self, id: str) -> str:
-        """One sentence on what became of a row. Raises InvalidArgument for an id that is not in the pool."""
-        rows = self.table.filter(pc.equal(self.table[schema.ID], id)).to_pylist()
-        if not rows:
-            raise InvalidArgument(f"id {id!r} is not in the pool of this selection ({len(self):,} rows)")
-        row, name = rows[0], printable(id)
+    def row(self, which: str | int | Path) -> dict[str, Any]:
+        """The table's row of a frame, by column. which: its id, its row number, the path of its file, or the end of its
+        id, such as a file's name. Raises InvalidArgument where no frame is meant, or several."""
+        answer: dict[str, Any] = self.table.slice(row_named(self.ids, which), 1).to_pylist()[0]
+        return answer
+
+    def why(self, which: str | int | Path) -> str:
+        """One sentence on what became of a frame, which is named as in `row`."""
+        row = self.row(which)
+        id, name = row[schema.ID], printable(row[schema.ID])
         if row[schema.KEPT]:
             for_whom = pc.sum(pc.equal(self.table[schema.DUPLICATE_OF], id)).as_py() or 0
             return f"{name} is kept" + (f"; it stands for {for_whom} near-duplicates" if for_whom else "")
