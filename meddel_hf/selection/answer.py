@@ -26,6 +26,7 @@ from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.reading import intact, printable
 from meddel_hf.selection.naming import row_named
+from meddel_hf.selection.published import at_hand
 from meddel_hf.selection.table import ROWS, decided, read_rows
 
 if TYPE_CHECKING:
@@ -289,13 +290,19 @@ class Answer:
         return Manifest("selection", self.fingerprint, {**self.settings, "found_eta": self.eta}, parents, details)
 
     @classmethod
-    def load(cls, folder: str | Path, *, trust: bool = False) -> Self:
+    def load(
+        cls, folder: str | Path, *, trust: bool = False, revision: str | None = None, token: str | None = None
+    ) -> Self:
         """Open a folder; what is read is compared with its checksum first, the graph when `at` asks for it.
 
-        trust: compare sizes alone. Raises IncompleteStore where the folder is not a finished selection, or damaged;
-        Mismatch where it is another step's, or where its rows are not those that its manifest is about.
+        folder:          or USER/NAME of a selection on the Hub, where no folder has that name; then revision and token
+                         are for the Hub.
+        trust:           compare sizes alone.
+
+        Raises IncompleteStore where the folder is not a finished selection, or damaged; Mismatch where it is another
+        step's, or where its rows are not those that its manifest is about; HubFailed where the Hub says no.
         """
-        folder = Path(folder)
+        folder = at_hand(folder, revision, token)
         manifest = Manifest.read(folder, "selection")
         manifest.check(folder, [name for name in manifest.files if name.endswith(".parquet")], trust=True)
 
