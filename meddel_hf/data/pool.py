@@ -106,7 +106,7 @@ class Pool:
         return data
 
 
-def load_pool(spec: str, *, include: str | None = None, streaming: bool = False) -> Dataset | IterableDataset:
+def load_pool(spec: str | Path, *, include: str | None = None, streaming: bool = False) -> Dataset | IterableDataset:
     """Open what a user calls a pool: a folder of images, a data set folder, or a Hub id, images left undecoded.
 
     spec:      a path or a Hub id, with `:config` and `@split` where needed, such as "datadel:polypgen2021_c3@train";
@@ -120,7 +120,7 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
     Raises InvalidDataset where there is no such pool, configuration or split, or where a folder can be read in two
     ways, and InvalidArgument where an option does not fit the pool.
     """
-    path, config, split = _parse(spec)
+    path, config, split = _parse(str(spec))
     folder = Path(path)
     scan = Scan.of(folder.absolute()) if folder.is_dir() and not is_declared(folder) else None
     if scan is not None:

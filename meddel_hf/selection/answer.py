@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from meddel_hf import schema
 from meddel_hf.data.identity import same_pool
 from meddel_hf.data.ids import ids_of
+from meddel_hf.data.paths import ids_by_path
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph, StoredGraph
 from meddel_hf.errors import InvalidArgument, Mismatch
@@ -62,14 +63,20 @@ class Origin:
     reference: str | None = None
     reference_spec: str | None = None
 
-    def ids_in(self, pool: Dataset) -> list[str] | None:
-        """The id of every row of a data set, by which it is joined; None where it has no such column, and where ids are
-        row numbers and the data set is not the one whose rows were embedded."""
+    def ids_in(self, pool: Dataset, known: Collection[str] = ()) -> list[str] | None:
+        """The id of every row of a data set, by which it is joined: of its column of ids, or, without one, of the paths
+        of its files. None where it has neither, and where ids are row numbers and the data set is not the one whose
+        rows were embedded.
+
+        known: ids of the pool, by which the folder of the files is found; without them paths are not looked at.
+        """
         if self.row_ids:
             if self.embeddings is not None and not same_pool(pool, self.fingerprint):
                 return None
             return [str(row) for row in range(len(pool))]
-        return ids_of(pool, self.id_column) if self.id_column in pool.column_names else None
+        if self.id_column in pool.column_names:
+            return ids_of(pool, self.id_column)
+        return ids_by_path(pool, self.image_column, set(known)) if known else None
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def _counted(selection: Choice, pool: Dataset, columns: Sequence[str]) -> list[K
         raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(pool).__name__}: choose a split of it")
     features = {column: pool.features.get(column) for column in columns}
     there = [column for column, feature in features.items() if isinstance(feature, Value | ClassLabel)]
-    ids = selection.origin.ids_in(pool) if there else None
+    ids = selection.origin.ids_in(pool, selection.ids) if there else None
     if ids is None or not set(selection.ids) <= set(ids):
         return []
     known, kept = set(selection.ids), set(selection.kept)

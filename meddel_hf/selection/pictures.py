@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,19 +192,19 @@ def draw_in_reference(
 
 
 def _images_of(selection: Selection, sheet: Sequence[Sequence[Frame] | str], pool: Dataset) -> dict[str, Image.Image]:
-    return images_of(pool, selection.origin, sheet)
+    return images_of(pool, selection.origin, sheet, known=selection.ids)
 
 
 def images_of(
-    pool: Dataset, origin: Origin, sheet: Sequence[Sequence[Frame] | str], before: str = ""
+    pool: Dataset, origin: Origin, sheet: Sequence[Sequence[Frame] | str], before: str = "", known: Collection[str] = ()
 ) -> dict[str, Image.Image]:
     """Decoded frames of a sheet's cells, by id; one that cannot be decoded is left out.
 
-    before: what stands before the ids of this data set in the cells.
+    before: what stands before the ids of this data set in the cells. known: ids of the pool, see `Origin.ids_in`.
     """
     wanted = {frame.id for row in sheet for frame in row if isinstance(frame, Frame)}
     images = {}
-    for row, id in enumerate(origin.ids_in(pool) or ()):
+    for row, id in enumerate(origin.ids_in(pool, known) or ()):
         if before + id in wanted:
             try:
                 images[before + id] = decode(pool[row][origin.image_column])

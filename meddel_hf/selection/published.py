@@ -29,8 +29,8 @@ def at_hand(place: str | Path, revision: str | None, token: str | None) -> Path:
             fetched = snapshot_download(name, repo_type="dataset", revision=revision, token=token, allow_patterns=_READ)
     except errors.LocalEntryNotFoundError as error:
         raise InvalidArgument(
-            f"{name} is no folder here, and the Hub, where it may be, cannot be reached: check the path, the network and "
-            "HF_HUB_OFFLINE"
+            f"{name} is no folder here, and the Hub, where it may be, cannot be reached: check the path, the network "
+            "and HF_HUB_OFFLINE"
         ) from error
     except HubFailed as error:
         raise HubFailed(f"{name} is no folder here; {error}") from error

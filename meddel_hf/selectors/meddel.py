@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.dedup.search import Settings
 from meddel_hf.embedding.calibration import threshold_of
 from meddel_hf.embedding.embed import embed
@@ -161,9 +162,10 @@ class MedDEL(PoolSelector, Settings):
         with searching_on(device):
             return Curve(tuple(one.select(embeddings) for one in sorted(each, key=lambda one: one.retention or 0)))
 
-    def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
+    def filter(self, dataset: Frames, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.
 
+        dataset:    in any form that `embed` takes.
         embeddings: folder in which to leave the embedding store; by default it is not kept.
         """
         if self.encoder is None:
@@ -171,8 +173,9 @@ class MedDEL(PoolSelector, Settings):
         if self.eta is None and self.retention is None:
             raise InvalidArgument("nothing says how much to keep: give MedDEL a retention or an eta")
         with tempfile.TemporaryDirectory() as scratch:
-            store = embed(dataset, self.encoder, embeddings or Path(scratch) / "embeddings")
-            return self.select(store).filter(dataset)
+            frames = as_data_set(dataset)
+            store = embed(frames, self.encoder, embeddings or Path(scratch) / "embeddings")
+            return self.select(store).filter(frames)
 
 
 # The paper's etas, which kept 5, 10, 20, 33 and 50 % of its pool.

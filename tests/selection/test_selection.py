@@ -189,8 +189,8 @@ def test_a_missing_id_column_is_named(selection, streamed):
 
 
 def test_what_is_no_data_set_is_refused(selection):
-    for other in ([1, 2], {"train": pool()}, None):
-        with pytest.raises(InvalidDataset, match=r"expected a datasets\.Dataset or IterableDataset, got"):
+    for other in ([1, 2], {"train": [1]}, None):
+        with pytest.raises(InvalidDataset, match=r"expected (a|data) .*, got"):
             selection.filter(other)
 
 
