@@ -34,7 +34,7 @@ for language, text in json.loads(sys.stdin.read()):
             assert program == "meddel", line
             assert cli.main(arguments) == 0, line
     wrote = [line for line in words.getvalue().splitlines() if line.startswith("wrote ")]
-    printed.append("\n".join([out.getvalue(), *wrote]))
+    printed.append(chr(10).join([out.getvalue(), *wrote]))
 print(json.dumps(printed))
 """
 
