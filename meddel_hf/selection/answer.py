@@ -27,6 +27,7 @@ from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.reading import intact, printable
 from meddel_hf.selection.naming import row_named
+from meddel_hf.selection.notebook import PAIRS, of_folder, table
 from meddel_hf.selection.published import at_hand
 from meddel_hf.selection.table import ROWS, decided, read_rows
 
@@ -99,6 +100,14 @@ class Summary:
     in_reference: int = 0
 
     def __str__(self) -> str:
+        return "\n".join(f"{name:<16}{value:>12}" for name, value in self.lines)
+
+    def _repr_html_(self) -> str:
+        return table(("", ""), self.lines)
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """What there is to tell, in words: (name, value)."""
         lines = [("pool", f"{self.pool:,}")]
         lines += [
             (name, f"-{count:,}" if count else "0")
@@ -118,7 +127,7 @@ class Summary:
             lines.append(("eta", f"{self.eta:.4f}"))
         if self.coverage is not None:
             lines.append(("coverage", f"{self.coverage:.2%}"))
-        return "\n".join(f"{name:<16}{value:>12}" for name, value in lines)
+        return lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +163,21 @@ class Answer:
     def __repr__(self) -> str:
         s = self.summary
         return f"Selection(kept={s.kept:,} of {s.pool:,}, retention={s.retention:.4f}, eta={s.eta})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the summary, and some frames where they stand in a folder of images on this machine."""
+        shown: str = self.summary._repr_html_()
+        if not self.origin.row_ids and self.origin.spec and Path(self.origin.spec).is_dir():
+            shown += of_folder(Path(self.origin.spec), self.kept, self._doubtful())
+        return shown
+
+    def _doubtful(self) -> list[tuple[str, str, float]]:
+        """The near-duplicates least like the frame that stands for them: (its id, their id, cosine)."""
+        if schema.DUPLICATE_OF not in self.table.column_names:
+            return []
+        known = self.table.filter(pc.is_valid(self.table[schema.DUPLICATE_OF])).sort_by(schema.SIMILARITY)
+        columns = known.slice(0, PAIRS).select([schema.DUPLICATE_OF, schema.ID, schema.SIMILARITY])
+        return [tuple(row.values()) for row in columns.to_pylist()]
 
     @cached_property
     def ids(self) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, Image, IterableDataset
 from datasets.arrow_writer import ArrowWriter
 
 from meddel_hf import schema
@@ -21,8 +21,12 @@ from meddel_hf.data.privacy import Cleaner, id_key
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.runtime.network import hub_errors
 from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.selection.answer import Answer
 from meddel_hf.selection.card import describe_subset, for_others
+from meddel_hf.selection.notebook import of_rows, table
+
+_SHOWN = 12  # frames in a notebook
 
 
 class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
@@ -42,6 +46,20 @@ class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
             subset.set_format(**dataset.format)
         subset.selection, subset.id_column = selection, id_column
         return subset
+
+    def _repr_html_(self) -> str:
+        """In a notebook: how many frames of how many, the columns, and some of the frames."""
+        column, ids = self.selection.origin.image_column, self.id_column
+        heads = [("frames", f"{len(self):,} of {len(self.selection):,}"), ("columns", ", ".join(self.column_names))]
+        if column not in self.column_names or not len(self):
+            return table(("", ""), heads)
+        plain = self.with_format(None)
+        if isinstance(self.features[column], Image):
+            plain = plain.cast_column(column, Image(decode=False))
+        rows = {int(place): plain[int(place)] for place in evenly_spaced(len(self), _SHOWN)}
+        return table(("", ""), heads) + of_rows(
+            [(str(row[ids]) if ids else f"row {place}", row[column]) for place, row in rows.items()]
+        )
 
     def push_to_hub(
         self,

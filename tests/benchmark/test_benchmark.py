@@ -140,8 +140,8 @@ def test_runs_at_once_share_the_cells_as_they_come_free(matrix, data, tmp_path):
     runs = with_the_gate_passed(tmp_path / "runs", plan_of(data))
     command = [*ALONE, str(written(tmp_path / "plan.yaml", plan_of(data))), "--out", str(runs), "--quiet"]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=alone) for _ in range(2)]
-    said = [process.communicate()[0] for process in both]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=alone) for _ in range(2)]
+    said = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     cells = [
         line.partition("] ")[2].partition(":")[0] for text in said for line in text.splitlines() if line[0:1] == "["
