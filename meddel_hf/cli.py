@@ -15,7 +15,7 @@ from meddel_hf.runtime.similar import did_you_mean
 COMMANDS = (
     "demo", "build", "embed", "advise", "select", "forget", "sweep", "why", "filter", "audit", "pretrain", "segment",
     "probe",
-    "benchmark", "report", "push", "normdel", "install-metric",
+    "benchmark", "report", "push", "normdel", "install-metric", "completion",
 )  # fmt: skip
 
 
@@ -39,6 +39,7 @@ def parser() -> Parser:
         description="Data-effective pre-training: pick the frames worth training on, and be told why the others went.",
     )
     whole.add_argument("--version", action=_Version, nargs=0, help="show the version and leave")
+    whole.set_defaults(whole=whole)
     verbs = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
         command = _command(name)

@@ -18,7 +18,7 @@ from meddel_hf.commands.printing import print_json
 
 COMMANDS = (
     "demo build embed advise select sweep why filter audit pretrain segment probe benchmark report push normdel "
-    "install-metric"
+    "install-metric completion"
 )
 ASSETS = Path(__file__).parents[2] / "meddel_hf" / "assets"
 
