@@ -9,10 +9,12 @@ from typing import Any
 
 from meddel_hf.runtime.exits import exit_status
 from meddel_hf.runtime.messages import show_messages
+from meddel_hf.runtime.readers import outlast_readers
+from meddel_hf.runtime.similar import did_you_mean
 
 COMMANDS = (
     "demo", "build", "embed", "advise", "select", "explore", "forget", "sweep", "why", "filter", "audit", "pretrain",
-    "segment", "probe", "benchmark", "report", "push", "normdel", "install-metric",
+    "segment", "probe", "benchmark", "report", "push", "normdel", "install-metric", "completion",
 )  # fmt: skip
 
 
@@ -24,23 +26,48 @@ def main(arguments: list[str] | None = None) -> int:
 def alone(name: str, arguments: list[str] | None = None) -> int:
     """Run one command as a module, such as `python -m meddel_hf.embed`. Returns its exit status, as `main` does."""
     command = _command(name)
-    whole = argparse.ArgumentParser(f"meddel_hf.{name}", description=_sentence(command.HELP))
+    whole = Parser(f"meddel_hf.{name}", description=_sentence(command.HELP))
     _declare(command, whole)
     return _run(whole, arguments)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """That of `meddel`, with every command in it."""
-    whole = argparse.ArgumentParser(
+    whole = Parser(
         "meddel",
         description="Data-effective pre-training: pick the frames worth training on, and be told why the others went.",
     )
     whole.add_argument("--version", action=_Version, nargs=0, help="show the version and leave")
+    whole.set_defaults(whole=whole)
     verbs = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
         command = _command(name)
         _declare(command, verbs.add_parser(name, help=command.HELP, description=_sentence(command.HELP)))
     return whole
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says what a mistyped command, choice or option may have meant."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_defaults(parser=self)  # so that the innermost is known once a line was read
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, rest = self.parse_known_args(args, namespace)
+        if rest:
+            options = known.parser._option_string_actions
+            meant = did_you_mean(rest[0].partition("=")[0], options) if rest[0].startswith("-") else ""
+            known.parser.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
+        return known
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            raise argparse.ArgumentError(
+                action, f"{error.message}{did_you_mean(value, action.choices or ())}"
+            ) from None
 
 
 class _Version(argparse.Action):
@@ -68,6 +95,7 @@ def _sentence(help: str) -> str:
 
 def _run(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
     """The one place where a command's errors become a sentence and an exit status."""
+    outlast_readers()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what no terminal can show

@@ -19,6 +19,12 @@ ENCODER = str(Path(__file__).parents[1] / "meddel_hf" / "assets" / "encoder")
 POOL, TESTED = 30, 12
 
 
+def printed(capsys) -> str:
+    """Data and words that a command printed."""
+    said = capsys.readouterr()
+    return said.out + said.err
+
+
 def make_data(folder: Path) -> Path:
     """Frames that are light or dark, in folders of that name: of the pool, of a probe's training, and tested."""
     for part, rows in (("pool", POOL), ("train", 16), ("test", TESTED)):

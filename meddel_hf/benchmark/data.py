@@ -33,6 +33,7 @@ from meddel_hf.downstream.splits import OFFICIAL, split
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.reading import read_lines
+from meddel_hf.runtime.similar import did_you_mean
 
 _TEXTS = (schema.SOURCE, schema.CENTER, schema.LABEL, schema.GROUP)
 _COLUMNS = [schema.ID, schema.IMAGE, *_TEXTS]
@@ -187,9 +188,10 @@ def _retrieval(task: InstanceTask | SceneTask) -> RetrievalData:
     dataset = opened(task.frames)
     column = task.group if isinstance(task, SceneTask) else schema.GROUP
     if isinstance(task, SceneTask) and column not in dataset.column_names:
+        meant = did_you_mean(column, dataset.column_names)
         raise InvalidDataset(
             f"{task.name}: {task.frames} has no column {column!r}, which names the video, sequence or patient of each "
-            f"frame; it has {', '.join(dataset.column_names)}: name one of them as group"
+            f"frame; it has {', '.join(dataset.column_names)}: name one of them as group{meant}"
         )
     ids, digest = _ids(dataset), fingerprint(str(dataset._fingerprint), str(task.match))
     rows = [row for row, id in enumerate(ids) if task.match is None or fnmatchcase(id, task.match)]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json, say
 
 HELP = "tell in minutes, without training, whether choosing can pay on a pool"
 
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.pool(parser, "--pool", "where the frames are now, for counts of centres (default: where they were)")
     text = "embeddings of a task's own frames, by the same encoder: how far do they lie from the pool?"
     parser.add_argument("--task", metavar="DIR", type=kinds.path, help=text)
+    options.as_json(parser)
     options.trust(parser)
 
 
@@ -29,7 +30,10 @@ def run(args: argparse.Namespace) -> None:
     retentions = sorted({*RETENTIONS, args.retention})
     pool, why_not = frames_of(store, args.pool)
     if why_not:
-        print(f"note: no counts of centres: {why_not}", file=sys.stderr)
+        say(f"note: no counts of centres: {why_not}")
     advice = advise(store, pool=pool, task=args.task, retentions=retentions)
+    if args.json:
+        print_json(advice.facts(args.retention))
+        return
     print(advice)
     print(f"\n{advice.verdict(args.retention)}")

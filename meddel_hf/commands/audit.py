@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json, say
 
 if TYPE_CHECKING:
     from meddel_hf.embedding.store import EmbeddingStore
@@ -26,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("test", metavar="TEST", type=kinds.text, help=text)
     text = "folder to write: the whole table, and a contact sheet of the closest pairs"
     parser.add_argument("--out", type=kinds.path, help=text)
-    parser.add_argument("--json", action="store_true", help="print figures and copies as JSON, and nothing else")
+    options.as_json(parser)
     options.pool(parser, "--pool", "where the pool's frames are now, for the contact sheet (default: where they were)")
     options.include(parser)
     options.trust(parser)
@@ -58,9 +57,13 @@ def run(args: argparse.Namespace) -> int:
         if args.out is not None:
             _write(args, answer, pool, test)
     if args.json:
-        print(json.dumps({**answer.facts, "copies_in_pool": answer.copied.to_pylist()}, indent=2))
+        print_json({**answer.facts, "copies_in_pool": answer.copied.to_pylist()})
     else:
-        _tell(args, answer)
+        _tell(answer)
+    if args.out is not None:
+        say(f"\nwrote {args.out}/audit.parquet: every test frame, and the frame of the pool that is most alike")
+        if (args.out / "pairs.png").is_file():
+            say(f"wrote {args.out}/pairs.png: copies beside the frames that they are of")
     return COPIED if len(answer.copied) else 0
 
 
@@ -88,11 +91,11 @@ def _write(args: argparse.Namespace, answer: Audit, pool: EmbeddingStore, test: 
         frames, why_not = frames_of(store, spec)
         sides.append(None if frames is None else (frames, Readable.of(store).origin))
         if why_not:
-            print(f"note: {store.folder} stays dark in pairs.png: {why_not}", file=sys.stderr)
+            say(f"note: {store.folder} stays dark in pairs.png: {why_not}")
     answer.save(args.out, pictures=lambda folder: draw_pairs(answer, sides[0], sides[1], folder / "pairs.png"))
 
 
-def _tell(args: argparse.Namespace, answer: Audit) -> None:
+def _tell(answer: Audit) -> None:
     from meddel_hf.runtime.reading import printable
 
     rows = answer.copied.slice(0, _HEAD).to_pylist()
@@ -115,7 +118,3 @@ def _tell(args: argparse.Namespace, answer: Audit) -> None:
             print(f"and {len(answer.copied) - _HEAD:,} more")
         print()
     print(answer)
-    if args.out is not None:
-        print(f"\nwrote {args.out}/audit.parquet: every test frame, and the frame of the pool that is most alike")
-        if (args.out / "pairs.png").is_file():
-            print(f"wrote {args.out}/pairs.png: copies beside the frames that they are of")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json, say
 
 if TYPE_CHECKING:
     from meddel_hf.benchmark.cells import CellPlan, Shard
@@ -60,6 +64,7 @@ def _of_cells(parser: argparse.ArgumentParser) -> None:
     add("--shard", default="1/1", metavar="I/N", help="run the I-th of N parts of the cells, for a job array")
     text = "folder of decoded frames, shared by cells (default: in RUNS)"
     add("--frames", type=kinds.path, metavar="DIR", help=text)
+    options.as_json(parser)
     options.device(parser)
     options.quiet(parser, "no progress bars; a line for each cell stays")
 
@@ -74,7 +79,7 @@ def _pack(args: argparse.Namespace) -> int:
     from meddel_hf.runtime.files import check_can_write
 
     check_can_write(args.out)
-    print(f"wrote {args.out}, {pack(args.runs, args.out):,} bytes")
+    say(f"wrote {args.out}, {pack(args.runs, args.out):,} bytes")
     return 0
 
 
@@ -98,7 +103,9 @@ def _with_plan(
 ) -> int:
     from meddel_hf.benchmark.axis import each_level
     from meddel_hf.benchmark.cells import Shard
+    from meddel_hf.benchmark.ladder import ladders
     from meddel_hf.benchmark.plan import Plan
+    from meddel_hf.benchmark.results import read
     from meddel_hf.runtime.files import check_can_write
     from meddel_hf.runtime.processes import leave
 
@@ -112,19 +119,45 @@ def _with_plan(
             _dry_run(plan, runs, shard, args, cells_of)
             return 0
 
+        facts: list[dict[str, Any]] = []
+
         def run_level(plan: Plan, runs: Path) -> int:
             outcome = run_cells(
                 plan, runs, shard=shard, frames=args.frames, device=args.device, say=_say, progress=not args.quiet
             )
-            return sum_up(plan, runs, outcome) if main else 0
+            if not main:
+                return 0
+            if not args.json:
+                return sum_up(plan, runs, outcome)
+            facts.append({"runs": runs, **_facts(outcome)})
+            if cells_of is _cells_of_ladder:
+                facts[-1]["ladders"] = [asdict(one) for one in ladders(read(runs), level=plan.gate_level)]
+            with redirect_stdout(sys.stderr):  # what is said of it, and the status
+                return sum_up(plan, runs, outcome)
 
-        return _status(each_level(plan, runs, run_level, _say if main else _say_nothing))
+        status = _status(each_level(plan, runs, run_level, _say if main else _say_nothing))
+        if args.json and main:
+            print_json(facts)
+        return status
     finally:
         leave()
 
 
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    """What there is to know of a level's cells, and of its gates where it has any."""
+    verdicts = outcome.verdicts or {}
+    return {
+        "ran": outcome.ran,
+        "locked": len(outcome.locked),
+        "waiting": len(outcome.waiting),
+        "diverged": [{"cell": one.place.words, "why": one.sentence} for one in outcome.diverged],
+        "tasks": [{"task": task, **asdict(verdict)} for task, verdict in verdicts.items()],
+        "redundancy": None if outcome.redundancy is None else asdict(outcome.redundancy),
+    }
+
+
 def _say(line: str) -> None:
-    print(line, flush=True)
+    print(line, file=sys.stderr, flush=True)
 
 
 def _say_nothing(line: str) -> None:
@@ -142,11 +175,11 @@ def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
     for name in outcome.labelled:
         print(f"\n{name}\n\n{_choices(runs, name)}")
     if not plan.trained_tasks:
-        print(f"\nread it with: meddel report {runs}")
+        say(f"\nread it with: meddel report {runs}")
         return 0 if len(outcome.labelled) == len(plan.label_tasks) else LATER
     _tell_left(outcome)
     if outcome.verdicts is None:
-        print(
+        say(
             f"{len(outcome.waiting)} cells of the gate are still to be finished by other shards, such as "
             f"{outcome.waiting[0].place.words}: run the shards again once they are"
         )
@@ -165,7 +198,7 @@ def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
             "something to choose, the intervals clear of zero. No selector was run, since nothing could tell them "
             "apart. Raise samples or seeds, or add a more sensitive task."
         )
-    print(f"{outcome.ran} cells run; read them with: meddel report {runs}")
+    say(f"{outcome.ran} cells run; read them with: meddel report {runs}")
     return 0 if outcome.passed else NOT_PASSED
 
 
@@ -176,7 +209,7 @@ def _sum_up_ladder(plan: Plan, runs: Path, outcome: Outcome) -> int:
 
     _tell_left(outcome)
     if outcome.waiting:
-        print(
+        say(
             f"{len(outcome.waiting)} cells are still to be finished by other shards, such as "
             f"{outcome.waiting[0].place.words}: run the shards again once they are"
         )
@@ -192,16 +225,16 @@ def _sum_up_ladder(plan: Plan, runs: Path, outcome: Outcome) -> int:
         print(f"Left out, fewer than {LEAST_FRAMES} frames of the pool: {named}.")
     for one in made:
         print(one.sentence)
-    print(f"{outcome.ran} cells run; read them with: meddel report {runs}")
+    say(f"{outcome.ran} cells run; read them with: meddel report {runs}")
     return 0
 
 
 def _tell_left(outcome: Outcome) -> None:
     """Cells that are another process's, and those that diverged."""
     if outcome.locked:
-        print(f"{len(outcome.locked)} cells are being run by another process: they were left to it")
+        say(f"{len(outcome.locked)} cells are being run by another process: they were left to it")
     for one in outcome.diverged:
-        print(
+        say(
             f"diverged, and in no mean: {one.place.words}: {one.sentence} (the cell is tried again once its "
             "diverged.json is deleted)"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json, say
 from meddel_hf.runtime import checks
 
 HELP = "turn the owners' archives into one data set, DataDEL"
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fps", type=kinds.number(0, 1000), help="frames per second to take from videos (default: leave videos out)")
     add("--workers", type=kinds.count(1, checks.MOST_PROCESSES), help="processes (default: one for each processor)")
     add("--preview", action="store_true", help="write a contact sheet for each configuration, masks and boxes drawn")
+    options.as_json(parser)
     options.quiet(parser, "show no progress")
 
 
@@ -36,5 +38,8 @@ def run(args: argparse.Namespace) -> None:
         previews=args.preview,
         quiet=args.quiet,
     )
-    print(done)
-    print(f'\nwrote {args.out}; open it with load_dataset("{args.out}", "{done.facts.sources[0].name}", split="train")')
+    if args.json:
+        print_json(done.summary)
+    else:
+        print(done)
+    say(f'\nwrote {args.out}; open it with load_dataset("{args.out}", "{done.facts.sources[0].name}", split="train")')

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import say
 
 if TYPE_CHECKING:
     from meddel_hf.explore.explorer import Explorer
@@ -48,10 +48,10 @@ def run(args: argparse.Namespace) -> None:
         raise InvalidArgument(f"{why} is shown through a server, which writes no page: leave --out away")
     plane = _plane(args, selection)
     if plane is None:
-        print("note: there is no map: name the embeddings with --embeddings", file=sys.stderr)
+        say("note: there is no map: name the embeddings with --embeddings")
     pool, why_not = frames_of(selection, args.pool)
     if why_not:
-        print(f"note: no frames are shown: {why_not}; name the pool with --pool", file=sys.stderr)
+        say(f"note: no frames are shown: {why_not}; name the pool with --pool")
     explorer = Explorer(selection, Path(args.selection).absolute().name, pool, plane, why_not)
     if serve:
         _serve(args, explorer)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     path = explorer.page().save(args.out or args.selection / PAGE)
     if args.out is None:
         _record(args.selection)
-    print(f"wrote {path}")
+    say(f"wrote {path}")
     if not args.no_browser:
         webbrowser.open(path.absolute().as_uri())
 
@@ -104,7 +104,8 @@ def _serve(args: argparse.Namespace, explorer: Explorer) -> None:
         return f"meddel select … --overrides {path} ({len(marks):,} frames)"
 
     with ExplorerServer(explorer, save, args.port) as server:
-        print(f"{server.address}\nthis machine alone can reach it; Ctrl-C ends it", flush=True)
+        print(server.address, flush=True)
+        say("this machine alone can reach it; Ctrl-C ends it")
         if not args.no_browser:
             webbrowser.open(server.address)
         server.serve_forever()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import say
 
 HELP = "write the kept frames as a data set that load_dataset opens"
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     facts = {"license": args.license} if args.license else {}
     written = write_subset(subset, args.out, args.strip_metadata, args.hash_ids, facts)
     written.findings.tell(stripped=args.strip_metadata)
-    print(f'wrote {len(subset):,} frames; open them with load_dataset("{args.out}", split="train")')
+    say(f'wrote {len(subset):,} frames; open them with load_dataset("{args.out}", split="train")')
     if written.key is not None:
-        print(f"ids are hashed with the key {written.key}: keep it, it is not published")
-        print(f"columns as they came: {', '.join(written.as_they_came)}")
+        say(f"ids are hashed with the key {written.key}: keep it, it is not published")
+        say(f"columns as they came: {', '.join(written.as_they_came)}")

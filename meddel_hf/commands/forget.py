@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json
 
 HELP = "remove frames, as where a consent is withdrawn, from a store and its selections"
 INTERRUPTED = "all folders are as they were, or the same command finishes the work"
@@ -15,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("ids", metavar="IDS", type=kinds.path, help="text file of the frames' ids, one a line")
     options.embeddings(parser, "STORE")
     add("selections", metavar="SEL", nargs="*", type=kinds.path, help="selections that were made from STORE")
+    options.as_json(parser)
     options.trust(parser)
 
 
@@ -24,4 +27,8 @@ def run(args: argparse.Namespace) -> None:
 
     with intact(args.ids, "write one id a line, in UTF-8"):
         lines = args.ids.read_text(encoding="utf-8").splitlines()
-    print(forget([line for line in lines if line], args.embeddings, args.selections, trust=args.trust))
+    done = forget([line for line in lines if line], args.embeddings, args.selections, trust=args.trust)
+    if args.json:
+        print_json(asdict(done))
+    else:
+        print(done)

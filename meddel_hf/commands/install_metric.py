@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from meddel_hf.commands.printing import say
+
 HELP = 'make evaluate.load("normdel") answer in any folder'
 
 
@@ -14,4 +16,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from meddel_hf.hub.metric import install_metric
 
-    print(f'wrote {install_metric()}; evaluate.load("normdel") now answers in any folder')
+    say(f'wrote {install_metric()}; evaluate.load("normdel") now answers in any folder')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
@@ -43,10 +44,15 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 
 def fraction(text: str) -> float:
-    """In (0, 1]."""
-    value: float = _number(text, float, "a number")
+    """In (0, 1], also as a percentage, such as 5%."""
+    plain = text.strip()
+    number, divisor = (plain[:-1], 100) if plain.endswith("%") else (plain, 1)
+    try:
+        value = float(number) / divisor
+    except ValueError:
+        value = math.nan
     if not checks.is_fraction(value):
-        raise ArgumentTypeError(f"must be a fraction in (0, 1], got {shown(text)}")
+        raise ArgumentTypeError(f"must be a fraction in (0, 1], or a percentage such as 5%, got {shown(text)}")
     return value
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from meddel_hf.commands import kinds
+from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json
 from meddel_hf.errors import InvalidArgument
 
 HELP = "weigh a downstream score against the share of data kept"
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "share of the data kept, in (0, 1]; one, or one a score"
     add("--retention", type=kinds.fraction, nargs="+", required=True, help=text)
     add("--alpha", type=kinds.number(0, 1e6), default=1.0, help="weight of retention, above 0 (default: 1)")
+    options.as_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -32,6 +34,9 @@ def run(args: argparse.Namespace) -> None:
         ]
     except ValueError as error:
         raise InvalidArgument(str(error)) from error
+    if args.json:
+        print_json([dict(zip(("performance", "retention", "del", "normdel"), row, strict=True)) for row in rows])
+        return
     print(f"{'performance':>12}{'retention':>11}{'DEL':>9}{'NormDEL':>9}")
     for row in rows:
         print("{:>12.4f}{:>11.4f}{:>9.4f}{:>9.4f}".format(*row))

@@ -84,6 +84,11 @@ def trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", action="store_true", help=TRUST)
 
 
+def as_json(parser: argparse.ArgumentParser) -> None:
+    text = "print the data as JSON; docs/reference/commands.md has its keys"
+    parser.add_argument("--json", action="store_true", help=text)
+
+
 def quiet(parser: argparse.ArgumentParser, help: str = "no progress bar") -> None:
     parser.add_argument("--quiet", action="store_true", help=help)
 

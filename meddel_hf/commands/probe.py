@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json, say
 from meddel_hf.downstream.probing.probe import Method
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.schema import LABEL
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--test-match", metavar="PATTERN", action="append", help=text)
     options.split(parser, "where nothing is matched (default: auto, the official one where there is one)")
+    options.as_json(parser)
     options.trust(parser)
     options.seed(parser, "of a seeded split, and of the folds that choose the penalty")
 
@@ -63,8 +64,11 @@ def run(args: argparse.Namespace) -> None:
         store, labelled.labels, args.out, train=parts.train, test=parts.test, groups=labelled.groups,
         method=args.method, neighbours=args.neighbours, seed=args.seed,
     )  # fmt: skip
-    print(table(scores))
-    print(_remarks(Manifest.read(args.out, "probe"), labelled, parts), file=sys.stderr)
+    if args.json:
+        print_json(facts(scores))
+    else:
+        print(table(scores))
+    say(_remarks(Manifest.read(args.out, "probe"), labelled, parts))
 
 
 def _parts(labelled: Labelled, args: argparse.Namespace) -> Parts:
@@ -83,6 +87,23 @@ def _parts(labelled: Labelled, args: argparse.Namespace) -> Parts:
 def _name_and_pattern(text: str) -> tuple[str, str]:
     name, equals, pattern = text.partition("=")
     return (name, pattern) if equals else ("test", text)
+
+
+def facts(scores: Scores) -> list[dict[str, Any]]:
+    """Of each test set the same as plain values."""
+    from meddel_hf.downstream.intervals import interval
+
+    rows = []
+    for name in scores.sets:
+        part = scores.of(name)
+        classes, spread = len(set(part.table[LABEL].to_pylist())), interval([part])
+        rows.append(
+            {
+                "set": name, "frames": len(part), "classes": classes, "balanced_accuracy": spread.value,
+                "low": spread.low, "high": spread.high, "level": spread.level, "chance": 1 / classes,
+            }
+        )  # fmt: skip
+    return rows
 
 
 def table(scores: Scores) -> str:

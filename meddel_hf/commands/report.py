@@ -7,6 +7,7 @@ import shlex
 import sys
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import say
 from meddel_hf.runtime import checks
 
 HELP = "make a page, figures and tables of benchmark runs"
@@ -46,4 +47,4 @@ def run(args: argparse.Namespace) -> None:
     draws = Draws(args.draws, args.level, args.seed)
     written = report(args.runs, out, pool=pool, draws=draws, command=command, trust=args.trust)
     print(written.headline)
-    print(f"\nwrote {written.page}; beside it report.md, {written.pictures} figures and {written.tables} tables")
+    say(f"\nwrote {written.page}; beside it report.md, {written.pictures} figures and {written.tables} tables")

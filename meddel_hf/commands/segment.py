@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import LARGEST_BATCH, LARGEST_SIDE
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weight-decay", type=kinds.number(0, 10), default=standard.weight_decay, metavar="X", help=text)
     text = f"weight of the Dice loss beside the cross entropy (default: {standard.dice_weight:g})"
     add("--dice-weight", type=kinds.number(0, 1e6), default=standard.dice_weight, metavar="X", help=text)
+    options.as_json(parser)
     options.precision(parser)
     options.device(parser)
     options.revision(parser)
@@ -58,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from meddel_hf.downstream.segmentation.scoring import table
+    from meddel_hf.downstream.segmentation.scoring import facts, table
     from meddel_hf.downstream.segmentation.segment import CHECKPOINTS, segment
     from meddel_hf.runtime.manifest import Manifest, check_target
     from meddel_hf.runtime.processes import leave
@@ -73,7 +75,10 @@ def run(args: argparse.Namespace) -> None:
             revision=args.revision, progress=not args.quiet,
         )  # fmt: skip
         if os.environ.get("RANK", "0") == "0":
-            print(table(scores))
+            if args.json:
+                print_json(facts(scores))
+            else:
+                print(table(scores))
             print(_empty_masks(Manifest.read(args.out, "segmentation")), end="", file=sys.stderr)
     finally:
         leave()

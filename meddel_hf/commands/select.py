@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json, say
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.selectors.registry import names
 
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.pool(parser, "--pool", "where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures, and no page")
     add("--no-page", action="store_true", help="write no index.html, the page on which the selection can be looked at")
+    options.as_json(parser)
     options.trust(parser)
     options.search_device(parser)
     options.dedup(parser)
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.runtime.reading import printable
     from meddel_hf.selection.answer import WARNING
-    from meddel_hf.selection.measures import covered, farthest, sequences
+    from meddel_hf.selection.measures import covered, facts_of, farthest, sequences
     from meddel_hf.selectors.measured import measured
 
     check_target(args.out, "selection")  # before the work
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     drawn: list[str] = []
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "
-        print(f"note: {sheets}no counts of centres: {why_not}", file=sys.stderr)
+        say(f"note: {sheets}no counts of centres: {why_not}")
     if args.no_pictures:
         selection.save(args.out)
     else:
@@ -82,22 +83,26 @@ def run(args: argparse.Namespace) -> None:
                 drawn.append(_page(args, selection, store, folder, pool))
 
         selection.save(args.out, pictures=draw)
-    print(selection.summary)
-    if (far := farthest(selection)) is not None:
-        print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
-    if (groups := sequences(selection, pool)) is not None:
-        print(f"{'groups':<16}{groups.kept:>12,}  of {groups.pool:,} videos, sequences or patients have a kept frame")
-    columns = covered(selection, pool)
-    for kept in columns:
-        print(f"\n{kept}")
+    far, groups, columns = farthest(selection), sequences(selection, pool), covered(selection, pool)
     notes = [*selection.notes, *filter(None, (kept.warning(selection) for kept in columns))]
     if option := _implied(args):
         notes.insert(0, f"{option} is an option of MedDEL, the paper's Algorithm 1: --selector meddel")
+    if args.json:
+        print_json(facts_of(selection, far, groups, columns) | {"notes": notes, "out": args.out})
+    else:
+        print(selection.summary)
+        if far is not None:
+            print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
+        if groups is not None:
+            of_them = f"of {groups.pool:,} videos, sequences or patients have a kept frame"
+            print(f"{'groups':<16}{groups.kept:>12,}  {of_them}")
+        for kept in columns:
+            print(f"\n{kept}")
     for note in notes:
-        print(note if note.startswith(WARNING) else f"note: {note}", file=sys.stderr)
-    print(f"\nwrote {args.out}/rows.parquet: every frame, its reason, and the frame that stands for it")
+        say(note if note.startswith(WARNING) else f"note: {note}")
+    say(f"\nwrote {args.out}/rows.parquet: every frame, its reason, and the frame that stands for it")
     for line in drawn:
-        print(line)
+        say(line)
 
 
 def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json, say
 
 HELP = "show how much stays at each of several etas (the paper's Table 2)"
-_TABLE_2 = (0.7, 0.75, 0.8, 0.85, 0.9)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.embeddings(parser)
-    text = "default: 0.7 0.75 0.8 0.85 0.9"
-    parser.add_argument("--eta", type=kinds.number(-1, 1), nargs="+", default=list(_TABLE_2), help=text)
+    over = parser.add_mutually_exclusive_group()
+    over.add_argument("--eta", type=kinds.number(-1, 1), nargs="+", help="default: 0.7 0.75 0.8 0.85 0.9")
+    over.add_argument("--retention", type=kinds.fraction, nargs="+", help="or shares to keep, such as 5%% 10%%")
     parser.add_argument("--csv", type=kinds.path, metavar="FILE", help="write the table as CSV too")
+    options.as_json(parser)
     options.trust(parser)
     options.search_device(parser)
     options.meddel(parser)
@@ -29,11 +30,14 @@ def run(args: argparse.Namespace) -> None:
     if args.csv:
         check_can_write(args.csv)  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
-    curve = MedDEL(**options.typed(args)).sweep(store, args.eta, device=args.device)
-    print(curve)
-    notes = [note for selection in curve for note in selection.notes]
-    if notes:  # the lowest eta's says it best
-        print(f"note: {notes[0]}", file=sys.stderr)
+    curve = MedDEL(**options.typed(args)).sweep(store, args.eta, retention=args.retention, device=args.device)
+    notes = [note for selection in curve for note in selection.notes][:1]  # the lowest eta's says it best
+    if args.json:
+        print_json({"rows": curve.table.to_pylist(), "notes": notes})
+    else:
+        print(curve)
+    for note in notes:
+        say(f"note: {note}")
     if args.csv:
         from pyarrow import csv
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from meddel_hf.runtime.files import whole_file
 COLUMNS = 7
 KEPT, GONE, FAINT = "#1a7f4b", "#b3261e", "#6b7885"
 _INK, _PAPER = "#1b2733", "#ffffff"
-_CELL, _GAP, _TEXT, _HEADING = 168, 10, 48, 34
+_CELL, _GAP, _LINE, _HEADING = 168, 10, 15, 34
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ def draw_sheet(
     texts = [title, *(row for row in rows if isinstance(row, str))]
     cells = max((len(row) for row in rows if not isinstance(row, str)), default=0)
     width = _GAP + max(cells * (_CELL + _GAP), *(int(large.getlength(text)) + _GAP for text in texts))
-    heights = [_HEADING if isinstance(row, str) else _CELL + _TEXT + _GAP for row in rows]
+    small = ImageFont.load_default(12)
+    heights = [_HEADING if isinstance(row, str) else _height(row, small) for row in rows]
     y = 44
     sheet = Image.new("RGB", (width, y + sum(heights) + _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -46,40 +49,47 @@ def draw_sheet(
             draw.text((_GAP, y + 8), row, _INK, large)
         else:
             for c, frame in enumerate(row):
-                _draw_frame(sheet, draw, (_GAP + c * (_CELL + _GAP), y), frame, images.get(frame.id))
+                _draw_frame(sheet, draw, (_GAP + c * (_CELL + _GAP), y), frame, images.get(frame.id), small)
         y += height
     with whole_file(path) as aside:
         sheet.save(aside, "PNG")
 
 
 def _draw_frame(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], frame: Frame, image: Image.Image | None
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    frame: Frame,
+    image: Image.Image | None,
+    font: Font,
 ) -> None:
     x, y = at
     box = (x, y, x + _CELL - 1, y + _CELL - 1)
     draw.rectangle(box, fill="#10161c")
     if image is not None:
-        small = ImageOps.contain(image, (_CELL, _CELL))
-        sheet.paste(small, (x + (_CELL - small.width) // 2, y + (_CELL - small.height) // 2))
+        scaled = ImageOps.contain(image, (_CELL, _CELL))
+        sheet.paste(scaled, (x + (_CELL - scaled.width) // 2, y + (_CELL - scaled.height) // 2))
     draw.rectangle(box, outline=frame.colour, width=4 if frame.colour == KEPT else 1)
-    font = ImageFont.load_default(12)
-    draw.text((x, y + _CELL + 2), frame.note, frame.colour, font)
-    draw.multiline_text((x, y + _CELL + 16), _in_two_lines(frame.id, font), FAINT, font, spacing=2)
+    for number, line in enumerate(_lines(frame, font)):
+        draw.text((x, y + _CELL + 2 + number * _LINE), line, frame.colour if not number else FAINT, font)
 
 
-def _in_two_lines(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The end of an id tells most: it stands in the second line, what goes before in the first, its beginning cut."""
-    last = _end(text, font)
-    before = text[: len(text) - len(last)]
-    first = _end(before, font)
-    while len(first) < len(before) and len(first) > 1 and font.getlength("…" + first) > _CELL:
-        first = first[1:]
-    return f"{'…' * (len(first) < len(before))}{first}\n{last}" if before else last
+def _height(row: Sequence[Frame], font: Font) -> int:
+    return _CELL + _GAP + _LINE * (1 + max((len(_lines(frame, font)) for frame in row), default=0))
 
 
-def _end(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """As much of its end as fits the cell."""
-    start = 0
-    while font.getlength(text[start:]) > _CELL and len(text) - start > 1:
-        start += 1
-    return text[start:]
+def _lines(frame: Frame, font: Font) -> list[str]:
+    """What stands below a frame: its note, then its whole id."""
+    return [frame.note, *in_lines(frame.id, lambda text: font.getlength(text) <= _CELL)]
+
+
+def in_lines(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """The whole of a text in lines that fit, broken after a "/", "_", "-", "." or " " of a line's second half."""
+    lines = []
+    while not fits(text) and len(text) > 1:
+        end = next(end for end in range(len(text) - 1, 0, -1) if end == 1 or fits(text[:end]))
+        breaks = [place for place in range(end // 2, end) if text[place] in "/_-. "]
+        end = breaks[-1] + 1 if breaks else end
+        lines.append(text[:end])
+        text = text[end:]
+    return [*lines, text]

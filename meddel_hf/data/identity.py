@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 from datasets import Dataset, Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from meddel_hf.data.decoding import MOST_BYTES
 from meddel_hf.data.ids import ids_of

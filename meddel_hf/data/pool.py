@@ -28,6 +28,7 @@ from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, open_saved, stream_folder
 from meddel_hf.data.scan import Scan
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
+from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.schema import ID, IMAGE
 
 _DIGEST = re.compile("[0-9a-f]{32}")
@@ -64,7 +65,8 @@ class Pool:
         _check_image_column(columns, dataset.features or {}, image_column)
         if id_column not in columns:
             if id_column not in (None, ID):
-                raise InvalidDataset(f"the data set has no id column {id_column!r}; it has {', '.join(columns)}")
+                has = f"it has {', '.join(columns)}{did_you_mean(id_column, columns)}"
+                raise InvalidDataset(f"the data set has no id column {id_column!r}; {has}")
             id_column = None
         plain = dataset.with_format(None)
         if isinstance(dataset, IterableDataset):
@@ -104,7 +106,7 @@ class Pool:
         return data
 
 
-def load_pool(spec: str, *, include: str | None = None, streaming: bool = False) -> Dataset | IterableDataset:
+def load_pool(spec: str | Path, *, include: str | None = None, streaming: bool = False) -> Dataset | IterableDataset:
     """Open what a user calls a pool: a folder of images, a data set folder, or a Hub id, images left undecoded.
 
     spec:      a path or a Hub id, with `:config` and `@split` where needed, such as "datadel:polypgen2021_c3@train";
@@ -118,7 +120,7 @@ def load_pool(spec: str, *, include: str | None = None, streaming: bool = False)
     Raises InvalidDataset where there is no such pool, configuration or split, or where a folder can be read in two
     ways, and InvalidArgument where an option does not fit the pool.
     """
-    path, config, split = _parse(spec)
+    path, config, split = _parse(str(spec))
     folder = Path(path)
     scan = Scan.of(folder.absolute()) if folder.is_dir() and not is_declared(folder) else None
     if scan is not None:
@@ -183,7 +185,8 @@ def _saved_to_disk(folder: Path, config: str | None, split: str | None) -> Datas
         raise InvalidDataset(_why_not_opened(str(folder), None, error)) from error
     if isinstance(saved, dict):
         if (split or "train") not in saved:
-            raise InvalidDataset(f"{folder} has no split {split or 'train'!r}; it has {', '.join(saved)} (add @split)")
+            has = f"it has {', '.join(saved)} (add @split){did_you_mean(split, saved)}"
+            raise InvalidDataset(f"{folder} has no split {split or 'train'!r}; {has}")
         saved = saved[split or "train"]
     elif split:
         raise InvalidArgument(f"{folder} holds one data set without splits: drop '@{split}'")
@@ -213,7 +216,9 @@ def _hub_or_folder(path: str, config: str | None, split: str, streaming: bool) -
 
 
 def _no_such_split(path: str, split: str, splits: Iterable[str]) -> str:
-    return f"{path} has no split {split!r}: choose one with '@name' from {', '.join(splits)}"
+    return (
+        f"{path} has no split {split!r}: choose one with '@name' from {', '.join(splits)}{did_you_mean(split, splits)}"
+    )
 
 
 def _why_not_opened(path: str, config: str | None, error: Exception) -> str:
@@ -223,7 +228,7 @@ def _why_not_opened(path: str, config: str | None, error: Exception) -> str:
             configs = get_dataset_config_names(path)
     if config not in configs and len(configs) > 1:
         what = f"has no configuration {config!r}" if config else "has several configurations"
-        return f"{path} {what}: choose one with ':name' from {', '.join(configs)}"
+        return f"{path} {what}: choose one with ':name' from {', '.join(configs)}{did_you_mean(config, configs)}"
     what = "" if Path(path).is_dir() else "is no folder here and "
     return f"{path} {what}cannot be opened as a data set: {(str(error) or type(error).__name__).splitlines()[0]}"
 
@@ -242,7 +247,7 @@ def _check_image_column(columns: list[str], features: Mapping[str, Any], image_c
     if image_column not in columns:
         raise InvalidDataset(
             f"the data set has no image column {image_column!r}; it has {', '.join(columns)}: name the right one with "
-            "image_column (--image-column)"
+            f"image_column (--image-column){did_you_mean(image_column, columns)}"
         )
     feature = features.get(image_column)
     if not (feature is None or isinstance(feature, Image) or getattr(feature, "dtype", "") in ("string", "binary")):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from meddel_hf.data.leaks import FILE as LEAKS
 from meddel_hf.datadel import leaks, preview

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from meddel_hf.datadel import leaks, problems
 from meddel_hf.datadel.card import Facts, mismatches, rows_of
@@ -29,6 +30,12 @@ class Build:
         """Folders with images that no source reads."""
         images = (p.path for p in self.facts.of_kind("not read") if p.path.lower().endswith(IMAGES))
         return tuple(sorted({path.rpartition("/")[0] for path in images}))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Plain values: frames of each configuration, sources that were not found, and what is to be told besides."""
+        told = [*self._differences(), *self._left_out()]
+        return {"configurations": rows_of(self.facts), "missing": self.missing, "reused": self.reused, "notes": told}
 
     def __str__(self) -> str:
         facts = self.facts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from meddel_hf.dedup.engines import BlockEngine, Pass, Rule, apply
 from meddel_hf.dedup.scratch import Pieces, Scratch

@@ -19,16 +19,16 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from meddel_hf.errors import InvalidArgument
+from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.schema import ID, IMAGE
 
 if TYPE_CHECKING:
     from accelerate import PartialState
-    from datasets import Dataset, IterableDataset
 
     from meddel_hf.data.batches import Batch
+    from meddel_hf.data.given import Frames
     from meddel_hf.data.pool import Pool
     from meddel_hf.data.scan import Scan
     from meddel_hf.data.view import View
@@ -40,11 +40,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LARGEST_PASS = 65_536
+WITHOUT_IDS = (
+    f"this is a stream without a column {ID!r}, so that no frame of it could be named or found again: name its column "
+    "of ids with id_column (--id-column), add one, or pass the data set itself (without --streaming)"
+)
 NO_ENCODER = "nothing says with which model: name an encoder (--encoder), or an earlier store of this pool (--from)"
 
 
 def embed(
-    dataset: Dataset | IterableDataset,
+    dataset: Frames,
     encoder: str | Path | None,
     out: str | Path,
     *,
@@ -60,6 +64,7 @@ def embed(
     device: str = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    split: str | None = None,
     view: View = "whole",
     store_dtype: StoreDtype = "float32",
     progress: bool = True,
@@ -67,7 +72,11 @@ def embed(
 ) -> EmbeddingStore:
     """Embed every frame of a data set, once; called again after an interruption, it goes on at the first missing shard.
 
-    dataset:     with an image column, and ids in `id_column`; without that column, ids are row numbers.
+    dataset:     with an image column, and ids in `id_column`; without that column, ids are row numbers, which a stream
+                 has not. Or a dictionary of splits; a path or Hub id, as `load_pool` takes it; a list of files, whose
+                 ids are their paths without suffix below the folder that they share; a list of PIL pictures or uint8
+                 arrays, (height, width) or (height, width, 3 or 4), whose ids are their places.
+    split:       of a dictionary of splits; None: all, one after the other.
     encoder:     Hub id or folder of a transformers vision model with safetensors weights, or "carried", the package's;
                  None: that of `grown_from`.
     out:         folder of the store; empty, or begun earlier with the same data set, encoder and options.
@@ -93,6 +102,7 @@ def embed(
     several processes, each writes its own shards and all return the finished store.
     Raises InvalidDataset, InvalidArgument or Mismatch before any frame is read.
     """
+    from meddel_hf.data.given import as_data_set
     from meddel_hf.data.pool import Pool
     from meddel_hf.data.scan import scan_of
     from meddel_hf.data.view_sheet import draw_view
@@ -118,7 +128,12 @@ def embed(
     checks.count("batch_size", batch_size, 1, LARGEST_PASS)
     checks.count("shard_rows", shard_rows, 1)
     checks.choice("store_dtype", store_dtype, ("float32", "float16"))
+    if pool_spec is None and isinstance(dataset, str | Path):
+        pool_spec = str(dataset)
+    dataset = as_data_set(dataset, split)
     pool = Pool.of(dataset, image_column=image_column, id_column=id_column)
+    if pool.ids is None and pool.id_column is None:
+        raise InvalidDataset(WITHOUT_IDS)
     processes = launched_processes(device)
     workers = decoding_workers(num_workers, processes)
     model = load_encoder(

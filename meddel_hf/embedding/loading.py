@@ -10,6 +10,7 @@ from pathlib import Path
 
 from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.runtime.reading import reason
+from meddel_hf.runtime.similar import did_you_mean
 
 CARRIED = "carried"  # what the encoder that the package carries is called
 _EXAMPLE = "google/vit-base-patch16-224-in21k"
@@ -32,7 +33,7 @@ def located(name: str) -> Iterator[str]:
     elif "/" not in name:
         raise InvalidArgument(
             f"encoder {name!r} is no folder here, and no Hub id, which names an owner too: expected one such as "
-            f"{_EXAMPLE}, or {CARRIED!r}, the encoder that the package carries"
+            f"{_EXAMPLE}, or {CARRIED!r}, the encoder that the package carries{did_you_mean(name, (CARRIED, _EXAMPLE))}"
         )
     else:
         yield name

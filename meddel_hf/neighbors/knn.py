@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.clustering import cluster

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, candidates, product, rounded

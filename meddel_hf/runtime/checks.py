@@ -7,6 +7,7 @@ from typing import Any
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.similar import did_you_mean
 
 MOST = 10**9  # of what is counted
 MOST_PROCESSES = 1024
@@ -47,7 +48,17 @@ def is_fraction(value: Any) -> bool:
 def fraction(name: str, value: Any) -> None:
     """In (0, 1]."""
     if not is_fraction(value):
-        raise InvalidArgument(f"{name} must be a fraction in (0, 1], got {shown(value)}")
+        raise InvalidArgument(f"{name} must be a fraction in (0, 1], got {shown(value)}{_as_fraction(value)}")
+
+
+def _as_fraction(value: Any) -> str:
+    """What to write for a percentage, such as 5 or "5%"; nothing for what is none."""
+    try:
+        share = float(str(value).strip().removesuffix("%")) / 100
+    except ValueError:
+        return ""
+    is_share = 0 < share <= 1 and ("%" in str(value) or share > 0.01)
+    return f": write {share:g} for {100 * share:g} %" if is_share else ""
 
 
 def within(name: str, value: Any, low: float, high: float) -> None:
@@ -58,4 +69,6 @@ def within(name: str, value: Any, low: float, high: float) -> None:
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in choices:
-        raise InvalidArgument(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
+        raise InvalidArgument(
+            f"{name} must be one of {', '.join(choices)}, got {shown(value)}{did_you_mean(value, choices)}"
+        )

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import xxhash
 from filelock import FileLock, Timeout
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.memory import Known, Memory

@@ -24,7 +24,7 @@ class Progress:
 
     def begin(self, title: str, total: int | None, unit: str, done: int = 0) -> None:
         """total: units in all, None where nobody knows. unit: such as "images". done: of them, before this began."""
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         if self.shown:
             pause = _PAUSE_ON_A_TERMINAL if sys.stderr.isatty() else _PAUSE_IN_A_FILE

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_o
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.similar import did_you_mean
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -134,10 +135,13 @@ def _sentence(details: Sequence[ErrorDetails], kind: Any, where: str) -> str:
         names = [str(one["loc"][-1]) for one in details if one["type"] == of and one["loc"][:-1] == loc[:-1]]
         if of == "missing":
             return f"{place} lacks {', '.join(names)}"
-        return f"{place} has the unknown key {shown(min(names))}: expected {', '.join(_hints(_bare(inside)))}"
+        known = _hints(_bare(inside))
+        meant = did_you_mean(min(names), known)
+        return f"{place} has the unknown key {shown(min(names))}: expected {', '.join(known)}{meant}"
     if of in _OF_UNIONS:
         tag = value.get("kind") if isinstance(value, Mapping) else None
-        return f"{place}: kind must be one of {', '.join(_records(inside))}, got {shown(tag)}"
+        kinds = _records(inside)
+        return f"{place}: kind must be one of {', '.join(kinds)}, got {shown(tag)}{did_you_mean(tag, kinds)}"
     if of == "value_error" and is_dataclass(_bare(inside)):  # its own checks
         return f"{place}: {first['ctx']['error']}"
     hint = "; write 1.0e-3, since YAML takes 1e-3 for text" if of == "float_type" and isinstance(value, str) else ""
@@ -146,19 +150,20 @@ def _sentence(details: Sequence[ErrorDetails], kind: Any, where: str) -> str:
 
 def _wrong(detail: ErrorDetails, kind: Any, more: str = "") -> str:
     """What is wrong with a value of this kind. more: that would do as well."""
-    of = detail["type"]
+    of, meant = detail["type"], ""
     if of == "value_error":  # a rule's own words
         return str(detail["ctx"]["error"])
     if of == "dataclass_type":
         words = f"a mapping of {', '.join(_hints(_bare(kind)))}"
     elif of == "literal_error":
-        words = f"one of {', '.join(get_args(_bare(kind)))}"
+        choices = get_args(_bare(kind))
+        words, meant = f"one of {', '.join(choices)}", did_you_mean(detail["input"], choices)
     elif of in ("greater_than_equal", "less_than_equal"):
         marks = [mark for part in (kind, *get_args(kind)) for mark in getattr(part, "__metadata__", ())]
         words = next(mark for mark in marks if isinstance(mark, Range)).words(detail["input"])
     else:
         words = _KINDS.get(of, detail["msg"])
-    return f"must be {words}{more}, got {shown(detail['input'])}"
+    return f"must be {words}{more}, got {shown(detail['input'])}{meant}"
 
 
 def _place(kind: Any, loc: Sequence[str | int], where: str) -> tuple[Any, str]:

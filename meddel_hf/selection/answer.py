@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from meddel_hf import schema
 from meddel_hf.data.identity import same_pool
 from meddel_hf.data.ids import ids_of
+from meddel_hf.data.paths import ids_by_path
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph, StoredGraph
 from meddel_hf.errors import InvalidArgument, Mismatch
@@ -25,6 +26,9 @@ from meddel_hf.runtime.checks import within
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.reading import intact, printable
+from meddel_hf.selection.naming import row_named
+from meddel_hf.selection.notebook import PAIRS, of_folder, table
+from meddel_hf.selection.published import at_hand
 from meddel_hf.selection.table import ROWS, decided, read_rows
 
 if TYPE_CHECKING:
@@ -60,14 +64,20 @@ class Origin:
     reference: str | None = None
     reference_spec: str | None = None
 
-    def ids_in(self, pool: Dataset) -> list[str] | None:
-        """The id of every row of a data set, by which it is joined; None where it has no such column, and where ids are
-        row numbers and the data set is not the one whose rows were embedded."""
+    def ids_in(self, pool: Dataset, known: Collection[str] = ()) -> list[str] | None:
+        """The id of every row of a data set, by which it is joined: of its column of ids, or, without one, of the paths
+        of its files. None where it has neither, and where ids are row numbers and the data set is not the one whose
+        rows were embedded.
+
+        known: ids of the pool, by which the folder of the files is found; without them paths are not looked at.
+        """
         if self.row_ids:
             if self.embeddings is not None and not same_pool(pool, self.fingerprint):
                 return None
             return [str(row) for row in range(len(pool))]
-        return ids_of(pool, self.id_column) if self.id_column in pool.column_names else None
+        if self.id_column in pool.column_names:
+            return ids_of(pool, self.id_column)
+        return ids_by_path(pool, self.image_column, set(known)) if known else None
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,14 @@ class Summary:
     set_aside: int = 0
 
     def __str__(self) -> str:
+        return "\n".join(f"{name:<16}{value:>12}" for name, value in self.lines)
+
+    def _repr_html_(self) -> str:
+        return table(("", ""), self.lines)
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """What there is to tell, in words: (name, value)."""
         lines = [("pool", f"{self.pool:,}")]
         lines += [
             (name, f"-{count:,}" if count else "0")
@@ -114,7 +132,7 @@ class Summary:
             lines.append(("eta", f"{self.eta:.4f}"))
         if self.coverage is not None:
             lines.append(("coverage", f"{self.coverage:.2%}"))
-        return "\n".join(f"{name:<16}{value:>12}" for name, value in lines)
+        return lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +170,21 @@ class Answer:
     def __repr__(self) -> str:
         s = self.summary
         return f"Selection(kept={s.kept:,} of {s.pool:,}, retention={s.retention:.4f}, eta={s.eta})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the summary, and some frames where they stand in a folder of images on this machine."""
+        shown: str = self.summary._repr_html_()
+        if not self.origin.row_ids and self.origin.spec and Path(self.origin.spec).is_dir():
+            shown += of_folder(Path(self.origin.spec), self.kept, self._doubtful())
+        return shown
+
+    def _doubtful(self) -> list[tuple[str, str, float]]:
+        """The near-duplicates least like the frame that stands for them: (its id, their id, cosine)."""
+        if schema.DUPLICATE_OF not in self.table.column_names:
+            return []
+        known = self.table.filter(pc.is_valid(self.table[schema.DUPLICATE_OF])).sort_by(schema.SIMILARITY)
+        columns = known.slice(0, PAIRS).select([schema.DUPLICATE_OF, schema.ID, schema.SIMILARITY])
+        return [tuple(row.values()) for row in columns.to_pylist()]
 
     @cached_property
     def ids(self) -> list[str]:
@@ -204,12 +237,16 @@ class Answer:
             return None  # what stands for a near-duplicate may be among those
         return float(pc.mean(pc.greater(gone[schema.SIMILARITY], float(rounded(self.eta)))).as_py())
 
-    def why(self, id: str) -> str:
-        """One sentence on what became of a row. Raises InvalidArgument for an id that is not in the pool."""
-        rows = self.table.filter(pc.equal(self.table[schema.ID], id)).to_pylist()
-        if not rows:
-            raise InvalidArgument(f"id {id!r} is not in the pool of this selection ({len(self):,} rows)")
-        row, name = rows[0], printable(id)
+    def row(self, which: str | int | Path) -> dict[str, Any]:
+        """The table's row of a frame, by column. which: its id, its row number, the path of its file, or the end of its
+        id, such as a file's name. Raises InvalidArgument where no frame is meant, or several."""
+        answer: dict[str, Any] = self.table.slice(row_named(self.ids, which), 1).to_pylist()[0]
+        return answer
+
+    def why(self, which: str | int | Path) -> str:
+        """One sentence on what became of a frame, which is named as in `row`."""
+        row = self.row(which)
+        id, name = row[schema.ID], printable(row[schema.ID])
         if row[schema.KEPT]:
             for_whom = pc.sum(pc.equal(self.table[schema.DUPLICATE_OF], id)).as_py() or 0
             by_hand = ", by hand" if row.get(schema.BY_HAND) else ""
@@ -295,13 +332,19 @@ class Answer:
         return Manifest("selection", self.fingerprint, {**self.settings, "found_eta": self.eta}, parents, details)
 
     @classmethod
-    def load(cls, folder: str | Path, *, trust: bool = False) -> Self:
+    def load(
+        cls, folder: str | Path, *, trust: bool = False, revision: str | None = None, token: str | None = None
+    ) -> Self:
         """Open a folder; what is read is compared with its checksum first, the graph when `at` asks for it.
 
-        trust: compare sizes alone. Raises IncompleteStore where the folder is not a finished selection, or damaged;
-        Mismatch where it is another step's, or where its rows are not those that its manifest is about.
+        folder:          or USER/NAME of a selection on the Hub, where no folder has that name; then revision and token
+                         are for the Hub.
+        trust:           compare sizes alone.
+
+        Raises IncompleteStore where the folder is not a finished selection, or damaged; Mismatch where it is another
+        step's, or where its rows are not those that its manifest is about; HubFailed where the Hub says no.
         """
-        folder = Path(folder)
+        folder = at_hand(folder, revision, token)
         manifest = Manifest.read(folder, "selection")
         manifest.check(folder, [name for name in manifest.files if name.endswith(".parquet")], trust=True)
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from meddel_hf.selection.notebook import table
 from meddel_hf.selection.selection import Selection
 
+_HEADS = ("eta", "images", "retention", "epochs")
 _EPOCHS_OF_ALL = 200  # the paper's Table 2: so many epochs of the whole pool
 
 
@@ -39,8 +41,15 @@ class Curve:
             }
         )
 
+    def _repr_html_(self) -> str:
+        return table(_HEADS, self._rows())
+
     def __str__(self) -> str:
-        lines = [f"{'eta':>8}{'images':>12}{'retention':>12}{'epochs':>9}"]
-        for row in self.table.to_pylist():
-            lines.append(f"{row['eta']:>8.4g}{row['images']:>12,}{row['retention']:>12.2%}{row['epochs']:>9,}")
-        return "\n".join(lines)
+        lines = [_HEADS, *self._rows()]
+        return "\n".join(f"{eta:>8}{images:>12}{share:>12}{epochs:>9}" for eta, images, share, epochs in lines)
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [
+            (f"{row['eta']:.4g}", f"{row['images']:,}", f"{row['retention']:.2%}", f"{row['epochs']:,}")
+            for row in self.table.to_pylist()
+        ]

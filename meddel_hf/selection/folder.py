@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from meddel_hf import schema
 from meddel_hf.data.cells import with_images_opened

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow.compute as pc
@@ -139,13 +139,33 @@ def sequences(selection: Choice, pool: Dataset | None) -> Sequences | None:
     return None if kept is None else Sequences(len(kept.rows), len(kept.rows) - len(kept.lost))
 
 
+def facts_of(
+    selection: Answer, far: tuple[str, float] | None, groups: Sequences | None, columns: Sequence[Kept]
+) -> dict[str, Any]:
+    """What a selection did, and what it covers, as plain values with the names that the reference gives them."""
+    return {
+        **asdict(selection.summary),
+        "selector": selection.settings,
+        "farthest": None if far is None else {"id": far[0], "cosine": far[1]},
+        "groups": None if groups is None else asdict(groups),
+        "columns": [
+            {
+                "column": kept.column,
+                "values": [{"value": value, "pool": pool, "kept": count} for value, pool, count in kept.rows],
+                "without": {"pool": kept.without[0], "kept": kept.without[1]},
+            }
+            for kept in columns
+        ],
+    }
+
+
 def _counted(selection: Choice, pool: Dataset, columns: Sequence[str]) -> list[Kept]:
     """`kept_of` for those of the columns of which there is something to count."""
     if not isinstance(pool, Dataset):
         raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(pool).__name__}: choose a split of it")
     features = {column: pool.features.get(column) for column in columns}
     there = [column for column, feature in features.items() if isinstance(feature, Value | ClassLabel)]
-    ids = selection.origin.ids_in(pool) if there else None
+    ids = selection.origin.ids_in(pool, selection.ids) if there else None
     if ids is None or not set(selection.ids) <= set(ids):
         return []
     known, kept = set(selection.ids), set(selection.kept)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from meddel_hf.selection.selection import Selection
 
 _ROWS, _DOUBTFUL = 8, 2  # lines of a sheet, and of pairs near the threshold
-_CURVE_POINTS = 13
+_CURVE_POINTS = 25
 _REFERENCE = "in the reference: "
 _EXACT = "exact, from the stored graph"
 _PERCENT = (0.1, 1, 2, 5, 10, 20, 50, 100)
@@ -41,20 +42,20 @@ def draw_retention(selection: Selection, path: Path) -> None:
     floor = max(0.05, min(share, 5) / 2)  # per cent, where the vertical axis begins
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
-    begins = 0.9 if s.eta is None else s.eta
-    if selection.density is not None:
-        edges, estimate = np.linspace(-1, 1, len(selection.density.stay)), selection.density.stay / s.pool
-        rises = edges[estimate > max(floor / 100, 1.1 * estimate.min())]
-        begins = min([begins, *rises[:1].tolist()])
+    etas: list[float] = []
     if selection.graph is not None and selection.graph.floor < 0.99:
-        begins = max(begins, selection.graph.floor)
-        etas = [float(eta) for eta in np.linspace(min(begins, 0.98), 0.99, _CURVE_POINTS)]
-        points = {eta: selection.at(eta=eta).retention * 100 for eta in etas}
-        points |= {} if s.eta is None else {s.eta: share}
-        axes.plot(*zip(*sorted(points.items()), strict=True), color="#2a5caa", marker="o", markersize=3.5, label=_EXACT)
+        points = _exact_points(selection, {} if s.eta is None else {s.eta: share}, floor)
+        axes.plot(*zip(*points, strict=True), color="#2a5caa", marker="o", markersize=3.5, label=_EXACT)
+        etas = _etas_seen(points, floor)
     elif selection.density is not None:
-        axes.plot(edges, estimate * 100, color=FAINT, linestyle="--", linewidth=1.2, label="estimate from 256 rows")
-    axes.set_xlim(max(-1, min(begins, 0.95 if s.eta is None else s.eta) - 0.05), 1.005)
+        edges = np.linspace(-1, 1, len(selection.density.stay))
+        estimate = 100 * selection.density.stay / s.pool
+        axes.plot(edges, estimate, color=FAINT, linestyle="--", linewidth=1.2, label="estimate from 256 rows")
+        etas = edges[(estimate > max(floor, 1.1 * estimate.min())) & (estimate < 0.99 * estimate.max())].tolist()
+    etas = [*etas, *([] if s.eta is None else [s.eta])] or [0.9]
+    margin = max(0.04 * (max(etas) - min(etas)), 0.002)
+    axes.set_xlim(max(-1, min(etas) - margin), min(1 + margin, max(etas) + margin))
+    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
     if s.eta is not None:
         word = "left by the first step" if s.not_selected else "this selection"
         axes.plot([s.eta], [share], "o", color=KEPT, markersize=9, label=f"{word}, {share:.1f}%")
@@ -70,6 +71,45 @@ def draw_retention(selection: Selection, path: Path) -> None:
     axes.legend(frameon=False, fontsize=8)
     with whole_file(path) as aside:
         figure.savefig(aside, format="png")
+
+
+def _exact_points(selection: Selection, known: dict[float, float], floor: float) -> list[tuple[float, float]]:
+    """(eta, per cent of the pool that stays), ascending, where the share changes most and around what is known.
+
+    known: points that are there already: the selection's own. floor: per cent below which nothing is drawn.
+    """
+    assert selection.graph is not None
+    lowest = max(-1.0, selection.graph.floor)
+    points = {eta: selection.at(eta=eta).retention * 100 for eta in (lowest, 1.0)} | known
+    while len(points) < _CURVE_POINTS:
+        most, left, right = max(
+            (_hidden(points, left, right, floor) * (2 if left in known or right in known else 1), left, right)
+            for left, right in pairwise(sorted(points))
+        )
+        if most <= 0:
+            break
+        points[(left + right) / 2] = selection.at(eta=(left + right) / 2).retention * 100
+    return sorted(points.items())
+
+
+def _hidden(points: dict[float, float], left: float, right: float, floor: float) -> float:
+    """How much a straight line between two points may hide: the change of the share, on both scales that are read."""
+    if right - left < 1e-5:
+        return 0.0
+    low, high = max(points[left], floor), max(points[right], floor)
+    return float(abs(high - low) / 100 + abs(np.log(high / low)) / 5)
+
+
+def _etas_seen(points: Sequence[tuple[float, float]], floor: float) -> list[float]:
+    """The ends of the part of a line in which something happens: above the floor, and not all the same."""
+    begins = points[0][0]
+    for (eta, share), (following, higher) in pairwise(points):
+        if share < floor <= higher:
+            begins = eta + (following - eta) * float(np.log(floor / share) / np.log(higher / share))
+        elif share == higher == points[0][1]:
+            begins = following
+    ends = next((eta for eta, share in points if share == points[-1][1] and eta >= begins), points[-1][0])
+    return [begins, ends]
 
 
 def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
@@ -92,8 +132,8 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
         rows.sort(key=lambda row: (-row[schema.SIMILARITY], row[schema.ID]))
         shown = [rows[i] for i in evenly_spaced(len(rows), COLUMNS - 1)]
         stays = entry["values"] in kept
-        word = f"{'kept' if stays else 'not selected'}, for {len(rows)} other{'s' * (len(rows) > 1)}"
-        frames = [Frame(entry["values"], word, KEPT if stays else GONE)]
+        word = f"{'kept' if stays else 'not selected'}, stands for {len(rows)}"
+        frames = [Frame(entry["values"], word, KEPT if stays else FAINT)]
         frames += [_dropped(row) for row in shown]
         groups.append(frames)
     sheet: list[Sequence[Frame] | str] = [*_in_lines(groups)[:_ROWS]]
@@ -104,18 +144,20 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
         sheet.append("Nearest to the threshold: the pairs to doubt first")
         for row in doubtful[: _DOUBTFUL * (COLUMNS // 2)]:
             stays = row[schema.DUPLICATE_OF] in kept
-            first = Frame(row[schema.DUPLICATE_OF], "kept" if stays else "not selected", KEPT if stays else GONE)
+            first = Frame(row[schema.DUPLICATE_OF], "kept" if stays else "not selected", KEPT if stays else FAINT)
             pairs.append([first, _dropped(row)])
         sheet += _in_lines(pairs)
-    title = (
-        f"Largest groups of near-duplicates: who stands for them first ({selection.summary.near_duplicates:,} dropped)"
-    )
+    what = "Pairs" if all(entry["counts"] == 1 for entry in largest) else "Groups"
+    some = sum(group[0].id in drawn for group in groups) < len(sizes)
+    drawn_of = f"the largest of {len(sizes):,}, " if some else ""
+    count = f"{drawn_of}{selection.summary.near_duplicates:,} dropped in all"
+    title = f"{what} of near-duplicates, the frame that stands for the others first ({count})"
     draw_sheet(title, sheet, _images_of(selection, sheet, pool), path)
     return True
 
 
 def _dropped(row: dict[str, Any]) -> Frame:
-    return Frame(row[schema.ID], f"cosine {row[schema.SIMILARITY]:.4f}", GONE)
+    return Frame(row[schema.ID], f"near-duplicate, cosine {row[schema.SIMILARITY]:.4f}", GONE)
 
 
 def _in_lines(groups: Sequence[Sequence[Frame]]) -> list[Sequence[Frame]]:
@@ -192,19 +234,19 @@ def draw_in_reference(
 
 
 def _images_of(selection: Selection, sheet: Sequence[Sequence[Frame] | str], pool: Dataset) -> dict[str, Image.Image]:
-    return images_of(pool, selection.origin, sheet)
+    return images_of(pool, selection.origin, sheet, known=selection.ids)
 
 
 def images_of(
-    pool: Dataset, origin: Origin, sheet: Sequence[Sequence[Frame] | str], before: str = ""
+    pool: Dataset, origin: Origin, sheet: Sequence[Sequence[Frame] | str], before: str = "", known: Collection[str] = ()
 ) -> dict[str, Image.Image]:
     """Decoded frames of a sheet's cells, by id; one that cannot be decoded is left out.
 
-    before: what stands before the ids of this data set in the cells.
+    before: what stands before the ids of this data set in the cells. known: ids of the pool, see `Origin.ids_in`.
     """
     wanted = {frame.id for row in sheet for frame in row if isinstance(frame, Frame)}
     images = {}
-    for row, id in enumerate(origin.ids_in(pool) or ()):
+    for row, id in enumerate(origin.ids_in(pool, known) or ()):
         if before + id in wanted:
             try:
                 images[before + id] = decode(pool[row][origin.image_column])

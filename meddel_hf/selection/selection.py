@@ -15,6 +15,7 @@ from meddel_hf.selection.subset import Subset, chosen
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
+    from meddel_hf.data.given import Frames
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.explore.explorer import Page
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 class Selection(Answer):
     """Which rows of a pool stay, which go, why, and for whom; see `Answer` for what it holds."""
 
-    def filter(self, dataset: Dataset | IterableDataset, *, id_column: str = schema.ID) -> Subset | IterableDataset:
+    def filter(self, dataset: Frames, *, id_column: str = schema.ID) -> Subset | IterableDataset:
         """The rows of `dataset` that are kept, in its order; joined on ids, never on row numbers, where it has ids.
 
-        dataset: the pool, as a Dataset or a stream. Raises Mismatch where it is not the pool that the selection was
-        made from, InvalidDataset where it has no id column although the pool had one.
+        dataset: the pool, in any form that `embed` takes. Without an id column the paths of its files tell the ids, as
+                 where `load_dataset("imagefolder", data_dir=...)` opened the folder that was embedded.
+        Raises Mismatch where it is not the pool that the selection was made from, InvalidDataset where neither a column
+        nor paths tell its ids.
         """
         return chosen(self, dataset, id_column)
 

@@ -7,19 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, Image, IterableDataset
 from datasets.arrow_writer import ArrowWriter
 
 from meddel_hf import schema
 from meddel_hf.data.cells import with_images_opened
+from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.data.identity import frames_changed, same_pool
 from meddel_hf.data.ids import ids_of
 from meddel_hf.data.parquet import PART_BYTES
+from meddel_hf.data.paths import ids_by_path
 from meddel_hf.data.privacy import Cleaner, id_key
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.runtime.network import hub_errors
+from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.selection.answer import Answer
 from meddel_hf.selection.card import describe_subset, for_others
+from meddel_hf.selection.notebook import of_rows, table
+
+_SHOWN = 12  # frames in a notebook
 
 
 class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
@@ -39,6 +46,20 @@ class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
             subset.set_format(**dataset.format)
         subset.selection, subset.id_column = selection, id_column
         return subset
+
+    def _repr_html_(self) -> str:
+        """In a notebook: how many frames of how many, the columns, and some of the frames."""
+        column, ids = self.selection.origin.image_column, self.id_column
+        heads = [("frames", f"{len(self):,} of {len(self.selection):,}"), ("columns", ", ".join(self.column_names))]
+        if column not in self.column_names or not len(self):
+            return table(("", ""), heads)
+        plain = self.with_format(None)
+        if isinstance(self.features[column], Image):
+            plain = plain.cast_column(column, Image(decode=False))
+        rows = {int(place): plain[int(place)] for place in evenly_spaced(len(self), _SHOWN)}
+        return table(("", ""), heads) + of_rows(
+            [(str(row[ids]) if ids else f"row {place}", row[column]) for place, row in rows.items()]
+        )
 
     def push_to_hub(
         self,
@@ -102,23 +123,20 @@ def shards_for(sizes: list[int], most: int = PART_BYTES) -> int:
     return min(number, max(1, len(sizes)))
 
 
-def chosen(selection: Answer, dataset: Dataset | IterableDataset, id_column: str) -> Subset | IterableDataset:
-    """The rows of `dataset` that `selection` keeps; see `Selection.filter`."""
-    if not isinstance(dataset, Dataset | IterableDataset):
-        raise InvalidDataset(
-            f"expected a datasets.Dataset or IterableDataset, got {type(dataset).__name__}: choose a split of it first"
-        )
+def chosen(selection: Answer, given: Frames, id_column: str) -> Subset | IterableDataset:
+    """The rows of a pool that `selection` keeps; see `Selection.filter`."""
+    dataset = as_data_set(given)
     if selection.origin.row_ids:
         return _by_row(selection, dataset)
-    if dataset.column_names is not None and id_column not in dataset.column_names:
-        raise InvalidDataset(
-            f"the data set has no column {id_column!r} (it has {', '.join(dataset.column_names)}): "
-            "name the column that holds the pool's ids with id_column="
-        )
-    pool, kept = set(selection.table[schema.ID].to_pylist()), set(selection.kept)
+    pool, kept = set(selection.ids), set(selection.kept)
     if isinstance(dataset, IterableDataset):
+        if dataset.column_names is not None and id_column not in dataset.column_names:
+            raise InvalidDataset(_no_ids(dataset, id_column))
         return dataset.filter(lambda row: _stays(str(row[id_column]), pool, kept))
-    ids = ids_of(dataset, id_column)
+    by_column = id_column in dataset.column_names
+    ids = ids_of(dataset, id_column) if by_column else ids_by_path(dataset, selection.origin.image_column, pool)
+    if ids is None:
+        raise InvalidDataset(_no_ids(dataset, id_column))
     unknown = [i for i in ids if i not in pool]
     if unknown or len(ids) != len(pool) or len(set(ids)) != len(pool):
         there = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own"
@@ -134,7 +152,16 @@ def chosen(selection: Answer, dataset: Dataset | IterableDataset, id_column: str
             f"(fingerprint {selection.origin.fingerprint}, now {dataset._fingerprint}): embed the pool again, into "
             "another folder, and select from that"
         )
-    return Subset.of(dataset.select([row for row, i in enumerate(ids) if i in kept]), selection, id_column)
+    rows = [row for row, i in enumerate(ids) if i in kept]
+    return Subset.of(dataset.select(rows), selection, id_column if by_column else None)
+
+
+def _no_ids(dataset: Dataset | IterableDataset, id_column: str) -> str:
+    columns = dataset.column_names or []
+    return (
+        f"the data set has no column {id_column!r} (it has {', '.join(columns)}), nor files whose paths tell the ids "
+        f"of this pool: name the column that holds them with id_column={did_you_mean(id_column, columns)}"
+    )
 
 
 def _stays(id: str, pool: set[str], kept: set[str]) -> bool:

@@ -8,9 +8,9 @@ random from n miss a scene of m frames with probability C(n - m, r) / C(n, r).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +117,22 @@ class Advice:
             for one in self.scenes
         ]
         return "\n".join(lines)
+
+    def facts(self, retention: float = 0.05) -> dict[str, Any]:
+        """All figures as plain values, with the verdict for a retention."""
+        threshold = {**asdict(self.threshold), "space": str(self.threshold.space)}
+        return {
+            "frames": self.rows, "distinct": self.distinct, "near_duplicates": self.copies, "threshold": threshold,
+            "alike": self.alike, "scenes": self.count, "largest": self.largest, "half": self.half,
+            "diversity": self.diversity, "dim": self.dim,
+            "reach": None if self.reach is None else asdict(self.reach),
+            "retentions": [{**asdict(one), "gain": one.gain} for one in self.scenes],
+            "columns": [
+                {"column": kept.column, "values": [{"value": value, "pool": pool} for value, pool, _ in kept.rows]}
+                for kept in self.groups
+            ],
+            "retention": retention, "verdict": self.verdict(retention),
+        }  # fmt: skip
 
     def at(self, retention: float) -> Scenes:
         return min(self.scenes, key=lambda one: abs(one.retention - retention))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.search import Search, Settings
 from meddel_hf.embedding.calibration import Threshold, calibration_of, threshold_of
@@ -236,16 +237,18 @@ class Dedup(PoolSelector):
         threshold = threshold_of(store, self.pooling, self.subtract_mean)
         return threshold.eta, threshold.space
 
-    def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
+    def filter(self, dataset: Frames, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.
 
+        dataset:    in any form that `embed` takes.
         embeddings: folder in which to leave the embedding store; by default it is not kept.
         """
         if self.encoder is None:
             raise InvalidArgument("filter embeds the data set: say with which model, Dedup(..., encoder=ID_OR_PATH)")
         with tempfile.TemporaryDirectory() as scratch:
-            store = embed(dataset, self.encoder, embeddings or Path(scratch) / "embeddings")
-            return self.select(store, pool=dataset).filter(dataset)
+            frames = as_data_set(dataset)
+            store = embed(frames, self.encoder, embeddings or Path(scratch) / "embeddings")
+            return self.select(store, pool=frames).filter(frames)
 
     @property
     def _by(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from meddel_hf import schema
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.selectors.floors import Floor, lifted
 from meddel_hf.selectors.protocol import Readable
 from meddel_hf.selectors.quotas import quotas
@@ -158,8 +159,8 @@ def check_used(given: Collection[str], retention: float | None, then: str) -> No
 def check_then(then: Any) -> None:
     """Raises InvalidArgument where `then` names neither a rule nor a selector."""
     if not isinstance(then, str) or then not in ("auto", *RULES, *names()) or then == "dedup":
-        known = ", ".join(["auto", *RULES, *(name for name in names() if name not in RULES and name != "dedup")])
-        raise InvalidArgument(f"then must be one of {known}; got {then!r}")
+        known = ["auto", *RULES, *(name for name in names() if name not in RULES and name != "dedup")]
+        raise InvalidArgument(f"then must be one of {', '.join(known)}; got {then!r}{did_you_mean(then, known)}")
 
 
 def _values(readable: Readable, pool: Any, *columns: str) -> Sequence[str | None]:

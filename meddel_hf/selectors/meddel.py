@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.dedup.search import Settings
 from meddel_hf.embedding.calibration import threshold_of
 from meddel_hf.embedding.embed import embed
@@ -129,10 +130,27 @@ class MedDEL(PoolSelector, Settings):
         return thinned_within(settings, embeddings, bytes_of(self.memory), scratch, etas)
 
     @own_threads()
-    def sweep(self, embeddings: Embeddings, eta: Sequence[float], *, device: str = "auto") -> Curve:
-        """Retention at each eta, from one search where the near-duplicates are sparse enough to be stored."""
+    def sweep(
+        self,
+        embeddings: Embeddings,
+        eta: Sequence[float] | None = None,
+        *,
+        retention: Sequence[float] | None = None,
+        device: str = "auto",
+    ) -> Curve:
+        """Several selections, each as if it were selected alone, ascending by eta or by retention.
+
+        eta:       cosines, from one search where the near-duplicates are sparse enough to be stored; None, where no
+                   retention is given either: those of the paper's Table 2, 0.7 to 0.9.
+        retention: or, instead, shares to keep, each met exactly.
+        """
         if self.max_iterations > 1:
             raise InvalidArgument("a sweep clusters once: leave max_iterations at 1")
+        if retention is not None:
+            if eta is not None:
+                raise InvalidArgument("a sweep is over eta or over retention: give one of them")
+            return self._over_retention(embeddings, retention, device)
+        eta = TABLE_2 if eta is None else eta
         if isinstance(eta, str | bytes) or not hasattr(eta, "__len__") or not len(eta):
             raise InvalidArgument("a sweep needs at least one eta, such as eta=[0.7, 0.8, 0.9]")
         for value in eta:
@@ -147,9 +165,18 @@ class MedDEL(PoolSelector, Settings):
             thinning = Thinning.begin(lowest, Readable.of(embeddings), eta)
             return Curve(tuple(thinning.at(value) for value in sorted(eta)))
 
-    def filter(self, dataset: Dataset, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
+    def _over_retention(self, embeddings: Embeddings, retentions: Sequence[float], device: str) -> Curve:
+        if isinstance(retentions, str | bytes) or not hasattr(retentions, "__len__") or not len(retentions):
+            raise InvalidArgument("a sweep needs at least one retention, such as retention=[0.05, 0.1]")
+        each = [replace(self, eta=None, retention=share) for share in retentions]  # raises where it is no fraction
+        embeddings = opened(embeddings)
+        with searching_on(device):
+            return Curve(tuple(one.select(embeddings) for one in sorted(each, key=lambda one: one.retention or 0)))
+
+    def filter(self, dataset: Frames, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.
 
+        dataset:    in any form that `embed` takes.
         embeddings: folder in which to leave the embedding store; by default it is not kept.
         """
         if self.encoder is None:
@@ -157,10 +184,13 @@ class MedDEL(PoolSelector, Settings):
         if self.eta is None and self.retention is None:
             raise InvalidArgument("nothing says how much to keep: give MedDEL a retention or an eta")
         with tempfile.TemporaryDirectory() as scratch:
-            store = embed(dataset, self.encoder, embeddings or Path(scratch) / "embeddings")
-            return self.select(store).filter(dataset)
+            frames = as_data_set(dataset)
+            store = embed(frames, self.encoder, embeddings or Path(scratch) / "embeddings")
+            return self.select(store).filter(frames)
 
 
+# The paper's etas, which kept 5, 10, 20, 33 and 50 % of its pool.
+TABLE_2 = (0.7, 0.75, 0.8, 0.85, 0.9)
 _CHOICES: dict[str, tuple[str, ...]] = {
     "scope": ("cluster", "pool"),
     "keep": ("closest", "farthest", "random"),

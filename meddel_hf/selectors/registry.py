@@ -20,6 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.runtime.similar import did_you_mean
 
 if TYPE_CHECKING:
     from meddel_hf.selectors.protocol import Selector
@@ -69,7 +70,9 @@ def make(name: str, *, retention: float | None, seed: int = 0, **options: Any) -
     unknown = [key for key in options if known is not None and key not in known]
     if unknown:
         has = f"its options are {', '.join(known or [])}" if known else "it has none"
-        raise InvalidArgument(f"selector {name!r} has no option {unknown[0]!r}; {has}")
+        raise InvalidArgument(
+            f"selector {name!r} has no option {unknown[0]!r}; {has}{did_you_mean(unknown[0], known or [])}"
+        )
     try:
         selector: Selector = build(retention=retention, seed=seed, **settled, **options)
     except MedDELError:
@@ -135,7 +138,9 @@ def _builder(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
         built_in = _BUILT_IN[name]
         return getattr(import_module("meddel_hf.selectors"), built_in.home), built_in.settled
     if not points:
-        raise InvalidArgument(f"there is no selector {name!r}; there are {', '.join(names())}")
+        raise InvalidArgument(
+            f"there is no selector {name!r}; there are {', '.join(names())}{did_you_mean(name, names())}"
+        )
     if len(points) > 1:
         raise InvalidArgument(
             f"{' and '.join(map(_distribution, points))} both register a selector {name!r}: uninstall one of them"

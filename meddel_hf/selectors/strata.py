@@ -14,6 +14,7 @@ from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.selectors.protocol import PoolRows, Readable
 
 _NONE = "(none)"  # where rows without a value stand among the names of others, in alphabetical order
@@ -31,7 +32,7 @@ def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str | 
     if missing:
         raise InvalidDataset(
             f"the pool has no column {', '.join(map(repr, missing))} to part its rows by; it has "
-            f"{', '.join(dataset.column_names)}: name one of those"
+            f"{', '.join(dataset.column_names)}: name one of those{did_you_mean(missing[0], dataset.column_names)}"
         )
     rows = rows_in(dataset, readable)
     names: list[str | None] = [None] * len(dataset)

@@ -95,6 +95,14 @@ _CONFIGS = {
 }
 
 
+# Each option of `_compute`, and what it is where it is not given; the other config's options are an error.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "default": {"average": "mean"},
+    "segmentation": {"over": "images", "num_classes": None, "background": False, "ignore_index": None},
+}
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _DEFAULT_INPUTS, _SEGMENTATION_INPUTS)
 class Normdel(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
     """NormDEL from scores (config "default") or from masks (config "segmentation")."""
 
@@ -130,12 +138,40 @@ class Normdel(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
         performance, retention = checked_fractions(scores.pop("performance"), scores.pop("retention"))
         super().add_batch(performance=performance.ravel(), retention=retention.ravel(), **scores)
 
-    def _compute(self, **inputs: Any) -> dict[str, Any]:
-        return _from_masks(**inputs) if self.config_name == "segmentation" else _from_scores(**inputs)
+    def _compute(
+        self,
+        performance: Sequence[float] | None = None,
+        retention: Sequence[float] | float | None = None,
+        predictions: Sequence[bytes] | None = None,
+        references: Sequence[bytes] | None = None,
+        alpha: float = 1.0,
+        average: str | None = "mean",
+        over: str = "images",
+        num_classes: int | None = None,
+        background: bool = False,
+        ignore_index: int | None = None,
+    ) -> dict[str, Any]:
+        given = {
+            "average": average, "over": over, "num_classes": num_classes, "background": background,
+            "ignore_index": ignore_index,
+        }  # fmt: skip
+        for config, options in _OPTIONS.items():
+            for name, usual in options.items():
+                if config != self.config_name and given[name] != usual:
+                    raise ValueError(f"{name} is an option of config {config}, and this is config {self.config_name}")
+        mine = {name: given[name] for name in _OPTIONS[self.config_name]}
+        if self.config_name == "segmentation":
+            return _from_masks(_or_none(predictions), _or_none(references), retention, alpha, **mine)
+        return _from_scores(_or_none(performance), _or_none(retention), alpha, average)
+
+
+def _or_none(values: Any) -> Any:
+    """An empty list where nothing was given, which the functions refuse in a sentence."""
+    return [] if values is None else values
 
 
 def _from_scores(
-    performance: Sequence[float], retention: Sequence[float], alpha: float = 1.0, average: str | None = "mean"
+    performance: Sequence[float], retention: Sequence[float] | float, alpha: float, average: str | None
 ) -> dict[str, Any]:
     if average not in ("mean", None):
         raise ValueError(f'average is {average!r}: expected "mean" or None')
@@ -146,8 +182,8 @@ def _from_scores(
 def _from_masks(
     predictions: Sequence[bytes],
     references: Sequence[bytes],
-    retention: float | None = None,
-    alpha: float = 1.0,
+    retention: Sequence[float] | float | None,
+    alpha: float,
     **definition: Any,
 ) -> dict[str, Any]:
     if retention is None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from make_archives import picture
-from small_benchmark import make_data, plan_of, written
+from small_benchmark import make_data, plan_of, printed, written
 
 from meddel_hf.benchmark.axis import recorded
 from meddel_hf.benchmark.plan import Plan
@@ -30,9 +30,9 @@ def test_a_plan_is_run_on_a_pool_of_each_redundancy(data, tmp_path, capsys):
     file, runs = written(tmp_path / "plan.yaml", plan), tmp_path / "runs"
     assert main(["benchmark", "run", str(file), "--out", str(runs), "--dry-run"]) == 0
     assert not runs.exists()
-    assert "4 cells" not in capsys.readouterr().out  # two of the four are not pre-trained
+    assert "4 cells" not in printed(capsys)  # two of the four are not pre-trained
     assert main(["benchmark", "run", str(file), "--out", str(runs), "--quiet"]) in (0, 3)
-    said = capsys.readouterr().out
+    said = printed(capsys)
     assert "## the pool as it is" in said
     assert "## 70 % of the pool are near-copies" in said
     assert recorded(runs) == {0.0: runs / "redundancy-0", 0.7: runs / "redundancy-70"}

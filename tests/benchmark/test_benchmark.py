@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from family import children, left
 from make_work import masked
-from small_benchmark import POOL, TESTED, make_data, plan_of, planted, right, written
+from small_benchmark import POOL, TESTED, make_data, plan_of, planted, printed, right, written
 
 from meddel_hf.benchmark import gate
 from meddel_hf.benchmark.cells import CELL, CellPlan, Shard, arm_cells, gate_cells
@@ -72,7 +72,7 @@ def matrix(data, tmp_path_factory) -> Path:
     runs = with_the_gate_passed(folder / "runs", plan_of(data))
     done = launched(ALONE, str(written(folder / "plan.yaml", plan_of(data))), "--out", str(runs))
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = [line for line in done.stderr.splitlines() if line.startswith("[")]
     assert [line.partition(" ")[0] for line in lines[:8]] == [f"[{n}/8]" for n in range(1, 9)]
     assert lines[0].startswith("[1/8] chance, 20 %, seed 0: 6 frames, light ")
     assert "light  balanced accuracy  1.0000" in done.stdout
@@ -113,7 +113,7 @@ def test_the_report_reads_what_the_matrix_wrote(matrix, tmp_path):
 def test_the_evidence_in_one_file_gives_the_same_report(matrix, tmp_path, capsys):
     file = tmp_path / "evidence.tar.xz"
     assert main(["benchmark", "pack", str(matrix), "--out", str(file)]) == 0
-    assert f"{file.stat().st_size:,} bytes" in capsys.readouterr().out
+    assert f"{file.stat().st_size:,} bytes" in printed(capsys)
     with tarfile.open(file) as archive:
         assert not [name for name in archive.getnames() if name.endswith((".safetensors", ".npy", ".png"))]
         archive.extractall(tmp_path, filter="data")
@@ -140,8 +140,8 @@ def test_runs_at_once_share_the_cells_as_they_come_free(matrix, data, tmp_path):
     runs = with_the_gate_passed(tmp_path / "runs", plan_of(data))
     command = [*ALONE, str(written(tmp_path / "plan.yaml", plan_of(data))), "--out", str(runs), "--quiet"]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=alone) for _ in range(2)]
-    said = [process.communicate()[0] for process in both]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=alone) for _ in range(2)]
+    said = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     cells = [
         line.partition("] ")[2].partition(":")[0] for text in said for line in text.splitlines() if line[0:1] == "["
@@ -174,7 +174,7 @@ def test_two_processes_run_the_same_matrix(matrix, data, tmp_path):
     runs = with_the_gate_passed(tmp_path / "runs", plan)
     done = launched(TWO, str(written(tmp_path / "plan.yaml", plan)), "--out", str(runs))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("[1/2]") == 1
+    assert done.stderr.count("[1/2]") == 1
     for cell in arm_cells(Plan.of(plan)):
         one, two = (Selection.load(cell.folder(folder) / "selection").kept for folder in (matrix, runs))
         assert one == two
@@ -208,7 +208,7 @@ def test_a_gate_that_fails_stops_before_any_selector(data, tmp_path, capsys):
     planted(runs, Plan.of(plan), full=0.5, untrained=0.5)
     path = written(tmp_path / "plan.yaml", plan)
     assert main(["benchmark", "run", str(path), "--out", str(runs)]) == 3
-    out = capsys.readouterr().out
+    out = printed(capsys)
     assert "not passed" in out
     assert "No selector was run" in out
     assert sorted(path.name for path in (runs / "cells").iterdir()) == ["full", "untrained"]
@@ -233,9 +233,9 @@ def test_another_shards_gate_cells_are_waited_for(data, tmp_path, capsys):
     path = written(tmp_path / "plan.yaml", plan_of(data, arms=[], seeds=1))
     out = ["--out", str(tmp_path / "runs")]
     assert main(["benchmark", "run", str(path), *out, "--shard", "1/2"]) == 75
-    assert "1 cells of the gate are still to be finished by other shards" in capsys.readouterr().out
+    assert "1 cells of the gate are still to be finished by other shards" in printed(capsys)
     assert main(["benchmark", "run", str(path), *out, "--shard", "2/2"]) in (0, 3)
-    assert "light" in capsys.readouterr().out
+    assert "light" in printed(capsys)
 
 
 def test_the_gate_asks_for_more_than_nothing(data):
@@ -282,7 +282,7 @@ def test_a_plan_may_grow_and_not_change(matrix, data, tmp_path):
 def test_a_dry_run_prints_cells_and_an_estimate_and_writes_nothing(data, tmp_path, capsys):
     path = written(tmp_path / "plan.yaml", plan_of(data))
     assert main(["benchmark", "run", str(path), "--out", str(tmp_path / "runs"), "--dry-run"]) == 0
-    out = capsys.readouterr().out
+    out = printed(capsys)
     assert out.count("to run") == 12
     assert "chance, 20 %, seed 1" in out
     assert "10 cells to pre-train, 32 samples each" in out

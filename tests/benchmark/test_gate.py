@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from small_benchmark import POOL, as_finished, make_data, plan_of, planted, right, written
+from small_benchmark import POOL, as_finished, make_data, plan_of, planted, printed, right, written
 from transformers import ViTMAEForPreTraining
 
 from meddel_hf.benchmark.cells import CELL, Shard, gate_cells, random_cells
@@ -151,7 +151,7 @@ def test_random_that_does_what_all_do_leaves_nothing_to_choose(data, tmp_path, c
             as_finished(cell, runs, 0.5)  # so that something is learned
     path = written(tmp_path / "plan.yaml", plan)
     assert main(["benchmark", "run", str(path), "--out", str(runs)]) == 3
-    out = capsys.readouterr().out
+    out = printed(capsys)
     assert "Nothing to choose here: random at 20 % does what all do on every measure; go lower, train longer" in out
     assert "No selector was run" in out
     assert {path.name for path in (runs / "cells").iterdir()} <= {"full", "untrained", "chance", "distinct"}
@@ -161,7 +161,7 @@ def test_random_that_does_what_all_do_leaves_nothing_to_choose(data, tmp_path, c
     assert not verdict["headroom"]["passed"]
     assert gate_of(runs)["passed"] == []
     assert main(["benchmark", "run", str(path), "--out", str(runs)]) == 3  # again: nothing is run, the same is said
-    assert "0 cells run" in capsys.readouterr().out
+    assert "0 cells run" in printed(capsys)
     text = report(runs, tmp_path / "report", draws=Draws(50)).page.with_suffix(".md").read_text("utf-8")
     assert "No selector can be ranked on any of 1 test set: nothing to choose here: random at 20 %" in text
     recorded = read(runs).verdicts["light"]
@@ -180,7 +180,7 @@ def test_with_headroom_selectors_are_run_and_ranked(data, tmp_path, capsys):
     runs = gate_with(tmp_path / "runs", plan, random=0.5)
     path = written(tmp_path / "plan.yaml", plan)
     assert main(["benchmark", "run", str(path), "--out", str(runs)]) == 0
-    assert "there is something to choose: the full pool is above random at 50 %" in capsys.readouterr().out
+    assert "there is something to choose: the full pool is above random at 50 %" in printed(capsys)
     assert (runs / "cells" / "MedDEL" / "50" / "seed1" / CELL).is_file()
     assert gate_of(runs)["passed"] == ["light"]
     text = report(runs, tmp_path / "report", draws=Draws(50)).page.with_suffix(".md").read_text("utf-8")
@@ -293,14 +293,14 @@ def test_what_diverged_is_tried_again_once_its_record_is_deleted(exploded, capsy
     record = runs / "cells/full/100/seed0/diverged.json"
     before = record.stat().st_mtime_ns
     assert main(command) == 3
-    out = capsys.readouterr().out
+    out = printed(capsys)
     assert "No gate could be decided" in out
     assert out.count("diverged, and in no mean: full, 100 %, seed") == 2
     assert record.stat().st_mtime_ns == before
     record.unlink()
     assert main(command) == 3
     assert record.is_file()
-    assert "diverged, and is left out: full, 100 %, seed 0" in capsys.readouterr().out
+    assert "diverged, and is left out: full, 100 %, seed 0" in printed(capsys)
 
 
 def test_a_gate_of_which_a_cell_diverged_says_so(exploded, data, tmp_path, capsys):
@@ -313,7 +313,7 @@ def test_a_gate_of_which_a_cell_diverged_says_so(exploded, data, tmp_path, capsy
     shutil.rmtree(runs / "cells/full/100/seed1")
     shutil.copytree(exploded[1] / "cells/full/100/seed1", runs / "cells/full/100/seed1")
     assert main(["benchmark", "run", str(path), "--out", str(runs)]) == 0
-    assert "diverged, and in no mean: full, 100 %, seed 1" in capsys.readouterr().out
+    assert "diverged, and in no mean: full, 100 %, seed 1" in printed(capsys)
     assert gate_of(runs)["diverged"] == ["full, 100 %, seed 1"]
     assert gate_of(runs)["tasks"]["light"]["difference"] == pytest.approx(0.5)
     written_report = report(runs, tmp_path / "report", draws=Draws(50))

@@ -14,6 +14,7 @@ import yaml
 from datasets import Dataset, Features, Image, Value
 from make_archives import picture
 from PIL import Image as Picture
+from small_benchmark import printed
 
 from meddel_hf.benchmark.labels import folder
 from meddel_hf.benchmark.matrix import run
@@ -71,10 +72,10 @@ def runs(frames, tmp_path_factory) -> Path:
 def test_a_plan_without_pretraining_runs(frames, tmp_path, capsys):
     plan = written(tmp_path / "plan.yaml", plan_of(frames))
     assert main(["benchmark", "run", str(plan), "--out", str(tmp_path / "runs"), "--dry-run"]) == 0
-    assert "light: 3 arms, 3 splits, budgets 4, 50%" in capsys.readouterr().out
+    assert "light: 3 arms, 3 splits, budgets 4, 50%" in printed(capsys)
     assert not (tmp_path / "runs").exists()
     assert main(["benchmark", "run", str(plan), "--out", str(tmp_path / "runs")]) == 0
-    said = capsys.readouterr().out
+    said = printed(capsys)
     assert "light: split 3 of 3: minus mean" in said
     assert "| chance |" in said
     assert not (tmp_path / "runs" / "cells").exists()

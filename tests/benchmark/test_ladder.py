@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from make_runs import SEG, Task, Truth, make_runs
-from small_benchmark import POOL, make_data, plan_of, written
+from small_benchmark import POOL, make_data, plan_of, printed, written
 
 from meddel_hf.benchmark.cells import Shard
 from meddel_hf.benchmark.ladder import ladders, table
@@ -166,7 +166,7 @@ def climbed(data, tmp_path_factory) -> tuple[Path, str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command(folder, plan(data)), env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return folder / "runs", done.stdout
+    return folder / "runs", done.stdout + done.stderr
 
 
 def test_the_command_runs_every_rung_and_says_how_few_are_enough(climbed):
@@ -206,7 +206,7 @@ def test_a_killed_ladder_ends_with_the_same_bytes(climbed, data, tmp_path):
 def test_two_shards_climb_one_ladder(climbed, data, tmp_path, capsys):
     typed = ["benchmark", *command(tmp_path, plan(data))[3:]]
     assert main([*typed, "--shard", "1/2"]) == 75
-    assert "cells are still to be finished by other shards" in capsys.readouterr().out
+    assert "cells are still to be finished by other shards" in printed(capsys)
     assert run_ladder(Plan.of(plan(data)), tmp_path / "runs", shard=Shard(2, 2)).ran == 4
     assert bytes_of(tmp_path / "runs") == bytes_of(climbed[0])
 
@@ -221,7 +221,7 @@ def test_a_ladder_shares_the_gates_cells_and_runs_nothing_twice(data, tmp_path):
 
 def test_a_dry_run_names_the_rungs_and_writes_nothing(data, tmp_path, capsys):
     assert main(["benchmark", *command(tmp_path, plan(data))[3:], "--dry-run"]) == 0
-    out = capsys.readouterr().out
+    out = printed(capsys)
     assert out.count("to run") == 8
     assert "ladder, 10 %, seed 1" in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.yaml"]

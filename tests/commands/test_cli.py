@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 from PIL import Image
 
 from meddel_hf.cli import main
+from meddel_hf.commands.printing import print_json
 
 COMMANDS = (
     "demo build embed advise select sweep why filter audit pretrain segment probe benchmark report push normdel "
-    "install-metric"
+    "install-metric completion"
 )
 ASSETS = Path(__file__).parents[2] / "meddel_hf" / "assets"
 
@@ -81,6 +84,31 @@ def test_select_why_filter_from_a_folder_of_images(frames, store, tmp_path, caps
     assert opened["id"][:] == kept
 
 
+@pytest.mark.parametrize("read", [0, 1])
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("select STORE --retention 0.5 --out out --epsilon none", ["out/manifest.json", "out/rows.parquet"]),
+        ("sweep STORE --csv out/t.csv", ["out/t.csv"]),
+        ("filter SELECTION FRAMES --out out", ["out/manifest.json", "out/README.md"]),
+        ("normdel 0.5 --retention 0.1", []),
+    ],
+)
+def test_a_reader_that_leaves_early_costs_no_file(line, files, read, frames, store, tmp_path):
+    """As `| head` leaves: the pipe is closed before the command prints, or after its first line."""
+    assert main(["select", str(store), "--retention", "0.2", "--out", str(tmp_path / "s"), "--no-pictures"]) == 0
+    places = {"STORE": str(store), "FRAMES": str(frames), "SELECTION": str(tmp_path / "s")}
+    command = [sys.executable, "-m", "meddel_hf", *(places.get(word, word) for word in line.split())]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for _ in range(read):
+            process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read().decode()
+    assert process.returncode == 0, told
+    assert "Broken" not in told
+    assert [name for name in files if not (tmp_path / name).is_file()] == []
+
+
 def test_sweep_prints_table_2_and_writes_csv(store, tmp_path, capsys):
     assert (
         main(["sweep", str(store), "--eta", "0.999", "0.5", "--epsilon", "none", "--csv", str(tmp_path / "t.csv")]) == 0
@@ -89,6 +117,47 @@ def test_sweep_prints_table_2_and_writes_csv(store, tmp_path, capsys):
     assert lines[0].split() == ["eta", "images", "retention", "epochs"]
     assert [line.split()[0] for line in lines[1:]] == ["0.5", "0.999"]
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 3
+
+
+def test_json_has_the_data_and_nothing_else(store, tmp_path, capsys):
+    """The keys are those of docs/reference/commands.md; the figures are those of the files."""
+    chosen = tmp_path / "selection"
+
+    def facts(*line: str):
+        assert main([*line, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    one = facts("select", str(store), "--retention", "25%", "--selector", "meddel", "--out", str(chosen))
+    rows = pq.read_table(chosen / "rows.parquet").to_pylist()
+    assert (one["pool"], one["unreadable"], one["kept"]) == (41, 1, sum(row["kept"] for row in rows))
+    assert one["retention"] == one["kept"] / 41
+    assert one["selector"]["selector"] == "meddel"
+    assert one["farthest"]["id"] in {row["id"] for row in rows}
+    assert one["out"] == str(chosen)
+    (why, other) = facts("why", str(chosen), "video0/broken", "3")
+    assert (why["id"], why["kept"], why["reason"]) == ("video0/broken", False, "unreadable")
+    assert why["why"] == "video0/broken is dropped: unreadable"
+    assert other["id"] == rows[3]["id"]
+    curve = facts("sweep", str(store), "--eta", "0.9", "0.999", "--epsilon", "none")
+    assert [row["eta"] for row in curve["rows"]] == [0.9, 0.999]
+    assert set(curve["rows"][0]) == {"eta", "images", "retention", "outliers", "near_duplicates", "epochs"}
+    advice = facts("advise", str(store), "--retention", "5%")
+    assert (advice["frames"], advice["retention"]) == (40, 0.05)
+    assert [one["retention"] for one in advice["retentions"]] == [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
+    (score,) = facts("normdel", "0.7095", "--retention", "5%")
+    assert round(score["normdel"], 4) == 0.6626
+    keys = (Path(__file__).parents[2] / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    for key in {*one, *curve, *curve["rows"][0], *advice, *score, "why"}:
+        assert f"`{key}`" in keys, key
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(float("nan"), "null"), (b"\x01\xff", '"01ff"'), (Path("a/b"), '"a/b"'), (np.float32(0.5), "0.5")],
+)
+def test_what_json_has_no_word_for(value, text, capsys):
+    print_json({"x": [value]})
+    assert json.loads(capsys.readouterr().out) == {"x": [json.loads(text)]}
 
 
 def test_normdel_prints_the_papers_number(capsys):

@@ -71,6 +71,30 @@ def test_values_out_of_range_are_refused_before_the_work(option, value, capsys):
     assert f"error: argument {option}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("typed", "share"), [("5%", 0.05), ("5 %", 0.05), ("0.5%", 0.005), ("100%", 1.0), ("0.05", 0.05)]
+)
+def test_a_share_may_be_typed_as_a_percentage(typed, share):
+    for line in (["select", "s", "--out", "o"], ["advise", "s"]):
+        assert cli.parser().parse_args([*line, f"--retention={typed}"]).retention == pytest.approx(share, abs=1e-15)
+    assert cli.parser().parse_args(["normdel", "0.7", "--retention", typed, "1"]).retention[0] == pytest.approx(share)
+
+
+@pytest.mark.parametrize("typed", ["5", "0%", "101%", "%", "5%%", "nan%", "five%", "-5%"])
+def test_what_is_no_share_is_told_how_to_write_one(typed, capsys):
+    with pytest.raises(SystemExit):
+        main(["advise", "nowhere", f"--retention={typed}"])
+    assert "5%" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "cure"), [("5%", "write 0.05"), (5, "write 0.05"), ("50 %", "write 0.5"), (-1, "got -1$")]
+)
+def test_python_says_how_a_percentage_is_written(value, cure):
+    with pytest.raises(InvalidArgument, match=cure):
+        MedDEL(retention=value)
+
+
 def test_every_number_and_path_of_every_command_has_a_type_that_refuses():
     free = {"shard", "device", "include", "image_column", "id_column", "revision", "license", "option", "selector"}
     for name, parser in fuzz_commands.subparsers(cli.parser()).items():

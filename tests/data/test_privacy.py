@@ -156,9 +156,9 @@ def test_filter_says_what_it_found(tmp_path, capsys):
     assert "metadata: 5 of 12 images carry Artist (5)," in capsys.readouterr().err
     assert main([*arguments, "--strip-metadata", "--hash-ids"]) == 0
     said = capsys.readouterr()
-    assert said.err.strip().endswith("it was left out")
-    assert f"{tmp_path}/subset.key" in said.out
-    assert "columns as they came: image" in said.out
+    assert "it was left out" in said.err
+    assert f"{tmp_path}/subset.key" in said.err
+    assert "columns as they came: image" in said.err
     assert make.SECRET not in everything(tmp_path / "subset")
 
 

@@ -25,15 +25,16 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 names, printed = {}, []
 for language, text in json.loads(sys.stdin.read()):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    out, words = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(words):
         if language == "python":
             exec(compile(text, "tutorial.md", "exec"), names)
         for line in text.splitlines() if language == "console" else ():
             program, *arguments = shlex.split(line.removeprefix("$ "))
             assert program == "meddel", line
             assert cli.main(arguments) == 0, line
-    printed.append(out.getvalue())
+    wrote = [line for line in words.getvalue().splitlines() if line.startswith("wrote ")]
+    printed.append(chr(10).join([out.getvalue(), *wrote]))
 print(json.dumps(printed))
 """
 

@@ -322,13 +322,20 @@ def test_ids_of_a_stream_are_checked_as_they_come(workers, encoder, tmp_path):
         assert "Traceback" not in str(caught.value)
 
 
-def test_a_stream_of_images_in_memory_and_without_ids(encoder, tmp_path):
+def test_a_stream_of_images_in_memory(encoder, tmp_path):
     images = [Picture.open(io.BytesIO(png(row))) for row in range(5)]
-    source = IterableDataset.from_generator(lambda: ({"image": image} for image in images))
+    source = IterableDataset.from_generator(lambda: ({"image": image, "id": i} for i, image in enumerate(images)))
     store = embed(source, encoder, tmp_path / "out", num_workers=0, progress=False)
     table = embed(frames(5, {}), encoder, tmp_path / "table", progress=False)
     np.testing.assert_array_equal(store.embeddings, table.embeddings)
-    assert (store.row_ids, store.pool_ids) == (True, ["0", "1", "2", "3", "4"])
+    assert (store.row_ids, store.pool_ids) == (False, ["0", "1", "2", "3", "4"])
+
+
+def test_a_stream_without_ids_is_refused_before_the_work(encoder, tmp_path):
+    stream = frames(5, {}).remove_columns("id").to_iterable_dataset()
+    with pytest.raises(InvalidDataset, match=r"a stream without a column 'id'.*id_column"):
+        embed(stream, encoder, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def select(folders: Path, out: str, *more: str) -> Path:
 
 def test_select_writes_the_page_and_the_map_unless_told_not_to(folders, browser, capsys):
     selection = select(folders, "s1")
-    assert "index.html: all of it, to look at in a browser" in capsys.readouterr().out
+    assert "index.html: all of it, to look at in a browser" in capsys.readouterr().err
     assert {"index.html", "map.parquet"} <= set(Manifest.read(selection).files)
     browser.messages()
     browser.open(selection / "index.html")
@@ -60,7 +60,7 @@ def test_explore_writes_the_page_where_it_is_wanted(folders, capsys):
     selection = select(folders, "s4", "--no-page")
     assert main(["explore", str(selection), "--no-browser"]) == 0
     said = capsys.readouterr()
-    assert f"wrote {selection}/index.html" in said.out
+    assert f"wrote {selection}/index.html" in said.err
     assert "there is no map: name the embeddings" in said.err
     assert "index.html" in Manifest.read(selection).files
     Manifest.read(selection).check(selection)
@@ -68,7 +68,7 @@ def test_explore_writes_the_page_where_it_is_wanted(folders, capsys):
     command = ["explore", str(selection), "--no-browser", "--embeddings", str(folders / "emb"), "--out", str(out)]
     assert main(command) == 0
     assert out.stat().st_size > 100_000
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == f"wrote {out}\n"
     assert main([*command, "--serve"]) == 2
     assert "leave --out away" in capsys.readouterr().err
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import doctest
 import importlib
+import inspect
 import math
 import subprocess
 import sys
 from pathlib import Path
 
+import evaluate
 import normdel.formula
 import numpy as np
 import pytest
+from conftest import METRIC
 from hypothesis import given
 from hypothesis import strategies as st
 from normdel import del_index
@@ -148,6 +151,39 @@ def test_the_metric_module_cannot_hide_the_function():
     from normdel import normdel as again
 
     assert again is score
+
+
+def test_the_metric_passes_what_evaluate_asks_of_its_own(load, monkeypatch):
+    """As its tests/test_metric_common.py has it: no **kwargs in `_compute`, and examples where doctest finds them."""
+    real = evaluate.load
+    module = importlib.import_module(load().__class__.__module__)
+    metric = evaluate.loading.import_main_class(module.__name__)
+    kinds = {parameter.kind for parameter in inspect.signature(metric._compute).parameters.values()}
+    assert inspect.Parameter.VAR_KEYWORD not in kinds
+    # The examples name the metric as users do; here it is the folder's.
+    monkeypatch.setattr(evaluate, "load", lambda path, *args, **kwargs: real(str(METRIC), *args, **kwargs))
+    monkeypatch.setattr(doctest, "ELLIPSIS_MARKER", "[...]")
+    failed, attempted = doctest.testmod(module, raise_on_error=True)
+    assert failed == 0
+    assert attempted == 8, "both configs have an example"
+
+
+@pytest.mark.parametrize(
+    ("config", "inputs"),
+    [
+        ("default", {"performance": [0.5], "retention": [0.1]}),
+        ("segmentation", {"predictions": [[[1]]], "references": [[[1]]], "retention": 0.1}),
+    ],
+)
+def test_compute_takes_its_inputs_by_name_and_refuses_the_other_configs(load, config, inputs):
+    metric, other = load(config), {"default": {"over": "set"}, "segmentation": {"average": None}}[config]
+    with pytest.raises(ValueError, match=f"is an option of config (default|segmentation), and this is config {config}"):
+        metric.compute(**inputs, **other)
+    if config == "default":
+        arrays = {name: np.array(values) for name, values in inputs.items()}
+        assert metric._compute(**inputs) == metric._compute(**arrays) == load(config).compute(**inputs)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'overr'"):
+        load(config).compute(**inputs, overr="set")
 
 
 def test_the_docstring_examples_hold():

@@ -464,6 +464,6 @@ def test_the_page_fits_a_phone_in_a_real_browser(written, tmp_path):
 def test_the_command_writes_the_report_and_says_where(tmp_path, capsys):
     folder = make_runs(tmp_path / "runs", replace(SMALL, arms={"random": "random"}, tasks={"t": Task(SEG, {"t": 20})}))
     assert main(["report", str(folder), "--out", str(tmp_path / "report"), "--draws", "50", "--level", "0.9"]) == 0
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert f"wrote {tmp_path / 'report' / 'report.html'}" in told
     assert "90% interval" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")

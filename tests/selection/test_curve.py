@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import oracle
 import pytest
@@ -58,6 +61,23 @@ def test_a_retention_or_eta_of_the_selector_does_not_matter():
         assert MedDEL(epsilon=None, **settings).sweep(x, [0.8]).table == plain.table
 
 
+def test_a_sweep_without_more_is_over_the_etas_of_table_2():
+    table = (Path(__file__).parents[1] / "data" / "table2.csv").read_text(encoding="utf-8")
+    etas = sorted(float(row["eta"]) for row in csv.DictReader(table.splitlines()) if float(row["eta"]) < 1)
+    assert [selection.eta for selection in MedDEL(epsilon=None).sweep(oracle.clumps(100, 8))] == etas
+
+
+@pytest.mark.parametrize("scope", ["cluster", "pool"])
+def test_a_sweep_over_retentions_is_what_each_gives_alone(scope):
+    x = oracle.clumps(200, 8, spread=0.4)
+    curve = MedDEL(scope=scope, epsilon=None, eta=0.9).sweep(x, retention=[0.5, 0.05, 0.2])
+    assert [selection.summary.kept for selection in curve] == [10, 40, 100]
+    for selection, share in zip(curve, (0.05, 0.2, 0.5), strict=True):
+        alone = MedDEL(retention=share, scope=scope, epsilon=None).select(x)
+        assert selection.table.equals(alone.table)
+        assert selection.settings == alone.settings
+
+
 def test_sweeps_that_cannot_be():
     x = oracle.noise(10, 3)
     with pytest.raises(InvalidArgument, match="leave max_iterations at 1"):
@@ -68,3 +88,10 @@ def test_sweeps_that_cannot_be():
         MedDEL(epsilon=None).sweep(x, [0.5, "auto"])
     with pytest.raises(InvalidArgument, match="at least one eta"):
         MedDEL(epsilon=None).sweep(x, [])
+    with pytest.raises(InvalidArgument, match="over eta or over retention: give one"):
+        MedDEL(epsilon=None).sweep(x, [0.5], retention=[0.1])
+    for wrong in ([], 0.1, "0.1"):
+        with pytest.raises(InvalidArgument, match="at least one retention"):
+            MedDEL(epsilon=None).sweep(x, retention=wrong)
+    with pytest.raises(InvalidArgument, match=r"retention must be a fraction .* write 0\.05"):
+        MedDEL(epsilon=None).sweep(x, retention=[0.1, "5%"])

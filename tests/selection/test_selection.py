@@ -19,6 +19,7 @@ from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, M
 from meddel_hf.neighbors.cosines import Vectors, rounded
 from meddel_hf.neighbors.pairs import pairs_within
 from meddel_hf.runtime.manifest import Manifest
+from meddel_hf.selection.naming import row_named
 from meddel_hf.selection.subset import Subset
 
 UNREADABLE = {0: "truncated", 7: "not an image", 29: "empty file"}
@@ -188,8 +189,8 @@ def test_a_missing_id_column_is_named(selection, streamed):
 
 
 def test_what_is_no_data_set_is_refused(selection):
-    for other in ([1, 2], {"train": pool()}, None):
-        with pytest.raises(InvalidDataset, match=r"expected a datasets\.Dataset or IterableDataset, got"):
+    for other in ([1, 2], {"train": [1]}, None):
+        with pytest.raises(InvalidDataset, match=r"expected (a|data) .*, got"):
             selection.filter(other)
 
 
@@ -296,6 +297,49 @@ def test_the_fingerprint_tells_selections_apart(embeddings, selection):
     for changed in ({"retention": 0.4}, {"seed": 1}, {"keep": "farthest"}):
         other = MedDEL(**{"retention": 0.3, "epsilon": 1.2, "scope": "pool", **changed}).select(embeddings)
         assert other.fingerprint != selection.fingerprint
+
+
+def test_why_takes_an_id_a_row_a_path_and_the_end_of_an_id(selection):
+    expected = selection.why("frame/07")
+    assert "unreadable" in expected or "not an image" in expected
+    for which in (7, np.int64(7), "7", "/data/pool/frame/07.png", Path("pool/frame/07.jpeg"), "07", "07.png", "e/07"):
+        assert selection.why(which) == expected
+    assert selection.row("07")["id"] == "frame/07"
+
+
+@pytest.mark.parametrize(
+    ("which", "sentence"),
+    [
+        ("frame/3O", r"id 'frame/3O' is not in the pool of this selection \(30 rows\); did you mean 'frame/\d\d'\?"),
+        ("nothing like it", r"is not in the pool of this selection \(30 rows\)$"),
+        ("frame/99", r"is not in the pool .* did you mean 'frame/"),
+        (30, "has rows 0 to 29, got 30"),
+        (-1, "has rows 0 to 29, got -1"),
+        ("31", "has rows 0 to 29, got 31"),
+        (None, "named by its id, row number or path, got None"),
+        (1.0, "named by its id, row number or path, got 1.0"),
+        ("", "is not in the pool"),
+        ("1.x", r"may be any of 3 frames, frame/01, frame/11, frame/21: name more of the id"),
+    ],
+)
+def test_a_name_of_no_frame_or_of_several_is_told(selection, which, sentence):
+    with pytest.raises(InvalidArgument, match=sentence):
+        selection.why(which)
+
+
+@pytest.mark.parametrize(
+    ("ids", "which", "row"),
+    [
+        (["1", "0"], "0", 1),  # an id goes before a row number
+        (["a/x", "b/x", "x"], "x", 2),
+        (["a/x", "b/a/x"], "/data/b/a/x.png", 1),  # the longest id that the path ends with
+        (["a/x", "b/ax"], "x", 0),  # bounds of names before the rest
+        (["v1.5/x", "y"], "v1.5/x", 0),
+        (["f.1", "f.2"], "f.2", 1),
+    ],
+)
+def test_what_is_meant_where_several_could_be(ids, which, row):
+    assert row_named(ids, which) == row
 
 
 def test_ids_are_strings_whatever_they_look_like(selection):

@@ -14,6 +14,7 @@ from meddel_hf.data.columns import as_texts
 from meddel_hf.data.ids import check_ids
 from meddel_hf.downstream.splits import TEST_SHARE, grouped_split, official_split
 from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.schema import GROUP, ID, LABEL, OFFICIAL_SPLIT
 
 _SHOWN = 3  # examples in an error message
@@ -51,9 +52,10 @@ class Labelled:
         """
         columns = dataset.column_names
         if target not in columns and target != FOLDER:
+            meant = did_you_mean(target, columns)
             raise InvalidDataset(
                 f"the data set has no column {target!r}; it has {', '.join(columns)}: choose one with target "
-                f"(--target), or {FOLDER!r} for the name of the folder that holds the image"
+                f"(--target), or {FOLDER!r} for the name of the folder that holds the image{meant}"
             )
         wanted = [name for name in {ID, GROUP, OFFICIAL_SPLIT, target} if name in columns]
         rows = dataset.with_format(None).select_columns(wanted)[:] if wanted else {}

@@ -45,6 +45,15 @@ def _score_set(name: str, logits: torch.Tensor, frames: LabelledFrames) -> pa.Ta
     return pa.table(columns, schema=COLUMNS)
 
 
+def facts(scores: Scores) -> list[dict[str, str | int | float]]:
+    """Of each test set its name, its frames, and its measures, all fractions."""
+    parts = {name: scores.of(name) for name in scores.sets}
+    return [
+        {"set": name, "frames": len(part), **{str(measure): part.value(measure) for measure in OF_MASKS}}
+        for name, part in parts.items()
+    ]
+
+
 def table(scores: Scores) -> str:
     """Markdown: a row for each test set with its frames, mIoU over images and over the set, and Dice, in per cent."""
     rows = ["| set | frames | mIoU over images | mIoU over the set | Dice |", "|---|---:|---:|---:|---:|"]
