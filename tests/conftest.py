@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from loopback_hub import TOKEN, LoopbackHub
 # What tests read is remembered in a folder of their own: not in the user's, and not from one run to the next. Read by
 # `datasets` when it is imported.
 _REMEMBERED = tempfile.TemporaryDirectory(prefix="meddel-tests-")
+atexit.register(_REMEMBERED.cleanup)
 os.environ["MEDDEL_HF_DIGESTS"] = str(Path(_REMEMBERED.name, "digests.sqlite"))
 os.environ["HF_DATASETS_CACHE"] = str(Path(_REMEMBERED.name, "datasets"))
 

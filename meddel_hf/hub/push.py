@@ -1,4 +1,4 @@
-"""Folders of steps to the Hub: a selection, a subset, a built data set."""
+"""Folders of steps to the Hub: a selection, a subset, a built data set, an encoder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from meddel_hf.data.outgoing import clean_copy, look
 from meddel_hf.errors import IncompleteStore, InvalidArgument
+from meddel_hf.hub.encoder import push_encoder
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.network import hub_errors, public
@@ -24,14 +25,17 @@ def push(
     strip_metadata: bool = False,
     hash_ids: str | Path | None = None,
     yes_with_metadata: bool = False,
+    license: str | None = None,
 ) -> str:
-    """Publish a folder made by `meddel select`, `filter` or `build` as a data set; returns its address.
+    """Publish a folder made by `meddel select`, `filter` or `build` as a data set, or one of `pretrain` as a model;
+    returns its address.
 
     What an earlier push left there, and this one does not bring along, goes in the same commit.
 
     strip_metadata:    leave metadata out of the images' files on the way; no pixel changes.
     hash_ids:          of a selection: file of the key by which ids are hashed, such as that of the subset.
     yes_with_metadata: publish names, positions and serial numbers that stand in images; else they are an error.
+    license:           of an encoder, to be named in its card.
 
     Raises InvalidArgument where it holds a source of DataDEL whose licence forbids that, unless it is to be private;
     IncompleteStore where its files are not those that its manifest records; HubFailed where the Hub refuses.
@@ -44,6 +48,12 @@ def push(
     if (path / ROWS).is_file():
         Manifest.read(path, "selection").check(path)
         return Selection.load(path).push_to_hub(repo_id, private=private, token=token, hash_ids=hash_ids)
+    if (path / MANIFEST).is_file() and Manifest.read(path).step == "pretraining":
+        if hash_ids is not None or strip_metadata or yes_with_metadata:
+            raise InvalidArgument(f"{path} holds an encoder, no frames and no ids: leave the options about those out")
+        return push_encoder(path, repo_id, private=private, token=token, license=license)
+    if license is not None:
+        raise InvalidArgument(f"{path} has a card that names its licence, or none: `meddel filter --license` names one")
     if not (path / "README.md").is_file():
         raise InvalidArgument(f"{path} is neither a selection nor a data set folder (it has no {ROWS}, no README.md)")
     if hash_ids is not None:

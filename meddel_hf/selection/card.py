@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,16 @@ def how_chosen(selection: Answer) -> str:
         ("fingerprint of the selection", selection.fingerprint),
         ("versions", ", ".join(f"{k} {v}" for k, v in installed_versions().items())),
     ]
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts if value not in (None, ""))
     return (
         f"{_BEGIN}\n## How this subset was chosen\n\nBy [data-effective learning]({PAPER}): {_in_words(selection)}.\n\n"
-        f"| what | value |\n|---|---|\n{rows}\n{_END}\n"
+        f"{table_of(facts)}\n{_END}\n"
     )
+
+
+def table_of(facts: Sequence[tuple[str, Any]]) -> str:
+    """Facts as a Markdown table; those without a value are left out."""
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts if value not in (None, ""))
+    return f"| what | value |\n|---|---|\n{rows}"
 
 
 def _in_words(selection: Answer) -> str:
