@@ -28,8 +28,8 @@ def push_encoder(
     """Publish the encoder of a folder that `meddel pretrain` wrote, as a model; returns its address.
 
     license: of the weights, such as "apache-2.0", which only who trained them can name.
-    The whole model, its log and its snapshots stay here. Raises IncompleteStore where files are damaged; HubFailed where
-    the Hub refuses.
+    The whole model, its log and its snapshots stay here. Raises IncompleteStore where files are damaged; HubFailed
+    where the Hub refuses.
     """
     from huggingface_hub import HfApi
 
@@ -73,7 +73,8 @@ def encoder_card(run: PreTraining, repo_id: str, license: str | None = None) -> 
 
 # {repo_id.partition("/")[2] or repo_id}
 
-An image encoder, pre-trained by `{objective}` with [meddel_hf]({PAPER}). For research; not a medical device. {_seen(run.summary)}
+An image encoder, pre-trained by `{objective}` with [meddel_hf]({PAPER}). For research; not a medical device.
+{_seen(run.summary)}
 
 ```python
 from transformers import AutoImageProcessor, AutoModel
@@ -89,8 +90,8 @@ features = model(**processor(image, return_tensors="pt")).last_hidden_state
 
 {table_of(_facts(run))}
 
-No frame is in these files. Weights can hold traces of what they were trained on: whoever may not have the frames should not have weights that were trained
-on few of them for long.
+No frame is in these files. Weights can hold traces of what they were trained on: whoever may not have the frames
+should not have weights that were trained on few of them for long.
 """
 
 
@@ -103,9 +104,7 @@ def _seen(summary: Summary) -> str:
 def _facts(run: PreTraining) -> list[tuple[str, Any]]:
     manifest: Manifest = run.manifest
     summary = run.summary
-    options = {
-        key: value for key, value in public(manifest.arguments).items() if value is not None and key != "objective"
-    }
+    recipe = public(manifest.arguments)
     pool = manifest.details.get("pool")
     chosen = f"{summary.frames:,} of {summary.pool:,} frames of the pool"
     return [
@@ -116,7 +115,7 @@ def _facts(run: PreTraining) -> list[tuple[str, Any]]:
         ("samples seen", f"{summary.samples:,}"),
         ("loss at the end", None if summary.loss is None else f"{summary.loss:.4f}"),
         ("precision, device, processes", f"{summary.precision}, {summary.device}, {summary.processes}"),
-        *((name, value) for name, value in sorted(options.items()) if name not in ("frames", "excluded")),
+        *((name, recipe[name]) for name in sorted(recipe) if name not in ("objective", "frames", "excluded")),
         ("fingerprints", ", ".join(f"{name} {digest}" for name, digest in sorted(manifest.parents.items()))),
         ("versions", ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items()))),
     ]
