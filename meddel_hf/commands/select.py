@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "cosine above which a frame looks like one of the reference (default: auto, as mild copies of frames do)"
     add("--reference-eta", type=kinds.or_word("auto", kinds.number(-1, 1)), help=text)
     options.out(parser)
+    options.force(parser)
     options.pool(parser, "--pool", "where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures")
     options.as_json(parser)
