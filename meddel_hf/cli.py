@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from typing import Any
 
+from meddel_hf.errors import InvalidArgument, Occupied
 from meddel_hf.runtime.exits import exit_status
 from meddel_hf.runtime.messages import show_messages
 from meddel_hf.runtime.readers import outlast_readers
@@ -102,4 +104,22 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
     args = parser.parse_args(arguments)
     show_messages()
     words = getattr(args.command, "INTERRUPTED", "nothing half-written was left behind")
-    return exit_status(lambda: args.command.run(args), interrupted=words)
+    return exit_status(lambda: _work(args), interrupted=words)
+
+
+def _work(args: argparse.Namespace) -> int | None:
+    """Run the command; where --force is typed and --out holds something else of ours, again in its place."""
+    try:
+        status: int | None = args.command.run(args)
+    except Occupied as refusal:
+        if not hasattr(args, "force") or os.path.realpath(refusal.folder) != os.path.realpath(args.out):
+            raise
+        if not args.force:
+            raise Occupied(f"{refusal}; --force replaces it", refusal.folder) from refusal
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InvalidArgument("--force is for one process: delete the folder, then launch several") from refusal
+        from meddel_hf.runtime.making_room import room_at
+
+        with room_at(refusal.folder):
+            status = args.command.run(args)
+    return status

@@ -5,6 +5,7 @@ MedDELError
 ├── InvalidDataset      the pool lacks a column, repeats an id, or is not there                  (ValueError)
 ├── InvalidEmbeddings   embeddings are not finite, are zero, or have the wrong shape             (ValueError)
 ├── Mismatch            two things that do not belong together: a store and another encoder      (ValueError)
+│   └── Occupied        a folder to write to holds another step's output, or another run's
 ├── UnreadableArchive   an archive, or a file inside it, cannot be read or is not safe to read
 ├── IncompleteStore     a folder that an earlier step has not finished, or that is damaged
 ├── HubFailed           the Hub refused what was asked, or cannot be reached
@@ -13,6 +14,8 @@ MedDELError
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class MedDELError(Exception):
@@ -33,6 +36,17 @@ class InvalidEmbeddings(MedDELError, ValueError):
 
 class Mismatch(MedDELError, ValueError):
     """Two things that do not belong together, such as a selection and another pool."""
+
+
+class Occupied(Mismatch):
+    """A folder to write to holds another step's output, or that of a run with other arguments.
+
+    folder: that one.
+    """
+
+    def __init__(self, sentence: str, folder: Path) -> None:
+        super().__init__(sentence)
+        self.folder = folder
 
 
 class UnreadableArchive(MedDELError):

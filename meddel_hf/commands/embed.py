@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "store of an earlier state of the pool: frames that it holds are taken from it, and only new ones embedded"
     add("--from", dest="grown_from", type=kinds.path, metavar="STORE", help=text)
     options.out(parser, "folder to write; an interrupted one is resumed")
+    options.force(parser)
     text = "CLS token, mean over patches, or both from one pass (default: both; mean of an encoder without CLS)"
     add("--pooling", choices=("auto", "both", "cls", "mean"), default="auto", help=text)
     text = "embed no mild copies of frames; without them --eta auto does not know what a near-duplicate is"

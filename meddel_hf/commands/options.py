@@ -34,6 +34,11 @@ def out(parser: argparse.ArgumentParser, help: str = "folder to write") -> None:
     parser.add_argument("--out", type=kinds.path, required=True, help=help)
 
 
+def force(parser: argparse.ArgumentParser) -> None:
+    text = "replace what another step, or a run with other arguments, wrote to --out"
+    parser.add_argument("--force", action="store_true", help=text)
+
+
 def include(parser: argparse.ArgumentParser) -> None:
     text = "of a folder of images, only paths that match, such as '*/images/*'"
     parser.add_argument("--include", metavar="PATTERN", help=text)

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.pool(parser)
     options.out(parser, "folder to write; an interrupted one is resumed")
+    options.force(parser)
     add("--selection", type=kinds.path, help="folder of a selection of this pool")
     add("--exclude", type=kinds.path, metavar="FILE", help="file of ids to leave out, one a line")
     text = "train on frames that a built data set lists as standing in another source too (default: they are left out)"

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--labels", required=True, metavar="POOL", type=kinds.text, help=text)
     options.include(parser)
     options.out(parser, "folder to write; finished with the same arguments, it is read")
+    options.force(parser)
     text = "column of the classes (default: label), or folder: the name of the folder that holds the image"
     add("--target", default=LABEL, metavar="COLUMN", help=text)
     add("--method", choices=get_args(Method), default="linear", help="ridge regression, or kNN by cosine")

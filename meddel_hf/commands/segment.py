@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "ViT or MAE of transformers: Hub id, folder, or carried, the package's own"
     add("--encoder", required=True, type=kinds.text, help=text)
     options.out(parser, "folder to write; an interrupted one goes on")
+    options.force(parser)
     add("--test", nargs="+", default=[], metavar="DATA", type=kinds.text, help="further test sets")
     add("--frozen", action="store_true", help="train the head alone: seconds instead of minutes")
     options.split(parser, "auto: official where there is one")

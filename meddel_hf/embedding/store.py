@@ -35,7 +35,7 @@ from meddel_hf.embedding.shards import ShardFiles, mapped
 from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.stored_rows import StoredRows
 from meddel_hf.embedding.thumbnails import SIDE
-from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Occupied
 from meddel_hf.neighbors.row_source import RowSource
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.files import sweep, whole_file
@@ -435,9 +435,10 @@ class StoreWriter:
 def _check_same(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     known = str(there["parents"].get("pool"))
     if known != wanted["parents"].get("pool", known) and is_by_names_and_sizes(known):
-        raise Mismatch(
+        raise Occupied(
             f"{folder} was made by an earlier version, which knew frames by their names and sizes and not by what "
-            "they hold, so that it cannot be resumed: embed into another folder"
+            "they hold, so that it cannot be resumed: embed into another folder",
+            folder,
         )
     old_version = f"finish it with that version, {ANOTHER_FOLDER}"
     for kind, called, cure in (

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
+from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch, Occupied
 from meddel_hf.runtime.files import MANIFEST, check_can_write, is_vacant, whole_folder
 from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
 
@@ -95,7 +95,9 @@ def check_target(folder: str | Path, step: Step, *, begun: Collection[str] | Non
         if not (folder / MANIFEST).is_file() and not any((folder / name).exists() for name in begun or ()):
             raise InvalidArgument(f"{folder} is not empty and holds no {step}: name another folder")
         if (folder / MANIFEST).is_file():
-            Manifest.read(folder, step)  # never replace what is another step's
+            there = Manifest.read(folder).step
+            if there != step:  # never replace what is another step's
+                raise Occupied(f"{folder} is a folder of step {there!r}, expected {step!r}", folder)
             if begun is not None:
                 return folder
     check_can_write(folder)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from meddel_hf.errors import Mismatch
+from meddel_hf.errors import Occupied
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.records import read_facts, write_facts
 
@@ -41,12 +41,12 @@ def check_same(
 ) -> None:
     """Compare what a folder was made from with what is asked for: name -> plain value, such as {"seed": 0}.
 
-    happened: "was begun with", "was made with" and so on. Raises Mismatch that names the first difference.
+    happened: "was begun with", "was made with" and so on. Raises Occupied that names the first difference.
     """
     for name in {**now, **before}:
         old, new = _as_read(before.get(name)), _as_read(now.get(name))
         if old != new:
-            raise Mismatch(f"{folder} {happened} another {name} ({difference(old, new)}): {cure}")
+            raise Occupied(f"{folder} {happened} another {name} ({difference(old, new)}): {cure}", folder)
 
 
 def difference(before: Any, now: Any) -> str:

@@ -42,15 +42,16 @@ def draw_retention(selection: Selection, path: Path) -> None:
     floor = max(0.05, min(share, 5) / 2)  # per cent, where the vertical axis begins
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
-    etas: list[float] = []
+    etas, least = list[float](), share
     if selection.graph is not None and selection.graph.floor < 0.99:
         points = _exact_points(selection, {} if s.eta is None else {s.eta: share}, floor)
         axes.plot(*zip(*points, strict=True), color="#2a5caa", marker="o", markersize=3.5, label=_EXACT)
-        etas = _etas_seen(points, floor)
+        etas, least = _etas_seen(points, floor), min(kept for _, kept in points)
     elif selection.density is not None:
         edges = np.linspace(-1, 1, len(selection.density.stay))
         estimate = 100 * selection.density.stay / s.pool
         axes.plot(edges, estimate, color=FAINT, linestyle="--", linewidth=1.2, label="estimate from 256 rows")
+        least = float(estimate.min())
         etas = edges[(estimate > max(floor, 1.1 * estimate.min())) & (estimate < 0.99 * estimate.max())].tolist()
     etas = [*etas, *([] if s.eta is None else [s.eta])] or [0.9]
     margin = max(0.04 * (max(etas) - min(etas)), 0.002)
@@ -59,10 +60,12 @@ def draw_retention(selection: Selection, path: Path) -> None:
     if s.eta is not None:
         word = "left by the first step" if s.not_selected else "this selection"
         axes.plot([s.eta], [share], "o", color=KEPT, markersize=9, label=f"{word}, {share:.1f}%")
+    bottom = max(floor, 0.7 * min(least, share))
+    ticks = _PERCENT if bottom < 20 else range(20, 101, 10)
     axes.set_yscale("log")
-    axes.set_yticks(_PERCENT, [f"{percent:g} %" for percent in _PERCENT])
+    axes.set_yticks(ticks, [f"{percent:g} %" for percent in ticks])
     axes.minorticks_off()
-    axes.set_ylim(floor, 115)
+    axes.set_ylim(bottom, 115 if bottom < 20 else 103)
     axes.set_xlabel("eta: cosine above which two frames are near-duplicates")
     axes.set_ylabel("share of the pool that stays")
     drawn = f", {s.kept:,} of them are drawn" if s.not_selected else ""
