@@ -12,9 +12,19 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from meddel_hf.benchmark.cells import CELL, DIVERGED, PRETRAINING, SELECTION, TASKS, CellPlan, read_json
+from meddel_hf.benchmark.cells import (
+    CELL,
+    DIVERGED,
+    MEASURES,
+    PRETRAINING,
+    SELECTION,
+    TASKS,
+    CellPlan,
+    read_json,
+)  # fmt: skip
 from meddel_hf.benchmark.data import Material, ProbeData, RetrievalData, SegmentationData
 from meddel_hf.benchmark.evidence import FILES, GROUND, PARENTS, of_scores
+from meddel_hf.benchmark.measures import MEASURED, Measuring
 from meddel_hf.benchmark.place import DISTINCT, LADDER
 from meddel_hf.benchmark.plan import InstanceTask
 from meddel_hf.benchmark.retrieval import LOSS, Trained, retrieve
@@ -49,6 +59,7 @@ class CellRun:
     store:  embeddings of the pool; None where the cell selects nothing, or a rung of the ladder: at random.
     frames: folder of decoded frames that all cells share. progress: show how far pre-training is.
     ground: digest of the benchmark, see `evidence.ground`.
+    measuring: measures what the selection covers; None where the cell has no store.
     """
 
     cell: CellPlan
@@ -60,6 +71,7 @@ class CellRun:
     device: str = "auto"
     progress: bool = False
     ground: str | None = None
+    measuring: Measuring | None = None
 
     def run(self) -> None:
         """Do what is left of the cell. Errors say which cell they are of; Diverged is written down before it is raised.
@@ -108,6 +120,8 @@ class CellRun:
         self.processes.wait_for_everyone()
         selection = Selection.load(folder)
         self._check_selection(selection, folder)
+        if self._main and self.measuring is not None:
+            self.measuring.write(selection, self.folder)
         return selection
 
     def _frames_of_pool(self) -> Embeddings:
@@ -216,7 +230,8 @@ class CellRun:
             "seconds_tasks": {name: seconds[name] for name in seconds if name != "selection"},
             "device": summary.device, "precision": summary.precision, "processes": summary.processes,
             "tasks": {name: data.identity for name, data in self.material.tasks.items()},
-            GROUND: self.ground, PARENTS: parents, FILES: of_scores(self.folder),
+            MEASURED: (self.folder / MEASURES).is_file(), GROUND: self.ground, PARENTS: parents,
+            FILES: of_scores(self.folder),
         }  # fmt: skip
 
     def _held_out(self) -> dict[str, float]:

@@ -38,6 +38,7 @@ from meddel_hf.benchmark.cells import (
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.estimate import left
 from meddel_hf.benchmark.evidence import ground
+from meddel_hf.benchmark.measures import Measuring
 from meddel_hf.benchmark.place import LADDER
 from meddel_hf.benchmark.plan import HEADROOM, Plan
 from meddel_hf.benchmark.rungs import ladder_cells
@@ -207,6 +208,11 @@ class _Matrix:
         return store
 
     @cached_property
+    def measuring(self) -> Measuring:
+        assert self.store is not None  # asked of cells that select from it
+        return Measuring(self.store, self.material.pool)
+
+    @cached_property
     def decoded(self) -> Path:
         """Folder of the pool's decoded frames: once for all cells and shards."""
         assert self.plan.pretraining is not None  # asked for by cells alone
@@ -283,7 +289,7 @@ class _Matrix:
         try:
             CellRun(
                 cell, folder, self.material, store, self.decoded, self.processes, self.device, self.progress,
-                ground(self._manifest()),
+                ground(self._manifest()), None if store is None else self.measuring,
             ).run()  # fmt: skip
         except Diverged as error:
             if self.processes.num_processes > 1:

@@ -29,6 +29,7 @@ from meddel_hf.benchmark.cells import (
     read_json,
 )  # fmt: skip
 from meddel_hf.benchmark.evidence import GROUND, check_cell, check_together, cure, scores_of, tasks_of
+from meddel_hf.benchmark.measures import read_measures
 from meddel_hf.benchmark.place import RESERVED, UNTRAINED, Place, label, listed, percent, planned
 from meddel_hf.benchmark.verdicts import Verdict, Verdicts, read_verdicts
 from meddel_hf.downstream.labels.compare import load_outcomes
@@ -40,6 +41,7 @@ from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.reading import intact, read_lines
 from meddel_hf.runtime.tables import read_table
+from meddel_hf.selection.measures import Measures
 from meddel_hf.selection.table import ROWS
 
 _KEPT = pa.schema([(schema.ID, pa.string()), (schema.KEPT, pa.bool_()), (schema.REASON, pa.string())])
@@ -127,6 +129,11 @@ class Cell:
 
     def _scores(self, task: str) -> Scores:
         return scores_of(self.folder, self.facts, task, trust=self.trust)
+
+    @cached_property
+    def measures(self) -> Measures | None:
+        """What the selection covers, without training; None without one, and of cells of before it was measured."""
+        return read_measures(self.folder, self.facts)
 
     @cached_property
     def rows(self) -> pa.Table | None:
@@ -221,6 +228,11 @@ class Runs:
     def of(self, target: Target, arm: str, retention: float) -> dict[int, Scores]:
         """Scores on a target by seed; empty where there are none."""
         return self._by_place.get((target.task, target.set, arm, percent(retention)), {})
+
+    def measured(self, arm: str, retention: float) -> dict[int, Measures]:
+        """What selections cover, without training, by seed; empty where that was not measured."""
+        cells = [cell for cell in self.cells if (cell.arm, cell.place.percent) == (arm, percent(retention))]
+        return {cell.seed: cell.measures for cell in cells if cell.measures is not None}
 
     @cached_property
     def _by_place(self) -> dict[tuple[str, str, str, str], dict[int, Scores]]:

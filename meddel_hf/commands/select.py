@@ -56,13 +56,15 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.runtime.reading import printable
     from meddel_hf.selection.answer import WARNING
     from meddel_hf.selection.measures import covered, farthest, sequences
-    from meddel_hf.selectors.measured import measured
+    from meddel_hf.selectors.measured import effective_kept, measured
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
+    memory = getattr(args, "memory", None)
     with searching_on(args.device):
-        selection = measured(_selection(args, store, pool), store, getattr(args, "memory", None))
+        selection = measured(_selection(args, store, pool), store, memory)
+    distinct = effective_kept(selection, store, memory)
     drawn: list[str] = []
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "
@@ -74,6 +76,8 @@ def run(args: argparse.Namespace) -> None:
     print(selection.summary)
     if (far := farthest(selection)) is not None:
         print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
+    if distinct is not None:
+        print(f"{'effective':<16}{distinct:>12.1f}  number of distinct frames among those that are kept (Vendi score)")
     if (groups := sequences(selection, pool)) is not None:
         print(f"{'groups':<16}{groups.kept:>12,}  of {groups.pool:,} videos, sequences or patients have a kept frame")
     columns = covered(selection, pool)

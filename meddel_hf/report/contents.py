@@ -37,6 +37,7 @@ from meddel_hf.report.sections.choices import label_choices, label_data
 from meddel_hf.report.sections.gates import gate_data
 from meddel_hf.report.sections.ladder import ladder_data, ladder_section
 from meddel_hf.report.sections.limits import flips, limits
+from meddel_hf.report.sections.measures import measures_data, measures_section
 from meddel_hf.report.sections.record import record
 from meddel_hf.report.sections.tables import differences_table, kept_by, removed, scores_table, stored
 from meddel_hf.selection.pictures import draw_duplicates
@@ -62,6 +63,7 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
         Section("scores", "Scores and NormDEL", tuple(_scores(f))),
         Section("frames", "Frame by frame, and over training", tuple(_frames(f))),
         Section("sets", "Carried over to other sets", tuple(_sets(f))),
+        measures_section(f),
         Section("kept", "What was kept", (*_kept(f, places), *_sheets(f, pool, figures))),
         labels,
         limits(f, _gallery(alpha_curve(f, target) for target in f.runs.homes if f.passed(target))),
@@ -70,7 +72,7 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
     runs = f.runs
     facts = [plural(len(runs.cells), "cell"), plural(len(runs.seeds), "seed"), plural(len(runs.targets), "test set")]
     sections = _with_names_apart([section for section in parts if section.blocks])
-    data = (*stored(f, places), gate_data(f), flips(f), *ladder_data(f), *stored_labels)
+    data = (*stored(f, places), gate_data(f), flips(f), *measures_data(f), *ladder_data(f), *stored_labels)
     return Document(_title(f), ", ".join(facts), sections, data)
 
 
