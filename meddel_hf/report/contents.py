@@ -31,7 +31,7 @@ from meddel_hf.report.document import (
 from meddel_hf.report.figures.lines import alpha_curve, retention_curve, training_curve
 from meddel_hf.report.figures.maps import carried_over, removals, vanished
 from meddel_hf.report.figures.spreads import boxes, differences
-from meddel_hf.report.findings import Findings
+from meddel_hf.report.findings import Findings, counted
 from meddel_hf.report.sections.answer import answer
 from meddel_hf.report.sections.choices import label_choices, label_data
 from meddel_hf.report.sections.gates import gate_data
@@ -70,7 +70,7 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
         record(f, command),
     ]
     runs = f.runs
-    facts = [plural(len(runs.cells), "cell"), plural(len(runs.seeds), "seed"), plural(len(runs.targets), "test set")]
+    facts = [plural(len(runs.cells), "cell"), plural(len(runs.seeds), "seed"), counted(runs.targets)]
     sections = _with_names_apart([section for section in parts if section.blocks])
     data = (*stored(f, places), gate_data(f), flips(f), *measures_data(f), *ladder_data(f), *stored_labels)
     return Document(_title(f), ", ".join(facts), sections, data)
@@ -118,7 +118,7 @@ def _frames(f: Findings) -> list[Block]:
 def _sets(f: Findings) -> list[Block]:
     """The full pool, and every arm at the lowest retention, where differences show first."""
     shown = [(FULL, 1.0), *((arm, retention) for arm in f.runs.arms for retention in f.runs.retentions[:1])]
-    measures = dict.fromkeys(target.measure for target in f.runs.targets if not target.only)
+    measures = dict.fromkeys(target.measure for target in f.runs.targets if not (target.only or target.series))
     return _gallery(carried_over(f, measure, arm, retention) for measure in measures for arm, retention in shown)
 
 
