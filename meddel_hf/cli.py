@@ -104,7 +104,17 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
     args = parser.parse_args(arguments)
     show_messages()
     words = getattr(args.command, "INTERRUPTED", "nothing half-written was left behind")
-    return exit_status(lambda: _work(args), interrupted=words)
+    return exit_status(lambda: _obeyed(args), interrupted=words)
+
+
+def _obeyed(args: argparse.Namespace) -> int | None:
+    """Run the command; with --quiet, without a bar of any library."""
+    if not getattr(args, "quiet", False):
+        return _work(args)
+    from meddel_hf.runtime.progress import no_bars
+
+    with no_bars():
+        return _work(args)
 
 
 def _work(args: argparse.Namespace) -> int | None:

@@ -88,7 +88,6 @@ TESTED_BY = {
     "runtime/regular.py": "runtime/test_digests.py",
     "runtime/tables.py": "runtime/test_reading.py",
     "runtime/processes.py": "embedding/test_embed.py",
-    "runtime/progress.py": "embedding/test_embed.py",
     "selection/curve.py": "selection/test_curve.py",
     "selection/folder.py": "hub/test_push.py",
     "selection/subset.py": "hub/test_push.py",

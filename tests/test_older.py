@@ -145,3 +145,4 @@ def test_cells_that_were_trained_are_reported(old, tmp_path):
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     verdict = json.loads((folder / "gate.json").read_text())["tasks"]["colour"]
     assert f"{verdict['full']:.3f}" in page
+    assert "Without training" not in page

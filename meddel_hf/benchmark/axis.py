@@ -89,7 +89,9 @@ def _record(plan: Plan, runs: Path) -> None:
         there = read_json(runs / AXIS)
         if there.get("name", plan.name) != plan.name:
             raise Mismatch(
-                f"{runs} holds the axis of another plan ({there['name']}, expected {plan.name}): choose another"
+                f"{runs} holds the redundancy axis of the plan {there['name']!r}, expected that of "
+                f"{plan.name!r}: give another folder with --out, or, if it is the same plan under a new name, call it "
+                f"{there['name']!r} again"
             )
         shares = sorted({*there.get("redundancy", ()), *plan.redundancy})
         write_facts(runs / AXIS, {"name": plan.name, "redundancy": shares})

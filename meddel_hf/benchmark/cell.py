@@ -12,11 +12,22 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from meddel_hf.benchmark.cells import CELL, DIVERGED, PRETRAINING, SELECTION, TASKS, CellPlan, read_json
+from meddel_hf.benchmark.cells import (
+    CELL,
+    DIVERGED,
+    MEASURES,
+    PRETRAINING,
+    SELECTION,
+    TASKS,
+    CellPlan,
+    read_json,
+)  # fmt: skip
 from meddel_hf.benchmark.data import Material, ProbeData, RetrievalData, SegmentationData
+from meddel_hf.benchmark.duplicates import without_duplicates
 from meddel_hf.benchmark.evidence import FILES, GROUND, PARENTS, of_scores
+from meddel_hf.benchmark.measures import MEASURED, Measuring
 from meddel_hf.benchmark.place import DISTINCT, LADDER
-from meddel_hf.benchmark.plan import InstanceTask
+from meddel_hf.benchmark.plan import Arm, InstanceTask
 from meddel_hf.benchmark.retrieval import LOSS, Trained, retrieve
 from meddel_hf.data.ids import ids_of
 from meddel_hf.downstream.probing.probe import probe
@@ -34,8 +45,7 @@ from meddel_hf.runtime.records import write_facts
 from meddel_hf.schema import MODEL
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
-from meddel_hf.selectors.dedup import Dedup
-from meddel_hf.selectors.protocol import Embeddings, Readable, Selector
+from meddel_hf.selectors.protocol import Embeddings, Readable
 from meddel_hf.selectors.registry import make
 
 MASKED = "masked"  # in the folder of decoded frames: those of segmentation tasks
@@ -49,6 +59,7 @@ class CellRun:
     store:  embeddings of the pool; None where the cell selects nothing, or a rung of the ladder: at random.
     frames: folder of decoded frames that all cells share. progress: show how far pre-training is.
     ground: digest of the benchmark, see `evidence.ground`.
+    measuring: measures what the selection covers; None where the cell has no store.
     """
 
     cell: CellPlan
@@ -60,6 +71,7 @@ class CellRun:
     device: str = "auto"
     progress: bool = False
     ground: str | None = None
+    measuring: Measuring | None = None
 
     def run(self) -> None:
         """Do what is left of the cell. Errors say which cell they are of; Diverged is written down before it is raised.
@@ -98,17 +110,22 @@ class CellRun:
             return None
         folder = self.folder / SELECTION
         if self._main and not (folder / MANIFEST).is_file():
-            if arm.label == DISTINCT:
-                selector: Selector = Dedup(seed=self.cell.seed)  # keeps what it finds distinct, whatever share that is
-            else:
-                selector = make(arm.selector, retention=self.cell.retention, seed=self.cell.seed, **arm.options)
             with self._timed("selection"):
-                selection = selector.select(self._frames_of_pool(), pool=self.material.pool)
+                selection = self._selected(arm)
             selection.save(folder)
         self.processes.wait_for_everyone()
         selection = Selection.load(folder)
         self._check_selection(selection, folder)
+        if self._main and self.measuring is not None:
+            self.measuring.write(selection, self.folder)
         return selection
+
+    def _selected(self, arm: Arm) -> Selection:
+        if arm.label == DISTINCT:  # what is distinct, whatever share that is
+            assert self.store is not None
+            return without_duplicates(self.store, self.folder.parents[3], self.cell.seed)
+        selector = make(arm.selector, retention=self.cell.retention, seed=self.cell.seed, **arm.options)
+        return selector.select(self._frames_of_pool(), pool=self.material.pool)
 
     def _frames_of_pool(self) -> Embeddings:
         """What a selector chooses from; of a rung of the ladder every frame, as it needs no embeddings."""
@@ -216,7 +233,8 @@ class CellRun:
             "seconds_tasks": {name: seconds[name] for name in seconds if name != "selection"},
             "device": summary.device, "precision": summary.precision, "processes": summary.processes,
             "tasks": {name: data.identity for name, data in self.material.tasks.items()},
-            GROUND: self.ground, PARENTS: parents, FILES: of_scores(self.folder),
+            MEASURED: (self.folder / MEASURES).is_file(), GROUND: self.ground, PARENTS: parents,
+            FILES: of_scores(self.folder),
         }  # fmt: skip
 
     def _held_out(self) -> dict[str, float]:

@@ -17,6 +17,7 @@ CELLS, CELL, GATE, PLAN = "cells", "cell.json", "gate.json", "plan.yaml"
 DIVERGED = "diverged.json"  # in a cell's folder; goes before cell.json is written
 POOL, EXCLUDED, REDUNDANCY = "pool.parquet", "excluded.parquet", "redundancy.json"
 SELECTION, PRETRAINING, TASKS = "selection", "pretraining", "tasks"
+MEASURES = "measures.json"  # in a cell's folder: what its selection covers, without training
 RANDOM, DEDUP = "random", "dedup"  # names of selectors: the one that every other has to beat, and of "distinct"
 LOCKS = ".locks"
 LABELS, CHOICES = "labels", "choices"  # RUNS/labels/<task>/choices: what tasks of kind labels write

@@ -1,4 +1,5 @@
-"""The gates before a matrix, task by task: is anything learned, and is there anything to choose?
+"""The gates before a matrix, task by task (of kind instance, series by series): is anything learned, and is there
+anything to choose?
 
 *Learning*: does pre-training on the full pool beat none? *Headroom*: is the full pool, or the pool without its
 near-duplicates, above random at the smallest retention? Where either is not so, selectors cannot be told apart.
@@ -25,7 +26,8 @@ from meddel_hf.benchmark.cells import (
     read_json,
 )  # fmt: skip
 from meddel_hf.benchmark.evidence import FILES, GROUND, scores_of
-from meddel_hf.benchmark.plan import Plan
+from meddel_hf.benchmark.place import series
+from meddel_hf.benchmark.plan import InstanceTask, Plan, Trained
 from meddel_hf.benchmark.verdicts import Headroom, Redundancy, Verdict, plain
 from meddel_hf.downstream.intervals import compare, simultaneous_level
 from meddel_hf.downstream.scores import FILE, Scores
@@ -105,33 +107,44 @@ class GateRuns:
         return diverged(cells, self.runs)
 
     def verdicts(self) -> dict[str, Verdict]:
-        """Task -> what its gates say; without the tasks of which no seed has both the full pool and no pre-training.
+        """Task -> what its gates say, of kind instance each series -> what they say of it ("seen (trunk)"); without
+        those of which no seed has both the full pool and no pre-training.
 
         A seed of which a cell diverged is left out of the comparisons that need it.
         """
-        by_task = {}
+        by_name = {}
         for task in self.plan.trained_tasks:
-            full, untrained = self._scores("full", task.name), self._scores("untrained", task.name)
-            seeds = sorted(set(full) & set(untrained))
-            if seeds:
-                both = [full[seed] for seed in seeds], [untrained[seed] for seed in seeds]
-                learned = verdict(*both, level=self.plan.gate_level)
-                by_task[task.name] = replace(
-                    learned, gates=self.plan.asked_gates, headroom=self._headroom(task.name, full)
-                )
-        return by_task
+            for name, set_ in self._judged(task).items():
+                full, untrained = (self._scores(role, task.name, set_) for role in ("full", "untrained"))
+                seeds = sorted(set(full) & set(untrained))
+                if seeds:
+                    both = [full[seed] for seed in seeds], [untrained[seed] for seed in seeds]
+                    learned = verdict(*both, level=self.plan.gate_level)
+                    room = self._headroom(task.name, set_, full)
+                    by_name[name] = replace(learned, gates=self.plan.asked_gates, headroom=room)
+        return by_name
 
-    def _headroom(self, task: str, full: BySeed) -> Headroom | None:
+    def _judged(self, task: Trained) -> dict[str, str | None]:
+        """Name -> the set of scores that is judged under it; None: all of the task's sets together.
+
+        The trunk and the head of kind instance are two measures of the same frames, which can say different things.
+        """
+        scored = self._scores("full", task.name, None) if isinstance(task, InstanceTask) else {}
+        sets = next(iter(scored.values())).sets if scored else []
+        return {series(task.name, one): one for one in sets} if len(sets) > 1 else {task.name: None}
+
+    def _headroom(self, task: str, set_: str | None, full: BySeed) -> Headroom | None:
         if self.redundancy is None or self.plan.smallest is None:
             return None
-        random, distinct = self._scores("random", task), self._scores("distinct", task)
+        random, distinct = (self._scores(role, task, set_) for role in ("random", "distinct"))
         return headroom(random, full, distinct, self.plan.smallest, level=self.plan.gate_level)
 
-    def _scores(self, role: str, task: str) -> dict[int, Scores]:
-        """Scores of a task by seed, of the cells that are finished."""
+    def _scores(self, role: str, task: str, set_: str | None) -> dict[int, Scores]:
+        """Scores of a task by seed, of the cells that are finished; those of one set, where one is named."""
         finished = [cell for cell in self.cells[role] if is_finished(cell, self.runs, self.plan)]
         folders = {cell.seed: cell.folder(self.runs) for cell in finished}
-        return {seed: scores_of(folder, read_json(folder / CELL), task) for seed, folder in folders.items()}
+        scored = {seed: scores_of(folder, read_json(folder / CELL), task) for seed, folder in folders.items()}
+        return {seed: one if set_ is None else one.of(set_) for seed, one in scored.items()}
 
     def record(self, verdicts: Mapping[str, Verdict], ground: str | None) -> None:
         """Write gate.json, which `meddel report` reads: with checksums of the scores that it was decided by.
@@ -139,7 +152,8 @@ class GateRuns:
         ground: digest of the benchmark, see `evidence.ground`.
         """
         cells = [cell for cells in self.cells.values() for cell in cells if is_finished(cell, self.runs, self.plan)]
-        paths = [cell.folder(self.runs) / TASKS / task / FILE for cell in cells for task in verdicts]
+        tasks = [task.name for task in self.plan.trained_tasks if set(self._judged(task)) & set(verdicts)]
+        paths = [cell.folder(self.runs) / TASKS / task / FILE for cell in cells for task in tasks]
         trained = [read_json(cell.folder(self.runs) / CELL).get("samples") for cell in cells if cell.retention]
         facts: dict[str, Any] = {
             "tasks": {name: plain(one) for name, one in verdicts.items()},

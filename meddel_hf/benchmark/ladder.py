@@ -67,7 +67,8 @@ class Ladder:
     def sentence(self) -> str:
         """How few frames are enough, for one who reads no statistics; without the ladder's name."""
         tail = f" ({'; '.join(self.missing)})" if self.missing else ""
-        task = self.target.task if self.target.only else f"{self.target.task}, tested on {self.target.set},"
+        of_a_set = not (self.target.only or self.target.series)
+        task = f"{self.target.task}, tested on {self.target.set}," if of_a_set else self.target.name
         if self.gain is None:
             return f"On {task} nothing can be said: the full pool and no pre-training have no seed in common{tail}."
         if not (self.gain.shown and self.gain.value > 0):

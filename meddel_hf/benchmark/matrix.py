@@ -38,8 +38,9 @@ from meddel_hf.benchmark.cells import (
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.estimate import left
 from meddel_hf.benchmark.evidence import ground
-from meddel_hf.benchmark.place import LADDER
-from meddel_hf.benchmark.plan import HEADROOM, Plan
+from meddel_hf.benchmark.measures import Measuring
+from meddel_hf.benchmark.place import LADDER, series
+from meddel_hf.benchmark.plan import HEADROOM, InstanceTask, Plan, Trained
 from meddel_hf.benchmark.rungs import ladder_cells
 from meddel_hf.benchmark.verdicts import Redundancy, Verdict
 from meddel_hf.data.pool import Pool
@@ -207,6 +208,11 @@ class _Matrix:
         return store
 
     @cached_property
+    def measuring(self) -> Measuring:
+        assert self.store is not None  # asked of cells that select from it
+        return Measuring(self.store, self.material.pool)
+
+    @cached_property
     def decoded(self) -> Path:
         """Folder of the pool's decoded frames: once for all cells and shards."""
         assert self.plan.pretraining is not None  # asked for by cells alone
@@ -283,7 +289,7 @@ class _Matrix:
         try:
             CellRun(
                 cell, folder, self.material, store, self.decoded, self.processes, self.device, self.progress,
-                ground(self._manifest()),
+                ground(self._manifest()), None if store is None else self.measuring,
             ).run()  # fmt: skip
         except Diverged as error:
             if self.processes.num_processes > 1:
@@ -391,8 +397,13 @@ def _check_comparable(before: Manifest, now: Manifest, runs: Path) -> None:
 
 def _line(cell: CellPlan, folder: Path, plan: Plan) -> str:
     facts = read_json(folder / CELL)
-    scores = ", ".join(
-        f"{task.name} {Scores.load(folder / TASKS / task.name).value():.4f}" for task in plan.trained_tasks
-    )
+    scores = ", ".join(_scores_of(task, Scores.load(folder / TASKS / task.name)) for task in plan.trained_tasks)
     trained = f"{facts['frames']:,} frames, " if cell.retention else ""
     return f"{cell.place.words}: {trained}{scores}"
+
+
+def _scores_of(task: Trained, scores: Scores) -> str:
+    """Of kind instance each series by itself."""
+    if isinstance(task, InstanceTask) and len(scores.sets) > 1:
+        return ", ".join(f"{series(task.name, one)} {scores.of(one).value():.4f}" for one in scores.sets)
+    return f"{task.name} {scores.value():.4f}"

@@ -18,6 +18,7 @@ from meddel_hf.benchmark.cells import (
     EXCLUDED,
     GATE,
     LABELS,
+    MEASURES,
     PLAN,
     POOL,
     REDUNDANCY,
@@ -36,7 +37,7 @@ from meddel_hf.selection.table import ROWS
 
 _AS_THEY_ARE = (
     PLAN, MANIFEST, GATE, REDUNDANCY, POOL, EXCLUDED, *(f"{LABELS}/*/{CHOICES}/{name}" for name in (MANIFEST, CHOSEN)),
-    f"{CELLS}/*/*/*/{CELL}", f"{CELLS}/*/*/*/{DIVERGED}", f"{CELLS}/*/*/*/{TASKS}/*/{FILE}",
+    *(f"{CELLS}/*/*/*/{name}" for name in (CELL, DIVERGED, MEASURES, f"{TASKS}/*/{FILE}")),
 )  # fmt: skip
 _SELECTIONS = f"{CELLS}/*/*/*/{SELECTION}"
 
@@ -54,7 +55,7 @@ def pack(runs: str | Path, out: str | Path) -> int:
         raise InvalidArgument(f"{out} would be a .tar.xz file: call it so")
     check_can_write(out)
     for cell in read(runs).cells:  # raises where something is damaged
-        _ = cell.scores, cell.snapshots
+        _ = cell.scores, cell.snapshots, cell.measures
     contents = {path: path.read_bytes() for pattern in _AS_THEY_ARE for path in runs.glob(pattern)}
     for folder in runs.glob(_SELECTIONS):
         if (folder / MANIFEST).is_file():

@@ -25,6 +25,11 @@ class Place:
         return f"{self.arm}, {self.percent} %, seed {self.seed}"
 
 
+def series(task: str, set: str) -> str:
+    """Name of one series of scores of a task of kind instance, such as "seen (trunk)": gates judge each by itself."""
+    return f"{task} ({set})"
+
+
 def percent(retention: float) -> str:
     """A retention as the folders are named: "5", "33", "0.5"."""
     return f"{100 * retention:g}"

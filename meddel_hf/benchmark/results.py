@@ -29,7 +29,8 @@ from meddel_hf.benchmark.cells import (
     read_json,
 )  # fmt: skip
 from meddel_hf.benchmark.evidence import GROUND, check_cell, check_together, cure, scores_of, tasks_of
-from meddel_hf.benchmark.place import RESERVED, UNTRAINED, Place, label, listed, percent, planned
+from meddel_hf.benchmark.measures import read_measures
+from meddel_hf.benchmark.place import RESERVED, UNTRAINED, Place, label, listed, percent, planned, series
 from meddel_hf.benchmark.verdicts import Verdict, Verdicts, read_verdicts
 from meddel_hf.downstream.labels.compare import load_outcomes
 from meddel_hf.downstream.labels.outcomes import Outcomes
@@ -40,6 +41,7 @@ from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.reading import intact, read_lines
 from meddel_hf.runtime.tables import read_table
+from meddel_hf.selection.measures import Measures
 from meddel_hf.selection.table import ROWS
 
 _KEPT = pa.schema([(schema.ID, pa.string()), (schema.KEPT, pa.bool_()), (schema.REASON, pa.string())])
@@ -54,16 +56,28 @@ _WORDS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Target:
-    """What a score is about: a downstream task, trained once a cell, and one of the sets that it is tested on."""
+    """What a score is about: a downstream task, trained once a cell, and one of the sets that it is tested on.
+
+    only: it is the task's only set. series: of a task of kind instance, whose "sets" are its trunk and its head on the
+    same frames: two measures, of which each is judged by itself.
+    """
 
     task: str
     set: str
     measure: Measure
-    only: bool = True  # the task's only set
+    only: bool = True
+    series: bool = False
 
     @property
     def name(self) -> str:
-        return self.task if self.only else f"{self.task} on {self.set}"
+        if self.only:
+            return self.task
+        return series(self.task, self.set) if self.series else f"{self.task} on {self.set}"
+
+    @property
+    def judged(self) -> str:
+        """Name of what the gates judge: the task with all its test sets, or the series."""
+        return self.name if self.series else self.task
 
     @property
     def unit(self) -> str:
@@ -129,6 +143,11 @@ class Cell:
         return scores_of(self.folder, self.facts, task, trust=self.trust)
 
     @cached_property
+    def measures(self) -> Measures | None:
+        """What the selection covers, without training; None without one, and of cells of before it was measured."""
+        return read_measures(self.folder, self.facts)
+
+    @cached_property
     def rows(self) -> pa.Table | None:
         """Columns id, kept and reason of the selection, a row for every frame of the pool; None without one."""
         folder = self.folder / SELECTION
@@ -147,6 +166,7 @@ class Runs:
     diverged:   cells whose training ended in a loss that is no number; they are not finished, and in no mean.
     labels:     what came out of each finished task of kind labels, by its name.
     planned:    places that the plan asks for; empty where the plan does not tell. planned_tasks: likewise.
+    instances:  tasks of kind instance, as the plan has them.
     """
 
     folder: Path
@@ -160,6 +180,7 @@ class Runs:
     notes: tuple[str, ...] = field(default=())
     labels: Mapping[str, Outcomes] = field(default_factory=dict)
     diverged: tuple[Divergence, ...] = ()
+    instances: frozenset[str] = frozenset()
 
     @property
     def verdicts(self) -> Mapping[str, Verdict] | None:
@@ -208,19 +229,25 @@ class Runs:
             for task, scores in cell.scores.items():
                 sets = scores.sets
                 for set in sets:
-                    targets.setdefault((task, set), Target(task, set, scores.measure, len(sets) == 1))
+                    target = Target(task, set, scores.measure, len(sets) == 1, task in self.instances)
+                    targets.setdefault((task, set), target)
         first = {task: place for place, task in enumerate(self.planned_tasks)}
         order = sorted(targets, key=lambda key: (first.get(key[0], len(first)), key[0], key[1] != key[0], key[1]))
         return [targets[key] for key in order]
 
     @property
     def homes(self) -> list[Target]:
-        """The first target of every task: its own test set, where it has one of its name."""
-        return list({target.task: target for target in reversed(self.targets)}.values())[::-1]
+        """The first target of all that is judged: a task's own test set, where it has one of its name; each series."""
+        return list({target.judged: target for target in reversed(self.targets)}.values())[::-1]
 
     def of(self, target: Target, arm: str, retention: float) -> dict[int, Scores]:
         """Scores on a target by seed; empty where there are none."""
         return self._by_place.get((target.task, target.set, arm, percent(retention)), {})
+
+    def measured(self, arm: str, retention: float) -> dict[int, Measures]:
+        """What selections cover, without training, by seed; empty where that was not measured."""
+        cells = [cell for cell in self.cells if (cell.arm, cell.place.percent) == (arm, percent(retention))]
+        return {cell.seed: cell.measures for cell in cells if cell.measures is not None}
 
     @cached_property
     def _by_place(self) -> dict[tuple[str, str, str, str], dict[int, Scores]]:
@@ -284,7 +311,12 @@ def read(folder: str | Path, *, trust: bool = False) -> Runs:
         "\n".join(read_lines(text, "a plan")) + "\n" if text.is_file() else None,
         labels=labels,
         diverged=tuple(one for one in diverged if one),
+        instances=frozenset(label(task) for task in listed(plan.get("tasks")) if _is_instance(task)),
     )
+
+
+def _is_instance(task: Any) -> bool:
+    return isinstance(task, Mapping) and task.get("kind") == "instance"
 
 
 def _labels(folder: Path) -> dict[str, Outcomes]:

@@ -198,6 +198,8 @@ def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
             "something to choose, the intervals clear of zero. No selector was run, since nothing could tell them "
             "apart. Raise samples or seeds, or add a more sensitive task."
         )
+    if measured := _measured(plan, runs):
+        print(f"\n{measured}\n")
     say(f"{outcome.ran} cells run; read them with: meddel report {runs}")
     return 0 if outcome.passed else NOT_PASSED
 
@@ -238,6 +240,13 @@ def _tell_left(outcome: Outcome) -> None:
             f"diverged, and in no mean: {one.place.words}: {one.sentence} (the cell is tried again once its "
             "diverged.json is deleted)"
         )
+
+
+def _measured(plan: Plan, runs: Path) -> str:
+    """What the selections cover, as a table; empty where nothing was measured."""
+    from meddel_hf.benchmark.measures import measured_places, table
+
+    return table(measured_places(runs, [arm.label for arm in plan.arms]), plan.gate_level)
 
 
 def _choices(runs: Path, task: str) -> str:

@@ -63,13 +63,15 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.runtime.reading import printable
     from meddel_hf.selection.answer import WARNING
     from meddel_hf.selection.measures import covered, facts_of, farthest, sequences
-    from meddel_hf.selectors.measured import measured
+    from meddel_hf.selectors.measured import effective_kept, measured
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
+    memory = getattr(args, "memory", None)
     with searching_on(args.device):
-        selection = measured(_selection(args, store, pool), store, getattr(args, "memory", None))
+        selection = measured(_selection(args, store, pool), store, memory)
+    distinct = effective_kept(selection, store, memory)
     drawn: list[str] = []
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "
@@ -89,11 +91,14 @@ def run(args: argparse.Namespace) -> None:
     if option := _implied(args):
         notes.insert(0, f"{option} is an option of MedDEL, the paper's Algorithm 1: --selector meddel")
     if args.json:
-        print_json(facts_of(selection, far, groups, columns) | {"notes": notes, "out": args.out})
+        print_json(facts_of(selection, far, groups, columns) | {"effective": distinct, "notes": notes, "out": args.out})
     else:
         print(selection.summary)
         if far is not None:
             print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
+        if distinct is not None:
+            what = "number of distinct frames among those that are kept (Vendi score)"
+            print(f"{'effective':<16}{distinct:>12.1f}  {what}")
         if groups is not None:
             of_them = f"of {groups.pool:,} videos, sequences or patients have a kept frame"
             print(f"{'groups':<16}{groups.kept:>12,}  {of_them}")

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 from datasets import Dataset, Image
-from tqdm.auto import tqdm
 
 from meddel_hf.data.decoding import MOST_BYTES
 from meddel_hf.data.ids import ids_of
 from meddel_hf.runtime.digests import UNREAD, file_digests
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.memory import Memory
+from meddel_hf.runtime.progress import tqdm
 from meddel_hf.schema import ID, IMAGE
 
 _FRAMES, _ROWS = "frames-", "-rows-"

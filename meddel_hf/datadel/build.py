@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 
 from meddel_hf.data.leaks import FILE as LEAKS
 from meddel_hf.datadel import leaks, preview
@@ -31,6 +30,7 @@ from meddel_hf.datadel.summary import Build
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableArchive
 from meddel_hf.runtime.files import MANIFEST, check_can_write, is_vacant, whole_file
 from meddel_hf.runtime.manifest import Manifest
+from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.records import recorded_files
 
 _SHOWN = 5

@@ -15,13 +15,13 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, rounded
 from meddel_hf.neighbors.device_search import greedy_by_pairs
 from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.threads import own_threads, stream_threads
 
 Rule = Literal["greedy", "semdedup"]

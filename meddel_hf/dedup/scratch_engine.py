@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from meddel_hf.dedup.engines import BlockEngine, Pass, Rule, apply
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded
+from meddel_hf.runtime.progress import tqdm
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from datasets import Dataset
-from tqdm import tqdm
 
 from meddel_hf.data.images import reduced
 from meddel_hf.errors import UnreadableImage
+from meddel_hf.runtime.progress import tqdm
 
 _SIDES = ((2_000, 176), (8_000, 128))  # frames -> pixels of the longer side: 1 to 2 kB each
 _LEAST = 112

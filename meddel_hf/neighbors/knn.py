@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import TILE, Rows, Tier, Vectors, few_candidates, product
 from meddel_hf.neighbors.device import HIGHER
+from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.threads import own_threads
 
 EXACT_UP_TO = 2**15  # rows of a pool that is searched whole

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, candidates, product, rounded
 from meddel_hf.runtime.files import whole_file
+from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.runtime.threads import own_threads

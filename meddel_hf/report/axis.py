@@ -79,7 +79,7 @@ def _wins(f: Findings, c: Contrast) -> bool:
 def _point(share: float, f: Findings) -> Point:
     near_duplicates = _near_duplicates(f)
     said = [] if near_duplicates is None else [f"{near_duplicates:.0%} go as near-duplicates"]
-    passed = sorted({target.task for target in f.comparable})
+    passed = sorted({target.judged for target in f.comparable})
     said.append(f"selectors can be told apart on {listed(passed)}" if passed else "nothing to choose, or to learn")
     best = max((c for c in gained(f) if _wins(f, c)), key=lambda c: c.difference.value, default=None)
     if best is not None:

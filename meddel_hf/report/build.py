@@ -131,7 +131,7 @@ def _manifest(runs: Runs, findings: Findings, document: Document, command: str) 
     details = {
         "cells": len(cells),
         "missing": len(runs.missing),
-        "passed_gate": sorted({target.task for target in findings.comparable}),
+        "passed_gate": sorted({target.judged for target in findings.comparable}),
         "pictures": [picture.name for picture in document.pictures],
         "command": command,
     }

@@ -31,12 +31,13 @@ from meddel_hf.report.document import (
 from meddel_hf.report.figures.lines import alpha_curve, retention_curve, training_curve
 from meddel_hf.report.figures.maps import carried_over, removals, vanished
 from meddel_hf.report.figures.spreads import boxes, differences
-from meddel_hf.report.findings import Findings
+from meddel_hf.report.findings import Findings, counted
 from meddel_hf.report.sections.answer import answer
 from meddel_hf.report.sections.choices import label_choices, label_data
 from meddel_hf.report.sections.gates import gate_data
 from meddel_hf.report.sections.ladder import ladder_data, ladder_section
 from meddel_hf.report.sections.limits import flips, limits
+from meddel_hf.report.sections.measures import measures_data, measures_section
 from meddel_hf.report.sections.record import record
 from meddel_hf.report.sections.tables import differences_table, kept_by, removed, scores_table, stored
 from meddel_hf.selection.pictures import draw_duplicates
@@ -62,15 +63,16 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
         Section("scores", "Scores and NormDEL", tuple(_scores(f))),
         Section("frames", "Frame by frame, and over training", tuple(_frames(f))),
         Section("sets", "Carried over to other sets", tuple(_sets(f))),
+        measures_section(f),
         Section("kept", "What was kept", (*_kept(f, places), *_sheets(f, pool, figures))),
         labels,
         limits(f, _gallery(alpha_curve(f, target) for target in f.runs.homes if f.passed(target))),
         record(f, command),
     ]
     runs = f.runs
-    facts = [plural(len(runs.cells), "cell"), plural(len(runs.seeds), "seed"), plural(len(runs.targets), "test set")]
+    facts = [plural(len(runs.cells), "cell"), plural(len(runs.seeds), "seed"), counted(runs.targets)]
     sections = _with_names_apart([section for section in parts if section.blocks])
-    data = (*stored(f, places), gate_data(f), flips(f), *ladder_data(f), *stored_labels)
+    data = (*stored(f, places), gate_data(f), flips(f), *measures_data(f), *ladder_data(f), *stored_labels)
     return Document(_title(f), ", ".join(facts), sections, data)
 
 
@@ -116,7 +118,7 @@ def _frames(f: Findings) -> list[Block]:
 def _sets(f: Findings) -> list[Block]:
     """The full pool, and every arm at the lowest retention, where differences show first."""
     shown = [(FULL, 1.0), *((arm, retention) for arm in f.runs.arms for retention in f.runs.retentions[:1])]
-    measures = dict.fromkeys(target.measure for target in f.runs.targets if not target.only)
+    measures = dict.fromkeys(target.measure for target in f.runs.targets if not (target.only or target.series))
     return _gallery(carried_over(f, measure, arm, retention) for measure in measures for arm, retention in shown)
 
 

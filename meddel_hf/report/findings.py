@@ -6,21 +6,22 @@ Every comparison is paired: the same seeds, the same frames. `downstream/interva
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 from normdel import normdel
 
 from meddel_hf.benchmark.gate import headroom, verdict
 from meddel_hf.benchmark.ladder import Ladder, ladders
-from meddel_hf.benchmark.place import DISTINCT, FULL, UNTRAINED
+from meddel_hf.benchmark.place import DISTINCT, FULL, LADDER, UNTRAINED
 from meddel_hf.benchmark.plan import HEADROOM, LEARNING, Gate
 from meddel_hf.benchmark.results import Runs, Target
 from meddel_hf.benchmark.verdicts import Headroom, Verdict
 from meddel_hf.downstream.intervals import Difference, Interval, compare, interval, simultaneous_level
 from meddel_hf.downstream.scores import OF_MASKS, Measure, Scores
+from meddel_hf.report.document import plural
 
 CLASS_MEASURES: tuple[Measure, ...] = ("balanced-accuracy", "accuracy")
 
@@ -93,7 +94,8 @@ class CurvePoint:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Every level and contrast of a folder of runs; verdicts: of the gates, by task, also where no gate was run.
+    """Every level and contrast of a folder of runs; verdicts: of the gates, by what they judge (`Target.judged`), also
+    where no gate was run.
 
     ladders: of every test set, where a ladder was run; its cells are in nothing else.
     """
@@ -107,8 +109,8 @@ class Findings:
     ladders: tuple[Ladder, ...] = ()
 
     def passed(self, target: Target) -> bool:
-        """Whether arms can be compared on this target: its task passed every gate that was asked."""
-        verdict = self.verdicts.get(target.task)
+        """Whether arms can be compared on this target: its task, or series, passed every gate that was asked."""
+        verdict = self.verdicts.get(target.judged)
         return verdict is not None and verdict.can_rank
 
     @property
@@ -151,10 +153,15 @@ def findings(runs: Runs, draws: Draws | None = None) -> Findings:
                 levels += [_level(target, arm, retention, measure, scored, draws) for measure in measures(target)]
                 pairs += _pairs(runs, target, arm, retention, scored)
     verdicts = _verdicts(runs, draws)
-    counts = Counter(p.against for p in pairs if p.target.task in verdicts and verdicts[p.target.task].can_rank)
+    counts = Counter(p.against for p in pairs if p.target.judged in verdicts and verdicts[p.target.judged].can_rank)
     contrasts = tuple(pair.contrast(draws, max(counts[pair.against], 1)) for pair in pairs)
     climbed = tuple(ladders(runs, draws=draws.draws, level=draws.level, seed=draws.seed))
     return Findings(runs, draws, tuple(levels), contrasts, _curves(runs, draws), verdicts, climbed)
+
+
+def counted(targets: Sequence[Target]) -> str:
+    """How many there are: "3 test sets", or "3 measures" where some are series of the same frames."""
+    return plural(len(targets), "measure" if any(target.series for target in targets) else "test set")
 
 
 def columns(runs: Runs) -> list[tuple[str, float]]:
@@ -226,22 +233,31 @@ def _pairs(runs: Runs, target: Target, arm: str, retention: float, scored: dict[
 
 
 def _verdicts(runs: Runs, draws: Draws) -> dict[str, Verdict]:
-    """gate.json's; of a task that it does not name, what the gates' cells say."""
-    verdicts = dict(runs.verdicts or {})
+    """gate.json's; of what it does not name, what the gates' cells say.
+
+    A gate.json of before series were judged by themselves pooled them: what it says of those is not taken.
+    """
+    pooled = {target.task for target in runs.targets if target.judged != target.task}
+    verdicts = {name: one for name, one in (runs.verdicts or {}).items() if name not in pooled}
     gates = _asked(runs)
-    for task in dict.fromkeys(target.task for target in runs.targets):
-        full, untrained = (
-            {cell.seed: cell.scores[task] for cell in runs.cells if cell.arm == arm and task in cell.scores}
-            for arm in (FULL, UNTRAINED)
-        )
+    for home in runs.homes:
+        scored = partial(_scored, runs, home)
+        full, untrained = scored(FULL), scored(UNTRAINED)
         seeds = tuple(sorted(set(full) & set(untrained)))
-        if task in verdicts or not seeds:
+        if home.judged in verdicts or not seeds:
             continue
         both = [full[seed] for seed in seeds], [untrained[seed] for seed in seeds]
         learned = verdict(*both, draws=draws.draws, level=draws.level, seed=draws.seed)
-        room = _headroom(runs, task, draws) if HEADROOM in gates else None
-        verdicts[task] = replace(learned, recorded=False, gates=gates, headroom=room)
+        room = _headroom(runs, home, draws) if HEADROOM in gates else None
+        verdicts[home.judged] = replace(learned, recorded=False, gates=gates, headroom=room)
     return verdicts
+
+
+def _scored(runs: Runs, home: Target, arm: str | None, at: float | None = None) -> dict[int, Scores]:
+    """Seed -> scores of what is judged together with a target: all sets of its task, or the series alone."""
+    cells = [cell for cell in runs.cells if cell.arm == arm and home.task in cell.scores]
+    scores = {cell.seed: cell.scores[home.task] for cell in cells if at is None or cell.retention == at}
+    return scores if home.judged == home.task else {seed: one.of(home.set) for seed, one in scores.items()}
 
 
 def _asked(runs: Runs) -> tuple[Gate, ...]:
@@ -252,17 +268,12 @@ def _asked(runs: Runs) -> tuple[Gate, ...]:
     return tuple(gate for gate in named if gate == LEARNING or runs.retentions)
 
 
-def _headroom(runs: Runs, task: str, draws: Draws) -> Headroom | None:
-    """Of a task, from the cells: random is the plan's own arm."""
+def _headroom(runs: Runs, home: Target, draws: Draws) -> Headroom | None:
+    """Of what is judged together with a target, from the cells: random is the plan's own arm, else the ladder's."""
     smallest = min(runs.retentions)
-
-    def scored(arm: str | None, at: float | None = None) -> dict[int, Scores]:
-        cells = [cell for cell in runs.cells if cell.arm == arm and task in cell.scores]
-        return {cell.seed: cell.scores[task] for cell in cells if at is None or cell.retention == at}
-
     return headroom(
-        scored(runs.rival, smallest), scored(FULL), scored(DISTINCT), smallest,
-        draws=draws.draws, level=draws.level, seed=draws.seed,
+        _scored(runs, home, runs.rival or LADDER, smallest), _scored(runs, home, FULL), _scored(runs, home, DISTINCT),
+        smallest, draws=draws.draws, level=draws.level, seed=draws.seed,
     )  # fmt: skip
 
 

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import xxhash
 from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.memory import Known, Memory
+from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.regular import open_regular, stat_regular, why_not_read
 
 UNREAD = "!"  # what stands before the reason in place of a digest

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
-from tqdm.auto import tqdm
 
 from meddel_hf import schema
 from meddel_hf.data.cells import with_images_opened
@@ -20,6 +19,7 @@ from meddel_hf.errors import MedDELError
 from meddel_hf.runtime.files import checksum
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step_folder
 from meddel_hf.runtime.network import public
+from meddel_hf.runtime.progress import tqdm
 from meddel_hf.selection.card import subset_card
 from meddel_hf.selection.subset import Subset
 

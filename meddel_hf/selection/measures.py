@@ -51,6 +51,10 @@ class Kept:
         """Values of which nothing is kept."""
         return [value for value, _, kept in self.rows if not kept]
 
+    @property
+    def values(self) -> Values:
+        return Values(len(self.rows), len(self.rows) - len(self.lost))
+
     def warning(self, selection: Answer) -> str | None:
         """A sentence where nothing is kept of some value, and what would change that in the selection."""
         if not self.lost:
@@ -79,11 +83,29 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Sequences:
-    """pool: videos, sequences or patients that were selected from. kept: those of which a frame is kept."""
+class Values:
+    """pool: values of a column, such as videos or centres, that were selected from. kept: those of which a frame is
+    kept."""
 
     pool: int
     kept: int
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What a selection covers.
+
+    scenes, labels, centers: of the pool's columns `group`, `label`, `center`; None where it does not tell them apart.
+    farthest:  the readable frame that is least like any kept one, and its cosine to the nearest; None: not known.
+    effective: number of distinct frames among those that are kept (Vendi score). of_pool: among all that are readable.
+    """
+
+    scenes: Values | None
+    labels: Values | None
+    centers: Values | None
+    farthest: tuple[str, float] | None
+    effective: float
+    of_pool: float
 
 
 def kept_of(selection: Choice, pool: Dataset, column: str) -> Kept | None:
@@ -130,17 +152,17 @@ def covered(selection: Choice, pool: Dataset | None) -> list[Kept]:
     return [kept for kept in _counted(selection, pool, GROUPS) if len(kept.rows) > 1] if pool is not None else []
 
 
-def sequences(selection: Choice, pool: Dataset | None) -> Sequences | None:
+def sequences(selection: Choice, pool: Dataset | None) -> Values | None:
     """What is kept of the pool's videos, sequences or patients, which its column `group` names.
 
     None where there is no such column, and where the pool is not at hand or is another one.
     """
     kept = None if pool is None else kept_of(selection, pool, schema.GROUP)
-    return None if kept is None else Sequences(len(kept.rows), len(kept.rows) - len(kept.lost))
+    return None if kept is None else kept.values
 
 
 def facts_of(
-    selection: Answer, far: tuple[str, float] | None, groups: Sequences | None, columns: Sequence[Kept]
+    selection: Answer, far: tuple[str, float] | None, groups: Values | None, columns: Sequence[Kept]
 ) -> dict[str, Any]:
     """What a selection did, and what it covers, as plain values with the names that the reference gives them."""
     return {

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.embedding.calibration import Threshold
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import InvalidArgument, InvalidEmbeddings, Mismatch
+from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.neighbors.knn import nearest_other
 from meddel_hf.runtime.checks import fraction
@@ -26,7 +26,8 @@ from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.measures import Kept, covered, vendi
 from meddel_hf.selectors.dedup import Dedup, FirstStep, doubt
-from meddel_hf.selectors.protocol import Readable, opened
+from meddel_hf.selectors.measured import directions
+from meddel_hf.selectors.protocol import opened
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -211,7 +212,6 @@ def advise(
     size = np.bincount(scene)
     apart = np.bincount(scene[step.apart()], minlength=len(size))
     descending = np.sort(size)[::-1]
-    readable = Readable.of(store, "mean" if "mean" in store.poolings else None)
     return Advice(
         threshold=step.threshold,
         rows=len(store),
@@ -220,7 +220,7 @@ def advise(
         alike=step.alike,
         largest=int(descending[0]),
         half=int(np.searchsorted(np.cumsum(descending), len(store) / 2) + 1),
-        diversity=_diversity(readable),
+        diversity=vendi(directions(store)),
         dim=store.dim,
         scenes=tuple(scenes(size, apart, retention, len(store.pool_ids)) for retention in sorted(retentions)),
         groups=tuple(covered(step, pool)),
@@ -244,13 +244,6 @@ def scenes(size: NDArray[np.int64], apart: NDArray[np.int64], retention: float, 
     rows = max(1, round(retention * pool))
     deduplicated = expected(apart) if rows <= apart.sum() else float(len(size))
     return Scenes(retention, min(rows, int(size.sum())), expected(size), deduplicated)
-
-
-def _diversity(readable: Readable) -> float:
-    try:
-        return vendi(readable.vectors(subtract_mean=True).unit.numpy())
-    except InvalidEmbeddings:  # a row is the pool's mean: nothing is left of it
-        return vendi(readable.vectors().unit.numpy())
 
 
 def _scene_of(step: FirstStep) -> NDArray[np.int64]:

@@ -1,25 +1,35 @@
-"""One measure for every selector: of each frame that goes, how near is the nearest that is kept?"""
+"""The same measures for every selector: of each frame that goes, how near is the nearest that is kept; and how much
+the kept ones differ."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.dedup.larger_than_memory import fits, nearest_kept_of_all
 from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import InvalidEmbeddings
 from meddel_hf.neighbors.cosines import nearest
+from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
+from meddel_hf.selection.measures import Measures, covered, farthest, sequences, vendi
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import with_nearest
 from meddel_hf.selectors.protocol import Readable
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 _PAIRS = 2**32  # rows that go times rows that stay: two minutes on two cores
+_MOST = 2**16  # rows, evenly spaced, whose diversity is taken: of some hundred numbers each, more change nothing
 
 
 @own_threads()
@@ -35,7 +45,7 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
         return selection
     calibration = recorded_calibration(store)
     space = Space(store.poolings[0], False) if calibration is None else calibration.best.space
-    kept = selection.table[schema.KEPT].to_numpy()[store.rows]
+    kept = _kept_places(selection, store)
     nobody_wants = pa.array(["in-reference", "set-aside"])
     reached = pc.is_in(selection.table[schema.REASON], nobody_wants).to_numpy()[store.rows]
     goes, stays = np.flatnonzero(~kept & ~reached), np.flatnonzero(kept)
@@ -52,3 +62,48 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
             source, space.subtract_mean, goes, stays, memory, lambda row: str(ids[int(store.rows[row])])
         )
     return replace(selection, table=with_nearest(selection.table, store.rows[goes], store.rows[near], cosine))
+
+
+@own_threads()
+def directions(store: EmbeddingStore) -> NDArray[np.float32]:
+    """(n, d) the readable rows of a store, of length 1, in the space in which diversity is measured.
+
+    Mean pooling where the store has it, with the pool's mean subtracted, unless that leaves nothing of a row.
+    """
+    readable = Readable.of(store, "mean" if "mean" in store.poolings else None)
+    try:
+        return readable.vectors(subtract_mean=True).unit.numpy()
+    except InvalidEmbeddings:  # a row is the pool's mean
+        return readable.vectors().unit.numpy()
+
+
+def effective(rows: NDArray[np.float32]) -> float:
+    """Effective number of distinct rows (`vendi`), of 65,536 of them where there are more."""
+    return vendi(rows[evenly_spaced(len(rows), _MOST)])
+
+
+def effective_kept(selection: Selection, store: EmbeddingStore, memory: int | None = None) -> float | None:
+    """Effective number of the frames that are kept; None where the store does not fit in `memory` bytes."""
+    if memory is not None and not fits(memory, store.reader()):
+        return None
+    return effective(directions(store)[_kept_places(selection, store)])
+
+
+def measures(
+    selection: Selection, store: EmbeddingStore, pool: Dataset, among: NDArray[np.float32], of_pool: float
+) -> Measures:
+    """All that is measured of a selection without training.
+
+    pool: what was embedded. among: `directions` of the store. of_pool: `effective` of those.
+    """
+    columns = {kept.column: kept.values for kept in covered(selection, pool)}
+    return Measures(
+        sequences(selection, pool), columns.get(schema.LABEL), columns.get(schema.CENTER),
+        farthest(measured(selection, store)), effective(among[_kept_places(selection, store)]), of_pool,
+    )  # fmt: skip
+
+
+def _kept_places(selection: Selection, store: EmbeddingStore) -> NDArray[np.bool_]:
+    """(n,) of the store's readable rows, those that are kept."""
+    kept: NDArray[np.bool_] = selection.table[schema.KEPT].to_numpy()[store.rows]
+    return kept

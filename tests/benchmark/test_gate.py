@@ -27,12 +27,14 @@ from meddel_hf.benchmark.results import read
 from meddel_hf.benchmark.verdicts import Headroom, Redundancy, Verdict
 from meddel_hf.cli import main
 from meddel_hf.downstream.intervals import compare
+from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.pretraining.pretrain import pretrain
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.report.build import report
 from meddel_hf.report.findings import Draws, findings
 from meddel_hf.selection.selection import Selection
+from meddel_hf.selectors.dedup import Dedup
 
 BOTH = ["learning", "headroom"]
 TWO = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
@@ -218,6 +220,41 @@ def test_frames_that_stand_there_twice_are_counted_and_left_out(data, tmp_path):
         assert len(set(names)) == len(names)  # of each frame and its twin one at most
     assert gate_of(runs)["redundancy"]["share"] == doubled.share
     assert "near-duplicates of others" in "\n".join(sentences(read(runs).verdicts, read(runs).gate.redundancy))
+
+
+def test_what_is_distinct_is_found_once_for_the_gate_and_every_seed(data, tmp_path, monkeypatch):
+    twice = tmp_path / "twice"
+    shutil.copytree(data / "frames", twice)
+    shutil.copytree(twice / "pool", twice / "pool" / "again")
+    plan = plan_of(data, gates=BOTH, pool=[{"pool": str(twice), "match": "pool/*"}], seeds=3)
+    runs = gate_with(tmp_path / "runs", plan, random=0.5)
+    steps, first_step = [], Dedup.first_step
+
+    def counted(self, embeddings):
+        steps.append(self)
+        return first_step(self, embeddings)
+
+    monkeypatch.setattr(Dedup, "first_step", counted)
+    run(Plan.of(plan), runs, gate_only=True)
+    assert len(steps) == 1
+    store = EmbeddingStore.load(runs / "embeddings")
+    (folder,) = (runs / "cells" / "distinct").iterdir()
+    for seed in range(3):
+        alone = Dedup(seed=seed).select(store).save(tmp_path / f"alone{seed}")
+        cell = folder / f"seed{seed}" / "selection"
+        files = {path.name: path.read_bytes() for path in cell.iterdir() if path.name != "manifest.json"}
+        assert files == {path.name: path.read_bytes() for path in alone.iterdir() if path.name != "manifest.json"}
+        assert Selection.load(cell).manifest == Selection.load(alone).manifest
+    steps.clear()
+    before = {path: path.read_bytes() for path in folder.glob("seed*/selection/*.parquet")}
+    shutil.rmtree(folder)
+    run(Plan.of(plan), runs, gate_only=True)  # a later call takes it from the folder
+    assert not steps
+    shutil.rmtree(folder)
+    shutil.rmtree(runs / "distinct")  # as runs of before are, and where it was lost
+    run(Plan.of(plan), runs, gate_only=True)
+    assert len(steps) == 3
+    assert {path: path.read_bytes() for path in folder.glob("seed*/selection/*.parquet")} == before
 
 
 @pytest.mark.slow

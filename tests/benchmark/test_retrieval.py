@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from benchmark.test_benchmark import ALONE
@@ -18,17 +19,23 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as Picture
 from small_benchmark import ENCODER, written
 
-from meddel_hf.benchmark.cells import CELL, gate_cells
+from meddel_hf.benchmark.cells import CELL, arm_cells, gate_cells
 from meddel_hf.benchmark.data import Material
+from meddel_hf.benchmark.gate import GateRuns, headroom
+from meddel_hf.benchmark.gate_text import sentences
 from meddel_hf.benchmark.matrix import run
 from meddel_hf.benchmark.plan import Plan
+from meddel_hf.benchmark.verdicts import Redundancy
 from meddel_hf.downstream.retrieval import instance_scores
-from meddel_hf.downstream.scores import Scores
+from meddel_hf.downstream.scores import COLUMNS, Scores
 from meddel_hf.embedding.encoder import load_encoder
 from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Mismatch
 from meddel_hf.pretraining.held_out import two_views
 from meddel_hf.report.build import report
+from meddel_hf.report.findings import Draws
+from meddel_hf.runtime.records import read_facts, write_facts
 from meddel_hf.selection.selection import Selection
+from meddel_hf.selectors import Balanced, Random
 
 POOL, VIDEOS, EACH = 24, 4, 3
 
@@ -127,9 +134,102 @@ def test_scores_are_those_of_its_encoder_loaded_again(gate, data):
 def test_the_report_shows_them(gate, tmp_path):
     made = report(gate, tmp_path / "report")
     page = made.page.read_text(encoding="utf-8")
-    for name in ("seen", "video", "head", "trunk"):
+    for name in ("seen (head)", "seen (trunk)", "video"):
         assert name in page
-    assert set(made.findings.verdicts) == {"seen", "video"}
+    assert set(made.findings.verdicts) == {"seen (head)", "seen (trunk)", "video"}
+
+
+# --- trunk and head are two measures ---
+
+ON = ("trunk", "head")
+
+
+def planted(runs: Path, plan: Plan, shares: dict[str, tuple[float, float]]) -> Path:
+    """Finished cells of the gates and of every arm, whose scores of trunk and head are known and differ."""
+    roles = [("full" if cell.retention else "untrained", cell) for cell in gate_cells(plan)]
+    roles += [("random" if cell.label == "chance" else "full", cell) for cell in arm_cells(plan)]
+    for role, cell in roles:
+        folder = cell.folder(runs)
+        (folder / "tasks" / "seen").mkdir(parents=True)
+        Scores(pa.concat_tables([series(*pair) for pair in zip(ON, shares[role], strict=True)]), "accuracy").write(
+            folder / "tasks" / "seen"
+        )
+        facts = {"arm": cell.label, "retention": cell.retention, "seed": cell.seed, "tasks": {"seen": ""}}
+        (folder / CELL).write_text(json.dumps({**facts, "samples": 32, "frames": POOL}), encoding="utf-8")
+        if cell.label in ("chance", "balanced"):
+            selector = {"chance": Random(0.5, cell.seed), "balanced": Balanced(0.5, cell.seed)}[cell.label]
+            selector.select(np.eye(POOL, dtype=np.float32)).save(folder / "selection")
+    return runs
+
+
+def series(name: str, share: float) -> pa.Table:
+    """Forty frames, of which this share is told right."""
+    ids, nothing = [f"{row:02}" for row in range(40)], pa.nulls(40, pa.list_(pa.int64()))
+    told = (np.arange(40) < share * 40).astype(np.float32)
+    columns = [ids, [name] * 40, ids, ids, told, nothing, nothing]
+    return pa.table(columns, names=COLUMNS.names).cast(COLUMNS)
+
+
+@pytest.fixture
+def differing(data, tmp_path) -> tuple[Plan, Path]:
+    """Trunk: random does what all do. Head: random is far below. Pooled, all are above random, clear of zero."""
+    tasks = plan_of(data)["tasks"][:1]
+    plan = Plan.of(plan_of(data, tasks=tasks, gates=["learning", "headroom"], seeds=2, gate_level=0.95))
+    runs = tmp_path / "runs"
+    run(Plan.of(plan_of(data, tasks=tasks, arms=[], seeds=2)), runs, gate_only=True)
+    shutil.rmtree(runs / "cells")
+    (runs / "gate.json").unlink()
+    return plan, planted(runs, plan, {"full": (0.9, 0.9), "untrained": (0.5, 0.5), "random": (0.9, 0.5)})
+
+
+def pooled(runs: Path, arm: str, percent: str) -> dict[int, Scores]:
+    return {seed: Scores.load(runs / "cells" / arm / percent / f"seed{seed}" / "tasks" / "seen") for seed in (0, 1)}
+
+
+def test_trunk_and_head_pass_the_gates_each_by_itself(differing):
+    plan, runs = differing
+    assert headroom(pooled(runs, "chance", "50"), pooled(runs, "full", "100"), {}, 0.5).passed, "pooled, it would"
+    gates = GateRuns(plan, runs, Redundancy(0.0, 1.0, 0.9))
+    verdicts = gates.verdicts()
+    assert {name: one.can_rank for name, one in verdicts.items()} == {"seen (trunk)": False, "seen (head)": True}
+    assert verdicts["seen (trunk)"].headroom.difference == 0
+    assert verdicts["seen (head)"].headroom.difference == pytest.approx(0.4)
+    gates.record(verdicts, None)
+    facts = json.loads((runs / "gate.json").read_text(encoding="utf-8"))
+    assert facts["passed"] == ["seen (head)"]
+    assert len(facts["files"]) == len(list(runs.glob("cells/*/*/*/tasks/*/scores.parquet"))) - 2  # balanced's two
+    said = " ".join(sentences(verdicts, None))
+    assert "seen (trunk): pre-training on all is above none" in said
+    assert "the full pool is not shown to be above random at 50 %" in said
+    assert "seen (head): pre-training on all is above none" in said
+    assert "there is something to choose" in said
+
+
+@pytest.mark.parametrize("recorded", ["by series", "pooled", "not at all"])
+def test_the_report_ranks_the_series_that_passed_and_says_which(differing, recorded, tmp_path):
+    """Also of a gate.json of before, which pooled them: that is judged anew from the cells."""
+    plan, runs = differing
+    gates = GateRuns(plan, runs, Redundancy(0.0, 1.0, 0.9))
+    if recorded == "by series":
+        gates.record(gates.verdicts(), None)
+    elif recorded == "pooled":
+        gates.record({"seen": gates.verdicts()["seen (head)"]}, None)
+    manifest = read_facts(runs / "manifest.json", "")
+    manifest["details"]["plan"] = plan.plain()
+    write_facts(runs / "manifest.json", manifest)
+    made = report(runs, tmp_path / "report", draws=Draws(200))
+    assert {name: one.can_rank for name, one in made.findings.verdicts.items()} == {
+        "seen (trunk)": False,
+        "seen (head)": True,
+    }
+    text = made.page.with_suffix(".md").read_text(encoding="utf-8").replace("\\", "")
+    assert "On other test sets" not in text
+    assert "test set" not in text[: text.index("## Scores")]
+    ranked, shown = text[: text.index("Shown below, not ranked")], text[text.index("Shown below, not ranked") :]
+    assert "seen (head)" in ranked
+    assert "**seen (trunk)** all frames are not shown to do better than a few random ones" in shown
+    assert "Trained on" not in text
+    assert not list((tmp_path / "report" / "figures").glob("carried-over*"))
 
 
 def test_a_killed_benchmark_ends_where_an_unkilled_one_does(gate, data, tmp_path):

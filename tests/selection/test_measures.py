@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from meddel_hf import Dedup, MedDEL
 from meddel_hf.errors import InvalidDataset
-from meddel_hf.selection.measures import Sequences, covered, farthest, kept_of, sequences, vendi
+from meddel_hf.selection.measures import Values, covered, farthest, kept_of, sequences, vendi
 from meddel_hf.selectors import Random
 
 X = oracle.clumps(120, 8, seed=1, spread=0.15)
@@ -85,7 +85,7 @@ def test_videos_of_which_a_frame_is_kept_are_counted():
     for seed in range(3):
         selection = Random(0.1, seed=seed).select(X)
         counted = sequences(selection, data)
-        assert counted == Sequences(13, len({groups[int(id)] for id in selection.kept} - {None}))
+        assert counted == Values(13, len({groups[int(id)] for id in selection.kept} - {None}))
     assert sequences(selection, pool()) is None
     assert sequences(selection, None) is None
 

@@ -13,7 +13,7 @@ from meddel_hf.selection.measures import farthest
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import measured as module
 from meddel_hf.selectors.advice import advise
-from meddel_hf.selectors.measured import measured
+from meddel_hf.selectors.measured import effective_kept, measured
 from meddel_hf.selectors.random import Random
 
 
@@ -69,4 +69,21 @@ def test_the_command_says_it_of_random_too(store, tmp_path, capsys):
     line = ["select", str(store.folder), "--selector", "random", "--retention", "0.2", "--no-pictures"]
     assert main([*line, "--out", str(tmp_path / "s")]) == 0
     id, value = farthest(measured(Random(0.2).select(store), store))
-    assert f"farthest        {value:>12.4f}  ({id}, " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"farthest        {value:>12.4f}  ({id}, " in out
+    (line,) = (line for line in out.splitlines() if line.startswith("effective"))
+    unit = store.pooled("mean" if "mean" in store.poolings else store.poolings[0]).astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    unit -= unit.mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    kept = set(Random(0.2).select(store).kept)
+    unit = unit[[store.pool_ids[row] in kept for row in store.rows]]
+    share = np.linalg.eigvalsh(unit @ unit.T / len(unit))
+    share = share[share > 1e-12]
+    assert float(line.split()[1]) == pytest.approx(np.exp(-(share * np.log(share)).sum()), abs=0.051)
+
+
+def test_diversity_is_not_asked_of_a_store_that_does_not_fit_in_memory(store):
+    selection = Random(0.2).select(store)
+    assert effective_kept(selection, store, memory=1) is None
+    assert effective_kept(selection, store, memory=2**40) == effective_kept(selection, store)

@@ -94,9 +94,9 @@ def _retention_axis(axes: Axes, retentions: list[float]) -> None:
 
 
 def training_curve(f: Findings, target: Target) -> Picture | None:
-    """Fig. 3: None where no snapshot was scored."""
+    """Fig. 3: None where fewer than two encoders were scored, as of a head, which the last one alone has."""
     points = [p for p in f.curves if p.target == target]
-    if not points:
+    if len({p.samples for p in points}) < 2:
         return None
     retentions = [r for r in f.runs.retentions if any(p.retention == r for p in points)] or [1.0]
     caption = (

@@ -100,7 +100,7 @@ def _vanished(
 
 def carried_over(f: Findings, measure: str, arm: str, retention: float) -> Picture | None:
     """Fig. 6: trained on one set, tested on others. None where no task of this measure was tested on several sets."""
-    targets = [t for t in f.runs.targets if t.measure == measure and not t.only]
+    targets = [t for t in f.runs.targets if t.measure == measure and not (t.only or t.series)]
     values = {(t.task, t.set): level.score.value for t in targets if (level := f.level(t, arm, retention))}
     if not values:
         return None

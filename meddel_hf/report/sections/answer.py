@@ -10,7 +10,7 @@ from meddel_hf.benchmark.results import Target
 from meddel_hf.benchmark.verdicts import Headroom
 from meddel_hf.downstream.intervals import expected_by_chance
 from meddel_hf.report.document import Block, Paragraph, Point, Points, Section, Tone, listed, plural, signed
-from meddel_hf.report.findings import Contrast, Findings
+from meddel_hf.report.findings import Contrast, Findings, counted
 from meddel_hf.report.sections.tables import overview_table
 
 CANNOT_RANK = "pre-training itself shows no effect here, so selectors cannot be compared"
@@ -22,9 +22,9 @@ _BEST = {"full": "the full pool", "distinct": "the pool without its near-duplica
 def answer(f: Findings) -> Section:
     blocks: list[Block] = [Paragraph(headline(f), "lead"), *_cautions(f)]
     blocks += [table for rival in (f.runs.rival, FULL) if rival and (table := overview_table(f, rival))]
-    for task in dict.fromkeys(target.task for target in f.comparable):
-        home, *others = [target for target in f.comparable if target.task == task]
-        points = [_gate(f, task), *_points(f, home), *([_elsewhere(f, others)] if others and f.runs.arms else [])]
+    for judged in dict.fromkeys(target.judged for target in f.comparable):
+        home, *others = [target for target in f.comparable if target.judged == judged]
+        points = [_gate(f, judged), *_points(f, home), *([_elsewhere(f, others)] if others and f.runs.arms else [])]
         blocks.append(Points(tuple(points), home.name, _place(f, home)))
     blocks += _not_ranked(f)
     if f.runs.gate is not None and f.runs.gate.redundancy is not None:
@@ -51,7 +51,7 @@ def multiplicity(f: Findings) -> list[str]:
 
 def headline(f: Findings) -> str:
     """One sentence over all targets that passed."""
-    tried = plural(len(f.runs.targets), "test set")
+    tried = counted(f.runs.targets)
     if not f.comparable:
         if not f.verdicts:
             return (
@@ -62,7 +62,7 @@ def headline(f: Findings) -> str:
         return f"No selector can be ranked on any of {tried}: {closing or CANNOT_RANK}."
     rival = f.runs.rival
     if not f.runs.arms:
-        names = listed(list(dict.fromkeys(target.task for target in f.comparable)))
+        names = listed(list(dict.fromkeys(target.judged for target in f.comparable)))
         return (
             f"No selector was run yet. Pre-training itself has an effect on {names}: selectors can be compared there."
         )
@@ -129,8 +129,8 @@ def _cautions(f: Findings) -> list[Paragraph]:
     return [Paragraph(text, "warning") for text in lines]
 
 
-def _gate(f: Findings, task: str) -> Point:
-    v = f.verdicts[task]
+def _gate(f: Findings, judged: str) -> Point:
+    v = f.verdicts[judged]
     text = f"the full pool lies {_difference(v.difference, v.low, v.high)} above no pre-training"
     if v.headroom is None:
         return Point("The gate is passed:" if v.passed else "No gate was asked that it failed:", f"{text}.")
@@ -208,7 +208,7 @@ def _bare(contrasts: Sequence[Contrast]) -> str:
 
 def _not_ranked(f: Findings) -> list[Block]:
     points = []
-    for task in dict.fromkeys(target.task for target in f.runs.targets):
+    for task in dict.fromkeys(target.judged for target in f.runs.targets):
         verdict = f.verdicts.get(task)
         if verdict is None:
             points.append(Point(task, "no gate was run for it, and its cells do not allow one."))

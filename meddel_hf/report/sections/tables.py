@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from meddel_hf import schema
 from meddel_hf.benchmark.place import DISTINCT, FULL, LADDER, UNTRAINED, percent
 from meddel_hf.benchmark.results import Cell, Runs, Target
-from meddel_hf.report.document import Data, Entry, Table, Tone, plural
+from meddel_hf.report.document import Data, Entry, Table, Tone
 from meddel_hf.report.entries import difference_entry
-from meddel_hf.report.findings import Contrast, Findings, Level, distinct
+from meddel_hf.report.findings import Contrast, Findings, Level, counted, distinct
 
 REASONS = ("near-duplicate", "outlier", "not-selected", "unreadable")
 _NONE = "–"  # noqa: RUF001
@@ -92,7 +92,7 @@ def overview_table(f: Findings, rival: str) -> Table | None:
         f"Against {name}",
         ("", *(f"{percent(r)} %" for r in f.runs.retentions)),
         tuple(rows),
-        f"Of {plural(len(f.comparable), 'test set')} that passed the gate: higher ▲, lower ▼, and how many "
+        f"Of {counted(f.comparable)} that passed the gate: higher ▲, lower ▼, and how many "
         "show no difference; –: no difference shown on any.",  # noqa: RUF001
         "differences.csv",
     )
