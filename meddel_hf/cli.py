@@ -11,9 +11,8 @@ from meddel_hf.runtime.exits import exit_status
 from meddel_hf.runtime.messages import show_messages
 
 COMMANDS = (
-    "demo", "build", "embed", "advise", "select", "forget", "sweep", "why", "filter", "audit", "pretrain", "segment",
-    "probe",
-    "benchmark", "report", "push", "normdel", "install-metric",
+    "demo", "build", "pool", "embed", "advise", "select", "forget", "sweep", "why", "filter", "audit",
+    "pretrain", "segment", "probe", "benchmark", "report", "push", "normdel", "install-metric",
 )  # fmt: skip
 
 

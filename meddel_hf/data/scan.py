@@ -74,7 +74,7 @@ class Scan:
 
     def _noted(self) -> Scan:
         """With a note where pictures stand in folders that are called masks."""
-        masks = [name for name in self.pictures if _is_mask(f"{self.folder.name}/{name}")]
+        masks = [name for name in self.pictures if is_mask(f"{self.folder.name}/{name}")]
         if not masks:
             return self
         if len(masks) == len(self.pictures):
@@ -173,7 +173,7 @@ def _kind(name: str) -> str:
     return _NO_SUFFIX if suffix[1:].isdigit() or len(suffix) < 2 else suffix
 
 
-def _is_mask(name: str) -> bool:
+def is_mask(name: str) -> bool:
     return any(part.lower() in _NAMES_OF_MASKS for part in PurePosixPath(name).parts[:-1])
 
 
