@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
-from meddel_hf.data.scan import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from meddel_hf.data.scan import (
+    DICOM_SUFFIXES,
+    IMAGE_SUFFIXES,
+    SLIDE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    VOLUME_SUFFIXES,
+)
 from meddel_hf.datadel.archives.entries import Container, Entry, Problem
 from meddel_hf.datadel.archives.members import Members
 from meddel_hf.datadel.archives.scan import scan
@@ -17,10 +23,7 @@ from meddel_hf.errors import UnreadableArchive
 
 Kind = Literal["picture", "video", "dicom", "nifti", "slide"]
 VIDEOS = tuple(sorted({*VIDEO_SUFFIXES, *BUILT_VIDEOS}))
-DICOMS = (".dcm", ".dicom", ".dic", ".ima")
-NIFTIS = (".nii", ".nii.gz")
-SLIDES = (".svs", ".ndpi", ".scn", ".bif", ".qptiff")  # of scanners; a plain TIFF is one where it has levels
-TIFFS = (".tif", ".tiff")
+TIFFS = (".tif", ".tiff")  # slides where they have levels
 _PREAMBLE, _MAGIC = 128, b"DICM"
 
 
@@ -109,11 +112,11 @@ def kind_of(file: File, library: Library, *, slides: bool) -> Kind | None:
         return "picture"
     if suffix in VIDEOS:
         return "video"
-    if suffix in NIFTIS:
+    if suffix in VOLUME_SUFFIXES:
         return "nifti"
-    if suffix in SLIDES:
+    if suffix in SLIDE_SUFFIXES:
         return "slide"
-    if suffix in DICOMS or (not suffix and _says_dicom(file, library)):
+    if suffix in DICOM_SUFFIXES or (not suffix and _says_dicom(file, library)):
         return "dicom"
     return None
 
