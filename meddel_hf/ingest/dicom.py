@@ -115,11 +115,11 @@ def _pixels(stream: Any, numbers: range) -> Iterator[np.ndarray]:
 def _wrapped(stream: IO[bytes]) -> IO[bytes]:
     """The video that a DICOM file wraps."""
     import pydicom
-    from pydicom.encaps import generate_fragments
+    from pydicom.encaps import get_frame
 
     stream.seek(0)
     with decoding():
-        return io.BytesIO(b"".join(generate_fragments(pydicom.dcmread(stream).PixelData)))
+        return io.BytesIO(get_frame(pydicom.dcmread(stream).PixelData, 0, number_of_frames=1))
 
 
 def _series(head: Any, key: bytes | None) -> tuple[tuple[str, str], ...]:
