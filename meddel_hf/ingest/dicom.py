@@ -166,7 +166,9 @@ class _Tone:
         with decoding():
             signed, bits = bool(head.get("PixelRepresentation")), int(head.get("BitsStored", 8))
             has_window = reading.window is not None or all(_has_voi(_of_frame(head, n)) for n in (0, count - 1))
-            rescaled = any(name in _of_frame(head, 0) for name in ("RescaleSlope", "ModalityLUTSequence"))
+            first = _of_frame(head, 0)
+            scale = float(first.get("RescaleSlope") or 1), float(first.get("RescaleIntercept") or 0)
+            rescaled = bool(first.get("ModalityLUTSequence")) or scale != (1, 0)
         if has_window or (bits <= 8 and not signed and not rescaled):
             return cls(head, reading.window, (0.0, 2.0**bits - 1), False)
         sampled = range(0, count, -(-count // _SAMPLED))

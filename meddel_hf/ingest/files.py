@@ -142,7 +142,7 @@ def _has_levels(file: File, library: Library) -> bool:
     import tifffile
 
     try:
-        with library.reading(file) as stream, tifffile.TiffFile(stream) as tiff:
+        with library.reading(file) as stream, tifffile.TiffFile(stream, name=file.entry.name) as tiff:
             return len(tiff.series[0].levels) > 1
     except Exception:  # damaged: as a picture it is refused, with the reason
         return False
