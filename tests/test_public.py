@@ -11,7 +11,8 @@ import meddel_hf
 
 DOCUMENTED = [
     "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Recipe", "SegmentationRecipe", "Selection", "advise", "audit",
-    "embed", "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment", "split",
+    "embed", "extend", "forget", "load_pool", "make_pool", "pretrain", "probe", "recipe_for", "save_subset", "segment",
+    "split",
 ]  # fmt: skip
 
 

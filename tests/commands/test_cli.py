@@ -14,7 +14,7 @@ from PIL import Image
 from meddel_hf.cli import main
 
 COMMANDS = (
-    "demo build embed advise select sweep why filter audit pretrain segment probe benchmark report push normdel "
+    "demo build pool embed advise select sweep why filter audit pretrain segment probe benchmark report push normdel "
     "install-metric"
 )
 ASSETS = Path(__file__).parents[2] / "meddel_hf" / "assets"
