@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets import Features, Image, Value
 
 from meddel_hf import schema
-from meddel_hf.data.frame_table import FILE_NAME, FrameTable, shown
+from meddel_hf.data.frame_table import FrameTable, shown
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.ingest.files import File
 from meddel_hf.ingest.parts import FIELDS, Parts
@@ -34,20 +34,20 @@ FEATURES = Features(
     }
 )
 OF_DICOM = Features({schema.STUDY: _TEXT, schema.SERIES: _TEXT})  # pseudonyms, unless plain ids were asked for
-_SYNONYMS = {"split": schema.OFFICIAL_SPLIT, "centre": schema.CENTER, "file": FILE_NAME}
+_SYNONYMS = {"split": schema.OFFICIAL_SPLIT, "centre": schema.CENTER}
 
 
 @dataclass(frozen=True)
 class Described:
-    """What is said of files. by_path: path -> values by column. kept, left_out: columns of the table besides FIELDS.
+    """What is said of files.
 
-    without: files of which nothing is said. unknown: rows of the table that name no file.
+    by_path: path -> values by column. kept, left_out: columns of the table besides FIELDS. unknown: rows of the table
+    that name no file.
     """
 
     by_path: dict[str, dict[str, str]]
     kept: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
@@ -142,7 +142,7 @@ def _by_table(
             "for those, leave them out (--include, --exclude), or take them without values (--allow-missing)"
         )
     left_out = tuple(name for name in table.columns if name not in wanted)
-    return Described(dict(by_path), tuple(keep), left_out, tuple(without), tuple(unknown))
+    return Described(dict(by_path), tuple(keep), left_out, tuple(unknown))
 
 
 def _check_columns(columns: Iterable[str], names: Mapping[str, str], keep: Sequence[str], path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -39,7 +39,6 @@ class Plan:
     problems: tuple[Problem, ...]
     roots: list[list[Container]]
     described: Described
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def has_dicom(self) -> bool:

@@ -70,8 +70,8 @@ class MadePool:
             yield f"metadata: {line}; --strip-metadata leaves it out"
         if self.key is not None:
             yield (
-                f"patient, study and series of DICOM files are pseudonyms by the key {self.key}: who has it can try "
-                "whose they are; keep it to yourself, out of the pool"
+                f"study and series of DICOM files, and patient where nothing else names one, are pseudonyms by the key "
+                f"{self.key}: who has it can try whose they are; keep it to yourself, out of the pool"
             )
         elif self.has_dicom:
             yield "patient, study and series stand in the pool as in the DICOM files: they may name people"
