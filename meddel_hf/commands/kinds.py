@@ -83,17 +83,6 @@ def size(value: str) -> int:
         raise ArgumentTypeError(f"must be a size such as 4GB or 512MiB, got {shown(value)}") from error
 
 
-def window(value: str) -> tuple[float, float]:
-    """Centre and width, such as 40,400."""
-    words = value.split(",")
-    if len(words) != 2:
-        raise ArgumentTypeError(f"must be a centre and a width, such as 40,400, got {shown(value)}")
-    centre, width = (float(_number(word, float, "a centre and a width, such as 40,400")) for word in words)
-    if not (abs(centre) < 1e9 and 0 < width < 1e9):
-        raise ArgumentTypeError(f"must be a centre and a width above 0, such as 40,400, got {shown(value)}")
-    return centre, width
-
-
 def path(value: str) -> Path:
     """A file or folder. An empty one, as of a variable that the shell does not know, would be the working folder."""
     return Path(text(value))

@@ -50,8 +50,9 @@ def _add_kinds(parser: argparse.ArgumentParser) -> None:
     text = "leave out frames that differ from the one before by fewer grey levels, such as 4 (default: 0, take all)"
     videos.add_argument("--min-change", metavar="LEVELS", type=kinds.number(0, 255), default=0.0, help=text)
     volumes = parser.add_argument_group("DICOM files and NIfTI volumes")
-    text = "centre and width of the values from black to white, such as 40,400 (default: the file's own)"
-    volumes.add_argument("--window", metavar="C,W", type=kinds.window, help=text)
+    text = "centre and width of the values from black to white, such as 40 400 or -600 1500 (default: the file's own)"
+    wide = kinds.number(-1e9, 1e9)
+    volumes.add_argument("--window", metavar=("CENTRE", "WIDTH"), nargs=2, type=wide, help=text)
     text = "how NIfTI volumes are cut (default: auto, across their thickest side)"
     volumes.add_argument("--axis", choices=("auto", "axial", "coronal", "sagittal"), default="auto", help=text)
     volumes.add_argument("--every", metavar="N", type=kinds.count(1), default=1, help="one slice or frame in so many")

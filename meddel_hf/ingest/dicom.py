@@ -14,7 +14,6 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from meddel_hf.data.decoding import decoding
 from meddel_hf.data.limits import check_size
 from meddel_hf.data.privacy import hashed
 from meddel_hf.errors import UnreadableImage
@@ -62,9 +61,8 @@ def _stills(
             yield Remark(_NO_WINDOW)
     chosen = range(0, count, reading.every)
     for number, pixels in zip(chosen, _pixels(stream, chosen), strict=True):
-        with decoding():
-            grey_or_rgb = tone.grey(pixels, number) if tone is not None else _colours(pixels, head)
-            image = Image.fromarray(grey_or_rgb)
+        grey_or_rgb = tone.grey(pixels, number) if tone is not None else _colours(pixels, head)
+        image = Image.fromarray(grey_or_rgb)
         mask = pictures.mask_of(found, library, image.width, image.height)
         name = f"{number:06d}" if count > 1 else ""
         data = pictures.as_png(image)
@@ -76,25 +74,23 @@ def _head(stream: IO[bytes]) -> Any:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
-    with decoding():
-        try:
-            head = pydicom.dcmread(stream, stop_before_pixels=True)
-        except InvalidDicomError:
-            raise UnreadableImage("not a DICOM file") from None
-        if "TransferSyntaxUID" not in head.file_meta:
-            raise UnreadableImage("damaged: a DICOM file that does not say how its pixels are coded")
-        return head
+    try:
+        head = pydicom.dcmread(stream, stop_before_pixels=True)
+    except InvalidDicomError:
+        raise UnreadableImage("not a DICOM file") from None
+    if "TransferSyntaxUID" not in head.file_meta:
+        raise UnreadableImage("damaged: a DICOM file that does not say how its pixels are coded")
+    return head
 
 
 def _checked(head: Any) -> int:
     """How many frames there are. Raises UnreadableImage where there is no picture, or too large a one."""
-    with decoding():
-        if not head.get("Rows") or not head.get("Columns"):
-            raise UnreadableImage(f"holds no picture (modality {head.get('Modality') or 'not told'})")
-        if int(head.get("BitsAllocated", 0)) == 1:
-            raise UnreadableImage("a segmentation of one bit a pixel, and no picture")
-        check_size(int(head.Columns), int(head.Rows))
-        return max(1, int(head.get("NumberOfFrames") or 1))
+    if not head.get("Rows") or not head.get("Columns"):
+        raise UnreadableImage(f"holds no picture (modality {head.get('Modality') or 'not told'})")
+    if int(head.get("BitsAllocated", 0)) == 1:
+        raise UnreadableImage("a segmentation of one bit a pixel, and no picture")
+    check_size(int(head.Columns), int(head.Rows))
+    return max(1, int(head.get("NumberOfFrames") or 1))
 
 
 def _pixels(stream: Any, numbers: range) -> Iterator[np.ndarray]:
@@ -102,13 +98,11 @@ def _pixels(stream: Any, numbers: range) -> Iterator[np.ndarray]:
     from pydicom.pixels.utils import iter_pixels
 
     stream.seek(0)
-    with decoding():
-        decoded = iter_pixels(stream, indices=numbers)
+    decoded = iter_pixels(stream, indices=numbers)
     for _ in numbers:
-        with decoding():
-            pixels = next(decoded, None)
-            if pixels is None:
-                raise UnreadableImage("truncated")
+        pixels = next(decoded, None)
+        if pixels is None:
+            raise UnreadableImage("truncated")
         yield pixels
 
 
@@ -118,8 +112,7 @@ def _wrapped(stream: IO[bytes]) -> IO[bytes]:
     from pydicom.encaps import get_frame
 
     stream.seek(0)
-    with decoding():
-        return io.BytesIO(get_frame(pydicom.dcmread(stream).PixelData, 0, number_of_frames=1))
+    return io.BytesIO(get_frame(pydicom.dcmread(stream).PixelData, 0, number_of_frames=1))
 
 
 def _series(head: Any, key: bytes | None) -> tuple[tuple[str, str], ...]:
@@ -163,19 +156,17 @@ class _Tone:
 
     @classmethod
     def of(cls, stream: IO[bytes], head: Any, count: int, reading: Reading) -> _Tone:
-        with decoding():
-            signed, bits = bool(head.get("PixelRepresentation")), int(head.get("BitsStored", 8))
-            has_window = reading.window is not None or all(_has_voi(_of_frame(head, n)) for n in (0, count - 1))
-            first = _of_frame(head, 0)
-            scale = float(first.get("RescaleSlope") or 1), float(first.get("RescaleIntercept") or 0)
-            rescaled = bool(first.get("ModalityLUTSequence")) or scale != (1, 0)
+        signed, bits = bool(head.get("PixelRepresentation")), int(head.get("BitsStored", 8))
+        has_window = reading.window is not None or all(_has_voi(_of_frame(head, n)) for n in (0, count - 1))
+        first = _of_frame(head, 0)
+        scale = float(first.get("RescaleSlope") or 1), float(first.get("RescaleIntercept") or 0)
+        rescaled = bool(first.get("ModalityLUTSequence")) or scale != (1, 0)
         if has_window or (bits <= 8 and not signed and not rescaled):
             return cls(head, reading.window, (0.0, 2.0**bits - 1), False)
         sampled = range(0, count, -(-count // _SAMPLED))
         parts = []
         for number, pixels in zip(sampled, _pixels(stream, sampled), strict=True):
-            with decoding():
-                parts.append(_modality(pixels, _of_frame(head, number))[~_padding(pixels, head)].ravel())
+            parts.append(_modality(pixels, _of_frame(head, number))[~_padding(pixels, head)].ravel())
         return cls(head, None, levels.middle(np.concatenate(parts)), True)
 
     def grey(self, pixels: np.ndarray, number: int) -> np.ndarray:

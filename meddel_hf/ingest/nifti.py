@@ -7,16 +7,17 @@ front is on the left.
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from meddel_hf.data.decoding import decoding
 from meddel_hf.data.limits import check_size
 from meddel_hf.data.masks import EXPECTED
 from meddel_hf.errors import UnreadableImage
@@ -37,19 +38,19 @@ def frames(file: File, found: Sequence[File], library: Library, reading: Reading
     Raises UnreadableImage or UnreadableArchive.
     """
     volume = _Volume.of(file, library)
+    if volume.mended:
+        yield Remark(f"its header was put right: {'; '.join(volume.mended)}")
     mask = _mask(found, library, volume)
-    with decoding():
-        across = _ACROSS[reading.axis] if reading.axis != "auto" else _thickest(volume.sides)
-        sides = [side for axis, side in enumerate(volume.sides) if axis != across]
-        low, high = levels.ends(reading.window) if reading.window else volume.calibrated or levels.middle(volume.sample)
-        times, count = volume.values.shape[3], volume.values.shape[across]
-        check_size(*(size for axis, size in enumerate(volume.values.shape[:3]) if axis != across))
+    across = _ACROSS[reading.axis] if reading.axis != "auto" else _thickest(volume.sides)
+    sides = [side for axis, side in enumerate(volume.sides) if axis != across]
+    low, high = levels.ends(reading.window) if reading.window else volume.calibrated or levels.middle(volume.sample)
+    times, count = volume.values.shape[3], volume.values.shape[across]
+    check_size(*(size for axis, size in enumerate(volume.values.shape[:3]) if axis != across))
     flat = 0
     for time in range(times):
         for number in range(0, count, reading.every):
-            with decoding():
-                grey = levels.within(_slice(volume.values[..., time], across, number), low, high)
-                here = None if mask is None else _slice(mask, across, number)
+            grey = levels.within(_slice(volume.values[..., time], across, number), low, high)
+            here = None if mask is None else _slice(mask, across, number)
             if grey.min() == grey.max() and (here is None or not here.any()):
                 flat += 1
                 continue
@@ -69,7 +70,7 @@ def frames(file: File, found: Sequence[File], library: Library, reading: Reading
 class _Volume:
     """values: (right, front, up, time), as the axes point. sides: of a voxel in mm. place: affine as it was stored.
 
-    calibrated: (low, high) that the header names for display, or None.
+    calibrated: (low, high) that the header names for display, or None. mended: what nibabel put right in the header.
     """
 
     values: np.ndarray
@@ -77,39 +78,53 @@ class _Volume:
     shape: tuple[int, ...]
     place: np.ndarray
     calibrated: tuple[float, float] | None
+    mended: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, file: File, library: Library) -> _Volume:
         import nibabel
 
         data = _unpacked(file, library)
-        with decoding():
-            second = (
-                int.from_bytes(data[:4], "little") == _SECOND_HEAD or int.from_bytes(data[:4], "big") == _SECOND_HEAD
-            )
-            kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
-            try:
+        second = int.from_bytes(data[:4], "little") == _SECOND_HEAD or int.from_bytes(data[:4], "big") == _SECOND_HEAD
+        kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+        try:
+            with _listening() as mended:
                 image: Any = kind.from_bytes(data)
-            except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
-                raise UnreadableImage("not a NIfTI volume, or one without its pixels") from error
-            shape = tuple(int(size) for size in image.shape)
-            if len(shape) not in (3, 4) or 0 in shape:
-                raise UnreadableImage(f"a volume of shape {shape}: expected three axes, or four with time")
-            if image.get_data_dtype().fields is not None or image.get_data_dtype().kind == "c":
-                raise UnreadableImage(f"values of type {image.get_data_dtype()}: expected numbers")
-            if math.prod(shape) * 4 > _MOST_BYTES:
-                raise UnreadableImage(f"too large: a volume of shape {shape}")
-            low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
-            turned: Any = nibabel.as_closest_canonical
-            upright = turned(image)
-            values = np.asarray(upright.dataobj, dtype=np.float32)
-            values = values if values.ndim == 4 else values[..., None]
-            sides = tuple(float(side) for side in upright.header.get_zooms()[:3])
-        return cls(values, sides, shape, image.affine, (low, high) if high > low else None)
+        except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
+            raise UnreadableImage("not a NIfTI volume, or one without its pixels") from error
+        shape = tuple(int(size) for size in image.shape)
+        if len(shape) not in (3, 4) or 0 in shape:
+            raise UnreadableImage(f"a volume of shape {shape}: expected three axes, or four with time")
+        if image.get_data_dtype().fields is not None or image.get_data_dtype().kind == "c":
+            raise UnreadableImage(f"values of type {image.get_data_dtype()}: expected numbers")
+        if math.prod(shape) * 4 > _MOST_BYTES:
+            raise UnreadableImage(f"too large: a volume of shape {shape}")
+        low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
+        turned: Any = nibabel.as_closest_canonical
+        upright = turned(image)
+        values = np.asarray(upright.dataobj, dtype=np.float32)
+        values = values if values.ndim == 4 else values[..., None]
+        sides = tuple(float(side) for side in upright.header.get_zooms()[:3])
+        return cls(values, sides, shape, image.affine, (low, high) if high > low else None, tuple(mended))
 
     @property
     def sample(self) -> np.ndarray:
         return self.values.ravel()[:: -(-self.values.size // _SAMPLED)]
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect what nibabel says of a header, which it would print."""
+    from nibabel import imageglobals
+
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    before, imageglobals.logger.handlers = imageglobals.logger.handlers, [handler]
+    try:
+        yield said
+    finally:
+        imageglobals.logger.handlers = before
 
 
 def _mask(found: Sequence[File], library: Library, volume: _Volume) -> np.ndarray | None:

@@ -164,17 +164,18 @@ def _left_out(file: File, kind: Kind | None, wishes: Wishes, rules: Rules) -> st
 def _check(folder: Path, frames: Sequence[File], kinds: dict[str, Kind], rules: Rules, reading: Reading) -> None:
     twice = stems_twice(frames)
     if twice is not None:
+        what = "differ in suffix only" if twice[0].path != twice[1].path else "stand in a folder and in an archive"
         raise InvalidDataset(
-            f"{twice[0].path} and {twice[1].path} differ in suffix only, and would have one id: leave one of them out "
-            "(--include, --exclude)"
+            f"{twice[0].path} and {twice[1].path} {what}, and would have one id: leave one of them out (--include, "
+            "--exclude)"
         )
-    named = [file.path for file in frames if is_mask(f"{folder.name}/{file.path}") and kinds[file.path] == "picture"]
-    if named and rules == Rules():
+    named = _like_masks(folder, [file for file in frames if kinds[file.path] == "picture"])
+    if named and rules.images is None:
         if len(named) == len(frames):
             cure = "is this the folder of the frames? Name it with --images where it is"
         else:
-            cure = "name them with --masks, or the folder of the frames with --images"
-        raise InvalidArgument(f"{len(named):,} pictures stand in folders of masks, such as {named[0]}: {cure}")
+            cure = "name them with --masks, leave them out (--exclude), or name the frames with --images"
+        raise InvalidArgument(f"{len(named):,} pictures are called masks, such as {named[0]}: {cure}")
     by_kind: dict[Kind, list[File]] = {"dicom": [], "nifti": []}
     if reading.tile is not None:
         by_kind["slide"] = []
@@ -183,6 +184,17 @@ def _check(folder: Path, frames: Sequence[File], kinds: dict[str, Kind], rules: 
             by_kind[kinds[file.path]].append(file)
     for kind, files in by_kind.items():
         extras.check(kind, files)
+
+
+def _like_masks(folder: Path, pictures: Sequence[File]) -> list[str]:
+    """Paths of pictures in folders that are called masks, or that end in _mask where their frame lies beside."""
+    stems = {file.stem for file in pictures}
+    return [
+        file.path
+        for file in pictures
+        if is_mask(f"{folder.name}/{file.path}")
+        or (file.stem.endswith("_mask") and file.stem.removesuffix("_mask") in stems)
+    ]
 
 
 def _fits(kind: Kind, mask: Kind) -> bool:

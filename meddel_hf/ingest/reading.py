@@ -46,7 +46,7 @@ class Reading:
             raise InvalidArgument(f"fps must be above 0 and at most 1000 frames per second, got {self.fps}")
         checks.within("min_change", self.min_change, 0, 255)
         if self.window is not None and not (len(self.window) == 2 and self.window[1] > 0):
-            raise InvalidArgument(f"window must be a centre and a width above 0, such as 40,400, got {self.window}")
+            raise InvalidArgument(f"window must be a centre and a width above 0, such as (40, 400), got {self.window}")
         checks.choice("axis", self.axis, AXES)
         checks.count("every", self.every, 1)
         if self.tile is not None:

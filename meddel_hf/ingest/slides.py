@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from meddel_hf.data.decoding import decoding
 from meddel_hf.data.limits import too_many
 from meddel_hf.errors import UnreadableImage
 from meddel_hf.ingest import pictures
@@ -26,10 +25,9 @@ def frames(file: File, library: Library, reading: Reading) -> Iterator[Picture |
     if reading.tile is None:
         raise UnreadableImage("a slide, and no size of tiles was chosen: name one with tile (--tile)")
     path = library.on_disk(file)
-    with decoding():
-        import tiffslide
+    import tiffslide
 
-        slide: Any = tiffslide.TiffSlide(path)
+    slide: Any = tiffslide.TiffSlide(path)
     try:
         yield from _tiles(slide, reading, reading.tile)
     finally:
@@ -43,18 +41,16 @@ def _tiles(slide: Any, reading: Reading, side: int) -> Iterator[Picture | Remark
     width, height = slide.level_dimensions[level]
     if width < side or height < side:
         raise UnreadableImage(f"its level {level} is {width} x {height} pixels, smaller than a tile of {side} (--tile)")
-    with decoding():
-        stained = _Stained(slide, level, side) if reading.tissue > 0 else None
-        scale = slide.level_downsamples[level]
+    stained = _Stained(slide, level, side) if reading.tissue > 0 else None
+    scale = slide.level_downsamples[level]
     bare = 0
     for top in range(0, height - side + 1, side):
         for left in range(0, width - side + 1, side):
             if stained is not None and stained.share(left, top) < reading.tissue:
                 bare += 1
                 continue
-            with decoding():
-                place = (round(left * scale), round(top * scale))
-                image = slide.read_region(place, level, (side, side)).convert("RGB")
+            place = (round(left * scale), round(top * scale))
+            image = slide.read_region(place, level, (side, side)).convert("RGB")
             name = f"l{level}t{side}/x{left:06d}y{top:06d}"
             yield Picture(name, pictures.as_jpeg(image), ".jpg", side, side)
     if bare:

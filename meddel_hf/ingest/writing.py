@@ -13,6 +13,7 @@ import xxhash
 
 from meddel_hf import schema
 from meddel_hf.data import parquet
+from meddel_hf.data.decoding import decoding
 from meddel_hf.data.findings import Findings
 from meddel_hf.datadel.archives.entries import Container, Kind, Problem
 from meddel_hf.errors import UnreadableArchive, UnreadableImage
@@ -91,7 +92,7 @@ class Writer:
         for item in group.items:
             rows = 0
             try:
-                for each in self._read(item):
+                for each in _guarded(self._read(item)):
                     if isinstance(each, Remark):
                         written.problems.append(Problem(self._name, item.file.path, each.reason, "remark"))
                         continue
@@ -161,6 +162,23 @@ class Writer:
             written.bare.append(row[schema.ID])
         if item.kind == "picture":
             written.metadata.look(picture.data)
+
+
+def _guarded(frames: Iterator[Picture | Remark]) -> Iterator[Picture | Remark]:
+    """What a reader gives; whatever a damaged file makes it raise becomes UnreadableImage, with a reason."""
+    while True:
+        unread: UnreadableArchive | None = None
+        each: Picture | Remark | None = None
+        with decoding():
+            try:
+                each = next(frames, None)
+            except UnreadableArchive as error:
+                unread = error
+        if unread is not None:
+            raise unread
+        if each is None:
+            return
+        yield each
 
 
 def _weight(row: dict[str, Any]) -> int:

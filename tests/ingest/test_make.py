@@ -239,10 +239,16 @@ def test_masks_are_checked_as_build_checks_them(tmp_path):
 
 def test_masks_that_nobody_named_are_no_frames(tmp_path):
     folder = put(tmp_path / "f", images__1_dot_jpg=jpeg(1), masks__1_dot_png=mask())
-    with pytest.raises(InvalidArgument, match="1 pictures stand in folders of masks, such as masks/1"):
+    with pytest.raises(InvalidArgument, match="1 pictures are called masks, such as masks/1"):
         make_pool(folder, tmp_path / "pool")
     _, rows = pool(folder, tmp_path / "pool", images="images")
     assert list(rows) == ["images/1"]
+    folder = put(tmp_path / "g", a__1_dot_jpg=jpeg(1), a__1_mask_dot_png=mask(), gt__2_dot_png=mask())
+    with pytest.raises(InvalidArgument, match="2 pictures are called masks, such as a/1_mask"):
+        make_pool(folder, tmp_path / "pool")
+    with pytest.raises(InvalidArgument, match="1 pictures are called masks, such as gt/2"):
+        make_pool(folder, tmp_path / "pool", masks="_mask")
+    assert pool(folder, tmp_path / "pool", masks="_mask", exclude="gt/*")[0].masks == 1
 
 
 def test_damaged_doubled_and_foreign_files_are_listed(tmp_path):

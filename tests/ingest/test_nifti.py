@@ -134,6 +134,17 @@ def test_masks_that_do_not_fit_are_refused(mask, affine, reason, tmp_path):
     assert reason in problem.reason
 
 
+def test_a_header_that_was_put_right_is_told(tmp_path, capfd):
+    path = nifti(body(RIGHT), np.eye(4), tmp_path / "files" / "v.nii")
+    data = bytearray(path.read_bytes())
+    data[254:256] = (77).to_bytes(2, "little")  # sform_code, of which there are six
+    path.write_bytes(data)
+    made, _ = pool(tmp_path / "files", tmp_path / "pool")
+    (remark,) = made.of_kind("remark")
+    assert remark.reason.startswith("its header was put right: sform_code 77 not valid")
+    assert "sform_code" not in capfd.readouterr().err
+
+
 def test_damaged_volumes_are_listed(tmp_path):
     files = tmp_path / "files"
     good = nifti(body(RIGHT), np.eye(4), files / "good.nii.gz").read_bytes()
