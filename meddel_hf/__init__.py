@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from meddel_hf.embedding.embed import embed as embed
     from meddel_hf.embedding.store import EmbeddingStore as EmbeddingStore
     from meddel_hf.errors import MedDELError as MedDELError
+    from meddel_hf.ingest.make import make_pool as make_pool
     from meddel_hf.overlap.audit import audit as audit
     from meddel_hf.pretraining.budgets import recipe_for as recipe_for
     from meddel_hf.pretraining.pretrain import pretrain as pretrain
@@ -45,6 +46,7 @@ _HOME = {
     "extend": "meddel_hf.selectors.extending",
     "forget": "meddel_hf.selectors.forgetting",
     "load_pool": "meddel_hf.data.pool",
+    "make_pool": "meddel_hf.ingest.make",
     "pretrain": "meddel_hf.pretraining.pretrain",
     "probe": "meddel_hf.downstream.probing.probe",
     "recipe_for": "meddel_hf.pretraining.budgets",
@@ -54,8 +56,8 @@ _HOME = {
 }
 __all__ = [
     "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Overrides", "Recipe", "SegmentationRecipe", "Selection",
-    "advise", "audit", "embed", "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset",
-    "segment", "split",
+    "advise", "audit", "embed", "extend", "forget", "load_pool", "make_pool", "pretrain", "probe", "recipe_for",
+    "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from meddel_hf.runtime.readers import outlast_readers
 from meddel_hf.runtime.similar import did_you_mean
 
 COMMANDS = (
-    "demo", "build", "embed", "advise", "select", "explore", "forget", "sweep", "why", "filter", "audit", "pretrain",
-    "segment", "probe", "benchmark", "report", "push", "normdel", "install-metric", "completion",
+    "demo", "build", "pool", "embed", "advise", "select", "explore", "forget", "sweep", "why", "filter", "audit",
+    "pretrain", "segment", "probe", "benchmark", "report", "push", "normdel", "install-metric", "completion",
 )  # fmt: skip
 
 

@@ -16,6 +16,12 @@ OFFICIAL_SPLIT = "official_split"
 WIDTH = "width"
 HEIGHT = "height"
 
+# Further columns of a pool that `meddel pool` made; their types stand in ingest/columns.py.
+PATIENT = "patient"
+VIDEO = "video"
+STUDY, SERIES = "study", "series"
+FILE, FRAME = "file", "frame"
+
 # Columns of a selection's rows.parquet, one row for every row of the pool, in the pool's order.
 KEPT = "kept"
 REASON = "reason"

@@ -16,8 +16,8 @@ PACKAGE = Path(meddel_hf.__file__).parent
 # From the top: each imports only what stands below it. docs/architecture.md says what each holds.
 ROOMS = [
     "doors", "__main__", "cli", "commands", "report", "benchmark", "hub", "pretraining", "downstream", "overlap",
-    "selectors", "selection", "explore", "dedup", "embedding", "neighbors", "datadel", "training", "data", "runtime",
-    "schema", "errors",
+    "selectors", "selection", "explore", "dedup", "embedding", "neighbors", "ingest", "datadel", "training", "data",
+    "runtime", "schema", "errors",
 ]  # fmt: skip
 DOORS = {"embed", "pretrain", "probe", "segment", "benchmark.__main__"}
 # Packages whose names load on first use: they import their own files, and nobody's order depends on that.

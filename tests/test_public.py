@@ -11,8 +11,8 @@ import meddel_hf
 
 DOCUMENTED = [
     "Dedup", "EmbeddingStore", "MedDEL", "MedDELError", "Overrides", "Recipe", "SegmentationRecipe", "Selection",
-    "advise", "audit", "embed", "extend", "forget", "load_pool", "pretrain", "probe", "recipe_for", "save_subset",
-    "segment", "split",
+    "advise", "audit", "embed", "extend", "forget", "load_pool", "make_pool", "pretrain", "probe", "recipe_for",
+    "save_subset", "segment", "split",
 ]  # fmt: skip
 
 

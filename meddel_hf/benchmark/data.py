@@ -235,6 +235,13 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
     for id, other in _leaks(plan):
         if id in pool and other in tested:
             why.setdefault(id, f"the same frame as {other}, tested in {tested[other]}")
+    groups = _groups(plan)
+    of_tested = {groups[id]: id for id in sorted(tested) if id in groups}
+    for id in sorted(pool):
+        kin = of_tested.get(groups[id]) if id in groups else None
+        if kin is not None:
+            group = groups[id][1]
+            why.setdefault(id, f"of the same video or patient ({group}) as {kin}, tested in {tested[kin]}")
     for file in plan.exclude:
         path = Path(file)
         if not path.is_file():
@@ -243,6 +250,22 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
             if id in pool:
                 why.setdefault(id, f"listed in {path.name}")
     return why
+
+
+def _groups(plan: Plan) -> dict[str, tuple[str, str]]:
+    """id -> (source, group) of the pool's data sets, in which tested frames may stand too, matched or not."""
+    groups: dict[str, tuple[str, str]] = {}
+    for part in plan.pool:
+        dataset = opened(part.pool)
+        if schema.GROUP not in dataset.column_names:
+            continue
+        columns = [name for name in (schema.SOURCE, schema.GROUP) if name in dataset.column_names]
+        rows = dataset.with_format(None).select_columns(columns)[:]
+        sources = rows.get(schema.SOURCE, [None] * len(dataset))
+        for id, source, group in zip(_ids(dataset), sources, rows[schema.GROUP], strict=True):
+            if group is not None:
+                groups[id] = (str(source or part.source or name_of(part.pool)), str(group))
+    return groups
 
 
 def _leaks(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -44,6 +44,15 @@ class Findings:
         self.tags.update({tag.name for tag in tags})
         self.telling.update({tag.name for tag in tags if tag.telling})
 
+    def add(self, others: Findings) -> None:
+        """Add what was found elsewhere."""
+        self.images += others.images
+        self.carrying += others.carrying
+        self.tags.update(others.tags)
+        self.telling.update(others.telling)
+        self.unread += others.unread
+        self.reason = self.reason or others.reason
+
     def lines(self) -> list[str]:
         """What a user should know, a sentence each; none where nothing was found."""
         lines = []

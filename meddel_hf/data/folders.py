@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets import Dataset, DatasetInfo, Features, Image, Value
 
-from meddel_hf.data.identity import frame_digests, frames_fingerprint
+from meddel_hf.data.frame_table import FrameTable, shown, tables_in
+from meddel_hf.data.identity import frame_digests, frames_fingerprint, with_rows
 from meddel_hf.data.ids import check_unique
 from meddel_hf.data.local import holds_images, kind_of_data
-from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, Scan, Skipped
+from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, Scan, Skipped
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.schema import ID, IMAGE
 
@@ -53,8 +55,11 @@ def read_as_rows(scan: Scan, include: str | None, *, chosen: bool) -> Scan | Non
     return replace(scan, pictures=(), skipped=left, notes=(note,))
 
 
-def image_folder(scan: Scan, include: str | None) -> Dataset:
-    """The pictures of a folder as a data set, columns id and image (undecoded). Raises InvalidDataset where none is."""
+def image_folder(scan: Scan, include: str | None, beside: Beside | None = None) -> Dataset:
+    """The pictures of a folder as a data set: id, image (undecoded), and what a table beside them says.
+
+    Raises InvalidDataset where there is no picture.
+    """
     folder, chosen = scan.folder, scan.matching(include).pictures
     if not chosen:
         raise InvalidDataset(f"{folder}: {_why_no_images(scan, include)}")
@@ -66,13 +71,68 @@ def image_folder(scan: Scan, include: str | None) -> Dataset:
     features = Features({ID: Value("string"), IMAGE: Image(decode=False)})
     paths = [str(folder / name) for name in chosen]
     identity = frames_fingerprint(ids, frame_digests(paths))
-    rows = Dataset.from_dict({ID: ids, IMAGE: paths}, features=features)
+    columns = {} if beside is None else beside.columns_of(chosen)
+    if columns:
+        features = Features({**features, **dict.fromkeys(columns, Value("string"))})
+        identity = with_rows(identity, columns)
+    rows = Dataset.from_dict({ID: ids, IMAGE: paths, **columns}, features=features)
     return Dataset(rows.data, DatasetInfo(features=features), fingerprint=identity)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What tables beside the pictures of a folder say of them, as `imagefolder` of `datasets` reads metadata.csv.
+
+    rows: relative path of a picture -> values by column. notes: what a user should know. tables: paths that were read.
+    """
+
+    rows: dict[str, dict[str, str | None]]
+    notes: tuple[str, ...]
+    tables: tuple[str, ...]
+
+    @classmethod
+    def of(cls, scan: Scan) -> Beside:
+        """A table that is none is left aside, with a note. Columns that a pool has anyway are left out."""
+        rows: dict[str, dict[str, str | None]] = {}
+        notes, read = [], []
+        pictures = set(scan.pictures)
+        for name, below in tables_in([one.path for one in scan.skipped]):
+            try:
+                table = FrameTable.read(scan.folder / name)
+            except InvalidDataset as error:
+                notes.append(f"{error}; its columns were left out")
+                continue
+            read.append(name)
+            strangers = [row for row in table.rows if below + row not in pictures]
+            if strangers:
+                count = len(strangers)
+                notes.append(f"{name} names {count:,} files that are no pictures here: {shown(strangers, count)}")
+            if own := [column for column in table.columns if column in (ID, IMAGE)]:
+                notes.append(f"the column {own[0]!r} of {name} was left out: ids are paths of the pictures")
+            for row, values in table.rows.items():
+                if below + row in pictures:
+                    rows[below + row] = {key: value for key, value in values.items() if key not in (ID, IMAGE)}
+        without = [name for name in scan.pictures if name not in rows]
+        if rows and without:
+            notes.append(
+                f"{' and '.join(read)} say nothing of {len(without):,} pictures: {shown(without, len(without))}"
+            )
+        return cls(rows, tuple(notes), tuple(read))
+
+    def columns_of(self, pictures: Sequence[str]) -> dict[str, list[str | None]]:
+        """Values of each picture, by column; those of a column that a picture's table has not are None."""
+        names = list(dict.fromkeys(column for values in self.rows.values() for column in values))
+        return {column: [self.rows.get(name, {}).get(column) for name in pictures] for column in names}
+
+    def told(self, scan: Scan) -> Scan:
+        """The scan with notes, and without the tables among the files that were not looked at."""
+        skipped = tuple(one for one in scan.skipped if one.path not in self.tables)
+        return replace(scan, skipped=skipped, notes=(*scan.notes, *self.notes))
 
 
 def _why_no_images(scan: Scan, include: str | None) -> str:
     if scan.pictures:
         return f"none of its {len(scan.pictures):,} images matches {include!r}, such as {scan.pictures[0]}"
-    if videos := scan.of_kind(VIDEO_SUFFIXES):
-        return f"it holds no images, but {len(videos):,} videos, such as {videos[0]}: cut them into frames first"
+    if scan.notes:
+        return f"it holds no images; {scan.notes[-1]}"
     return f"it holds no images; {scan.told or 'it is empty'}; looked for {' '.join(IMAGE_SUFFIXES)}"

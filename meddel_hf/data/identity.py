@@ -7,7 +7,7 @@ images and for a Parquet file with the same ids and bytes, wherever they lie; an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,12 @@ def frame_digests(files: Iterable[str]) -> list[str]:
 def frames_fingerprint(ids: Iterable[Any], contents: Iterable[str]) -> str:
     """Identity of frames in their order: `contents` are digests, as `file_digests` and `row_contents` give them."""
     return _FRAMES + fingerprint(*(f"{id}\0{content}" for id, content in zip(ids, contents, strict=True)))
+
+
+def with_rows(frames: str, columns: Mapping[str, Sequence[Any]]) -> str:
+    """Identity of frames together with what else is said of them, as `data_set_fingerprint` has it."""
+    rows = fingerprint(*(f"{name}\0{value}" for name, values in columns.items() for value in values))
+    return f"{frames}{_ROWS}{rows[:16]}"
 
 
 def data_set_fingerprint(dataset: Dataset, files: Sequence[str]) -> str:

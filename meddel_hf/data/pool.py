@@ -22,7 +22,7 @@ from datasets import (
 )
 
 from meddel_hf.data.decoding import file_bytes
-from meddel_hf.data.folders import image_folder, is_declared, is_saved_to_disk, read_as_rows
+from meddel_hf.data.folders import Beside, image_folder, is_declared, is_saved_to_disk, read_as_rows
 from meddel_hf.data.identity import fingerprint_of, frame_digests, keeps_fingerprint, named_files, row_contents
 from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, open_saved, stream_folder
@@ -115,7 +115,8 @@ def load_pool(spec: str | Path, *, include: str | None = None, streaming: bool =
                (`*` matches any characters, slashes too).
     streaming: read rows as they come instead of preparing the data set first.
 
-    Of a folder of images, ids are paths without suffix, in sorted order; `scan_of` tells what else stands there.
+    Of a folder of images, ids are paths without suffix, in sorted order; `scan_of` tells what else stands there. A
+    metadata.csv (or .jsonl, .parquet) with a column file_name, in it or a folder below, gives its columns, as text.
     A folder is read anew, never from a cache that goes by its name; its fingerprint goes by content (data/identity.py).
     Raises InvalidDataset where there is no such pool, configuration or split, or where a folder can be read in two
     ways, and InvalidArgument where an option does not fit the pool.
@@ -130,8 +131,11 @@ def load_pool(spec: str | Path, *, include: str | None = None, streaming: bool =
                 raise InvalidArgument(
                     f"{path} is a folder of images and has no configurations or splits: drop ':' and '@'"
                 )
-            dataset = image_folder(scan, include)
-            return _with_scan(dataset.to_iterable_dataset() if streaming else dataset, scan.matching(include))
+            beside = Beside.of(scan)
+            dataset = image_folder(scan, include, beside)
+            return _with_scan(
+                dataset.to_iterable_dataset() if streaming else dataset, beside.told(scan.matching(include))
+            )
         scan = rows
     if include is not None:
         raise InvalidArgument(f"include chooses files of a folder of images, and {path} is a data set: drop it")

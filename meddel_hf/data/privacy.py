@@ -20,11 +20,11 @@ from meddel_hf.data.metadata.frames import stripped
 from meddel_hf.data.parquet import MOST_BYTES
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
 from meddel_hf.runtime.files import check_can_write
-from meddel_hf.schema import DUPLICATE_OF, GROUP, ID, NEAREST_KEPT
+from meddel_hf.schema import DUPLICATE_OF, FILE, GROUP, ID, NEAREST_KEPT, PATIENT, SERIES, STUDY, VIDEO
 
 _KEY_BYTES = 32
 _DIGITS = 32  # of a hashed id, 128 bits
-_HASHED = (ID, DUPLICATE_OF, NEAREST_KEPT, GROUP)
+_HASHED = (ID, DUPLICATE_OF, NEAREST_KEPT, GROUP, PATIENT, VIDEO, STUDY, SERIES, FILE)
 
 
 def id_key(path: str | Path, published: Path | None = None) -> bytes:

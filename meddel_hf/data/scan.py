@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from meddel_hf.runtime.files import whole_file
-from meddel_hf.runtime.regular import why_not_read
+from meddel_hf.runtime.regular import open_regular, why_not_read
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,14 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 DATA_SUFFIXES = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".bif", ".qptiff")  # of scanners
 SKIPPED = "skipped.parquet"
 _NAMES_OF_MASKS = ("mask", "masks", "annotation", "annotations", "ground truth", "groundtruth", "gt", "segmentation")
+_MASK = "_mask"  # at the end of a name whose frame lies beside it
 _NO_SUFFIX = "no suffix"
+_DICOM_AT, _DICOM = 128, b"DICM"
 _KINDS_SHOWN = 6
 
 
@@ -59,7 +65,8 @@ class Scan:
                 pictures.append(name)
             else:
                 skipped.append(Skipped(name, kind))
-        return cls(folder, tuple(sorted(pictures)), tuple(sorted(skipped, key=lambda one: one.path)))._noted()
+        skipped.sort(key=lambda one: one.path)
+        return cls(folder, tuple(sorted(pictures)), tuple(skipped))._noted()
 
     def matching(self, include: str | None) -> Scan:
         """Only the files whose path inside the folder matches a pattern; `*` matches any characters, slashes too."""
@@ -73,16 +80,50 @@ class Scan:
         return self  # frozen: a data set that is copied keeps the same one
 
     def _noted(self) -> Scan:
-        """With a note where pictures stand in folders that are called masks."""
-        masks = [name for name in self.pictures if _is_mask(f"{self.folder.name}/{name}")]
+        """With a note where pictures seem to be masks, and where there is what `meddel pool` makes frames of."""
+        return replace(self, notes=(*self.notes, *filter(None, (self._of_masks(), self._of_others()))))
+
+    def _of_masks(self) -> str | None:
+        masks = [name for name in self.pictures if is_mask(f"{self.folder.name}/{name}")]
+        if masks and len(masks) == len(self.pictures):
+            return f"all pictures stand in folders of masks, such as {masks[0]}: is this the folder of the frames?"
+        where, option = "stand in folders of masks", PurePosixPath(masks[0]).parent.name if masks else ""
         if not masks:
-            return self
-        if len(masks) == len(self.pictures):
-            note = f"all pictures stand in folders of masks, such as {masks[0]}: is this the folder of the frames?"
-        else:
-            count = f"{len(masks):,} of {len(self.pictures):,}"
-            note = f"{count} pictures stand in folders of masks, such as {masks[0]}: choose with include (--include)"
-        return replace(self, notes=(*self.notes, note))
+            masks, where, option = self._by_ending(), "are called masks of others", _MASK
+        if not masks:
+            return None
+        return (
+            f"{len(masks):,} of {len(self.pictures):,} pictures {where}, such as {masks[0]}: choose with include "
+            f"(--include), or pair them with their frames: {self._command(f'--masks {shlex.quote(option)}')}"
+        )
+
+    def _by_ending(self) -> list[str]:
+        """Pictures such as 0001_mask.png where there is a picture 0001."""
+        stems = {name.removesuffix(PurePosixPath(name).suffix) for name in self.pictures}
+        ends = [(name, name.removesuffix(PurePosixPath(name).suffix)) for name in self.pictures]
+        return [name for name, stem in ends if stem.endswith(_MASK) and stem.removesuffix(_MASK) in stems]
+
+    def _of_others(self) -> str | None:
+        kinds = {
+            "video": self.of_kind(VIDEO_SUFFIXES), "DICOM file": self._dicoms(),
+            "volume": [one.path for one in self.skipped if one.path.lower().endswith(VOLUME_SUFFIXES)],
+            "slide": self.of_kind(SLIDE_SUFFIXES),
+        }  # fmt: skip
+        there = {what: names for what, names in kinds.items() if names}
+        if not there:
+            return None
+        counted = " and ".join(f"{len(names):,} {what}{'s' * (len(names) > 1)}" for what, names in there.items())
+        first = _plain(next(iter(there.values()))[0])
+        return f"{counted} can be made into frames, such as {first}: {self._command('--fps 1' * ('video' in there))}"
+
+    def _command(self, options: str) -> str:
+        """What makes a pool of the folder."""
+        return " ".join(filter(None, ("meddel pool", shlex.quote(str(self.folder)), options, "--out pool")))
+
+    def _dicoms(self) -> list[str]:
+        """By their suffix; those without one, where the first of them says so."""
+        bare = self.of_kind((_NO_SUFFIX,))
+        return self.of_kind(DICOM_SUFFIXES) + (bare if bare and _says_dicom(self.folder / bare[0]) else [])
 
     def of_kind(self, suffixes: tuple[str, ...]) -> list[str]:
         """Paths of the files that were not looked at and have one of these suffixes."""
@@ -173,7 +214,16 @@ def _kind(name: str) -> str:
     return _NO_SUFFIX if suffix[1:].isdigit() or len(suffix) < 2 else suffix
 
 
-def _is_mask(name: str) -> bool:
+def _says_dicom(path: Path) -> bool:
+    try:
+        with open_regular(path) as file:
+            return file.read(_DICOM_AT + len(_DICOM))[_DICOM_AT:] == _DICOM
+    except OSError:
+        return False
+
+
+def is_mask(name: str) -> bool:
+    """Whether a folder of a path is called so."""
     return any(part.lower() in _NAMES_OF_MASKS for part in PurePosixPath(name).parts[:-1])
 
 

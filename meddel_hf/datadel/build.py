@@ -25,6 +25,7 @@ from meddel_hf.datadel.shards import output
 from meddel_hf.datadel.shards.output import KINDS, REJECTED, STATE, folder_of, placed
 from meddel_hf.datadel.shards.units import Record, Unit, hashes_path, plan, record_path
 from meddel_hf.datadel.shards.workers import run
+from meddel_hf.datadel.shards.writer import UnitWriter
 from meddel_hf.datadel.source import Item
 from meddel_hf.datadel.summary import Build
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableArchive
@@ -197,7 +198,7 @@ def _written(
     sizes = {unit.name: len(unit.items) for unit in todo}
     try:
         with tqdm(total=sum(sizes.values()), unit="file", disable=quiet, leave=False) as bar:
-            for record in run(todo, workers, arguments):
+            for record in run(todo, workers, UnitWriter, arguments):
                 records[record.unit] = record
                 bar.update(sizes[record.unit])
     except BaseException:

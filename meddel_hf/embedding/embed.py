@@ -156,9 +156,10 @@ def embed(
     if earlier is not None:
         earlier.check(arguments, parents)
     writer = StoreWriter.begin(Path(out), arguments, parents, claim=processes.is_main_process)
+    report = _Report(processes, Progress(shown=progress and processes.is_main_process))
+    report.note(scan_of(dataset))
     finished = writer.shards()  # before anyone writes, so that all processes share out the same missing ones
     processes.wait_for_everyone()
-    report = _Report(processes, Progress(shown=progress and processes.is_main_process))
     with report.bar:
         if not (writer.finished and pool.ids is not None):
             carried = None if earlier is None else earlier.carried(pool, tell=report.bar.shown)
@@ -315,8 +316,13 @@ class _Report:
         title = f"embedding (process 1 of {self.processes.num_processes})" if several else "embedding"
         self.bar.begin(title, rows, "images")
 
+    def note(self, scan: Scan | None) -> None:
+        """Say before the work what a folder of images holds besides, and what in it may be no frame."""
+        for note in scan.notes if scan is not None and self.bar.shown else ():
+            log.warning("note: %s", note)
+
     def sum_up(self, store: EmbeddingStore, scan: Scan | None) -> None:
-        """Print the last line, and what the folder of images holds besides."""
+        """Print the last line."""
         if not self.bar.shown:
             return
         from meddel_hf.data.scan import SKIPPED
@@ -331,8 +337,6 @@ class _Report:
         parts.append(f"{arguments['precision']} on {arguments['device']}")
         skipped = f"; {scan.told}, see {SKIPPED}" if scan is not None and scan.told else ""
         log.info("%s: %s%s", store.folder, ", ".join(parts), skipped)
-        for note in scan.notes if scan is not None else ():
-            log.warning("note: %s", note)
 
 
 def _plain(preprocessing: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from meddel_hf.runtime.records import check_files, read_facts, recorded_files, w
 
 Step = Literal[
     "datadel", "embeddings", "selection", "subset", "frames", "pretraining", "segmentation", "probe", "benchmark",
-    "report", "tokens", "labels", "retrieval", "near-copies", "audit",
+    "report", "tokens", "labels", "retrieval", "near-copies", "audit", "pool",
 ]  # fmt: skip
 
 _RECORDED_PACKAGES = ("meddel-hf", "torch", "transformers", "datasets", "numpy", "pillow")

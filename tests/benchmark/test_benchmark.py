@@ -309,6 +309,25 @@ def test_frames_that_are_tested_or_leaked_or_listed_are_left_out(data, tmp_path)
     assert leaked.excluded["why"].to_pylist() == ["the same frame as test/dark/00, tested in light"]
 
 
+def test_frames_of_a_patient_who_is_tested_are_left_out(data, tmp_path):
+    """Also where the tested frames themselves do not match the pool's pattern; others of no group stay."""
+    copy = tmp_path / "copy"
+    shutil.copytree(data / "frames", copy)
+    rows = [
+        "test/dark/00.png,p1",
+        "pool/dark/02.png,p1",
+        "pool/light/01.png,p2",
+        "train/light/01.png,p2",
+        "pool/dark/04.png,",
+    ]
+    (copy / "metadata.csv").write_text("\n".join(["file_name,group", *rows]))
+    material = Material.of(Plan.of(plan_of(data, pool=[{"pool": str(copy), "match": "pool/*"}])))
+    assert material.excluded.to_pylist() == [
+        {"id": "pool/dark/02", "why": "of the same video or patient (p1) as test/dark/00, tested in light"}
+    ]
+    assert len(material.pool) == POOL - 1
+
+
 def test_a_pool_is_known_again_wherever_the_cache_keeps_it(data):
     first, second = (Material.of(Plan.of(plan_of(data))) for _ in range(2))
     assert first.fingerprint == second.fingerprint

@@ -17,8 +17,8 @@ from meddel_hf.cli import main
 from meddel_hf.commands.printing import print_json
 
 COMMANDS = (
-    "demo build embed advise select sweep why filter audit pretrain segment probe benchmark report push normdel "
-    "install-metric completion"
+    "demo build pool embed advise select explore forget sweep why filter audit pretrain segment probe benchmark report "
+    "push normdel install-metric completion"
 )
 ASSETS = Path(__file__).parents[2] / "meddel_hf" / "assets"
 

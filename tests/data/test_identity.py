@@ -201,7 +201,8 @@ def test_the_last_line_counts_what_was_not_looked_at(folder, encoder, tmp_path, 
         (folder / name).write_bytes(b"?")
     (folder / "9.bmp").symlink_to(".git/annex/objects/gone")
     embed(load_pool(str(folder)), encoder, tmp_path / "out", num_workers=0)
-    line = caplog.messages[-1]
+    note, line = caplog.messages[0], caplog.messages[-1]
+    assert "2 DICOM files can be made into frames, such as a.dcm: meddel pool " in note
     assert "6 of 7 frames embedded, 1 unreadable" in line
     assert line.endswith("; 4 files were not looked at (.dcm 2, .heic 1, no suffix 1), see skipped.parquet")
     listed = pq.read_table(tmp_path / "out" / "skipped.parquet")["path"].to_pylist()

@@ -209,8 +209,8 @@ def test_a_table_without_images_beside_pictures_is_no_pool(name, tmp_path):
 def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a.mp4").write_bytes(b"?")
-    with pytest.raises(InvalidDataset, match=r"holds no images, but 1 videos, such as a\.mp4: cut them into frames"):
+    with pytest.raises(InvalidDataset, match=r"holds no images; 1 video can be .*a\.mp4: meddel pool .* --fps 1"):
         load_pool(str(tmp_path / "x"))
-    (tmp_path / "x" / "a.mp4").rename(tmp_path / "x" / "a.dcm")
-    with pytest.raises(InvalidDataset, match=r"holds no images; 1 file was not looked at \(\.dcm 1\); looked for"):
+    (tmp_path / "x" / "a.mp4").rename(tmp_path / "x" / "a.heic")
+    with pytest.raises(InvalidDataset, match=r"holds no images; 1 file was not looked at \(\.heic 1\); looked for"):
         load_pool(str(tmp_path / "x"))

@@ -20,6 +20,7 @@ from meddel_hf.datadel import leaks, problems
 from meddel_hf.datadel.features import FEATURES
 from meddel_hf.downstream import scores
 from meddel_hf.embedding import store
+from meddel_hf.ingest import columns as ingested
 from meddel_hf.pretraining import result
 from meddel_hf.runtime.manifest import Manifest, Step
 from meddel_hf.selection import table
@@ -137,6 +138,7 @@ def module(name: str):
         ("Embedding store", store._TABLE),
         ("Selection", table._COLUMNS),
         ("DataDEL folder", FEATURES.arrow_schema),
+        ("Pool", ingested.features((), dicom=True).arrow_schema),
         ("DataDEL folder", problems.COLUMNS),
         ("DataDEL folder", leaks.COLUMNS),
         ("Pre-training", result._LOG_COLUMNS),

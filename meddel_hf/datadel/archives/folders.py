@@ -42,11 +42,13 @@ class Odd:
     kind: Kind = "kept out"
 
 
-def walk(root: Path, leave_out: Path | None = None) -> Iterator[Found | Odd]:
+def walk(root: Path, leave_out: Path | None = None, *, inside: bool = False) -> Iterator[Found | Odd]:
     """Everything below a folder, in sorted order, links followed; `leave_out` and what it holds are not.
 
     A folder that lies in itself by a link is not entered again, and none is entered more than _MAX_VISITS times.
+    inside: links that lead out of the folder are not followed.
     """
+    limit = Path(os.path.realpath(root)) if inside else None
     omitted = _inode(leave_out.stat()) if leave_out is not None and leave_out.is_dir() else None
     visits: Counter[Inode] = Counter()
     todo: list[tuple[str, Path, frozenset[Inode]]] = [("", root, frozenset([_inode(root.stat())]))]
@@ -60,7 +62,7 @@ def walk(root: Path, leave_out: Path | None = None) -> Iterator[Found | Odd]:
         inner = []
         for name in names:
             path, shown = folder / name, f"{below}/{name}".lstrip("/")
-            looked_at = _looked_at(path, shown)
+            looked_at = _leading_out(path, shown, limit) or _looked_at(path, shown)
             if isinstance(looked_at, Odd) or stat.S_ISREG(looked_at.facts.st_mode):
                 yield looked_at
                 continue
@@ -80,6 +82,16 @@ def walk(root: Path, leave_out: Path | None = None) -> Iterator[Found | Odd]:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is a system's or a tool's, not the data's."""
     return _HIDDEN.match(name) is not None
+
+
+def _leading_out(path: Path, shown: str, limit: Path | None) -> Odd | None:
+    """Of a link that leads out of a folder: that it is not followed."""
+    if limit is None or not path.is_symlink() or is_hidden(path.name):
+        return None
+    real = os.path.realpath(path)
+    if Path(real).is_relative_to(limit) or not os.path.exists(real):
+        return None
+    return Odd(shown, "a link that leads out of the folder: not followed; copy what it leads to, or name its folder")
 
 
 def _looked_at(path: Path, shown: str) -> Found | Odd:

@@ -25,8 +25,10 @@ _MAX_MEMBERS = 5_000_000  # of one archive: a few megabytes can claim more than 
 _BOMB_RATIO, _BOMB_SIZE = 1000, 1_000_000_000  # a tar member larger than both allow cannot be honest
 
 
-def scan(roots: Sequence[Path], *, leave_out: Path | None = None) -> Tree:
+def scan(roots: Sequence[Path], *, leave_out: Path | None = None, inside: bool = False) -> Tree:
     """List every file below the roots (folders or archives), archives included, `leave_out` not.
+
+    inside: links that lead out of a root are not followed.
 
     Only plain files are listed. What is no such file, or cannot be reached, a damaged or unsafe archive, and hidden
     files become problems of the tree. Raises InvalidDataset where a root is not there, or is no folder and no archive.
@@ -36,7 +38,7 @@ def scan(roots: Sequence[Path], *, leave_out: Path | None = None) -> Tree:
         try:
             facts = root.stat()
             if stat.S_ISDIR(facts.st_mode):
-                _scan_folder(tree, root, leave_out)
+                _scan_folder(tree, root, leave_out, inside)
             elif stat.S_ISREG(facts.st_mode):
                 _scan_file(tree, root, root.name, 0)
             else:
@@ -49,10 +51,10 @@ def scan(roots: Sequence[Path], *, leave_out: Path | None = None) -> Tree:
     return tree
 
 
-def _scan_folder(tree: Tree, root: Path, leave_out: Path | None) -> None:
+def _scan_folder(tree: Tree, root: Path, leave_out: Path | None, inside: bool) -> None:
     tree.containers.append(Container("folder", root.name, root))
     number = len(tree.containers) - 1
-    for entry in walk(root, leave_out):
+    for entry in walk(root, leave_out, inside=inside):
         virtual = f"{root.name}/{entry.name}"
         if isinstance(entry, Odd):
             tree.note(virtual, entry.reason, entry.kind)

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from meddel_hf.datadel.shards.units import Record, Unit
-from meddel_hf.datadel.shards.writer import UnitWriter
 from meddel_hf.errors import MedDELError
 from meddel_hf.runtime.parents import become_worker
 
-_writer: UnitWriter | None = None  # of a worker process, made once by _start
+Unit_contra = TypeVar("Unit_contra", contravariant=True)
+Record_co = TypeVar("Record_co", covariant=True)
+Unit = TypeVar("Unit")
+Record = TypeVar("Record")
 
 
-def run(units: Sequence[Unit], workers: int, arguments: tuple[Any, ...]) -> Iterator[Record]:
-    """Records of the units, in the order in which they end. arguments: of UnitWriter."""
+class Closing(Protocol):
+    def close(self) -> None: ...
+
+
+class Writing(Protocol[Unit_contra, Record_co]):
+    """What writes units, one per process, and reads them from `members`."""
+
+    @property
+    def members(self) -> Closing: ...
+
+    def write(self, unit: Unit_contra, /) -> Record_co: ...
+
+
+_writer: Any = None  # of a worker process, made once by _start
+
+
+def run(
+    units: Sequence[Unit],
+    workers: int,
+    make: Callable[..., Writing[Unit, Record]],
+    arguments: tuple[Any, ...],
+    killed: str = "build again with fewer workers (--workers 1); what is finished stays",
+) -> Iterator[Record]:
+    """Records of the units, in the order in which they end. make: of what writes them, with its arguments.
+
+    killed: what to do where one of the processes was killed.
+    """
     if workers == 1 or len(units) <= 1:
-        writer = UnitWriter(*arguments)
+        writer = make(*arguments)
         try:
             yield from map(writer.write, units)
         finally:
             writer.members.close()
         return
     spawn = _Spawn()
-    with ProcessPoolExecutor(min(workers, len(units)), spawn, _start, arguments) as pool:
+    with ProcessPoolExecutor(min(workers, len(units)), spawn, _start, (make, *arguments)) as pool:
         waiting, running = iter(units), set[Future[Record]]()
         try:
             for unit in waiting:
@@ -36,10 +62,7 @@ def run(units: Sequence[Unit], workers: int, arguments: tuple[Any, ...]) -> Iter
             while running:
                 yield from _ended(running)
         except BrokenProcessPool as error:
-            raise MedDELError(
-                "a process of the build was killed, most likely for want of memory: build again with fewer workers "
-                "(--workers 1); what is finished stays"
-            ) from error
+            raise MedDELError(f"a process of the build was killed, most likely for want of memory: {killed}") from error
         except BaseException:  # Ctrl-C, SIGTERM, a full disk: nobody waits for what is under way
             spawn.terminate()
             raise
@@ -70,12 +93,12 @@ def _ended(running: set[Future[Record]]) -> Iterator[Record]:
         yield future.result()
 
 
-def _start(*arguments: Any) -> None:
+def _start(make: Callable[..., Any], *arguments: Any) -> None:
     global _writer
     become_worker()
-    _writer = UnitWriter(*arguments)
+    _writer = make(*arguments)
 
 
-def _write(unit: Unit) -> Record:
+def _write(unit: Any) -> Any:
     assert _writer is not None  # the pool ran _start first
     return _writer.write(unit)

@@ -20,8 +20,9 @@ from meddel_hf.errors import Mismatch
 from meddel_hf.runtime.manifest import fingerprint
 
 Rows = NDArray[np.int64]
-_OPEN = (schema.SOURCE, schema.CENTER, schema.GROUP)  # columns that a selector may read: known before anyone labels
-_TEXTS = Features(dict.fromkeys(_OPEN, Value("string")))
+# Columns that a selector may read: known before anyone labels. The first three are there in any case.
+_ALWAYS = (schema.SOURCE, schema.CENTER, schema.GROUP)
+_OPEN = (*_ALWAYS, schema.PATIENT, schema.VIDEO)
 
 
 class Task(Protocol):
@@ -97,9 +98,9 @@ def _columns(dataset: Dataset, ids: Sequence[str]) -> Dataset:
     place = {id: row for row, id in enumerate(all_ids(dataset))}
     there = [name for name in _OPEN if name in dataset.column_names]
     values: dict[str, Any] = dataset.with_format(None).select_columns(there)[:] if there else {}
-    columns = {name: [_text(values[name][place[id]]) for id in ids] if name in there else None for name in _OPEN}
-    columns[schema.SOURCE] = columns[schema.SOURCE] or ["labelled"] * len(ids)
-    return Dataset.from_dict({name: column or [None] * len(ids) for name, column in columns.items()}, features=_TEXTS)
+    columns = {name: [_text(values[name][place[id]]) for id in ids] for name in there}
+    columns = {schema.SOURCE: ["labelled"] * len(ids), **dict.fromkeys(_ALWAYS[1:], [None] * len(ids)), **columns}
+    return Dataset.from_dict(columns, features=Features(dict.fromkeys(columns, Value("string"))))
 
 
 def _text(value: Any) -> str | None:

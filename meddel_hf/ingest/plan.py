@@ -1,0 +1,221 @@
+"""What becomes of each file of a folder, before any picture is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from meddel_hf.data.frame_table import shown
+from meddel_hf.data.scan import is_mask
+from meddel_hf.datadel.archives.entries import Container, Problem
+from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.ingest import extras, masks
+from meddel_hf.ingest.columns import Described, described
+from meddel_hf.ingest.files import File, Kind, Library, Listing, kind_of, stems_twice
+from meddel_hf.ingest.masks import Rules
+from meddel_hf.ingest.reading import Reading
+
+GROUP_BYTES = 100_000_000  # of the files that one process reads in one go
+_VIDEO_GROWS = 4  # frames of a video, stored one by one, are larger than it
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file that becomes one frame or several. masks: found for it. values: by column, of its path and the table."""
+
+    file: File
+    kind: Kind
+    masks: tuple[File, ...] = ()
+    values: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """items: sorted by path. problems: what is not read, and why. roots: containers for `Library`."""
+
+    items: tuple[Item, ...]
+    problems: tuple[Problem, ...]
+    roots: list[list[Container]]
+    described: Described
+
+    @property
+    def has_dicom(self) -> bool:
+        return any(item.kind == "dicom" for item in self.items)
+
+    def groups(self) -> list[tuple[Item, ...]]:
+        """Runs of items up to GROUP_BYTES, the same whoever reads them."""
+        groups: list[list[Item]] = [[]]
+        size = 0
+        for item in self.items:
+            weight = item.file.entry.size * (_VIDEO_GROWS if item.kind == "video" else 1)
+            if groups[-1] and size + weight > GROUP_BYTES:
+                groups.append([])
+                size = 0
+            groups[-1].append(item)
+            size += weight
+        return [tuple(group) for group in groups if group]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Which files are frames and masks, and what is said of them; names as in `make_pool`."""
+
+    images: str | None = None
+    masks: tuple[str, ...] = ()
+    include: str | None = None
+    exclude: str | None = None
+    parts: tuple[str, ...] = ()
+    table: Path | None = None
+    keep: tuple[str, ...] = ()
+    allow_missing: bool = False
+
+
+def plan(folder: Path, out: Path, wishes: Wishes, reading: Reading) -> Plan:
+    """Raises InvalidArgument where options do not fit the files, a library is missing or names of masks are not told;
+    InvalidDataset where there is no frame, or two files of one id."""
+    listing = Listing()
+    listing.add(folder, out)
+    rules = _rules(wishes, folder, listing, out)
+    library = Library(listing.roots)
+    problems = list(listing.problems)
+    by_kind: dict[str, Kind] = {}
+    frames: list[File] = []
+    found: list[File] = []
+    try:
+        for file in sorted(listing.files, key=lambda file: (file.root, file.path)):
+            kind = kind_of(file, library, slides=reading.tile is not None)
+            why = _left_out(file, kind, wishes, rules)
+            if why is not None:
+                if not _is_table(file, folder, wishes.table):
+                    problems.append(Problem(None, file.path, why, "not read"))
+                continue
+            assert kind is not None
+            is_a_mask = kind in ("picture", "nifti") and rules.mask_base(file) is not None
+            (found if is_a_mask else frames).append(file)
+            by_kind[f"{file.root}/{file.path}"] = kind
+    finally:
+        library.close()
+    if not frames:
+        raise InvalidDataset(_nothing(folder, listing, problems, found))
+    kinds = {file.path: by_kind[f"{file.root}/{file.path}"] for file in frames}
+    _check(folder, frames, kinds, rules, reading)
+    pairs = masks.paired(frames, found, rules)
+    if found and not pairs.frames:
+        raise InvalidArgument(
+            f"none of {len(found):,} masks fits a frame: masks such as {found[0].path}, frames such as {frames[0].path}"
+            "; both must have one name, and one path below their folders (--images names that of the frames)"
+        )
+    problems += [Problem(None, mask.path, why) for mask, why in pairs.alone]
+    said = described(frames, folder, wishes.parts, wishes.table, wishes.keep, wishes.allow_missing)
+    problems += [
+        Problem(None, row, f"the table {wishes.table and wishes.table.name} names it, and there is no such file")
+        for row in said.unknown
+    ]
+    items = []
+    for file in frames:
+        mine, kind = tuple(pairs.frames.get(file.stem, ())), kinds[file.path]
+        fitting = tuple(mask for mask in mine if _fits(kind, by_kind[f"{mask.root}/{mask.path}"]))
+        problems += [
+            Problem(None, mask.path, f"a mask of {file.path}, which is a {kind}: left out")
+            for mask in mine
+            if mask not in fitting
+        ]
+        items.append(Item(file, kind, fitting, tuple(sorted(said.by_path[file.path].items()))))
+    return Plan(tuple(items), tuple(problems), listing.roots, said)
+
+
+def _rules(wishes: Wishes, folder: Path, listing: Listing, out: Path) -> Rules:
+    files = tuple(listing.files)
+    endings, folders, roots = [], [], []
+    for text in wishes.masks:
+        if masks.is_ending(text):
+            endings.append(text)
+            continue
+        place = masks.where(text, folder, files, "--masks")
+        if isinstance(place, str):
+            folders.append(place)
+        else:
+            roots.append(len(listing.roots))
+            listing.add(place, out)
+    images = wishes.images
+    if images is not None and not masks.is_ending(images):
+        inside = masks.where(images, folder, files, "--images")
+        if not isinstance(inside, str):
+            raise InvalidArgument(f"--images {images!r} lies outside of {folder}: name that folder as FOLDER")
+        images = inside
+    return Rules(tuple(endings), tuple(folders), tuple(roots), images)
+
+
+def _left_out(file: File, kind: Kind | None, wishes: Wishes, rules: Rules) -> str | None:
+    """Why a file is neither a frame nor a mask."""
+    if kind is None:
+        return "no picture, video, DICOM file, volume or slide by its name"
+    if wishes.exclude is not None and not file.root and fnmatchcase(file.path, wishes.exclude):
+        return "matches --exclude"
+    if rules.mask_base(file) is not None:
+        return None if kind in ("picture", "nifti") else f"a {kind} among the masks"
+    if wishes.include is not None and not fnmatchcase(file.path, wishes.include):
+        return "does not match --include"
+    return "not in the folder that --images names" if rules.image_base(file) is None else None
+
+
+def _check(folder: Path, frames: Sequence[File], kinds: dict[str, Kind], rules: Rules, reading: Reading) -> None:
+    twice = stems_twice(frames)
+    if twice is not None:
+        what = "differ in suffix only" if twice[0].path != twice[1].path else "stand in a folder and in an archive"
+        raise InvalidDataset(
+            f"{twice[0].path} and {twice[1].path} {what}, and would have one id: leave one of them out (--include, "
+            "--exclude)"
+        )
+    named = _like_masks(folder, [file for file in frames if kinds[file.path] == "picture"])
+    if named and rules.images is None:
+        if len(named) == len(frames):
+            cure = "is this the folder of the frames? Name it with --images where it is"
+        else:
+            cure = "name them with --masks, leave them out (--exclude), or name the frames with --images"
+        raise InvalidArgument(f"{len(named):,} pictures are called masks, such as {named[0]}: {cure}")
+    by_kind: dict[Kind, list[File]] = {"dicom": [], "nifti": []}
+    if reading.tile is not None:
+        by_kind["slide"] = []
+    for file in frames:
+        if kinds[file.path] in by_kind:
+            by_kind[kinds[file.path]].append(file)
+    for kind, files in by_kind.items():
+        extras.check(kind, files)
+
+
+def _like_masks(folder: Path, pictures: Sequence[File]) -> list[str]:
+    """Paths of pictures in folders that are called masks, or that end in _mask where their frame lies beside."""
+    stems = {file.stem for file in pictures}
+    return [
+        file.path
+        for file in pictures
+        if is_mask(f"{folder.name}/{file.path}")
+        or (file.stem.endswith("_mask") and file.stem.removesuffix("_mask") in stems)
+    ]
+
+
+def _fits(kind: Kind, mask: Kind) -> bool:
+    """Whether a mask of a kind can be one of a file of a kind."""
+    return mask == ("nifti" if kind == "nifti" else "picture") and kind in ("picture", "dicom", "nifti")
+
+
+def _is_table(file: File, folder: Path, table: Path | None) -> bool:
+    return table is not None and not file.root and (folder / file.path).resolve() == table.resolve()
+
+
+def _nothing(folder: Path, listing: Listing, problems: Sequence[Problem], found: Sequence[File]) -> str:
+    if found:
+        return (
+            f"all {len(found):,} pictures of {folder} are masks by --masks, such as {found[0].path}: no frame is left"
+        )
+    if not listing.files:
+        why = f" ({problems[0].path}: {problems[0].reason})" if problems else ""
+        return f"{folder} holds no files{why}: name the folder of the frames"
+    names = [PurePosixPath(file.path).as_posix() for file in listing.files]
+    return (
+        f"{folder} holds no frames that can be read, but {len(names):,} files, such as {shown(names, len(names))}: "
+        "expected pictures, videos, DICOM files, NIfTI volumes or slides, in it or in its archives"
+    )

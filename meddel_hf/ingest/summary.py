@@ -1,0 +1,129 @@
+"""What `make_pool` says at its end, and the card of the pool."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from meddel_hf.data.findings import Findings
+from meddel_hf.datadel import problems as listing
+from meddel_hf.datadel.archives.entries import Kind, Problem
+from meddel_hf.datadel.shards.output import REJECTED
+from meddel_hf.runtime.reading import printable
+from meddel_hf.schema import CENTER, LABEL, PATIENT, VIDEO
+
+_VALUES = 8  # of a centre or label that are shown
+_COUNTED = (CENTER, LABEL)
+_ONLY_NUMBERED = (PATIENT, VIDEO)
+
+
+@dataclass(frozen=True)
+class MadePool:
+    """What `make_pool` made.
+
+    out:      the folder. rows: frames; files: of which there is one at least; masks, empty_masks: of frames.
+    counts:   column -> value -> frames, of centre, label, patient, video and group.
+    problems: all rows of rejected.parquet: what was kept out, remarks, and files that are not read.
+    doubles:  frames whose image is byte for byte that of an earlier one. bare: ids of pictures without a mask.
+    left_out: columns of the table that did not come along. key: file of the pseudonyms' key, where there are any.
+    """
+
+    out: Path
+    rows: int
+    files: int
+    masks: int
+    empty_masks: int
+    counts: dict[str, Counter[str]]
+    problems: tuple[Problem, ...]
+    doubles: int
+    bare: tuple[str, ...]
+    metadata: Findings
+    first_id: str
+    left_out: tuple[str, ...] = ()
+    key: Path | None = None
+    has_dicom: bool = False
+
+    def of_kind(self, kind: Kind) -> list[Problem]:
+        return [problem for problem in self.problems if problem.kind == kind]
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        files = f"{self.files:,} file" + "s" * (self.files != 1)
+        masks = f", {self.masks:,} with a mask" if self.masks else ""
+        empty = f" ({self.empty_masks:,} of them empty)" if self.empty_masks else ""
+        yield f"{self.out}: {self.rows:,} frame{'s' * (self.rows != 1)} of {files}{masks}{empty}"
+        for column in (*_COUNTED, *_ONLY_NUMBERED):
+            if counts := self.counts[column]:
+                named = f": {_most(counts)}" if column in _COUNTED else ""
+                without = self.rows - counts.total()
+                yield f"  {column:<10}{len(counts):>8,}{named}" + (f"; {without:,} frames without" if without else "")
+        yield from self._not_taken()
+        if self.masks and self.bare:
+            yield f"frames without a mask: {len(self.bare):,}, such as {printable(self.bare[0])}"
+        if self.left_out:
+            yield f"columns of the table that were left out: {', '.join(self.left_out)} (--keep-column takes one along)"
+        for line in self.metadata.lines():
+            yield f"metadata: {line}; --strip-metadata leaves it out"
+        if self.key is not None:
+            yield (
+                f"study and series of DICOM files, and patient where nothing else names one, are pseudonyms by the key "
+                f"{self.key}: who has it can try whose they are; keep it to yourself, out of the pool"
+            )
+        elif self.has_dicom:
+            yield "patient, study and series stand in the pool as in the DICOM files: they may name people"
+        yield f"ids are paths, such as {printable(self.first_id)}: where those name people, publish with --hash-ids"
+
+    def _not_taken(self) -> Iterator[str]:
+        yield from _grouped("kept out", self.of_kind("kept out"))
+        yield from _grouped("kept, but", self.of_kind("remark"))
+        if not_read := self.of_kind("not read"):
+            files = "file" if len(not_read) == 1 else "files"
+            yield f"not read: {len(not_read):,} {files} ({listing.suffixes(not_read)}), listed in {REJECTED}"
+
+    def card(self, patterns: Sequence[str]) -> str:
+        """README.md. patterns: of the data files."""
+        from huggingface_hub import DatasetCardData
+
+        configs = [{"config_name": "default", "data_files": [{"split": "train", "path": list(patterns)}]}]
+        data = DatasetCardData(pretty_name=self.out.name, configs=configs)
+        kept_out, remarks = self.of_kind("kept out"), self.of_kind("remark")
+        lines = [
+            f"---\n{data.to_yaml()}\n---\n\n# {self.out.name}: {self.rows:,} frames",
+            "Made by `meddel pool`. One split, `train`.",
+            f"- {self.masks:,} frames have a mask; {self.empty_masks:,} of those masks are empty.",
+        ]
+        for column in (*_COUNTED, *_ONLY_NUMBERED):
+            if counts := self.counts[column]:
+                lines.append(f"- `{column}`: {len(counts):,} values, in {counts.total():,} frames.")
+        lines.append(f"- Kept out: {len(kept_out):,} files. Remarks on {len(remarks):,} others. See `{REJECTED}`.")
+        lines.append(f"- {self.doubles:,} images are byte for byte that of an earlier frame.")
+        lines.append(
+            "\n`group` is what no split may part: the patient where one is known, else the study, the video, the "
+            "volume or the slide. Ids are paths of files."
+        )
+        return "\n".join(lines) + "\n"
+
+
+def _grouped(word: str, problems: Sequence[Problem]) -> Iterator[str]:
+    for _, why, count in listing.grouped(Problem("", p.path, p.reason, p.kind) for p in problems):
+        example = next((p.path for p in problems if listing.kind_of(p.reason) == why or p.reason == why), "")
+        yield f"{word}: {count:,} x {why}" + (f", such as {printable(example)}" if example else "")
+
+
+def _most(counts: Counter[str]) -> str:
+    ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    words = [f"{printable(name)} {count:,}" for name, count in ranked[:_VALUES]]
+    return ", ".join(words) + (f" and {len(ranked) - _VALUES:,} more" if len(ranked) > _VALUES else "")
+
+
+def doubles(ids: Sequence[tuple[str, bytes]], name: str) -> Iterator[Problem]:
+    """A remark for each frame whose image has the bytes of an earlier one. ids: with digests, in the pool's order."""
+    first: dict[bytes, str] = {}
+    for id, digest in ids:
+        earlier = first.setdefault(digest, id)
+        if earlier != id:
+            yield Problem(name, id, f"the same bytes as {earlier!r}", "remark")
