@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from meddel_hf.commands import kinds, options
 
 if TYPE_CHECKING:
-    from meddel_hf.benchmark.cells import CellPlan, Shard
+    from meddel_hf.benchmark.cells import CellPlan
     from meddel_hf.benchmark.matrix import Outcome
     from meddel_hf.benchmark.plan import Plan
+    from meddel_hf.runtime.shard import Shard
 
     Groups = tuple[tuple[str, list[CellPlan]], ...]  # title -> cells
 
@@ -97,10 +98,10 @@ def _with_plan(
     cells_of: Callable[[Plan, int, argparse.Namespace], Groups],
 ) -> int:
     from meddel_hf.benchmark.axis import each_level
-    from meddel_hf.benchmark.cells import Shard
     from meddel_hf.benchmark.plan import Plan
     from meddel_hf.runtime.files import check_can_write
     from meddel_hf.runtime.processes import leave
+    from meddel_hf.runtime.shard import Shard
 
     main = os.environ.get("RANK", "0") == "0"
     try:

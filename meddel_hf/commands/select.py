@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.out(parser)
     options.pool(parser, "--pool", "where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures")
+    text = "be the I-th of N jobs that share the work through OUT.parts; whichever finds all done writes OUT"
+    add("--shard", metavar="I/N", type=kinds.text, help=text)
     options.trust(parser)
     options.search_device(parser)
     options.dedup(parser)
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from meddel_hf.commands.frames import frames_of
+    from meddel_hf.commands.together import Together
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.devices import searching_on
     from meddel_hf.runtime.manifest import check_target
@@ -61,16 +64,16 @@ def run(args: argparse.Namespace) -> None:
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
+    together = Together.of(args, store)
+    memory = getattr(args, "memory", None)
     with searching_on(args.device):
-        selection = measured(_selection(args, store, pool), store, getattr(args, "memory", None))
+        selection = together.selected(lambda: measured(_selection(args, store, pool), store, memory))
     drawn: list[str] = []
+    if selection is None or not together.written(lambda: _save(args, selection, pool, drawn)):
+        return
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "
         print(f"note: {sheets}no counts of centres: {why_not}", file=sys.stderr)
-    if args.no_pictures:
-        selection.save(args.out)
-    else:
-        selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(args, selection, folder, pool)))
     print(selection.summary)
     if (far := farthest(selection)) is not None:
         print(f"{'farthest':<16}{far[1]:>12.4f}  ({printable(far[0])}, to the kept frame that is nearest to it)")
@@ -80,6 +83,8 @@ def run(args: argparse.Namespace) -> None:
     for kept in columns:
         print(f"\n{kept}")
     notes = [*selection.notes, *filter(None, (kept.warning(selection) for kept in columns))]
+    if together.note is not None:
+        notes.append(together.note)
     if option := _implied(args):
         notes.insert(0, f"{option} is an option of MedDEL, the paper's Algorithm 1: --selector meddel")
     for note in notes:
@@ -136,6 +141,14 @@ def _implied(args: argparse.Namespace) -> str | None:
     """The option that means MedDEL on a line that names no selector, as lines did before there were two."""
     typed = [] if args.selector else list(options.typed(args, *options.OF_MEDDEL))
     return "--" + typed[0].replace("_", "-") if typed else None
+
+
+def _save(args: argparse.Namespace, selection: Selection, pool: Dataset | None, drawn: list[str]) -> None:
+    """drawn: gets a line for each picture."""
+    if args.no_pictures:
+        selection.save(args.out)
+    else:
+        selection.save(args.out, pictures=lambda folder: drawn.extend(_pictures(args, selection, folder, pool)))
 
 
 def _pictures(args: argparse.Namespace, selection: Selection, folder: Path, pool: Dataset | None) -> list[str]:

@@ -12,7 +12,7 @@ from meddel_hf.dedup.larger_than_memory import fits, nearest_kept_of_all
 from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.neighbors.cosines import nearest
+from meddel_hf.neighbors.shared import nearest
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import with_nearest
