@@ -49,7 +49,7 @@ class Together:
         launched = Shard.launched()
         if launched is not None and args.shard is not None:
             raise InvalidArgument(
-                f"--shard is for jobs of their own, and this is one of {launched.of} processes that a launcher started: "
+                f"--shard is for jobs of their own, and this is one of {launched.of} processes of a launcher: "
                 "leave it out"
             )
         shard = launched if args.shard is None else Shard.parse(args.shard)
