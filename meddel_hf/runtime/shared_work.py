@@ -218,10 +218,14 @@ class SharedWork:
         try:
             yield
         finally:
-            self._locks.free("alone")
+            if self._locks is not None:  # or the block took the folder away
+                self._locks.free("alone")
 
     def remove(self) -> None:
         """Take the folder away at once; whoever is still at work there is told by `PartsGone`."""
+        if self._locks is not None:
+            self._locks.close()
+            self._locks = None
         gone = aside_of(self.folder)
         with suppress(FileNotFoundError):
             os.rename(self.folder, gone)
@@ -305,6 +309,10 @@ class _Locks:
                 "their work: name an --out on another one, or select in one process"
             ) from error
         return True
+
+    def close(self) -> None:
+        """Free all."""
+        os.close(self._file)
 
     def free(self, name: str) -> None:
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place(name))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
+import torch
 
 from meddel_hf.dedup import density, scratch, shared_engine
 from meddel_hf.dedup.density import CosineSample
@@ -57,10 +58,11 @@ def groupings(n: int) -> list[list[np.ndarray]]:
     return [[order], small, mixed]
 
 
+@pytest.mark.parametrize("device", ["auto", torch.device("cpu")], ids=["processor", "as on a GPU"])
 @pytest.mark.parametrize("name", LARGE)
-def test_both_rules_and_who_stands_for_whom(name, tmp_path):
+def test_both_rules_and_who_stands_for_whom(name, device, tmp_path):
     x = oracle.INPUTS[name]()
-    vectors, cosine = Vectors.prepare(x), oracle.cosines(x)
+    vectors, cosine = Vectors.prepare(x, device=device), oracle.cosines(x)
     for number, groups in enumerate(groupings(len(x))):
         for _ in works(tmp_path / str(number)):
             engine = engine_of(vectors, groups)

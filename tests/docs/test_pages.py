@@ -104,7 +104,7 @@ def test_names_in_docstrings_become_lists():
 
 
 def typed(page: str) -> list[list[str]]:
-    """Arguments of `meddel` in a page's commands, those of `accelerate launch -m meddel_hf.COMMAND` among them, or with a space."""
+    """Arguments of `meddel` in a page's commands, those of `accelerate launch -m` of `meddel_hf` and its doors too."""
     found = []
     for line in "\n".join(re.findall(r"^ *```(?:sh|console)\n(.*?)```$", text(page), re.M | re.S)).splitlines():
         words = [word for word in shlex.split(line.strip().removeprefix("$ "), comments=True) if word != "&"]
