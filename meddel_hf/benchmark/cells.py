@@ -9,7 +9,6 @@ from typing import Any
 
 from meddel_hf.benchmark.place import DISTINCT, FULL, LADDER, UNTRAINED, Place, percent
 from meddel_hf.benchmark.plan import Arm, Plan
-from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import read_facts
 
@@ -64,25 +63,6 @@ def arm_cells(plan: Plan) -> list[CellPlan]:
     """A whole replicate after the other: an unfinished matrix lacks seeds, not selectors."""
     shares = [share for share in sorted(plan.retentions) if share < 1]
     return [CellPlan(arm, share, seed) for seed in plan.seeds for arm in plan.arms for share in shares]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The i-th of n parts of the cells, from 1; parts share a folder of runs and never a cell."""
-
-    index: int = 1
-    of: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Read "2/8". Raises InvalidArgument for what is not i/n with 1 <= i <= n."""
-        index, _, of = text.partition("/")
-        if not (index.isdecimal() and of.isdecimal() and 1 <= int(index) <= int(of)):
-            raise InvalidArgument(f"a shard is i/n with 1 <= i <= n, such as 2/8; got {text!r}")
-        return cls(int(index), int(of))
-
-    def part(self, cells: list[CellPlan]) -> list[CellPlan]:
-        return cells[self.index - 1 :: self.of]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from meddel_hf.benchmark.cells import (
     TASKS,
     CellPlan,
     Divergence,
-    Shard,
     arm_cells,
     distinct_cells,
     diverged,
@@ -54,6 +53,7 @@ from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
 from meddel_hf.runtime.processes import agreed, decoding_workers, launched_processes
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.resume import check_same
+from meddel_hf.runtime.shard import Shard
 
 EMBEDDINGS, FRAMES = "embeddings", "frames"
 Say = Callable[[str], None]

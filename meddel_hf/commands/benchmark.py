@@ -16,9 +16,10 @@ from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json, say
 
 if TYPE_CHECKING:
-    from meddel_hf.benchmark.cells import CellPlan, Shard
+    from meddel_hf.benchmark.cells import CellPlan
     from meddel_hf.benchmark.matrix import Outcome
     from meddel_hf.benchmark.plan import Plan
+    from meddel_hf.runtime.shard import Shard
 
     Groups = tuple[tuple[str, list[CellPlan]], ...]  # title -> cells
 
@@ -102,12 +103,12 @@ def _with_plan(
     cells_of: Callable[[Plan, int, argparse.Namespace], Groups],
 ) -> int:
     from meddel_hf.benchmark.axis import each_level
-    from meddel_hf.benchmark.cells import Shard
     from meddel_hf.benchmark.ladder import ladders
     from meddel_hf.benchmark.plan import Plan
     from meddel_hf.benchmark.results import read
     from meddel_hf.runtime.files import check_can_write
     from meddel_hf.runtime.processes import leave
+    from meddel_hf.runtime.shard import Shard
 
     main = os.environ.get("RANK", "0") == "0"
     try:

@@ -49,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-pictures", action="store_true", help="write no pictures, and no page")
     add("--no-page", action="store_true", help="write no index.html, the page on which the selection can be looked at")
     options.as_json(parser)
+    text = "be the I-th of N jobs that share the work through OUT.parts; whichever finds all done writes OUT"
+    add("--shard", metavar="I/N", type=kinds.text, help=text)
     options.trust(parser)
     options.search_device(parser)
     options.dedup(parser)
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from meddel_hf.commands.frames import frames_of
+    from meddel_hf.commands.together import Together
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.devices import searching_on
     from meddel_hf.runtime.manifest import check_target
@@ -68,26 +71,21 @@ def run(args: argparse.Namespace) -> None:
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
+    together = Together.of(args, store)
     memory = getattr(args, "memory", None)
     with searching_on(args.device):
-        selection = measured(_selection(args, store, pool), store, memory)
-    distinct = effective_kept(selection, store, memory)
+        selection = together.selected(lambda: measured(_selection(args, store, pool), store, memory))
     drawn: list[str] = []
+    if selection is None or not together.written(lambda: _save(args, selection, store, pool, drawn)):
+        return
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "
         say(f"note: {sheets}no counts of centres: {why_not}")
-    if args.no_pictures:
-        selection.save(args.out)
-    else:
-
-        def draw(folder: Path) -> None:
-            drawn.extend(_pictures(args, selection, folder, pool))
-            if not args.no_page:
-                drawn.append(_page(args, selection, store, folder, pool))
-
-        selection.save(args.out, pictures=draw)
+    distinct = effective_kept(selection, store, memory)
     far, groups, columns = farthest(selection), sequences(selection, pool), covered(selection, pool)
     notes = [*selection.notes, *filter(None, (kept.warning(selection) for kept in columns))]
+    if together.note is not None:
+        notes.append(together.note)
     if option := _implied(args):
         notes.insert(0, f"{option} is an option of MedDEL, the paper's Algorithm 1: --selector meddel")
     if args.json:
@@ -165,6 +163,22 @@ def _implied(args: argparse.Namespace) -> str | None:
     """The option that means MedDEL on a line that names no selector, as lines did before there were two."""
     typed = [] if args.selector else list(options.typed(args, *options.OF_MEDDEL))
     return "--" + typed[0].replace("_", "-") if typed else None
+
+
+def _save(
+    args: argparse.Namespace, selection: Selection, store: EmbeddingStore, pool: Dataset | None, drawn: list[str]
+) -> None:
+    """drawn: gets a line for each picture."""
+    if args.no_pictures:
+        selection.save(args.out)
+        return
+
+    def draw(folder: Path) -> None:
+        drawn.extend(_pictures(args, selection, folder, pool))
+        if not args.no_page:
+            drawn.append(_page(args, selection, store, folder, pool))
+
+    selection.save(args.out, pictures=draw)
 
 
 def _pictures(args: argparse.Namespace, selection: Selection, folder: Path, pool: Dataset | None) -> list[str]:

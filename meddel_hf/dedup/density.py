@@ -16,11 +16,14 @@ from meddel_hf.neighbors.cosines import TILE, Rows, Vectors
 from meddel_hf.neighbors.device_search import counts_by_cosine
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import CURE
+from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.tables import exactly, read_table
 
 _SAMPLED_ROWS = 256
 _BINS = 1024  # over cosines from -1 to 1
+_OF_FLOAT64 = 8  # multiplications of a screen that one in float64 costs
+_MOST_PARTS = 32  # of a group: each has two megabytes of counts
 _EDGES = -1 + np.arange(_BINS + 1) * (2 / _BINS)
 
 
@@ -39,19 +42,39 @@ class CosineSample:
     def draw(cls, vectors: Vectors, groups: Sequence[Rows]) -> CosineSample:
         """groups: row numbers that are compared with one another only."""
         order, sizes, there = np.concatenate(groups), list(map(len, groups)), vectors.device
+
+        def question() -> str:
+            return digest_of(vectors.digest, order, sizes)
+
         if there is not None:
-            return cls._counted(sizes, lambda at, all_of: counts_by_cosine(there, order[at], order[all_of], _BINS))
-        return cls.measured(sizes, lambda at, part: vectors.exact_tile(order[at], vectors, order[part]))
+            return cls._counted(
+                sizes, lambda at, part: counts_by_cosine(there, order[at], order[part], _BINS), vectors.dim, question
+            )
+        return cls.measured(
+            sizes, lambda at, part: vectors.exact_tile(order[at], vectors, order[part]), vectors.dim, question
+        )
 
     @classmethod
-    def measured(cls, sizes: Sequence[int], cosines: Callable[[Rows, slice], NDArray[np.float32]]) -> CosineSample:
+    def measured(
+        cls,
+        sizes: Sequence[int],
+        cosines: Callable[[Rows, slice], NDArray[np.float32]],
+        dim: int,
+        question: Callable[[], str],
+    ) -> CosineSample:
         """sizes: rows in each group, one after another. cosines: exact ones of some rows with a range of rows, by their
-        places in that order."""
-        return cls._counted(sizes, lambda at, all_of: _counts(at, all_of, cosines))
+        places in that order. question: digest of the rows and their order, for processes that share the work."""
+        return cls._counted(sizes, lambda at, all_of: _counts(at, all_of, cosines), dim, question)
 
     @classmethod
-    def _counted(cls, sizes: Sequence[int], counts_of: Callable[[Rows, slice], NDArray[np.int64]]) -> CosineSample:
-        """counts_of: of some rows with all of their group, `_counts`."""
+    def _counted(
+        cls,
+        sizes: Sequence[int],
+        counts_of: Callable[[Rows, slice], NDArray[np.int64]],
+        dim: int,
+        question: Callable[[], str],
+    ) -> CosineSample:
+        """counts_of: of some rows with a range of rows of their group, `_counts`."""
         size = sum(sizes)
         picked = evenly_spaced(size, _SAMPLED_ROWS)
         counts = np.zeros((len(picked), _BINS + 2), np.int64)
@@ -61,7 +84,7 @@ class CosineSample:
             here = slice(*np.searchsorted(picked, (begin, end)))
             at = picked[here]
             if len(at):
-                counts[here] = counts_of(at, slice(begin, end))
+                counts[here] = _shared_counts(at, slice(begin, end), counts_of, dim, question)
         neighbors = counts[:, _BINS::-1].cumsum(axis=1)[:, ::-1]
         return cls((1 / (1 + neighbors)).mean(axis=0) * size, neighbors.mean(axis=0) * size / 2)
 
@@ -95,6 +118,27 @@ class CosineSample:
         if len(table) != len(_EDGES):
             raise IncompleteStore(f"{path} is damaged ({len(table):,} rows, expected {len(_EDGES):,}): {CURE}")
         return cls(table["stay"].to_numpy(), table["pairs"].to_numpy())
+
+
+def _shared_counts(
+    at: Rows,
+    all_of: slice,
+    counts_of: Callable[[Rows, slice], NDArray[np.int64]],
+    dim: int,
+    question: Callable[[], str],
+) -> NDArray[np.int64]:
+    """counts_of(at, all_of), summed up from parts of the group where processes share the work."""
+
+    def answer(part: slice) -> Arrays:
+        return {"counts": counts_of(at, slice(all_of.start + part.start, all_of.start + part.stop))[None]}
+
+    def asked() -> str:
+        return digest_of("counts", question(), at, all_of.start, all_of.stop)
+
+    cost = float(len(at)) * dim * _OF_FLOAT64
+    counts = in_parts("sampling", asked, all_of.stop - all_of.start, cost, answer, TILE, _MOST_PARTS)["counts"]
+    total: NDArray[np.int64] = counts.sum(axis=0)
+    return total
 
 
 def _counts(at: Rows, all_of: slice, cosines: Callable[[Rows, slice], NDArray[np.float32]]) -> NDArray[np.int64]:

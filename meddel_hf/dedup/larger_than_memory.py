@@ -21,8 +21,9 @@ from meddel_hf.dedup.scratch_engine import ScratchEngine
 from meddel_hf.dedup.search import Grouping, Settings, clusters_for, clusters_rows, groups_of, keep_key, outliers
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import Draw, distance, sampled, trained
-from meddel_hf.neighbors.cosines import Rows, Vectors, nearest
-from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey, blocks
+from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, nearest
+from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey, blocks_of
+from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts, shared_work
 from meddel_hf.runtime.sizes import written
 
 # Bytes; measured by benchmarks/bench_memory.py.
@@ -95,8 +96,11 @@ def grouped(
     groups = groups_of(settings, left, key, labels)
     sizes = list(map(len, groups))
     pieces = Pieces.of(sizes, plan.rows)
-    with Scratch.of(source, np.concatenate(groups), pieces, plan.rows, scratch) as rows:
-        sample = CosineSample.measured(sizes, lambda at, part: _tile(rows, at, part))
+    with _regrouped(source, np.concatenate(groups), pieces, plan.rows, scratch) as rows:
+        sample = CosineSample.measured(
+            sizes, lambda at, part: _tile(rows, at, part), source.shape[1],
+            lambda: digest_of(np.concatenate(groups), sizes),
+        )  # fmt: skip
         engine = ScratchEngine(rows, n, groups, pieces)
         yield Grouping(settings, pool, outlier, groups, labels, distances, engine, sample, None)
 
@@ -111,18 +115,39 @@ def nearest_kept_of_all(
     plan = Plan.within(memory, source, 0)
     if subtract_mean:
         source = MeanSubtracted(source, Survey.of(source, plan.rows, name).mean)
-    where, best = np.zeros(len(goes), np.int64), np.full(len(goes), -2, np.float32)
     half = max(1, plan.rows // 2)
-    for start in range(0, len(stays), half):
-        those = stays[start : start + half]
-        others = Vectors.prepare(source.take(those))
-        for first in range(0, len(goes), half):
-            part = slice(first, first + half)
-            vectors = Vectors.prepare(source.take(goes[part]))
-            near, value = nearest(vectors, np.arange(len(vectors)), others, np.arange(len(others)), best[part])
-            better = value > best[part]
-            where[part][better], best[part][better] = those[near[better]], value[better]
-    return where, best
+
+    def answer(asked: slice) -> Arrays:
+        rows = goes[asked]
+        where, best = np.zeros(len(rows), np.int64), np.full(len(rows), -2, np.float32)
+        for start in range(0, len(stays), half):
+            those = stays[start : start + half]
+            others = Vectors.prepare(source.take(those))
+            for first in range(0, len(rows), half):
+                part = slice(first, first + half)
+                vectors = Vectors.prepare(source.take(rows[part]))
+                near, value = nearest(vectors, np.arange(len(vectors)), others, np.arange(len(others)), best[part])
+                better = value > best[part]
+                where[part][better], best[part][better] = those[near[better]], value[better]
+        return {"where": where, "best": best}
+
+    def question() -> str:
+        return digest_of("nearest kept of all", source.shape, subtract_mean, goes, stays)
+
+    cost = float(len(stays)) * source.shape[1]
+    found = in_parts("nearest kept", question, len(goes), cost, answer, half)
+    return found["where"], found["best"]
+
+
+@contextmanager
+def _regrouped(source: RowSource, order: Rows, pieces: Pieces, rows_at_once: int, folder: Path) -> Iterator[Scratch]:
+    """The scratch file; of processes that share their work each writes a part of it."""
+    work = shared_work()
+    if work is not None:
+        yield Scratch.shared(work, source, order, pieces, rows_at_once)
+        return
+    with Scratch.of(source, order, pieces, rows_at_once, folder) as rows:
+        yield rows
 
 
 def _clustered(
@@ -147,12 +172,21 @@ def _to_mean(source: RowSource, survey: Survey, rows_at_once: int) -> NDArray[np
 
 def _nearest_of_each(source: RowSource, few: Vectors, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
     """Of every row of the source: which of a few vectors is nearest, and the cosine to it."""
-    n, everywhere = source.shape[0], np.arange(len(few))
-    label, cosine = np.empty(n, np.int64), np.empty(n, np.float32)
-    for start, rows in blocks(source, rows_at_once):
-        part = slice(start, start + len(rows))
-        label[part], cosine[part] = nearest(Vectors.prepare(rows), np.arange(len(rows)), few, everywhere)
-    return label, cosine
+    (n, dim), everywhere = source.shape, np.arange(len(few))
+
+    def answer(asked: slice) -> Arrays:
+        label = np.empty(asked.stop - asked.start, np.int64)
+        cosine = np.empty(len(label), np.float32)
+        for start, stop in blocks_of(len(label), rows_at_once):
+            rows = Vectors.prepare(source.read(asked.start + start, asked.start + stop))
+            label[start:stop], cosine[start:stop] = nearest(rows, np.arange(len(rows)), few, everywhere)
+        return {"label": label, "cosine": cosine}
+
+    def question() -> str:
+        return digest_of("nearest of each", source.shape, few.digest)
+
+    found = in_parts("assigning", question, n, float(len(few)) * dim, answer, BLOCK)
+    return found["label"], found["cosine"]
 
 
 def _tile(rows: Scratch, at: Rows, part: slice) -> NDArray[np.float32]:

@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows, Vectors
-from meddel_hf.neighbors.row_source import RowSource, blocks
+from meddel_hf.neighbors.row_source import RowSource, blocks, blocks_of
+from meddel_hf.runtime.files import existing
+from meddel_hf.runtime.shared_work import PartsGone, SharedWork, digest_of
 from meddel_hf.runtime.sizes import written
 
+_REGROUPING = "regrouping"
 _GAP = 8  # rows that are read although nobody asks for them, so that two reads become one
 
 
@@ -48,6 +51,29 @@ class Pieces:
         return pairwise(self.bounds.tolist())
 
 
+class _Joined:
+    """Files that are read as one. ends: bytes before each, and of all."""
+
+    def __init__(self, paths: Sequence[Path], ends: Sequence[int]) -> None:
+        self.paths, self.ends, self.place = paths, np.array(ends), 0
+
+    def seek(self, place: int) -> None:
+        self.place = place
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer, or a part of it where a file ends. Raises PartsGone where the files went."""
+        which = int(np.searchsorted(self.ends, self.place, side="right")) - 1
+        most = int(self.ends[which + 1]) - self.place
+        try:
+            with self.paths[which].open("rb", buffering=0) as file:
+                file.seek(self.place - int(self.ends[which]))
+                count = file.readinto(buffer[:most])
+        except FileNotFoundError as error:
+            raise PartsGone(f"{self.paths[which]} went while this process was at work") from error
+        self.place += count or 0
+        return count or 0
+
+
 @dataclass(frozen=True, eq=False)
 class Scratch:
     """Rows by their places in keep order.
@@ -56,11 +82,41 @@ class Scratch:
     dtype: of the file. wide: of what is read.
     """
 
-    file: IO[bytes]
+    file: IO[bytes] | _Joined
     at: Rows
     dim: int
     dtype: np.dtype
     wide: np.dtype
+
+    @classmethod
+    def shared(cls, work: SharedWork, source: RowSource, order: Rows, pieces: Pieces, rows_at_once: int) -> Scratch:
+        """As `of`, in files that several processes write and all read: of each block of the source its rows, by piece.
+
+        Raises InvalidArgument where the disk has no room.
+        """
+        n, dim = source.shape
+        starts = [start for start, _ in blocks_of(n, rows_at_once)] + [n]
+        place, at = np.full(n, -1, np.int64), np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        by_piece, ends = [], [0]
+        for start, stop in pairwise(starts):
+            piece = np.searchsorted(pieces.bounds, place[start:stop], side="right") - 1
+            rows = np.argsort(piece, kind="stable")[np.count_nonzero(piece < 0) :]
+            by_piece.append(rows)
+            at[place[start + rows]] = ends[-1] + np.arange(len(rows))
+            ends.append(ends[-1] + len(rows))
+
+        def write(part: int, path: Path) -> None:
+            rows = source.read(starts[part], starts[part + 1])[by_piece[part]]
+            rows.astype(source.stored, copy=False).tofile(path)
+
+        if not any(work.folder.glob(f"{_REGROUPING}-*")):
+            _check_room(len(order) * dim * source.stored.itemsize, existing(work.folder))
+        question = digest_of(order, pieces.bounds, starts, dim, source.stored.str)
+        costs = [float(stop - start) for start, stop in pairwise(starts)]
+        paths = list(work.files(_REGROUPING, question, costs, write, sync=True))
+        size = dim * source.stored.itemsize
+        return cls(_Joined(paths, [end * size for end in ends]), at, dim, source.stored, source.dtype)
 
     @classmethod
     @contextmanager
@@ -70,12 +126,7 @@ class Scratch:
         rows_at_once: of the source, held in memory. Raises InvalidArgument where the disk has no room.
         """
         n, dim = source.shape
-        needed, free = len(order) * dim * source.stored.itemsize, shutil.disk_usage(folder).free
-        if needed > free:
-            raise InvalidArgument(
-                f"rows are regrouped in a scratch file of {written(needed)}, and {folder} has {written(free)} free: "
-                "write to another disk (--out of select, TMPDIR of sweep, scratch in Python), or give more memory"
-            )
+        _check_room(len(order) * dim * source.stored.itemsize, folder)
         place = np.full(n, -1, np.int64)
         place[order] = np.arange(len(order))
         # Without a name the file is gone when the process is, however that ends.
@@ -125,6 +176,7 @@ class Scratch:
         return Vectors.prepare(self.read(start, stop))
 
     def _write(self, first: int, rows: NDArray[np.floating]) -> None:
+        assert not isinstance(self.file, _Joined)
         self.file.seek(first * self.dim * self.dtype.itemsize)
         left = np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data
         while len(left):  # a write may be shorter than asked for
@@ -135,8 +187,18 @@ class Scratch:
         self.file.seek(first * self.dim * self.dtype.itemsize)
         left = part.reshape(-1).view(np.uint8).data
         while len(left):
-            count = self.file.readinto(left)  # type: ignore[attr-defined]
+            count = self.file.readinto(left)  # type: ignore[union-attr]
             if not count:
                 raise EOFError("the scratch file ends before its rows do")
             left = left[count:]
         return part
+
+
+def _check_room(needed: int, folder: Path) -> None:
+    """needed: bytes."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InvalidArgument(
+            f"rows are regrouped in a scratch file of {written(needed)}, and {folder} has {written(free)} free: "
+            "write to another disk (--out of select, TMPDIR of sweep, scratch in Python), or give more memory"
+        )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.dedup.engines import BlockEngine, Pass, Rule, apply
 from meddel_hf.dedup.scratch import Pieces, Scratch
+from meddel_hf.dedup.shared_engine import engine_of
 from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded
 from meddel_hf.runtime.progress import tqdm
+from meddel_hf.runtime.shared_work import Arrays, cut, digest_of, in_parts, shared_work
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,7 @@ class ScratchEngine:
         self.scratch, self.n, self.groups, self._rows = scratch, n, groups, pieces.rows
         self._order = np.concatenate(groups)
         self._pieces = _cut(list(map(len, groups)), pieces)
+        self._question = "" if shared_work() is None else digest_of(self._order, list(map(len, groups)), pieces.bounds)
 
     def greedy(self, eta: float, limit: int | None = None) -> Pass:
         return self._pass("greedy", eta, limit)
@@ -48,52 +53,131 @@ class ScratchEngine:
     def _pass(self, rule: Rule, eta: float, limit: int | None) -> Pass:
         stays = np.zeros(len(self._order), bool)
         count = seen = 0
-        for piece, vectors in self._in_turn("selecting"):
-            part, groups, near = slice(piece.start, piece.stop), piece.groups, np.zeros(len(vectors), bool)
-            if piece.large is not None and piece.large.start < piece.start:
+        with closing(self._stays(rule, eta, limit, stays)) as answers, self._bar("selecting") as bar:
+            for piece, kept in answers:
+                part, here = slice(piece.start, piece.stop), int(kept.sum())
+                if limit is not None and count + here > limit:
+                    kept[np.flatnonzero(kept)[limit - count + 1 :]] = False
+                    stays[part] = kept
+                    seen += int(np.flatnonzero(kept)[-1]) + 1
+                    return Pass(self._by_row(stays, False), limit + 1, False, seen / len(self._order))
+                stays[part] = kept
+                count, seen = count + here, seen + len(kept)
+                bar.update(len(kept))
+        return Pass(self._by_row(stays, False), count)
+
+    def _stays(
+        self, rule: Rule, eta: float, limit: int | None, stays: NDArray[np.bool_]
+    ) -> Generator[tuple[_Piece, NDArray[np.bool_]], None, None]:
+        """Who stays in each piece, in turn. stays: of all places, which the caller fills in for the pieces before.
+
+        What stays beyond the first row above the limit is not told.
+        """
+
+        def in_whole_groups(piece: _Piece, vectors: Vectors) -> NDArray[np.bool_]:
+            return apply(BlockEngine(vectors, piece.groups), rule, eta, limit).kept
+
+        question = rule, float(rounded(eta)), limit
+        whole = self._of_whole_groups("selecting", question, in_whole_groups, in_turn=limit is not None)
+        for piece in self._pieces:
+            if piece.large is None:
+                yield piece, next(whole)
+                continue
+            vectors = self.scratch.vectors(piece.start, piece.stop)
+            groups, near = piece.groups, np.zeros(len(vectors), bool)
+            if piece.large.start < piece.start:
                 earlier = np.arange(piece.large.start, piece.start)
                 near = self._any_above(vectors, earlier[stays[earlier]] if rule == "greedy" else earlier, eta)
                 groups = [np.flatnonzero(~near)] if rule == "greedy" else groups
-            here = apply(BlockEngine(vectors, groups), rule, eta, None if limit is None else limit - count)
-            stays[part] = here.kept & ~near
-            count += int(stays[part].sum())
-            if not here.complete:
-                seen += int(np.flatnonzero(here.kept)[-1]) + 1
-                return Pass(self._by_row(stays, False), count, False, seen / len(self._order))
-            seen += len(vectors)
-        return Pass(self._by_row(stays, False), count)
+            left = None if limit is None else limit - int(stays[: piece.start].sum())
+            yield piece, apply(engine_of(vectors, groups), rule, eta, left).kept & ~near
 
     def nearest_kept(self, kept: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float32]]:
         stays = kept[self._order]
+
+        def in_whole_groups(piece: _Piece, vectors: Vectors) -> NDArray[np.float64]:
+            near = BlockEngine(vectors, piece.groups).nearest_kept(stays[piece.start : piece.stop])
+            return np.stack(near, axis=1).astype(np.float64)  # both are exact in float64
+
         where, similarity = np.full(len(stays), -1, np.int64), np.full(len(stays), -2, np.float32)
-        for piece, vectors in self._in_turn("naming duplicates"):
-            part = slice(piece.start, piece.stop)
-            if piece.large is None:
-                at, similarity[part] = BlockEngine(vectors, piece.groups).nearest_kept(stays[part])
-                where[part] = np.where(at < 0, -1, at + piece.start)
-            else:
-                goes = np.flatnonzero(~stays[part])
-                near = self._nearest(vectors, goes, piece.large.start + np.flatnonzero(stays[piece.large]))
-                where[piece.start + goes], similarity[piece.start + goes] = near
+        whole = self._of_whole_groups("naming duplicates", ("named", stays), in_whole_groups)
+        with closing(whole), self._bar("naming duplicates") as bar:
+            for piece in self._pieces:
+                part = slice(piece.start, piece.stop)
+                if piece.large is None:
+                    at, similarity[part] = next(whole).T
+                    where[part] = np.where(at < 0, -1, at + piece.start)
+                else:
+                    goes, vectors = np.flatnonzero(~stays[part]), self.scratch.vectors(piece.start, piece.stop)
+                    near = self._nearest(vectors, goes, piece.large.start + np.flatnonzero(stays[piece.large]))
+                    where[piece.start + goes], similarity[piece.start + goes] = near
+                bar.update(piece.stop - piece.start)
         rows = np.where(where < 0, -1, self._order[where])
         return self._by_row(rows, -1), self._by_row(similarity, -2)
 
+    def _of_whole_groups(
+        self,
+        name: str,
+        question: tuple[object, ...],
+        answer: Callable[[_Piece, Vectors], NDArray[Any]],
+        in_turn: bool = False,
+    ) -> Generator[NDArray[Any], None, None]:
+        """answer(piece, its rows) of each piece of whole groups, in order; processes that share their work share it."""
+        pieces = [piece for piece in self._pieces if piece.large is None]
+        costs = np.array([sum(len(group) ** 2 for group in piece.groups) / 2 for piece in pieces]) * self.scratch.dim
+
+        def of_part(part: slice) -> Arrays:
+            read = ((piece, self.scratch.vectors(piece.start, piece.stop)) for piece in pieces[part])
+            return {"of rows": np.concatenate([answer(piece, vectors) for piece, vectors in read])}
+
+        work, parts = shared_work(), cut(costs)
+        if work is None or len(parts) < 2:
+            for piece in pieces:
+                yield answer(piece, self.scratch.vectors(piece.start, piece.stop))
+            return
+        dear = [float(costs[part].sum()) for part in parts]
+        asked = digest_of(self._question, *question)
+        for part, there in zip(
+            parts, work.answers(name, asked, dear, lambda number: of_part(parts[number]), in_turn), strict=True
+        ):
+            yield from np.split(there["of rows"], np.cumsum([piece.stop - piece.start for piece in pieces[part]])[:-1])
+
     def _nearest(self, vectors: Vectors, rows: Rows, places: Rows) -> tuple[Rows, NDArray[np.float32]]:
         """Of each of `rows`: the place among `places`, ascending, of greatest cosine, and that; -1 and -2 of none."""
-        at, best = np.full(len(rows), -1, np.int64), np.full(len(rows), -2, np.float32)
-        for part, others in self._slabs(places):
-            near, value = nearest(vectors, rows, others, np.arange(len(part)), best)
-            better = value > best  # so that equals stay with the earlier one
-            at[better], best[better] = part[near[better]], value[better]
-        return at, best
+
+        def answer(part: slice) -> Arrays:
+            at, best = np.full(len(rows), -1, np.int64), np.full(len(rows), -2, np.float32)
+            for some, others in self._slabs(places[part]):
+                near, value = nearest(vectors, rows, others, np.arange(len(some)), best)
+                better = value > best  # so that equals stay with the earlier one
+                at[better], best[better] = some[near[better]], value[better]
+            return {"at": at[None], "best": best[None]}
+
+        def question() -> str:
+            return digest_of("nearest", vectors.digest, rows, places)
+
+        found = in_parts("naming duplicates", question, len(places), float(len(rows)) * vectors.dim, answer, self._rows)
+        first = found["best"].argmax(axis=0)  # the first part of equals
+        everyone = np.arange(len(rows))
+        return found["at"][first, everyone], found["best"][first, everyone]
 
     def _any_above(self, vectors: Vectors, places: Rows, eta: float) -> NDArray[np.bool_]:
         """For each row: is its cosine with any row of these places above eta? (len(vectors),) bool."""
-        near = np.zeros(len(vectors), bool)
-        for _, others in self._slabs(places):
-            asked = np.flatnonzero(~near)
-            floor = np.full(len(asked), rounded(eta))
-            near[asked] = nearest(vectors, asked, others, np.arange(len(others)), floor)[1] > floor
+
+        def answer(part: slice) -> Arrays:
+            near = np.zeros(len(vectors), bool)
+            for _, others in self._slabs(places[part]):
+                asked = np.flatnonzero(~near)
+                floor = np.full(len(asked), rounded(eta))
+                near[asked] = nearest(vectors, asked, others, np.arange(len(others)), floor)[1] > floor
+            return {"near": near[None]}
+
+        def question() -> str:
+            return digest_of("near", vectors.digest, places, float(rounded(eta)))
+
+        cost = float(len(vectors)) * vectors.dim
+        parts = in_parts("selecting", question, len(places), cost, answer, self._rows)
+        near: NDArray[np.bool_] = np.any(parts["near"], axis=0)
         return near
 
     def _slabs(self, places: Rows) -> Iterator[tuple[Rows, Vectors]]:
@@ -101,12 +185,8 @@ class ScratchEngine:
             part = places[start : start + self._rows]
             yield part, Vectors.prepare(self.scratch.take(part))
 
-    def _in_turn(self, what: str) -> Iterator[tuple[_Piece, Vectors]]:
-        bar = tqdm(total=len(self._order), desc=what, unit="row", delay=5, leave=False)
-        with bar:
-            for piece in self._pieces:
-                yield piece, self.scratch.vectors(piece.start, piece.stop)
-                bar.update(piece.stop - piece.start)
+    def _bar(self, what: str) -> tqdm:
+        return tqdm(total=len(self._order), desc=what, unit="row", delay=5, leave=False)
 
     def _by_row(self, of_places: NDArray, otherwise: float) -> NDArray:  # type: ignore[type-arg]
         answer = np.full(self.n, otherwise, of_places.dtype)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from meddel_hf.dedup.decision import Decision, at_count, at_eta, rows_for
 from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.engines import BlockEngine, Engine, PairEngine, Rule
+from meddel_hf.dedup.engines import Engine, PairEngine, Rule
+from meddel_hf.dedup.shared_engine import engine_of
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import by_default, cluster, distance
 from meddel_hf.neighbors.cosines import Rows, Vectors, cosine_to_mean
@@ -171,7 +172,7 @@ def _engine(
     settings: Settings, vectors: Vectors, groups: Sequence[Rows], sample: CosineSample, etas: Sequence[float]
 ) -> tuple[Pairs | None, Engine]:
     """The cheaper engine, from the sample; seconds are those of a processor that multiplies 0.9 Tflop/s in bfloat16."""
-    blocks = BlockEngine(vectors, groups)
+    blocks = engine_of(vectors, groups)
     if settings.engine == "blocks":
         return None, blocks
     n = sum(map(len, groups))

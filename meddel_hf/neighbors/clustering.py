@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.neighbors.cosines import Rows, Vectors, nearest
+from meddel_hf.neighbors.cosines import Rows, Vectors
+from meddel_hf.neighbors.shared import nearest
 
 _SAMPLE_PER_CLUSTER = 64
 _MOST_ROUNDS = 20

@@ -26,6 +26,7 @@ from meddel_hf.neighbors.float64 import Rows as Rows
 from meddel_hf.neighbors.float64 import exact_cosines, single_error, slack
 from meddel_hf.neighbors.float64 import rounded as rounded
 from meddel_hf.runtime.devices import has_bfloat16_products, search_device, searching_on
+from meddel_hf.runtime.shared_work import digest_of
 from meddel_hf.runtime.threads import own_threads
 
 Screen = Literal["auto", "bfloat16", "float32"]
@@ -105,6 +106,11 @@ class Vectors:
     def unit(self) -> torch.Tensor:
         """(n, d) float32, rows of norm 1 up to 1e-6, in the processor's memory."""
         return _unit(self.base, self.norms)
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hex digits of the rows as given."""
+        return digest_of(self.base)
 
     def unit_rows(self, rows: Rows) -> NDArray[np.float32]:
         """Some of `unit`, (len(rows), d) float32."""

@@ -13,6 +13,7 @@ from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import TILE, Rows, Tier, Vectors, few_candidates, product
 from meddel_hf.neighbors.device import HIGHER
 from meddel_hf.runtime.progress import tqdm
+from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts
 from meddel_hf.runtime.threads import own_threads
 
 EXACT_UP_TO = 2**15  # rows of a pool that is searched whole
@@ -85,7 +86,16 @@ def nearest_many(
 
     Best first, equals by position; both arrays are (len(rows), min(k, len(cols))). Exact, as `cosines.nearest` is.
     """
-    return _Search.begin(queries, reference).find(rows, cols, k)
+
+    def question() -> str:
+        return digest_of("nearest many", queries.digest, rows, reference.digest, cols, k)
+
+    def answer(part: slice) -> Arrays:
+        where, cosine = _Search.begin(queries, reference).find(rows[part], cols, k)
+        return {"where": where, "cosine": cosine}
+
+    found = in_parts("nearest many", question, len(rows), float(len(cols)) * queries.dim, answer)
+    return found["where"], found["cosine"]
 
 
 def nearest_other(vectors: Vectors, rows: Rows, cols: Rows) -> tuple[Rows, NDArray[np.float32]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,14 @@ from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, candid
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.shared_work import Arrays, cut, digest_of, in_parts, shared_work
 from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.runtime.threads import own_threads
 
 _FLOOR = b"floor"
+_LARGE = 8 * TILE  # rows of a group from which its parts, where processes share them, are as wide as a product
+
+_Panel = tuple[Rows, int, int]  # rows of a group, and the first and the end of those that are columns of a product
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +62,28 @@ def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: i
 
     height, width = _tile_of(vectors)
 
-    def tiles() -> Iterator[tuple[Rows, Rows, bool]]:
-        for rows in groups:
-            for start in range(0, len(rows), width):
-                cols = rows[start : start + width]
-                for above in range(0, start + len(cols), height):
-                    yield rows[above : min(above + height, start + len(cols))], cols, above + height > start
+    def tiles(panels: Iterable[_Panel]) -> Iterator[tuple[Rows, Rows, bool]]:
+        for rows, start, stop in panels:
+            for above in range(0, stop, height):
+                yield rows[above : min(above + height, stop)], rows[start:stop], above + height > start
+
+    def found(panels: Sequence[_Panel]) -> Pairs | None:
+        return _search(vectors, vectors, tiles(panels), floor, most, sum(stop - start for _, start, stop in panels))
 
     # Ascending rows make the position in a tile tell which of two is first.
     groups = [np.sort(rows) for rows in groups]
-    return _search(vectors, vectors, tiles(), floor, most, sum(len(g) for g in groups))
+    work = shared_work()
+    if work is not None:
+        panels = [panel for rows in groups for panel in _panels(rows, TILE if len(rows) >= _LARGE else BLOCK)]
+        costs = np.array([(stop - start) * (start + stop) / 2 for _, start, stop in panels]) * vectors.dim
+        if len(parts := cut(costs)) > 1:
+            question = digest_of("pairs", vectors.digest, list(map(len, groups)), np.concatenate(groups), floor, most)
+            dear = [float(costs[part].sum()) for part in parts]
+            return _joined(
+                work.answers("finding pairs", question, dear, lambda part: _plain(found(panels[parts[part]]))),
+                floor, most,
+            )  # fmt: skip
+    return found([panel for rows in groups for panel in _panels(rows, width)])
 
 
 def pairs_between(vectors: Vectors, rows: Rows, cols: Rows, floor: float) -> Pairs:
@@ -75,15 +91,48 @@ def pairs_between(vectors: Vectors, rows: Rows, cols: Rows, floor: float) -> Pai
 
     height, width = _tile_of(vectors)
 
-    def tiles() -> Iterator[tuple[Rows, Rows, bool]]:
+    def tiles(cols: Rows) -> Iterator[tuple[Rows, Rows, bool]]:
         for start in range(0, len(cols), width):
             panel = cols[start : start + width]
             for above in range(0, len(rows), height):
                 yield rows[above : above + height], panel, False
 
-    found = _search(vectors, vectors, tiles(), floor, None, len(cols))
+    def question() -> str:
+        return digest_of("pairs between", vectors.digest, rows, cols, floor)
+
+    def answer(part: slice) -> Arrays:
+        return _plain(_search(vectors, vectors, tiles(cols[part]), floor, None, part.stop - part.start))
+
+    arrays = in_parts("finding pairs", question, len(cols), float(len(rows)) * vectors.dim, answer, TILE)
+    found = _joined([arrays], floor, None)
     assert found is not None  # there is no bound on their number
     return found
+
+
+def _panels(rows: Rows, width: int) -> Iterator[_Panel]:
+    for start in range(0, len(rows), width):
+        yield rows, start, min(start + width, len(rows))
+
+
+def _plain(pairs: Pairs | None) -> Arrays:
+    """Pairs as arrays; without any where there are too many."""
+    return {} if pairs is None else {"first": pairs.first, "second": pairs.second, "cosine": pairs.cosine}
+
+
+def _joined(parts: Iterable[Arrays], floor: float, most: int | None) -> Pairs | None:
+    """Parts put together and sorted; None as soon as there are more than `most`."""
+    none = np.zeros(0, np.int64)
+    chunks, count = [(none, none, np.zeros(0, np.float32))], 0
+    for part in parts:
+        if not part:
+            return None
+        chunks.append((part["first"], part["second"], part["cosine"]))
+        count += len(part["first"])
+        if most is not None and count > most:
+            return None
+    first, second, cosine = (np.concatenate(each) for each in zip(*chunks, strict=True))
+    order = np.lexsort((second, first))
+    return Pairs(first[order], second[order], cosine[order], floor)
 
 
 def _tile_of(vectors: Vectors) -> tuple[int, int]:

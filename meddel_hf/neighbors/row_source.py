@@ -188,10 +188,15 @@ class Survey:
 
 def blocks(source: RowSource, rows_at_once: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
     """(first row, rows) of one block after another; blocks begin at multiples of BLOCK rows."""
+    for start, stop in blocks_of(source.shape[0], rows_at_once):
+        yield start, source.read(start, stop)
+
+
+def blocks_of(n: int, rows_at_once: int) -> Iterator[tuple[int, int]]:
+    """The first row and the end of each block of `blocks`."""
     step = max(BLOCK, rows_at_once // BLOCK * BLOCK)
-    n = source.shape[0]
     for start in range(0, n, step):
-        yield start, source.read(start, min(start + step, n))
+        yield start, min(start + step, n)
 
 
 @dataclass(eq=False)

@@ -45,7 +45,7 @@ def whole_file(path: Path) -> Iterator[Path]:
                 shutil.copyfileobj(file, straight)
         return
     sweep(target.parent, target.name)
-    aside = target.with_name(_aside(target.name))
+    aside = aside_of(target)
     try:
         yield aside
         _sync(aside)
@@ -115,13 +115,19 @@ def is_vacant(folder: Path) -> bool:
 
 def check_can_write(path: Path) -> None:
     """Raises InvalidArgument where nothing could be written at `path`; to be asked before the work, not after."""
-    there = Path(os.path.realpath(path))
-    while not there.exists():
-        there = there.parent
+    there = existing(path)
     if not os.access(there, os.W_OK | (os.X_OK if there.is_dir() else 0)):
         raise InvalidArgument(f"{path} cannot be written: {there} is read-only for this user; name another place")
     if not there.is_dir() and there != Path(os.path.realpath(path)):
         raise InvalidArgument(f"{path} cannot be written: {there} is a file; name another place")
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there, as it is called without links."""
+    there = Path(os.path.realpath(path))
+    while not there.exists():
+        there = there.parent
+    return there
 
 
 def checksum(path: Path) -> str:
@@ -131,6 +137,11 @@ def checksum(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def aside_of(path: Path) -> Path:
+    """Where this process writes what will take the name `path`."""
+    return path.with_name(_aside(path.name))
 
 
 def _aside(name: str) -> str:

@@ -154,6 +154,7 @@ class Answer:
     graph:    the stored near-duplicate graph, or None where none was stored; `at` reads it.
     density:  sampled curves of near-duplicates over eta, or None where the selector compared nothing.
     notes:    sentences that the reader of the result should see; of what questions it, with "warning: " before them.
+    asked:    digest of what `meddel select` was asked: by it one of several processes knows that its work is done.
     """
 
     table: pa.Table
@@ -163,6 +164,7 @@ class Answer:
     graph: NearDuplicateGraph | None = None
     density: CosineSample | None = None
     notes: tuple[str, ...] = field(default=())
+    asked: str | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -329,6 +331,7 @@ class Answer:
         if self.origin.reference is not None:
             parents["reference"] = self.origin.reference
         details = {"summary": asdict(self.summary), "origin": asdict(self.origin), "notes": list(self.notes)}
+        details |= {} if self.asked is None else {"asked": self.asked}
         return Manifest("selection", self.fingerprint, {**self.settings, "found_eta": self.eta}, parents, details)
 
     @classmethod
@@ -364,6 +367,7 @@ class Answer:
             StoredGraph(sound) if StoredGraph.is_in(folder) else None,
             CosineSample.load(sound(DENSITY)) if (folder / DENSITY).is_file() else None,
             notes,
+            manifest.details.get("asked"),
         )
         if selection.fingerprint != manifest.fingerprint:
             raise Mismatch(

@@ -21,8 +21,9 @@ from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.cosines import Vectors, nearest
+from meddel_hf.neighbors.cosines import Vectors
 from meddel_hf.neighbors.pairs import Pairs, pairs_between
+from meddel_hf.neighbors.shared import nearest
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.answer import WARNING, Origin

@@ -17,7 +17,7 @@ from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidEmbeddings
-from meddel_hf.neighbors.cosines import nearest
+from meddel_hf.neighbors.shared import nearest
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.measures import Measures, covered, farthest, sequences, vendi

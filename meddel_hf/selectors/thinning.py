@@ -11,10 +11,10 @@ import numpy as np
 
 from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.engines import BlockEngine
 from meddel_hf.dedup.graph import NearDuplicateGraph
 from meddel_hf.dedup.larger_than_memory import fits, grouped
 from meddel_hf.dedup.search import Grouping, Search, Settings
+from meddel_hf.dedup.shared_engine import engine_of
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows
@@ -78,7 +78,7 @@ class Thinning:
                 break
         last = replace(self.search, outlier=outlier, cluster=labels, distance=distances)
         where, similarity = np.full(len(kept), -1, np.int64), np.full(len(kept), -2, np.float32)
-        BlockEngine(last.vectors, [last.keep_order()]).name_kept(kept, ~kept & ~outlier, where, similarity)
+        engine_of(last.vectors, [last.keep_order()]).name_kept(kept, ~kept & ~outlier, where, similarity)
         assert settings.eta is not None
         return answered(self.readable, last, Decision(kept, where, similarity, settings.eta), settings)
 

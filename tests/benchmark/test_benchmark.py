@@ -21,7 +21,7 @@ from make_work import masked
 from small_benchmark import POOL, TESTED, make_data, plan_of, planted, printed, right, written
 
 from meddel_hf.benchmark import gate
-from meddel_hf.benchmark.cells import CELL, CellPlan, Shard, arm_cells, gate_cells
+from meddel_hf.benchmark.cells import CELL, CellPlan, arm_cells, gate_cells
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.matrix import run
 from meddel_hf.benchmark.plan import Plan
@@ -29,6 +29,7 @@ from meddel_hf.cli import main
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.report.build import report
+from meddel_hf.runtime.shard import Shard
 from meddel_hf.selection.selection import Selection
 
 ALONE = [sys.executable, "-m", "meddel_hf.benchmark", "run"]

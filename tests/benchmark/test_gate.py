@@ -16,7 +16,7 @@ import yaml
 from small_benchmark import POOL, as_finished, make_data, plan_of, planted, printed, right, written
 from transformers import ViTMAEForPreTraining
 
-from meddel_hf.benchmark.cells import CELL, Shard, gate_cells, random_cells
+from meddel_hf.benchmark.cells import CELL, gate_cells, random_cells
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.gate import headroom
 from meddel_hf.benchmark.gate_text import nothing_to_choose, of_pool, sentences
@@ -33,6 +33,7 @@ from meddel_hf.pretraining.pretrain import pretrain
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.report.build import report
 from meddel_hf.report.findings import Draws, findings
+from meddel_hf.runtime.shard import Shard
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors.dedup import Dedup
 

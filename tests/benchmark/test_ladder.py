@@ -17,7 +17,6 @@ import pytest
 from make_runs import SEG, Task, Truth, make_runs
 from small_benchmark import POOL, make_data, plan_of, printed, written
 
-from meddel_hf.benchmark.cells import Shard
 from meddel_hf.benchmark.ladder import ladders, table
 from meddel_hf.benchmark.matrix import run, run_ladder
 from meddel_hf.benchmark.plan import Plan
@@ -29,6 +28,7 @@ from meddel_hf.downstream.scores import Scores
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.report.build import report
 from meddel_hf.report.findings import Draws
+from meddel_hf.runtime.shard import Shard
 from meddel_hf.selection.selection import Selection
 
 PLANTED = Truth(

@@ -105,12 +105,12 @@ def test_names_in_docstrings_become_lists():
 
 
 def typed(page: str) -> list[list[str]]:
-    """Arguments of `meddel` in a page's commands, those of `accelerate launch -m meddel_hf.COMMAND` among them."""
+    """Arguments of `meddel` in a page's commands, those of `accelerate launch -m` of `meddel_hf` and its doors too."""
     found = []
     for line in "\n".join(re.findall(r"^ *```(?:sh|console)\n(.*?)```$", text(page), re.M | re.S)).splitlines():
         words = [word for word in shlex.split(line.strip().removeprefix("$ "), comments=True) if word != "&"]
         for place, word in enumerate(words):
-            if word == "meddel":
+            if word == "meddel" or (word == "meddel_hf" and words[place - 1] == "-m"):
                 found.append(words[place + 1 :])
                 break
             if word.startswith("meddel_hf.") and words[place - 1] == "-m":
