@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -82,13 +83,13 @@ class Column:
     @classmethod
     def of(cls, name: str, texts: Sequence[str | None]) -> Column | None:
         """None where there is nothing to tell apart, or too much."""
-        names, code, count = np.unique([text or "" for text in texts], return_inverse=True, return_counts=True)
-        if not (names != "").sum() + (names == "").sum() > 1 or (names != "").sum() > MOST_VALUES:
+        count = Counter(texts)
+        without = count.pop(None, 0) + count.pop("", 0)
+        if len(count) + bool(without) < 2 or len(count) > MOST_VALUES:
             return None
-        order = [place for place in np.argsort(-count, kind="stable") if names[place]]
-        number = np.zeros(len(names), np.uint16)
-        number[order] = np.arange(1, len(order) + 1)
-        return cls(name, [str(names[place]) for place in order], number[code])
+        values = sorted((text for text in count if text), key=lambda text: (-count[text], text))
+        code: dict[str | None, int] = {text: number for number, text in enumerate(values, 1)}
+        return cls(name, values, np.fromiter((code.get(text, _NO_VALUE) for text in texts), np.uint16, len(texts)))
 
 
 def columns_of(pool: Dataset, rows: Sequence[int]) -> list[Column]:

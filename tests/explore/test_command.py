@@ -108,6 +108,11 @@ def test_marks_go_from_the_page_to_the_server_to_select(folders, browser):
     assert re.search(r"meddel select … --overrides (\S+)", said)[1] == str(selection / "overrides.parquet")
     marks = Overrides.read(selection / "overrides.parquet")
     assert marks == Overrides({"c0/02"}, {"c0/08"})
+    browser.js("localStorage.clear()")
+    page = folders / "marked.html"
+    assert main(["explore", str(selection), "--no-browser", "--out", str(page)]) == 0
+    browser.open(page)  # the next look begins with them
+    assert browser.js("return [...window.meddel.marks]") == [[1, "keep"], [4, "never"]]
     after = select(folders, "s6", "--overrides", str(selection / "overrides.parquet"))
     rows = {row["id"]: row for row in pq.read_table(after / "rows.parquet").to_pylist()}
     assert rows["c0/02"]["kept"]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Image
 from PIL import Image as Pictures
+from stores import IDS, stored
 
 from meddel_hf import Dedup, MedDEL, Selection
 from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
@@ -257,6 +258,64 @@ def test_marks_are_saved_as_a_table_that_select_heeds(browser, pool, store, tmp_
     assert browser.js("return [...window.meddel.marks]") == [[kept, "keep"], [gone, "never"]]
     said = browser.js("return arguments[0].map((row) => window.meddel.pool.why(row))", [20, 33])
     assert said == [after.why(after.ids[20]), after.why(after.ids[33])]
+
+
+def test_a_mark_of_the_selection_that_is_taken_away_stays_away(browser, store, tmp_path):
+    selection = Random(0.5).select(store, overrides=Overrides(["  "], [HOSTILE]))
+    path = opened(browser, selection, tmp_path)
+    browser.js("localStorage.clear(); window.meddel.mark(6, null); window.meddel.mark(20, 'never')")
+    browser.open(path)
+    assert browser.js("return [...window.meddel.marks]") == [[5, "never"], [20, "never"]]
+    browser.js("localStorage.clear()")
+
+
+def test_an_id_is_the_same_text_in_the_page(browser, tmp_path):
+    ids = ["\ufeffmarked", "a\0b", "\u05d0\u202e", "😀", "x" * 10_000, "{{data}}", "<!--<script>", "\u2028", "tab\t"]
+    ids += IDS[len(ids) :]
+    pool = Dataset.from_dict({"id": ids, "center": ["c\0", "c", "c", *["d" * 10_000] * 27]})
+    selection = Random(0.5).select(stored(tmp_path / "store", pool), pool)
+    browser.open(selection.explore(pool).save(tmp_path / "page.html"))
+    assert (
+        browser.js("return [...window.meddel.pool.base.state.keys()].map((row) => window.meddel.pool.id(row))") == ids
+    )
+    said = browser.js(of_each.replace("METHOD", "why"))
+    assert said == words(selection)
+    assert browser.js("return window.meddel.pool.columns[0].values") == ["d" * 10_000, "c", "c\0"]
+
+
+def test_whoever_uses_keys_keeps_the_place(browser, pool, store, tmp_path):
+    opened(browser, Dedup(0.3, eta=0.95, then="random").select(store), tmp_path, pool, store)
+    held = "return document.activeElement.name"
+    browser.js("const tab = document.querySelector('#tabs [data-tab=all]'); tab.focus(); tab.click()")
+    assert browser.js(held) == "all"
+    browser.js("const bar = document.querySelector('#bars [data-code=\"2\"]'); bar.focus(); bar.click()")
+    assert browser.js(held) == "2"
+    browser.js("window.meddel.open(20); document.querySelectorAll('#detail button')[1].focus()")
+    browser.js("document.activeElement.click()")
+    assert browser.js("return [window.meddel.marks.get(20), document.activeElement.getAttribute('aria-pressed')]") == [
+        "keep",
+        "true",
+    ]
+    browser.js("localStorage.clear()")
+
+
+def test_the_command_asks_for_what_the_page_shows(browser, store, tmp_path):
+    selection = MedDEL(0.3, scope="pool", epsilon=None, engine="pairs").select(store)
+    opened(browser, selection, tmp_path)
+    for retention in (0.5020833333333332, 0.77):
+        answer = moved(browser, {"ask": "retention", "retention": retention})
+        asked = float(browser.js("return document.getElementById('command').textContent").split("--retention ")[1])
+        agrees(answer, selection.at(retention=asked))
+    answer = moved(browser, {"ask": "eta", "eta": 0.95123456})
+    assert browser.js("return document.getElementById('command').textContent").endswith("--eta 0.95123456")
+
+
+def test_values_beyond_the_bars_are_counted(browser, store, pool, tmp_path):
+    many = pool.remove_columns("center").add_column("label", [f"v{row % 70:02d}" for row in range(ROWS)])
+    opened(browser, Random(0.5).select(store), tmp_path, many)
+    browser.js("const by = document.getElementById('by'); by.value = 0; by.dispatchEvent(new Event('change'))")
+    assert browser.js("return document.querySelectorAll('#bars button').length") == 60
+    assert browser.js("return document.querySelector('#bars .sub').textContent") == "and 10 more, of fewer frames"
 
 
 def test_without_frames_and_map_the_rest_is_there(browser, store, tmp_path):

@@ -4,7 +4,7 @@ const KEPT = 0, NEAR_DUPLICATE = 1, NOT_SELECTED = 2, OUTLIER = 3, IN_REFERENCE 
 const STATE_WORDS = [
   "kept", "near-duplicates", "not selected", "outliers", "in the reference", "unreadable", "set aside by hand",
 ];
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true }); // it is part of an id that begins with it
 
 function unpack(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
