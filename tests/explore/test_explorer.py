@@ -275,9 +275,8 @@ def test_an_id_is_the_same_text_in_the_page(browser, tmp_path):
     pool = Dataset.from_dict({"id": ids, "center": ["c\0", "c", "c", *["d" * 10_000] * 27]})
     selection = Random(0.5).select(stored(tmp_path / "store", pool), pool)
     browser.open(selection.explore(pool).save(tmp_path / "page.html"))
-    assert (
-        browser.js("return [...window.meddel.pool.base.state.keys()].map((row) => window.meddel.pool.id(row))") == ids
-    )
+    of_each = "const { pool } = window.meddel; return [...pool.base.state.keys()].map((row) => pool.METHOD(row))"
+    assert browser.js(of_each.replace("METHOD", "id")) == ids
     said = browser.js(of_each.replace("METHOD", "why"))
     assert said == words(selection)
     assert browser.js("return window.meddel.pool.columns[0].values") == ["d" * 10_000, "c", "c\0"]
