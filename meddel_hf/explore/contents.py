@@ -40,6 +40,8 @@ class Whence(Protocol):
     @property
     def encoder(self) -> str | None: ...
     @property
+    def id_column(self) -> str: ...
+    @property
     def image_column(self) -> str: ...
     def ids_in(self, pool: Dataset) -> list[str] | None: ...
 
@@ -92,12 +94,12 @@ class Column:
         return cls(name, values, np.fromiter((code.get(text, _NO_VALUE) for text in texts), np.uint16, len(texts)))
 
 
-def columns_of(pool: Dataset, rows: Sequence[int]) -> list[Column]:
+def columns_of(pool: Dataset, rows: Sequence[int], id_column: str = schema.ID) -> list[Column]:
     """Columns of single values, text or labels, that tell rows of the pool apart.
 
-    rows: of the pool, in the order that is wanted; -1 of a row that it has not.
+    rows: of the pool, in the order that is wanted; -1 of a row that it has not. id_column: holds the ids.
     """
-    named = [name for name, kind in pool.features.items() if _tells_apart(name, kind)]
+    named = [name for name, kind in pool.features.items() if name != id_column and _tells_apart(name, kind)]
     first = [name for name in (schema.CENTER, schema.LABEL, schema.SOURCE) if name in named]
     plain, answer = pool.with_format(None), []
     for name in [*first, *(name for name in named if name not in first)]:

@@ -120,6 +120,6 @@ class Explorer:
 
     @cached_property
     def _columns(self) -> list[Column]:
-        named = [] if self.pool is None else columns_of(self.pool, self._rows)
+        named = [] if self.pool is None else columns_of(self.pool, self._rows, self.choice.origin.id_column)
         folders = folders_of(self.choice.ids)
         return named if folders is None else [*named, folders]

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset, Image
+from datasets import Dataset, DatasetDict, Image
 from PIL import Image as Pictures
 from stores import IDS, stored
 
 from meddel_hf import Dedup, MedDEL, Selection
 from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
-from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.explore import explorer
 from meddel_hf.explore.plane import Plane
 from meddel_hf.selectors import Random
@@ -309,6 +309,12 @@ def test_the_command_asks_for_what_the_page_shows(browser, store, tmp_path):
     assert browser.js("return document.getElementById('command').textContent").endswith("--eta 0.95123456")
 
 
+def test_the_column_of_ids_is_none_to_colour_by(store, pool, tmp_path):
+    named = pool.select(range(30)).rename_column("id", "key")
+    selection = Random(0.5).select(stored(tmp_path / "store", named, id_column="key"))
+    assert [column.name for column in explorer.Explorer(selection, "t", named)._columns] == ["center", "folder"]
+
+
 def test_values_beyond_the_bars_are_counted(browser, store, pool, tmp_path):
     many = pool.remove_columns("center").add_column("label", [f"v{row % 70:02d}" for row in range(ROWS)])
     opened(browser, Random(0.5).select(store), tmp_path, many)
@@ -349,6 +355,11 @@ def test_another_pool_and_other_embeddings_are_refused(pool, store, tmp_path):
     selection = Random(0.5).select(store)
     with pytest.raises(Mismatch, match="not the one that was selected from"):
         selection.explore(Dataset.from_dict({"id": ["x"], "image": [None]}))
+    for several in (pool.to_iterable_dataset(), DatasetDict({"train": pool})):
+        with pytest.raises(
+            InvalidDataset, match="pool must be a datasets.Dataset, got .*Dict|IterableDataset: give one"
+        ):
+            selection.explore(several)
     other = StoreWriter.begin(tmp_path / "o", {"encoder": "a/b", "pool": None, "revision": None}, {"pool": "0" * 32})
     other.write(Shard(0, 0, ["x"], [None], np.eye(16, dtype=np.float32)[:1]))
     with pytest.raises(Mismatch, match="was not made from"):
