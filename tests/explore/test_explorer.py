@@ -357,7 +357,7 @@ def test_another_pool_and_other_embeddings_are_refused(pool, store, tmp_path):
         selection.explore(Dataset.from_dict({"id": ["x"], "image": [None]}))
     for several in (pool.to_iterable_dataset(), DatasetDict({"train": pool})):
         with pytest.raises(
-            InvalidDataset, match="pool must be a datasets.Dataset, got .*Dict|IterableDataset: give one"
+            InvalidDataset, match=r"must be a datasets.Dataset, got (DatasetDict|IterableDataset): give"
         ):
             selection.explore(several)
     other = StoreWriter.begin(tmp_path / "o", {"encoder": "a/b", "pool": None, "revision": None}, {"pool": "0" * 32})
