@@ -152,7 +152,7 @@ def contents(
         references = named.dictionary.to_pylist()
         arrays["reference"] = named.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         arrays["referenceSimilarity"] = table[schema.REFERENCE_SIMILARITY].fill_null(0).to_numpy().astype(np.float32)
-    facts: dict[str, Any] = {"references": references}
+    facts: dict[str, Any] = {"references": references, "recorded": schema.DUPLICATE_OF in table.column_names}
     marks: list[tuple[int, str]] = []
     if schema.BY_HAND in table.column_names:
         marked = table[schema.BY_HAND].to_pylist()

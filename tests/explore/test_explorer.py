@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -313,6 +314,23 @@ def test_the_column_of_ids_is_none_to_colour_by(store, pool, tmp_path):
     named = pool.select(range(30)).rename_column("id", "key")
     selection = Random(0.5).select(stored(tmp_path / "store", named, id_column="key"))
     assert [column.name for column in explorer.Explorer(selection, "t", named)._columns] == ["center", "folder"]
+
+
+def test_a_selection_with_three_columns_says_what_it_records(browser, store, tmp_path):
+    whole = MedDEL(0.3, epsilon=0.9, engine="pairs", n_clusters=6).select(store)
+    selection = replace(whole, table=whole.table.select(["id", "kept", "reason"]), graph=None, density=None)
+    assert selection.summary.outliers
+    assert selection.summary.near_duplicates
+    opened(browser, selection, tmp_path)
+    said = browser.js("const { pool } = window.meddel; return [...pool.base.state.keys()].map((row) => pool.why(row))")
+    assert said == words(selection)
+    assert words(selection)[9] == f"{whole.ids[9]} is dropped: unreadable; no more is recorded"
+    for tab, count in (("state3", selection.summary.outliers), ("groups", selection.summary.near_duplicates)):
+        browser.js("document.querySelector(`#tabs [data-tab=${arguments[0]}]`).click()", tab)
+        shown = browser.js("return document.querySelectorAll('#cards .frame').length")
+        assert min(48, count) <= shown <= count
+    assert "no graph of near-duplicates is stored" in browser.js("return document.getElementById('notes').textContent")
+    assert browser.messages() == []
 
 
 def test_values_beyond_the_bars_are_counted(browser, store, pool, tmp_path):

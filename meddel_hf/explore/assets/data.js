@@ -102,6 +102,7 @@ class Pool {
     const { state, of, similarity, moved } = this.now, { arrays, facts } = this, name = printable(this.id(row));
     const nearest = !moved && arrays.nearest ? arrays.nearest[row] : -1;
     const byNearest = () => `${printable(this.id(nearest))} (cosine ${arrays.nearestSimilarity[row].toFixed(4)})`;
+    if (!facts.recorded) return `${name} is ${state[row] === KEPT ? "kept" : `dropped: ${facts.states[state[row]]}; no more is recorded`}`;
     switch (state[row]) {
       case KEPT: {
         let others = 0;

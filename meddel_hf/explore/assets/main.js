@@ -20,11 +20,12 @@ class Page {
   }
 
   async begin() {
-    const { facts } = this.pool;
+    const { facts, arrays } = this.pool;
     at("loading").remove();
     document.querySelector("main").hidden = at("gallery").hidden = false;
     at("about").textContent = this.about();
-    for (const note of [...facts.why_not, ...facts.notes]) {
+    const still = facts.eta === null || arrays.order ? [] : ["No other threshold can be looked up here: no graph of near-duplicates is stored with this selection"];
+    for (const note of [...facts.why_not, ...still, ...facts.notes]) {
       at("notes").append(make("li", { className: note.startsWith("warning: ") ? "warning" : "" }, note.replace(/^warning: /, "")));
     }
     this.beginMap();
@@ -359,7 +360,7 @@ class Page {
         `The frame that stands for the others, then those, the most alike first. Groups whose least alike frame is nearest to the threshold${above} come first: these decide whether it is right.`],
       [`state${NOT_SELECTED}`]: ["Not selected", counts[NOT_SELECTED], this.pool.arrays.nearest ? ["least like anything kept first", "in the pool's order"] : ["in the pool's order"],
         "No near-duplicates of anything, but not drawn either. What is least like anything kept comes first: rare looks may be among them."],
-      [`state${OUTLIER}`]: ["Outliers", counts[OUTLIER], ["farthest first"], "Far from the centre of their cluster."],
+      [`state${OUTLIER}`]: ["Outliers", counts[OUTLIER], [this.pool.arrays.distance ? "farthest first" : "in the pool's order"], "Far from the centre of their cluster."],
       [`state${IN_REFERENCE}`]: ["In the reference", counts[IN_REFERENCE], ["nearest to the threshold first"], "Look like a frame of the reference set."],
       [`state${SET_ASIDE}`]: ["Set aside", counts[SET_ASIDE], ["in the pool's order"], "Somebody said that these are never to be kept."],
       [`state${UNREADABLE}`]: ["Unreadable", counts[UNREADABLE], ["in the pool's order"], "Could not be decoded when they were embedded."],
@@ -412,7 +413,7 @@ class Page {
     this.chips();
     const order = at("order").value, { pool } = this, { state, similarity } = pool.now;
     const nothing = "No frame here with these filters.";
-    if (this.tab === "groups") {
+    if (this.tab === "groups" && this.findGroups().length) {
       let groups = this.findGroups().filter(({ leader, members }) => this.passes(leader) || members.some((row) => this.passes(row)));
       groups = groups.sort(order.startsWith("largest")
         ? (a, b) => b.members.length - a.members.length || a.leader - b.leader
@@ -424,7 +425,7 @@ class Page {
       }, nothing);
       return;
     }
-    const wanted = this.tab.startsWith("state") ? Number(this.tab.slice(5)) : -1, rows = [];
+    const wanted = this.tab === "groups" ? NEAR_DUPLICATE : this.tab.startsWith("state") ? Number(this.tab.slice(5)) : -1, rows = [];
     for (let row = 0; row < pool.length; row++) {
       const here = this.tab === "all" || (this.tab === "marked" ? this.marks.has(row) : state[row] === wanted);
       if (here && this.passes(row)) rows.push(row);
@@ -442,9 +443,9 @@ class Page {
     const { arrays, now } = this.pool;
     switch (now.state[row]) {
       case KEPT: return standing.has(row) ? `kept, for ${SEEN_AS_MANY(standing.get(row))}` : "kept";
-      case NEAR_DUPLICATE: return `cosine ${now.similarity[row].toFixed(4)}`;
+      case NEAR_DUPLICATE: return now.of[row] < 0 ? "near-duplicate" : `cosine ${now.similarity[row].toFixed(4)}`;
       case NOT_SELECTED: return arrays.nearest && !now.moved ? `left out, cosine ${arrays.nearestSimilarity[row].toFixed(3)}` : "not selected";
-      case OUTLIER: return `distance ${arrays.distance[row].toFixed(3)}`;
+      case OUTLIER: return arrays.distance ? `distance ${arrays.distance[row].toFixed(3)}` : "outlier";
       case IN_REFERENCE: return `cosine ${arrays.referenceSimilarity[row].toFixed(4)}`;
       default: return STATE_WORDS[now.state[row]];
     }
