@@ -46,6 +46,10 @@ def run(args: argparse.Namespace) -> None:
     if serve and args.out is not None:
         why = "--serve" if args.serve else f"a pool of {len(selection):,} frames, more than {MOST_FRAMES:,},"
         raise InvalidArgument(f"{why} is shown through a server, which writes no page: leave --out away")
+    if args.port and not serve:
+        raise InvalidArgument(
+            f"--port {args.port} is that of a server, and there is none: add --serve, or leave it out"
+        )
     plane = _plane(args, selection)
     if plane is None:
         say("note: there is no map: name the embeddings with --embeddings")

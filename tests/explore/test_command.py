@@ -69,6 +69,8 @@ def test_explore_writes_the_page_where_it_is_wanted(folders, capsys):
     assert main(command) == 0
     assert out.stat().st_size > 100_000
     assert capsys.readouterr().err == f"wrote {out}\n"
+    assert main([*command, "--port", "8123"]) == 2
+    assert "add --serve" in capsys.readouterr().err
     assert main([*command, "--serve"]) == 2
     assert "leave --out away" in capsys.readouterr().err
 
