@@ -46,13 +46,17 @@ def run(args: argparse.Namespace) -> None:
     if serve and args.out is not None:
         why = "--serve" if args.serve else f"a pool of {len(selection):,} frames, more than {MOST_FRAMES:,},"
         raise InvalidArgument(f"{why} is shown through a server, which writes no page: leave --out away")
+    if args.port and not serve:
+        raise InvalidArgument(
+            f"--port {args.port} is that of a server, and there is none: add --serve, or leave it out"
+        )
     plane = _plane(args, selection)
     if plane is None:
         say("note: there is no map: name the embeddings with --embeddings")
     pool, why_not = frames_of(selection, args.pool)
     if why_not:
         say(f"note: no frames are shown: {why_not}; name the pool with --pool")
-    explorer = Explorer(selection, Path(args.selection).absolute().name, pool, plane, why_not)
+    explorer = Explorer(selection, Path(args.selection).absolute().name, pool, plane, why_not, _marks(args.selection))
     if serve:
         _serve(args, explorer)
         return
@@ -77,6 +81,16 @@ def _plane(args: argparse.Namespace, selection: Selection) -> Plane | None:
         return None
     manifest.check(args.selection, [MAP], trust=args.trust)
     return Plane.load(args.selection / MAP)
+
+
+def _marks(folder: Path) -> dict[str, str] | None:
+    """Those that were saved earlier, so that to save again loses none of them; None where none were."""
+    from meddel_hf.selectors.by_hand import KEEP, NEVER, Overrides
+
+    if not (folder / OVERRIDES).is_file():
+        return None
+    marks = Overrides.read(folder / OVERRIDES)
+    return dict.fromkeys(marks.keep, KEEP) | dict.fromkeys(marks.never, NEVER)
 
 
 def _record(folder: Path) -> None:

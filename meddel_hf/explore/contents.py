@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -38,6 +39,8 @@ class Whence(Protocol):
     def embeddings(self) -> str | None: ...
     @property
     def encoder(self) -> str | None: ...
+    @property
+    def id_column(self) -> str: ...
     @property
     def image_column(self) -> str: ...
     def ids_in(self, pool: Dataset) -> list[str] | None: ...
@@ -82,21 +85,21 @@ class Column:
     @classmethod
     def of(cls, name: str, texts: Sequence[str | None]) -> Column | None:
         """None where there is nothing to tell apart, or too much."""
-        names, code, count = np.unique([text or "" for text in texts], return_inverse=True, return_counts=True)
-        if not (names != "").sum() + (names == "").sum() > 1 or (names != "").sum() > MOST_VALUES:
+        count = Counter(texts)
+        without = count.pop(None, 0) + count.pop("", 0)
+        if len(count) + bool(without) < 2 or len(count) > MOST_VALUES:
             return None
-        order = [place for place in np.argsort(-count, kind="stable") if names[place]]
-        number = np.zeros(len(names), np.uint16)
-        number[order] = np.arange(1, len(order) + 1)
-        return cls(name, [str(names[place]) for place in order], number[code])
+        values = sorted((text for text in count if text), key=lambda text: (-count[text], text))
+        code: dict[str | None, int] = {text: number for number, text in enumerate(values, 1)}
+        return cls(name, values, np.fromiter((code.get(text, _NO_VALUE) for text in texts), np.uint16, len(texts)))
 
 
-def columns_of(pool: Dataset, rows: Sequence[int]) -> list[Column]:
+def columns_of(pool: Dataset, rows: Sequence[int], id_column: str = schema.ID) -> list[Column]:
     """Columns of single values, text or labels, that tell rows of the pool apart.
 
-    rows: of the pool, in the order that is wanted; -1 of a row that it has not.
+    rows: of the pool, in the order that is wanted; -1 of a row that it has not. id_column: holds the ids.
     """
-    named = [name for name, kind in pool.features.items() if _tells_apart(name, kind)]
+    named = [name for name, kind in pool.features.items() if name != id_column and _tells_apart(name, kind)]
     first = [name for name in (schema.CENTER, schema.LABEL, schema.SOURCE) if name in named]
     plain, answer = pool.with_format(None), []
     for name in [*first, *(name for name in named if name not in first)]:
@@ -149,7 +152,7 @@ def contents(
         references = named.dictionary.to_pylist()
         arrays["reference"] = named.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         arrays["referenceSimilarity"] = table[schema.REFERENCE_SIMILARITY].fill_null(0).to_numpy().astype(np.float32)
-    facts: dict[str, Any] = {"references": references}
+    facts: dict[str, Any] = {"references": references, "recorded": schema.DUPLICATE_OF in table.column_names}
     marks: list[tuple[int, str]] = []
     if schema.BY_HAND in table.column_names:
         marked = table[schema.BY_HAND].to_pylist()

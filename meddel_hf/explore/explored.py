@@ -31,9 +31,10 @@ def frames_of(choice: Choice, pool: Dataset | str | None) -> tuple[Dataset | Non
     if pool is None and origin.spec is None:
         return None, "nothing says where they are"
     try:
-        dataset = pool if isinstance(pool, Dataset) else load_pool(pool or str(origin.spec))
+        dataset = load_pool(str(pool or origin.spec)) if isinstance(pool, str | Path | None) else pool
         if not isinstance(dataset, Dataset):
-            raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(dataset).__name__}: choose a split of it")
+            kind = type(dataset).__name__
+            raise InvalidDataset(f"pool must be a datasets.Dataset, got {kind}: give one split, that is no stream")
         ids = origin.ids_in(dataset)
         if ids is None or not set(choice.ids) & set(ids):
             raise Mismatch("the pool is not the one that was selected from: name that one")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -53,6 +53,7 @@ class Page:
 class Explorer:
     """choice: the selection. pool: the data set that it was made from, or None: then the page shows no frames.
     plane: the map, or None. why_not: a sentence on what cannot be shown; "" where nothing is missing.
+    marks: id -> "keep" or "never", with which the page begins; None: those that the selection was made with.
     """
 
     choice: Choice
@@ -60,6 +61,7 @@ class Explorer:
     pool: Dataset | None = None
     plane: Plane | None = None
     why_not: str = ""
+    marks: Mapping[str, str] | None = None
 
     def page(self, *, served: bool = False) -> Page:
         """served: without contents and pictures, for which the page then asks its server.
@@ -83,6 +85,8 @@ class Explorer:
         notes = [f"No frames are shown: {self.why_not}"] if self.why_not else []
         encoder = self.choice.origin.encoder
         more: dict[str, Any] = {"encoder": encoder and public_name(encoder), "why_not": notes}
+        if self.marks is not None:
+            more["overrides"] = [(row, self.marks[id]) for row, id in enumerate(self.choice.ids) if id in self.marks]
         return contents(
             self.choice, title=self.title, plane=self.plane, columns=self._columns, most_edges=most_edges, more=more
         )
@@ -116,6 +120,6 @@ class Explorer:
 
     @cached_property
     def _columns(self) -> list[Column]:
-        named = [] if self.pool is None else columns_of(self.pool, self._rows)
+        named = [] if self.pool is None else columns_of(self.pool, self._rows, self.choice.origin.id_column)
         folders = folders_of(self.choice.ids)
         return named if folders is None else [*named, folders]

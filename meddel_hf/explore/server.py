@@ -6,15 +6,18 @@ a page elsewhere, whose name was pointed at this machine, learns nothing.
 
 from __future__ import annotations
 
+import re
 import secrets
+import sys
 from collections.abc import Callable
 from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from meddel_hf.errors import MedDELError
+from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.explore.explorer import Explorer
 
 _HERE = "127.0.0.1"
@@ -31,9 +34,13 @@ class ExplorerServer(ThreadingHTTPServer):
     """Hands out one selection. save: writes marked frames, as Parquet, and returns a sentence for the page."""
 
     daemon_threads = True
+    request_queue_size = 1024  # a screen of frames is asked for at once; with five waiting, others are lost
 
     def __init__(self, explorer: Explorer, save: Callable[[bytes], str], port: int = 0):
-        super().__init__((_HERE, port), _Handler)
+        try:
+            super().__init__((_HERE, port), _Handler)
+        except OSError as error:
+            raise InvalidArgument(f"port {port} cannot be served on ({error.strerror}): choose another") from error
         self.explorer, self.save, self.token = explorer, save, secrets.token_urlsafe(24)
         self.lock = Lock()
 
@@ -48,6 +55,11 @@ class ExplorerServer(ThreadingHTTPServer):
     @cached_property
     def page(self) -> bytes:
         return self.explorer.page(served=True).html.encode()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that was closed while it was answered is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -64,8 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.lock:
                 content = self.server.contents
             self._send(content, _BYTES)
-        elif path.startswith("/frame/") and path[7:].isdecimal():
-            picture = self.server.explorer.frame(int(path[7:]))
+        elif row := re.fullmatch(r"/frame/([0-9]{1,10})", path):
+            picture = self.server.explorer.frame(int(row[1]))
             if picture:
                 self._send(picture, _WEBP, ("Cache-Control", "private, max-age=3600"))
             else:
@@ -77,13 +89,17 @@ class _Handler(BaseHTTPRequestHandler):
         path, length = self._allowed(), self.headers.get("Content-Length", "")
         if path is None:
             return
-        if path != "/overrides" or not length.isdecimal() or int(length) > _MOST_POSTED:
+        if path != "/overrides" or not re.fullmatch("[0-9]{1,10}", length) or int(length) > _MOST_POSTED:
             self.close_connection = True
             self._refuse(HTTPStatus.BAD_REQUEST)
             return
+        content = self.rfile.read(int(length))  # before the lock: a browser may stop half way
+        if len(content) < int(length):
+            self.close_connection = True
+            return
         try:
             with self.server.lock:
-                said = self.server.save(self.rfile.read(int(length)))
+                said = self.server.save(content)
         except (MedDELError, OSError) as error:
             self._send(str(error).encode(), _TEXT, status=HTTPStatus.BAD_REQUEST)
         else:

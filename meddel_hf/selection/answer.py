@@ -233,7 +233,7 @@ class Answer:
 
     def _coverage(self) -> float | None:
         gone = self.table.filter(pc.equal(self.table[schema.REASON], "near-duplicate"))
-        if self.eta is None or not len(gone):
+        if self.eta is None or not len(gone) or schema.SIMILARITY not in gone.column_names:
             return None
         if pc.any(pc.equal(self.table[schema.REASON], "not-selected")).as_py():
             return None  # what stands for a near-duplicate may be among those
@@ -249,6 +249,10 @@ class Answer:
         """One sentence on what became of a frame, which is named as in `row`."""
         row = self.row(which)
         id, name = row[schema.ID], printable(row[schema.ID])
+        if schema.DUPLICATE_OF not in row:  # of a selection that `meddel benchmark pack` made smaller
+            return f"{name} is " + (
+                "kept" if row[schema.KEPT] else f"dropped: {row[schema.REASON]}; no more is recorded"
+            )
         if row[schema.KEPT]:
             for_whom = pc.sum(pc.equal(self.table[schema.DUPLICATE_OF], id)).as_py() or 0
             by_hand = ", by hand" if row.get(schema.BY_HAND) else ""

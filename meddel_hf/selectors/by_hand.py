@@ -25,7 +25,7 @@ from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.manifest import fingerprint
-from meddel_hf.runtime.reading import printable
+from meddel_hf.runtime.reading import intact, printable
 from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import with_marks
@@ -90,13 +90,14 @@ def _of_parquet(path: Path) -> Iterable[tuple[str, str]]:
 
 
 def _of_csv(path: Path) -> Iterable[tuple[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    cure = "write a CSV in UTF-8 with the columns id and mark"
+    with intact(path, cure, InvalidDataset), path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.DictReader(file)
         if not {"id", "mark"} <= set(lines.fieldnames or ()):
             raise InvalidDataset(
                 f"{path} has the columns {', '.join(lines.fieldnames or ()) or 'none'}: needed are id and mark"
             )
-        return [(line["id"], (line["mark"] or "").strip()) for line in lines]
+        return [(line["id"] or "", (line["mark"] or "").strip()) for line in lines]
 
 
 def decided_by_hand(

@@ -69,6 +69,8 @@ def test_explore_writes_the_page_where_it_is_wanted(folders, capsys):
     assert main(command) == 0
     assert out.stat().st_size > 100_000
     assert capsys.readouterr().err == f"wrote {out}\n"
+    assert main([*command, "--port", "8123"]) == 2
+    assert "add --serve" in capsys.readouterr().err
     assert main([*command, "--serve"]) == 2
     assert "leave --out away" in capsys.readouterr().err
 
@@ -108,6 +110,11 @@ def test_marks_go_from_the_page_to_the_server_to_select(folders, browser):
     assert re.search(r"meddel select … --overrides (\S+)", said)[1] == str(selection / "overrides.parquet")
     marks = Overrides.read(selection / "overrides.parquet")
     assert marks == Overrides({"c0/02"}, {"c0/08"})
+    browser.js("localStorage.clear()")
+    page = folders / "marked.html"
+    assert main(["explore", str(selection), "--no-browser", "--out", str(page)]) == 0
+    browser.open(page)  # the next look begins with them
+    assert browser.js("return [...window.meddel.marks]") == [[1, "keep"], [4, "never"]]
     after = select(folders, "s6", "--overrides", str(selection / "overrides.parquet"))
     rows = {row["id"]: row for row in pq.read_table(after / "rows.parquet").to_pylist()}
     assert rows["c0/02"]["kept"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset, Image
+from datasets import Dataset, DatasetDict, Image
 from PIL import Image as Pictures
+from stores import IDS, stored
 
 from meddel_hf import Dedup, MedDEL, Selection
 from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
-from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.explore import explorer
 from meddel_hf.explore.plane import Plane
 from meddel_hf.selectors import Random
@@ -259,6 +261,86 @@ def test_marks_are_saved_as_a_table_that_select_heeds(browser, pool, store, tmp_
     assert said == [after.why(after.ids[20]), after.why(after.ids[33])]
 
 
+def test_a_mark_of_the_selection_that_is_taken_away_stays_away(browser, store, tmp_path):
+    selection = Random(0.5).select(store, overrides=Overrides(["  "], [HOSTILE]))
+    path = opened(browser, selection, tmp_path)
+    browser.js("localStorage.clear(); window.meddel.mark(6, null); window.meddel.mark(20, 'never')")
+    browser.open(path)
+    assert browser.js("return [...window.meddel.marks]") == [[5, "never"], [20, "never"]]
+    browser.js("localStorage.clear()")
+
+
+def test_an_id_is_the_same_text_in_the_page(browser, tmp_path):
+    ids = ["\ufeffmarked", "a\0b", "\u05d0\u202e", "😀", "x" * 10_000, "{{data}}", "<!--<script>", "\u2028", "tab\t"]
+    ids += IDS[len(ids) :]
+    pool = Dataset.from_dict({"id": ids, "center": ["c\0", "c", "c", *["d" * 10_000] * 27]})
+    selection = Random(0.5).select(stored(tmp_path / "store", pool), pool)
+    browser.open(selection.explore(pool).save(tmp_path / "page.html"))
+    of_each = "const { pool } = window.meddel; return [...pool.base.state.keys()].map((row) => pool.METHOD(row))"
+    assert browser.js(of_each.replace("METHOD", "id")) == ids
+    said = browser.js(of_each.replace("METHOD", "why"))
+    assert said == words(selection)
+    assert browser.js("return window.meddel.pool.columns[0].values") == ["d" * 10_000, "c", "c\0"]
+
+
+def test_whoever_uses_keys_keeps_the_place(browser, pool, store, tmp_path):
+    opened(browser, Dedup(0.3, eta=0.95, then="random").select(store), tmp_path, pool, store)
+    held = "return document.activeElement.name"
+    browser.js("const tab = document.querySelector('#tabs [data-tab=all]'); tab.focus(); tab.click()")
+    assert browser.js(held) == "all"
+    browser.js("const bar = document.querySelector('#bars [data-code=\"2\"]'); bar.focus(); bar.click()")
+    assert browser.js(held) == "2"
+    browser.js("window.meddel.open(20); document.querySelectorAll('#detail button')[1].focus()")
+    browser.js("document.activeElement.click()")
+    assert browser.js("return [window.meddel.marks.get(20), document.activeElement.getAttribute('aria-pressed')]") == [
+        "keep",
+        "true",
+    ]
+    browser.js("localStorage.clear()")
+
+
+def test_the_command_asks_for_what_the_page_shows(browser, store, tmp_path):
+    selection = MedDEL(0.3, scope="pool", epsilon=None, engine="pairs").select(store)
+    opened(browser, selection, tmp_path)
+    for retention in (0.5020833333333332, 0.77):
+        answer = moved(browser, {"ask": "retention", "retention": retention})
+        asked = float(browser.js("return document.getElementById('command').textContent").split("--retention ")[1])
+        agrees(answer, selection.at(retention=asked))
+    answer = moved(browser, {"ask": "eta", "eta": 0.95123456})
+    assert browser.js("return document.getElementById('command').textContent").endswith("--eta 0.95123456")
+
+
+def test_the_column_of_ids_is_none_to_colour_by(store, pool, tmp_path):
+    named = pool.select(range(30)).rename_column("id", "key")
+    selection = Random(0.5).select(stored(tmp_path / "store", named, id_column="key"))
+    assert [column.name for column in explorer.Explorer(selection, "t", named)._columns] == ["center", "folder"]
+
+
+def test_a_selection_with_three_columns_says_what_it_records(browser, store, tmp_path):
+    whole = MedDEL(0.3, epsilon=0.9, engine="pairs", n_clusters=6).select(store)
+    selection = replace(whole, table=whole.table.select(["id", "kept", "reason"]), graph=None, density=None)
+    assert selection.summary.outliers
+    assert selection.summary.near_duplicates
+    opened(browser, selection, tmp_path)
+    said = browser.js("const { pool } = window.meddel; return [...pool.base.state.keys()].map((row) => pool.why(row))")
+    assert said == words(selection)
+    assert words(selection)[9] == f"{whole.ids[9]} is dropped: unreadable; no more is recorded"
+    for tab, count in (("state3", selection.summary.outliers), ("groups", selection.summary.near_duplicates)):
+        browser.js("document.querySelector(`#tabs [data-tab=${arguments[0]}]`).click()", tab)
+        shown = browser.js("return document.querySelectorAll('#cards .frame').length")
+        assert min(48, count) <= shown <= count
+    assert "no graph of near-duplicates is stored" in browser.js("return document.getElementById('notes').textContent")
+    assert browser.messages() == []
+
+
+def test_values_beyond_the_bars_are_counted(browser, store, pool, tmp_path):
+    many = pool.remove_columns("center").add_column("label", [f"v{row % 70:02d}" for row in range(ROWS)])
+    opened(browser, Random(0.5).select(store), tmp_path, many)
+    browser.js("const by = document.getElementById('by'); by.value = 0; by.dispatchEvent(new Event('change'))")
+    assert browser.js("return document.querySelectorAll('#bars button').length") == 60
+    assert browser.js("return document.querySelector('#bars .sub').textContent") == "and 10 more, of fewer frames"
+
+
 def test_without_frames_and_map_the_rest_is_there(browser, store, tmp_path):
     selection = Dedup(0.3, eta=0.95, then="random").select(store)
     opened(browser, selection, tmp_path)
@@ -291,6 +373,11 @@ def test_another_pool_and_other_embeddings_are_refused(pool, store, tmp_path):
     selection = Random(0.5).select(store)
     with pytest.raises(Mismatch, match="not the one that was selected from"):
         selection.explore(Dataset.from_dict({"id": ["x"], "image": [None]}))
+    for several in (pool.to_iterable_dataset(), DatasetDict({"train": pool})):
+        with pytest.raises(
+            InvalidDataset, match=r"must be a datasets.Dataset, got (DatasetDict|IterableDataset): give"
+        ):
+            selection.explore(several)
     other = StoreWriter.begin(tmp_path / "o", {"encoder": "a/b", "pool": None, "revision": None}, {"pool": "0" * 32})
     other.write(Shard(0, 0, ["x"], [None], np.eye(16, dtype=np.float32)[:1]))
     with pytest.raises(Mismatch, match="was not made from"):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import http.client
 import io
+import socket
+import struct
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -13,7 +17,7 @@ from datasets import Dataset, Image
 from PIL import Image as Pictures
 from stores import IDS, stored
 
-from meddel_hf.errors import InvalidDataset
+from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.explore.explorer import Explorer
 from meddel_hf.explore.plane import Plane
 from meddel_hf.explore.server import ExplorerServer
@@ -88,7 +92,14 @@ def test_frames_are_small_pictures_of_their_rows(server):
         assert headers["Content-Type"] == "image/webp"
         assert picture.size == (256, 51)
         assert abs(int(np.asarray(picture.convert("RGB"))[25, 128, 0]) - 8 * row) < 6
-    for path in ("/frame/30", "/frame/-1", "/frame/../manifest.json", "/frame/", "/../../etc/passwd"):
+    for path in (
+        "/frame/30",
+        "/frame/-1",
+        "/frame/../manifest.json",
+        "/frame/",
+        f"/frame/{'9' * 5000}",
+        "/../../etc/passwd",
+    ):
         assert ask(server, path)[0] == 404
 
 
@@ -102,6 +113,50 @@ def test_marks_are_taken_and_what_is_none_is_told(server):
     status, *_ = ask(server, "/overrides", "POST", **{"Content-Length": str(2**40)})
     assert status == 400
     assert taken == [MARKS]
+    status, *_ = ask(server, "/overrides", "POST", **{"Content-Length": "9" * 5000})
+    assert status == 400
+
+
+def test_marks_that_end_half_way_hold_up_nobody_and_are_not_taken(server, capfd):
+    server, taken = server
+    half = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
+    half.putrequest("POST", f"/overrides?token={server.token}")
+    half.putheader("Content-Length", str(len(MARKS)))
+    half.endheaders()
+    half.send(MARKS[:3])
+    time.sleep(0.3)
+    assert ask(server, "/data")[0] == 200
+    half.close()
+    time.sleep(0.3)
+    assert taken == []
+    assert capfd.readouterr().err == ""
+
+
+def test_a_browser_that_is_closed_while_it_is_answered_is_no_error(server, capfd):
+    server, _ = server
+    for _ in range(3):
+        gone = socket.create_connection(server.server_address[:2])
+        host = f"127.0.0.1:{server.server_address[1]}"
+        gone.sendall(f"GET /?token={server.token} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+        gone.close()
+    time.sleep(0.5)
+    assert ask(server, "/")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_many_frames_are_asked_for_at_once(server):
+    server, _ = server
+    with ThreadPoolExecutor(400) as threads:
+        answers = list(threads.map(lambda row: ask(server, f"/frame/{row % 30}")[0], range(400)))
+    assert answers == [200] * 400
+
+
+def test_a_port_that_is_taken_is_told(server):
+    server, _ = server
+    port = server.server_address[1]
+    with pytest.raises(InvalidArgument, match=rf"port {port} cannot be served on .*: choose another"):
+        ExplorerServer(server.explorer, server.save, port)
 
 
 def test_a_browser_shows_what_it_serves(server, browser):

@@ -157,6 +157,11 @@ def test_marks_are_read_from_parquet_and_csv(tmp_path):
     (tmp_path / "bad.csv").write_text("id,mark\na,maybe\n")
     with pytest.raises(InvalidDataset, match="the mark of a, row 1, is 'maybe': write keep or never"):
         Overrides.read(tmp_path / "bad.csv")
+    (tmp_path / "short.csv").write_text("mark,id\nkeep\nnever,c\n")
+    assert Overrides.read(tmp_path / "short.csv") == Overrides([""], ["c"])
+    (tmp_path / "latin.csv").write_bytes("id,mark\né,keep\n".encode("latin-1"))
+    with pytest.raises(InvalidDataset, match=r"latin.csv is damaged .*: write a CSV in UTF-8"):
+        Overrides.read(tmp_path / "latin.csv")
     (tmp_path / "none.csv").write_text("name,mark\na,keep\n")
     with pytest.raises(InvalidDataset, match="has the columns name, mark: needed are id and mark"):
         Overrides.read(tmp_path / "none.csv")

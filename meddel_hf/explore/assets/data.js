@@ -4,7 +4,7 @@ const KEPT = 0, NEAR_DUPLICATE = 1, NOT_SELECTED = 2, OUTLIER = 3, IN_REFERENCE 
 const STATE_WORDS = [
   "kept", "near-duplicates", "not selected", "outliers", "in the reference", "unreadable", "set aside by hand",
 ];
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true }); // it is part of an id that begins with it
 
 function unpack(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
@@ -102,6 +102,7 @@ class Pool {
     const { state, of, similarity, moved } = this.now, { arrays, facts } = this, name = printable(this.id(row));
     const nearest = !moved && arrays.nearest ? arrays.nearest[row] : -1;
     const byNearest = () => `${printable(this.id(nearest))} (cosine ${arrays.nearestSimilarity[row].toFixed(4)})`;
+    if (!facts.recorded) return `${name} is ${state[row] === KEPT ? "kept" : `dropped: ${facts.states[state[row]]}; no more is recorded`}`;
     switch (state[row]) {
       case KEPT: {
         let others = 0;

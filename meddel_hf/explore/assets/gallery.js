@@ -11,6 +11,13 @@ function make(tag, properties = {}, ...inside) {
   return element;
 }
 
+// New elements in a place; a button of the same name has the focus again, where one had it.
+function replaced(place, ...fresh) {
+  const name = place.contains(document.activeElement) ? document.activeElement.name : "";
+  place.replaceChildren(...fresh);
+  if (name) [...place.querySelectorAll("button")].find((button) => button.name === name)?.focus();
+}
+
 class Gallery {
   constructor(page, place) {
     this.page = page;

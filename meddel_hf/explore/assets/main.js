@@ -20,11 +20,12 @@ class Page {
   }
 
   async begin() {
-    const { facts } = this.pool;
+    const { facts, arrays } = this.pool;
     at("loading").remove();
     document.querySelector("main").hidden = at("gallery").hidden = false;
     at("about").textContent = this.about();
-    for (const note of [...facts.why_not, ...facts.notes]) {
+    const still = facts.eta === null || arrays.order ? [] : ["No other threshold can be looked up here: no graph of near-duplicates is stored with this selection"];
+    for (const note of [...facts.why_not, ...still, ...facts.notes]) {
       at("notes").append(make("li", { className: note.startsWith("warning: ") ? "warning" : "" }, note.replace(/^warning: /, "")));
     }
     this.beginMap();
@@ -160,9 +161,19 @@ class Page {
     }
     at("moved").textContent = words.join(" ");
     const retention = pool.facts.settings.retention;
-    const option = asked?.ask === "retention" ? `--retention ${asked.retention.toPrecision(4)}` : `--eta ${now.toFixed(4)}`;
+    const option = asked?.ask === "retention" ? `--retention ${this.fewestDigits(asked.retention)}` : `--eta ${now}`;
     at("command").textContent = moved ? `meddel select … ${option}${this.several && retention ? ` --retention ${retention}` : ""}` : "";
     this.drawAt(now);
+  }
+
+  // A retention that asks for as many frames.
+  fewestDigits(retention) {
+    const { rows } = this.pool.facts, target = halfToEven(retention * rows);
+    for (let digits = 3; digits < 17; digits++) {
+      const short = Number(retention.toPrecision(digits));
+      if (halfToEven(short * rows) === target) return short;
+    }
+    return retention;
   }
 
   async drawCurve() {
@@ -220,16 +231,18 @@ class Page {
     }
     const lines = values.map((value, place) => [value, place + 1]);
     if (all[0]) lines.push(["none", 0]);
-    at("bars").replaceChildren(...lines.slice(0, MOST_BARS).flatMap(([value, code]) => {
+    const rest = lines.length - MOST_BARS;
+    const more = rest > 0 ? [make("span", { className: "sub" }, `and ${rest} more, of fewer frames`)] : [];
+    replaced(at("bars"), ...lines.slice(0, MOST_BARS).flatMap(([value, code]) => {
       const chosen = this.filters.value?.column === number && this.filters.value.code === code;
-      const name = make("button", { type: "button", title: value, data: { code } }, code ? printable(value) : make("i", {}, "none"));
+      const name = make("button", { type: "button", name: code, title: value, data: { code } }, code ? printable(value) : make("i", {}, "none"));
       name.setAttribute("aria-pressed", chosen);
       const bar = make("i");
       bar.style.width = `${(100 * kept[code]) / Math.max(1, all[code])}%`;
       const lost = all[code] && !kept[code];
       const words = `${SEEN_AS_MANY(kept[code])} of ${SEEN_AS_MANY(all[code])}, ${percent(kept[code] / Math.max(1, all[code]))}`;
       return [name, make("span", { className: "bar" }, bar), make("span", { className: `number ${lost ? "lost" : ""}` }, words)];
-    }));
+    }), ...more);
   }
 
   // Map
@@ -347,7 +360,7 @@ class Page {
         `The frame that stands for the others, then those, the most alike first. Groups whose least alike frame is nearest to the threshold${above} come first: these decide whether it is right.`],
       [`state${NOT_SELECTED}`]: ["Not selected", counts[NOT_SELECTED], this.pool.arrays.nearest ? ["least like anything kept first", "in the pool's order"] : ["in the pool's order"],
         "No near-duplicates of anything, but not drawn either. What is least like anything kept comes first: rare looks may be among them."],
-      [`state${OUTLIER}`]: ["Outliers", counts[OUTLIER], ["farthest first"], "Far from the centre of their cluster."],
+      [`state${OUTLIER}`]: ["Outliers", counts[OUTLIER], [this.pool.arrays.distance ? "farthest first" : "in the pool's order"], "Far from the centre of their cluster."],
       [`state${IN_REFERENCE}`]: ["In the reference", counts[IN_REFERENCE], ["nearest to the threshold first"], "Look like a frame of the reference set."],
       [`state${SET_ASIDE}`]: ["Set aside", counts[SET_ASIDE], ["in the pool's order"], "Somebody said that these are never to be kept."],
       [`state${UNREADABLE}`]: ["Unreadable", counts[UNREADABLE], ["in the pool's order"], "Could not be decoded when they were embedded."],
@@ -360,8 +373,8 @@ class Page {
   tabs() {
     const shown = Object.entries(this.lists).filter(([name, [, count]]) => count || name === "all");
     if (!shown.some(([name]) => name === this.tab)) this.tab = shown[0][0];
-    at("tabs").replaceChildren(...shown.map(([name, [words, count]]) => {
-      const button = make("button", { type: "button", data: { tab: name } }, `${words} ${SEEN_AS_MANY(count)}`);
+    replaced(at("tabs"), ...shown.map(([name, [words, count]]) => {
+      const button = make("button", { type: "button", name, data: { tab: name } }, `${words} ${SEEN_AS_MANY(count)}`);
       button.setAttribute("role", "tab");
       button.setAttribute("aria-selected", name === this.tab);
       return button;
@@ -400,7 +413,7 @@ class Page {
     this.chips();
     const order = at("order").value, { pool } = this, { state, similarity } = pool.now;
     const nothing = "No frame here with these filters.";
-    if (this.tab === "groups") {
+    if (this.tab === "groups" && this.findGroups().length) {
       let groups = this.findGroups().filter(({ leader, members }) => this.passes(leader) || members.some((row) => this.passes(row)));
       groups = groups.sort(order.startsWith("largest")
         ? (a, b) => b.members.length - a.members.length || a.leader - b.leader
@@ -412,7 +425,7 @@ class Page {
       }, nothing);
       return;
     }
-    const wanted = this.tab.startsWith("state") ? Number(this.tab.slice(5)) : -1, rows = [];
+    const wanted = this.tab === "groups" ? NEAR_DUPLICATE : this.tab.startsWith("state") ? Number(this.tab.slice(5)) : -1, rows = [];
     for (let row = 0; row < pool.length; row++) {
       const here = this.tab === "all" || (this.tab === "marked" ? this.marks.has(row) : state[row] === wanted);
       if (here && this.passes(row)) rows.push(row);
@@ -430,9 +443,9 @@ class Page {
     const { arrays, now } = this.pool;
     switch (now.state[row]) {
       case KEPT: return standing.has(row) ? `kept, for ${SEEN_AS_MANY(standing.get(row))}` : "kept";
-      case NEAR_DUPLICATE: return `cosine ${now.similarity[row].toFixed(4)}`;
+      case NEAR_DUPLICATE: return now.of[row] < 0 ? "near-duplicate" : `cosine ${now.similarity[row].toFixed(4)}`;
       case NOT_SELECTED: return arrays.nearest && !now.moved ? `left out, cosine ${arrays.nearestSimilarity[row].toFixed(3)}` : "not selected";
-      case OUTLIER: return `distance ${arrays.distance[row].toFixed(3)}`;
+      case OUTLIER: return arrays.distance ? `distance ${arrays.distance[row].toFixed(3)}` : "outlier";
       case IN_REFERENCE: return `cosine ${arrays.referenceSimilarity[row].toFixed(4)}`;
       default: return STATE_WORDS[now.state[row]];
     }
@@ -470,7 +483,7 @@ class Page {
     dialog.dataset.row = row;
     const mark = this.marks.get(row);
     const action = (words, what, pressed) => {
-      const button = make("button", { type: "button" }, words);
+      const button = make("button", { type: "button", name: words }, words);
       if (pressed !== undefined) button.setAttribute("aria-pressed", pressed);
       button.addEventListener("click", what);
       return button;
@@ -503,7 +516,7 @@ class Page {
     if (of[row] >= 0 && state[row] === NEAR_DUPLICATE) strip("What stands for it", [[of[row], `cosine ${pool.now.similarity[row].toFixed(4)}`]]);
     if (pool.arrays.nearest?.[row] >= 0 && !pool.now.moved) strip("The nearest kept frame", [[pool.arrays.nearest[row], `cosine ${pool.arrays.nearestSimilarity[row].toFixed(4)}`]]);
     strip("Its nearest frames, as far as pairs are stored", near.map(([other, cosine]) => [other, `cosine ${cosine.toFixed(4)}`]));
-    dialog.replaceChildren(...inside);
+    replaced(dialog, ...inside);
     for (const frame of dialog.querySelectorAll(".frame")) frame.addEventListener("click", () => this.open(Number(frame.dataset.row)));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
@@ -516,12 +529,13 @@ class Page {
   }
 
   beginMarks() {
-    const known = this.pool.facts.overrides ?? [];
-    for (const [row, mark] of known) this.marks.set(row, mark);
+    this.given = new Map(this.pool.facts.overrides);
+    for (const [row, mark] of this.given) this.marks.set(row, mark);
     try {
       for (const [id, mark] of JSON.parse(localStorage.getItem(this.drawer) ?? "[]")) {
         const row = this.pool.rowOf(id);
-        if (row >= 0) this.marks.set(row, mark);
+        if (row >= 0 && mark) this.marks.set(row, mark);
+        else this.marks.delete(row);
       }
     } catch {
       // a browser that remembers nothing of pages on the disk
@@ -548,9 +562,12 @@ class Page {
     if (at("detail").open && at("detail").dataset.row === String(row)) this.open(row);
   }
 
+  // Remembers in what the marks differ from those that came with the page: null is one that was taken away.
   marked() {
+    const undone = [...this.given.keys()].filter((row) => !this.marks.has(row)).map((row) => [row, null]);
+    const differ = [...this.marks, ...undone].filter(([row, mark]) => this.given.get(row) !== mark);
     try {
-      localStorage.setItem(this.drawer, JSON.stringify([...this.marks].map(([row, mark]) => [this.pool.id(row), mark])));
+      localStorage.setItem(this.drawer, JSON.stringify(differ.map(([row, mark]) => [this.pool.id(row), mark])));
     } catch {
       // as above
     }
@@ -573,8 +590,12 @@ class Page {
       codec: "UNCOMPRESSED",
     });
     if (this.token) {
-      const answer = await fetch(`overrides?token=${this.token}`, { method: "POST", body: content });
-      at("override-command").textContent = await answer.text();
+      try {
+        const answer = await fetch(`overrides?token=${this.token}`, { method: "POST", body: content }), said = await answer.text();
+        at("override-command").textContent = answer.ok ? said : `Not saved: ${said}`;
+      } catch {
+        at("override-command").textContent = "Not saved: the server does not answer. Does meddel explore still run?";
+      }
       return;
     }
     const link = make("a", { href: URL.createObjectURL(new Blob([content])), download: "overrides.parquet" });

@@ -186,7 +186,7 @@ class PlaneMap {
 
   listen() {
     const { canvas } = this, pointers = new Map();
-    let dragged = false, apart = 0;
+    let dragged = false, apart = 0, drawing = false, before = null;
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY * 0.0015), this.place(event));
@@ -196,13 +196,16 @@ class PlaneMap {
       canvas.setPointerCapture(event.pointerId);
       pointers.set(event.pointerId, event);
       dragged = false;
-      if (pointers.size === 1 && (this.lassoing || event.shiftKey)) this.path = [this.place(event)];
-      if (pointers.size === 2) this.path = null;
+      if (pointers.size === 1 && (this.lassoing || event.shiftKey)) {
+        [drawing, before, this.path] = [true, this.path, [this.place(event)]];
+      } else if (drawing) {
+        [drawing, this.path] = [false, before]; // two fingers zoom
+      }
       apart = 0;
     });
     canvas.addEventListener("pointermove", (event) => {
-      const before = pointers.get(event.pointerId);
-      if (!before) {
+      const last = pointers.get(event.pointerId);
+      if (!last) {
         const row = this.nearest(this.place(event));
         if (row !== this.hovered) {
           this.hovered = row;
@@ -211,7 +214,7 @@ class PlaneMap {
         this.onHover(row, event);
         return;
       }
-      const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
+      const [dx, dy] = [event.clientX - last.clientX, event.clientY - last.clientY];
       if (!dragged && Math.hypot(dx, dy) < 4) return;
       dragged = true;
       pointers.set(event.pointerId, event);
@@ -220,7 +223,7 @@ class PlaneMap {
         const [a, b] = [...pointers.values()], wide = Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
         if (apart) this.zoom(wide / apart, this.place({ clientX: (a.clientX + b.clientX) / 2, clientY: (a.clientY + b.clientY) / 2 }));
         apart = wide;
-      } else if (this.path && (this.lassoing || event.shiftKey)) {
+      } else if (drawing) {
         this.path.push(this.place(event));
       } else {
         this.view.left += dx;
@@ -230,14 +233,15 @@ class PlaneMap {
     });
     const ended = (event) => {
       if (!pointers.delete(event.pointerId)) return;
-      if (this.path?.length > 2 && dragged) {
+      if (drawing && this.path.length > 2) {
         const { mask, count } = this.inside(this.path);
         this.onLasso(mask, count);
-      } else if (!dragged && event.type === "pointerup") {
-        const row = this.nearest(this.place(event));
-        if (this.path?.length === 1) this.path = null;
+      } else {
+        if (drawing) this.path = before;
+        const row = !dragged && event.type === "pointerup" ? this.nearest(this.place(event)) : -1;
         if (row >= 0) this.onPick(row);
       }
+      drawing = false;
       this.draw();
     };
     canvas.addEventListener("pointerup", ended);
