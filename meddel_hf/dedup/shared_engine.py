@@ -24,8 +24,8 @@ from meddel_hf.runtime.shared_work import Arrays, cut, digest_of, in_parts, shar
 from meddel_hf.runtime.threads import own_threads
 
 _LARGE = 8 * BLOCK  # rows of a group from which it is cut, where it is a sixteenth of all comparisons too
-_STRETCHES = 64  # of a group that is cut, about
-_ROWS = 128  # of a stretch, that one process takes at least
+_STRETCHES = 16  # of a group that is cut, about
+_ROWS = 128  # that a thread compares at once, at least
 
 
 def engine_of(vectors: Vectors, groups: Sequence[Rows]) -> BlockEngine:
@@ -120,7 +120,7 @@ class SharedEngine(BlockEngine):
             return {"near": self._near(rows[part], kept, eta)}
 
         cost = float(len(kept)) * self.vectors.dim
-        return np.flatnonzero(~in_parts("selecting", question, len(rows), cost, answer, _ROWS)["near"])
+        return np.flatnonzero(~in_parts("selecting", question, len(rows), cost, answer, BLOCK)["near"])
 
     def _near(self, rows: Rows, kept: Rows, eta: float) -> NDArray[np.bool_]:
         """(len(rows),): is the cosine with any kept row above eta?"""

@@ -174,7 +174,8 @@ class SharedWork:
         """The file of each part, in order, as soon as it is there. write(part, path): makes it. sync: onto the disk."""
         if self._locks is None:
             self._begin()
-        folder = self.folder / f"{name.replace(' ', '-')}-{question}"
+        key = digest_of(question, list(costs))  # another cut has other parts
+        folder = self.folder / f"{name.replace(' ', '-')}-{key}"
         with self._there(), suppress(FileExistsError):
             folder.mkdir()
         left = list(range(len(costs)))

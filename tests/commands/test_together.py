@@ -304,7 +304,7 @@ def test_killed_at_any_moment_and_resumed_it_is_the_same(question, store, expect
         running[victim].kill()
         for process in running:
             process.communicate(timeout=300)
-        ended(shards(store, question, out, 2)[victim])
+        ended(begin([*SMALL, *command(store, question, out, "--shard", f"{victim + 1}/2")]))
         soon(lambda: (out / "manifest.json").is_file(), 120)
         soon(lambda: only(out), 60)
         assert contents(out) == wanted
