@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.ingest import extras, masks
 from meddel_hf.ingest.columns import Described, described
 from meddel_hf.ingest.files import File, Kind, Library, Listing, kind_of, stems_twice
-from meddel_hf.ingest.masks import Rules
+from meddel_hf.ingest.masks import Pairs, Rules
 from meddel_hf.ingest.reading import Reading
 
 GROUP_BYTES = 100_000_000  # of the files that one process reads in one go
@@ -73,33 +73,16 @@ class Wishes:
 
 
 def plan(folder: Path, out: Path, wishes: Wishes, reading: Reading) -> Plan:
-    """Raises InvalidArgument where options do not fit the files, a library is missing or names of masks are not told;
+    """Raises InvalidArgument where options do not fit the files, a library is missing or masks are not told;
     InvalidDataset where there is no frame, or two files of one id."""
     listing = Listing()
     listing.add(folder, out)
     rules = _rules(wishes, folder, listing, out)
-    library = Library(listing.roots)
-    problems = list(listing.problems)
-    by_kind: dict[str, Kind] = {}
-    frames: list[File] = []
-    found: list[File] = []
-    try:
-        for file in sorted(listing.files, key=lambda file: (file.root, file.path)):
-            kind = kind_of(file, library, slides=reading.tile is not None)
-            why = _left_out(file, kind, wishes, rules)
-            if why is not None:
-                if not _is_table(file, folder, wishes.table):
-                    problems.append(Problem(None, file.path, why, "not read"))
-                continue
-            assert kind is not None
-            is_a_mask = kind in ("picture", "nifti") and rules.mask_base(file) is not None
-            (found if is_a_mask else frames).append(file)
-            by_kind[f"{file.root}/{file.path}"] = kind
-    finally:
-        library.close()
+    kinds, problems = _kinds(listing, folder, wishes, rules, reading)
+    found = [file for file in kinds if rules.mask_base(file) is not None]
+    frames = [file for file in kinds if rules.mask_base(file) is None]
     if not frames:
         raise InvalidDataset(_nothing(folder, listing, problems, found))
-    kinds = {file.path: by_kind[f"{file.root}/{file.path}"] for file in frames}
     _check(folder, frames, kinds, rules, reading)
     pairs = masks.paired(frames, found, rules)
     if found and not pairs.frames:
@@ -107,23 +90,46 @@ def plan(folder: Path, out: Path, wishes: Wishes, reading: Reading) -> Plan:
             f"none of {len(found):,} masks fits a frame: masks such as {found[0].path}, frames such as {frames[0].path}"
             "; both must have one name, and one path below their folders (--images names that of the frames)"
         )
-    problems += [Problem(None, mask.path, why) for mask, why in pairs.alone]
     said = described(frames, folder, wishes.parts, wishes.table, wishes.keep, wishes.allow_missing)
-    problems += [
-        Problem(None, row, f"the table {wishes.table and wishes.table.name} names it, and there is no such file")
-        for row in said.unknown
-    ]
+    items, odd = _items(frames, kinds, pairs, said)
+    table = wishes.table.name if wishes.table is not None else ""
+    absent = [Problem(None, row, f"the table {table} names it, and there is no such file") for row in said.unknown]
+    return Plan(items, (*listing.problems, *problems, *odd, *absent), listing.roots, said)
+
+
+def _kinds(
+    listing: Listing, folder: Path, wishes: Wishes, rules: Rules, reading: Reading
+) -> tuple[dict[File, Kind], list[Problem]]:
+    """Kinds of the files that are frames or masks, sorted by path; and why others are neither."""
+    library = Library(listing.roots)
+    kinds: dict[File, Kind] = {}
+    problems = []
+    try:
+        for file in sorted(listing.files, key=lambda file: (file.root, file.path)):
+            kind = kind_of(file, library, slides=reading.tile is not None)
+            why = _left_out(file, kind, wishes, rules)
+            if why is None and kind is not None:
+                kinds[file] = kind
+            elif why is not None and not _is_table(file, folder, wishes.table):
+                problems.append(Problem(None, file.path, why, "not read"))
+    finally:
+        library.close()
+    return kinds, problems
+
+
+def _items(
+    frames: Sequence[File], kinds: Mapping[File, Kind], pairs: Pairs, said: Described
+) -> tuple[tuple[Item, ...], list[Problem]]:
+    """Frames with their masks and values; and masks that are nobody's, or of a kind that does not fit."""
     items = []
+    odd = [Problem(None, mask.path, why) for mask, why in pairs.alone]
     for file in frames:
-        mine, kind = tuple(pairs.frames.get(file.stem, ())), kinds[file.path]
-        fitting = tuple(mask for mask in mine if _fits(kind, by_kind[f"{mask.root}/{mask.path}"]))
-        problems += [
-            Problem(None, mask.path, f"a mask of {file.path}, which is a {kind}: left out")
-            for mask in mine
-            if mask not in fitting
-        ]
+        mine, kind = pairs.frames.get(file.stem, []), kinds[file]
+        fitting = tuple(mask for mask in mine if _fits(kind, kinds[mask]))
+        strange = [mask for mask in mine if mask not in fitting]
+        odd += [Problem(None, mask.path, f"a mask of {file.path}, which is a {kind}: left out") for mask in strange]
         items.append(Item(file, kind, fitting, tuple(sorted(said.by_path[file.path].items()))))
-    return Plan(tuple(items), tuple(problems), listing.roots, said)
+    return tuple(items), odd
 
 
 def _rules(wishes: Wishes, folder: Path, listing: Listing, out: Path) -> Rules:
@@ -161,7 +167,7 @@ def _left_out(file: File, kind: Kind | None, wishes: Wishes, rules: Rules) -> st
     return "not in the folder that --images names" if rules.image_base(file) is None else None
 
 
-def _check(folder: Path, frames: Sequence[File], kinds: dict[str, Kind], rules: Rules, reading: Reading) -> None:
+def _check(folder: Path, frames: Sequence[File], kinds: Mapping[File, Kind], rules: Rules, reading: Reading) -> None:
     twice = stems_twice(frames)
     if twice is not None:
         what = "differ in suffix only" if twice[0].path != twice[1].path else "stand in a folder and in an archive"
@@ -169,7 +175,7 @@ def _check(folder: Path, frames: Sequence[File], kinds: dict[str, Kind], rules: 
             f"{twice[0].path} and {twice[1].path} {what}, and would have one id: leave one of them out (--include, "
             "--exclude)"
         )
-    named = _like_masks(folder, [file for file in frames if kinds[file.path] == "picture"])
+    named = _like_masks(folder, [file for file in frames if kinds[file] == "picture"])
     if named and rules.images is None:
         if len(named) == len(frames):
             cure = "is this the folder of the frames? Name it with --images where it is"
@@ -180,8 +186,8 @@ def _check(folder: Path, frames: Sequence[File], kinds: dict[str, Kind], rules: 
     if reading.tile is not None:
         by_kind["slide"] = []
     for file in frames:
-        if kinds[file.path] in by_kind:
-            by_kind[kinds[file.path]].append(file)
+        if kinds[file] in by_kind:
+            by_kind[kinds[file]].append(file)
     for kind, files in by_kind.items():
         extras.check(kind, files)
 

@@ -21,7 +21,7 @@ from make_archives import ellipse, encoded, jpeg, mask, picture, png, refused_ti
 from make_own_files import clip, dicom
 from PIL import Image
 
-from meddel_hf import Dedup, assets, embed, load_pool, make_pool, split
+from meddel_hf import Dedup, assets, embed, load_pool, make_pool, save_subset, split
 from meddel_hf.cli import main
 from meddel_hf.data.ids import ids_of
 from meddel_hf.errors import InvalidArgument, InvalidDataset
@@ -403,3 +403,5 @@ def test_a_pool_goes_through_embed_and_select(frames, tmp_path):
     assert {id.split("/")[0] for id in selection.kept} == {"exam-0", "exam-1", "exam-2"}
     subset = selection.filter(dataset)
     assert set(subset["patient"]) == {"exam-0", "exam-1", "exam-2"}
+    save_subset(subset, tmp_path / "subset", hash_ids=True)
+    assert b"exam-" not in b"".join(content(tmp_path / "subset").values())
