@@ -42,13 +42,13 @@ def find(store: EmbeddingStore, runs: Path) -> None:
 
 def without_duplicates(store: EmbeddingStore, runs: Path, seed: int) -> Selection:
     """What `Dedup(seed=seed)` selects: what `find` wrote, under this seed; selected anew where that is not there."""
-    selection = _found(store, runs)
+    selection = _written(store, runs)
     if selection is None:
         return Dedup(seed=seed).select(store)
     return replace(selection, settings={**selection.settings, "seed": seed})
 
 
-def _found(store: EmbeddingStore, runs: Path) -> Selection | None:
+def _written(store: EmbeddingStore, runs: Path) -> Selection | None:
     """None before there was such a folder, and where it is damaged, or of other embeddings."""
     if not (runs / DISTINCT / MANIFEST).is_file():
         return None

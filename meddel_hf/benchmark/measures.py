@@ -87,15 +87,15 @@ class Measuring:
         """Write measures.json of a cell, unless it stands there for this selection."""
         if read_json(cell / MEASURES).get("selection") == selection.fingerprint:
             return
-        found = measures(selection, self.store, self.pool, self._directions, self._of_pool)
+        covers = measures(selection, self.store, self.pool, self._directions, self._of_pool)
         facts: dict[str, Any] = {"selection": selection.fingerprint}
         for name in _COUNTS:
-            values: Values | None = getattr(found, name)
+            values: Values | None = getattr(covers, name)
             facts[name] = None if values is None else asdict(values)
-        id_and_cosine = found.farthest
+        id_and_cosine = covers.farthest
         facts["farthest"] = None if id_and_cosine is None else dict(zip(("id", "cosine"), id_and_cosine, strict=True))
         # Rounded: the last digits depend on how many threads add up.
-        facts |= {"effective": round(found.effective, 4), "effective_of_pool": round(found.of_pool, 4)}
+        facts |= {"effective": round(covers.effective, 4), "effective_of_pool": round(covers.of_pool, 4)}
         write_facts(cell / MEASURES, facts)
 
 

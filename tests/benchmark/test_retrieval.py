@@ -165,8 +165,8 @@ def planted(runs: Path, plan: Plan, shares: dict[str, tuple[float, float]]) -> P
 def series(name: str, share: float) -> pa.Table:
     """Forty frames, of which this share is told right."""
     ids, nothing = [f"{row:02}" for row in range(40)], pa.nulls(40, pa.list_(pa.int64()))
-    told = (np.arange(40) < share * 40).astype(np.float32)
-    columns = [ids, [name] * 40, ids, ids, told, nothing, nothing]
+    right = (np.arange(40) < share * 40).astype(np.float32)
+    columns = [ids, [name] * 40, ids, ids, right, nothing, nothing]
     return pa.table(columns, names=COLUMNS.names).cast(COLUMNS)
 
 
@@ -225,9 +225,9 @@ def test_the_report_ranks_the_series_that_passed_and_says_which(differing, recor
     text = made.page.with_suffix(".md").read_text(encoding="utf-8").replace("\\", "")
     assert "On other test sets" not in text
     assert "test set" not in text[: text.index("## Scores")]
-    ranked, shown = text[: text.index("Shown below, not ranked")], text[text.index("Shown below, not ranked") :]
+    ranked, unranked = text[: text.index("Shown below, not ranked")], text[text.index("Shown below, not ranked") :]
     assert "seen (head)" in ranked
-    assert "**seen (trunk)** all frames are not shown to do better than a few random ones" in shown
+    assert "**seen (trunk)** all frames are not shown to do better than a few random ones" in unranked
     assert "Trained on" not in text
     assert not list((tmp_path / "report" / "figures").glob("carried-over*"))
 
