@@ -74,3 +74,11 @@ class Diverged(MedDELError):
 
 class UnreadableImage(MedDELError):
     """One frame cannot be decoded; its message is the reason that is recorded for the frame."""
+
+
+def named(where: str, error: MedDELError) -> MedDELError:
+    """The same error, of the same kind and with what it carries, that says where it was met."""
+    answer = type(error).__new__(type(error))
+    answer.args = (f"{where}: {error}",)
+    answer.__dict__.update(error.__dict__)
+    return answer

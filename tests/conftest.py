@@ -150,9 +150,9 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         del sys.modules[name]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """A real browser; see chromium.py."""
+    """A real browser; see chromium.py. Gone with the file's last test: others count the processes that they started."""
     from chromium import Browser
 
     browser = Browser(tmp_path_factory.mktemp("downloads"))

@@ -36,7 +36,7 @@ from meddel_hf.downstream.segmentation.segment import segment
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.encoder import load_encoder
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import Diverged, MedDELError, Mismatch
+from meddel_hf.errors import Diverged, MedDELError, Mismatch, named
 from meddel_hf.pretraining.pretrain import pretrain
 from meddel_hf.pretraining.result import PreTraining
 from meddel_hf.runtime.files import MANIFEST
@@ -85,7 +85,7 @@ class CellRun:
         except MedDELError as error:
             if isinstance(error, Diverged):
                 self._note(error)
-            raise type(error)(f"{self.cell.place.words}: {error}") from error
+            raise named(self.cell.place.words, error) from error
         if self._main:
             shutil.rmtree(self.folder / _WORK, ignore_errors=True)
             (self.folder / DIVERGED).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from meddel_hf.downstream.labels.sets import class_task, mask_task
 from meddel_hf.downstream.labels.task import Frames, Task
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import MedDELError
+from meddel_hf.errors import MedDELError, named
 
 
 def folder(runs: Path, task: str) -> Path:
@@ -48,7 +48,7 @@ def run(plan: Plan, task: LabelsTask, runs: Path, device: str, processes: Partia
                 say=lambda line: say(f"{task.name}: {line}"),
             )  # fmt: skip
     except MedDELError as error:
-        raise type(error)(f"{task.name}: {error}") from error
+        raise named(task.name, error) from error
 
 
 def _subject(

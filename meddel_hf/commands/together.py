@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.commands import options
+from meddel_hf.commands.printing import say
 from meddel_hf.errors import IncompleteStore, InvalidArgument, MedDELError, Mismatch
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Together:
 
     def _say(self, line: str) -> None:
         if not self.launched or self._first:
-            print(line)
+            say(line)
 
 
 def _asked(args: argparse.Namespace, store: EmbeddingStore) -> dict[str, Any]:
