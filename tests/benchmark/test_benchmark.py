@@ -137,6 +137,7 @@ def test_shards_together_make_the_same_matrix(matrix, data, tmp_path):
     assert scores(runs) == scores(matrix)
 
 
+@pytest.mark.slow
 def test_runs_at_once_share_the_cells_as_they_come_free(matrix, data, tmp_path):
     runs = with_the_gate_passed(tmp_path / "runs", plan_of(data))
     command = [*ALONE, str(written(tmp_path / "plan.yaml", plan_of(data))), "--out", str(runs), "--quiet"]

@@ -223,6 +223,7 @@ def test_frames_that_stand_there_twice_are_counted_and_left_out(data, tmp_path):
     assert "near-duplicates of others" in "\n".join(sentences(read(runs).verdicts, read(runs).gate.redundancy))
 
 
+@pytest.mark.slow
 def test_what_is_distinct_is_found_once_for_the_gate_and_every_seed(data, tmp_path, monkeypatch):
     twice = tmp_path / "twice"
     shutil.copytree(data / "frames", twice)
@@ -271,6 +272,7 @@ def test_shards_decide_the_same_gates(data, tmp_path):
     assert (parted / "gate.json").read_bytes() == (whole / "gate.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_decide_the_same_gates_and_climb_the_same_ladder(data, tmp_path):
     plan = plan_of(data, gates=BOTH, retentions=[0.5], seeds=1)
     path = written(tmp_path / "plan.yaml", plan)

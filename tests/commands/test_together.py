@@ -210,6 +210,7 @@ def test_a_killed_shard_costs_its_unfinished_parts_only(store, expected, tmp_pat
     assert only(out)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_run_and_the_next_one_goes_on(store, expected, tmp_path):
     out, made = tmp_path / "runs" / "out", tmp_path / "made"
     launcher = ranks(store, "clusters, blocks", out, 2, PAUSE="0.02")

@@ -65,6 +65,7 @@ def pool(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_quiet_command_draws_no_bar_and_another_does(pool, tmp_path):
     line = ["embed", pool / "pool", "--encoder", pool / "encoder", "--precision", "float32"]
     usual = on_a_terminal(*line, "--out", tmp_path / "a", cache=tmp_path / "one")
