@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def read_table(
     Raises `error` where the file is missing or damaged, or lacks a column. What the system says stays an OSError.
     """
     names = columns.names if isinstance(columns, pa.Schema) else columns
-    with intact(path, cure, error), path.open("rb") as file, pq.ParquetFile(file) as parquet:
+    with intact(path, cure, error), _native(path) as file, pq.ParquetFile(file) as parquet:
         there = parquet.schema_arrow.names
         missing = [name for name in names or () if name not in there]
         if missing:
@@ -44,10 +45,16 @@ def read_table(
 
 def read_schema(path: Path, *, cure: str = CURE) -> tuple[pa.Schema, int]:
     """(schema with its metadata, rows) of a file, from its footer. Raises IncompleteStore as `read_table` does."""
-    with intact(path, cure), path.open("rb") as file, pq.ParquetFile(file) as parquet:
+    with intact(path, cure), _native(path) as file, pq.ParquetFile(file) as parquet:
         return parquet.schema_arrow, parquet.metadata.num_rows
 
 
 def exactly(**kinds: pa.DataType) -> pa.Schema:
     """A schema of columns that have no nulls."""
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
+
+
+def _native(path: Path) -> pa.NativeFile:
+    """The file, for pyarrow's threads: one of Python's, that they still hold when Python ends, ends it by a signal."""
+    path.open("rb").close()  # what the system says of a path comes from Python, as everywhere
+    return pa.OSFile(os.fsencode(path))
