@@ -28,6 +28,7 @@ TESTED_BY = {
     "commands/audit.py": "overlap/test_audit.py",
     "overlap/sheet.py": "overlap/test_audit.py",
     "embedding/remainder.py": "selectors/test_reference.py",
+    "runtime/plain.py": "commands/test_cli.py",
     "explore/*": "explore/test_explorer.py",
     "selectors/pool_selector.py": "selectors/test_by_hand.py",
     "commands/explore.py": "explore/test_command.py",

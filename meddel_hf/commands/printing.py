@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
+
+from meddel_hf.runtime.plain import plain
 
 
 def say(line: str) -> None:
@@ -18,18 +17,4 @@ def print_json(facts: Any) -> None:
     """Data as JSON: what is no number (NaN, infinity) is null, bytes are hex digits."""
     import json
 
-    print(json.dumps(_plain(facts), indent=2, ensure_ascii=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, PurePath):
-        return str(value)
-    return value.item() if hasattr(value, "item") else value
+    print(json.dumps(plain(facts), indent=2, ensure_ascii=False))

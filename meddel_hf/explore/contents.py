@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from meddel_hf.explore.edges import Edges
 from meddel_hf.explore.packing import packed
 from meddel_hf.explore.plane import Plane
 from meddel_hf.runtime.network import public
+from meddel_hf.runtime.plain import plain
 
 # What became of a row, by its place here; the page has the same list.
 STATES = ("kept", "near-duplicate", "not-selected", "outlier", "in-reference", "unreadable", "set-aside")
@@ -173,7 +173,7 @@ def contents(
         arrays["stay"] = choice.density.stay.astype(np.float64)
     facts |= {
         "title": title, "rows": n, "states": STATES, "eta": choice.eta, "notes": list(choice.notes),
-        "settings": _plain(public(choice.settings)), "fingerprint": choice.fingerprint, **(more or {}),
+        "settings": plain(public(choice.settings)), "fingerprint": choice.fingerprint, **(more or {}),
     }  # fmt: skip
     return packed(facts, arrays)
 
@@ -192,14 +192,3 @@ def _others(table: pa.Table, ids: pa.Array, of: str, named: str, how_near: str, 
     rows = pc.index_in(table[named], ids).fill_null(-1).to_numpy().astype(np.int32)
     rows[table[named].is_null().to_numpy()] = -1
     return {of: rows, how_near: table[cosine].fill_null(0).to_numpy().astype(np.float32)}
-
-
-def _plain(value: Any) -> Any:
-    """Settings as JSON holds them."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.neighbors.cosines import lengths
 from meddel_hf.neighbors.row_source import blocks
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import intact
@@ -73,6 +74,5 @@ class Plane:
 
 
 def _unit(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    wide = rows.astype(np.float64)
-    answer: NDArray[np.float64] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-30)
+    answer: NDArray[np.float64] = rows / np.maximum(lengths(rows), 1e-30)[:, None]
     return answer

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from meddel_hf.errors import InvalidArgument
+from meddel_hf.errors import InvalidArgument, UnreadableImage
 from meddel_hf.ingest.files import File
 
 # What names of masks end in where a folder tells that they are masks; one of them may be left away.
@@ -172,3 +172,10 @@ def _parent(folder: str) -> str:
 
 def _name(file: File) -> str:
     return file.stem.rpartition("/")[2]
+
+
+def only(found: Sequence[File]) -> File | None:
+    """The mask of a frame, None where it has none. Raises UnreadableImage where it has several."""
+    if len(found) > 1:
+        raise UnreadableImage(f"{len(found)} masks: {', '.join(sorted(mask.path for mask in found))}: leave one")
+    return found[0] if found else None

@@ -23,6 +23,7 @@ from meddel_hf.data.masks import EXPECTED
 from meddel_hf.errors import UnreadableImage
 from meddel_hf.ingest import levels, pictures
 from meddel_hf.ingest.files import File, Library
+from meddel_hf.ingest.masks import only
 from meddel_hf.ingest.reading import Picture, Reading, Remark
 
 _ACROSS = {"sagittal": 0, "coronal": 1, "axial": 2}  # axis of a volume that points right, to the front, up
@@ -129,13 +130,11 @@ def _listening() -> Iterator[list[str]]:
 
 def _mask(found: Sequence[File], library: Library, volume: _Volume) -> np.ndarray | None:
     """(right, front, up) bool: where the object is. Raises UnreadableImage where it does not lie upon the volume."""
-    if not found:
+    if (file := only(found)) is None:
         return None
-    if len(found) > 1:
-        raise UnreadableImage(f"{len(found)} masks: {', '.join(sorted(mask.path for mask in found))}: leave one")
-    name = found[0].entry.name
+    name = file.entry.name
     try:
-        mask = _Volume.of(found[0], library)
+        mask = _Volume.of(file, library)
     except UnreadableImage as error:
         raise UnreadableImage(f"mask {name}: {error}") from error
     if mask.shape[:3] != volume.shape[:3] or mask.values.shape[3] > 1:

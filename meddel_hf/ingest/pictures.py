@@ -13,6 +13,7 @@ from meddel_hf.data.metadata.frames import stripped
 from meddel_hf.datadel.convert import masks
 from meddel_hf.errors import UnreadableArchive, UnreadableImage
 from meddel_hf.ingest.files import File, Library
+from meddel_hf.ingest.masks import only
 from meddel_hf.ingest.reading import Picture, Reading
 
 _LOOK = 64  # pixels at which a frame is decoded to see that it can be: all of its data are read
@@ -35,13 +36,11 @@ def frames(file: File, found: Sequence[File], library: Library, reading: Reading
 
 def mask_of(found: Sequence[File], library: Library, width: int, height: int) -> np.ndarray | None:
     """(height, width) bool, upright; None of a frame without a mask. Raises UnreadableImage."""
-    if not found:
+    if (file := only(found)) is None:
         return None
-    if len(found) > 1:
-        raise UnreadableImage(f"{len(found)} masks: {', '.join(sorted(mask.path for mask in found))}: leave one")
-    name = found[0].entry.name
+    name = file.entry.name
     try:
-        pages = masks.pages_of(library.read(found[0]))
+        pages = masks.pages_of(library.read(file))
     except (UnreadableImage, UnreadableArchive) as error:
         raise UnreadableImage(f"mask {name}: {error}") from error
     if len(pages) > 1:

@@ -130,6 +130,8 @@ def _joined(parts: Iterable[Arrays], floor: float, most: int | None) -> Pairs | 
         count += len(part["first"])
         if most is not None and count > most:
             return None
+    if len(chunks) == 2:  # what one search found is sorted
+        return Pairs(*chunks[1], floor)
     first, second, cosine = (np.concatenate(each) for each in zip(*chunks, strict=True))
     order = np.lexsort((second, first))
     return Pairs(first[order], second[order], cosine[order], floor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,12 @@ def shown(value: Any) -> str:
 def printable(name: str) -> str:
     """A name from the data, safe on a terminal: what is empty, or cannot be printed as it is, is escaped."""
     return name if name.isprintable() and name.strip() else ascii(name)
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """The first of many names from the data, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
 
 
 def read_json(path: Path, cure: str = CURE) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.manifest import fingerprint
-from meddel_hf.runtime.reading import intact, printable
+from meddel_hf.runtime.reading import intact, printable, some_of
 from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import with_marks
@@ -33,7 +33,6 @@ from meddel_hf.selectors.protocol import Readable, opened
 from meddel_hf.selectors.reference import reached
 
 KEEP, NEVER = "keep", "never"
-_NAMES = 5  # ids that a sentence names
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Overrides:
                 raise InvalidArgument(f"{name} must be a list of ids, got the text {ids!r}")
             object.__setattr__(self, name, frozenset(map(str, ids)))
         if both := self.keep & self.never:
-            raise InvalidArgument(f"{_some(both)} is marked both as always and as never kept: choose one")
+            raise InvalidArgument(f"{some_of(sorted(both))} is marked both as always and as never kept: choose one")
 
     def __len__(self) -> int:
         return len(self.keep) + len(self.never)
@@ -118,11 +117,12 @@ def decided_by_hand(
     missing = (overrides.keep | overrides.never) - set(whole.ids)
     if len(missing) == len(overrides) and missing:
         raise Mismatch(
-            f"none of the {len(missing):,} marked frames ({_some(missing)}) is in the pool: name the marks of this pool"
+            f"none of the {len(missing):,} marked frames ({some_of(sorted(missing))}) is in the pool: name the marks "
+            "of this pool"
         )
-    notes = [f"{len(missing):,} marked frames are not in the pool: {_some(missing)}"] if missing else []
-    blind = [id for id in overrides.keep if id not in missing and whole.row[id] not in whole.readable]
-    notes += [f"{len(blind):,} frames that are always kept cannot be read, and go: {_some(blind)}"] if blind else []
+    notes = [f"{len(missing):,} marked frames are not in the pool: {some_of(sorted(missing))}"] if missing else []
+    blind = sorted(id for id in overrides.keep if id not in missing and whole.row[id] not in whole.readable)
+    notes += [f"{len(blind):,} frames that are always kept cannot be read, and go: {some_of(blind)}"] if blind else []
     rest = np.setdiff1d(np.arange(len(whole.rows)), np.concatenate([keep, never]))
     near, of, cosine = _near(selector, embeddings, rest, keep)
     left = np.setdiff1d(rest, near)
@@ -192,8 +192,3 @@ class _Pool:
         """Of those that are readable, their places among these, ascending."""
         rows = sorted(self.row[id] for id in ids if id in self.row and self.row[id] in self.readable)
         return np.searchsorted(self.rows, np.array(rows, np.int64))
-
-
-def _some(ids: Iterable[str]) -> str:
-    names = sorted(ids)
-    return ", ".join(map(printable, names[:_NAMES])) + (f" and {len(names) - _NAMES:,} more" * (len(names) > _NAMES))

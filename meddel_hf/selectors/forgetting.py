@@ -22,12 +22,10 @@ from meddel_hf.embedding.removing import without
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.pairs import Pairs
-from meddel_hf.runtime.reading import printable
+from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.runtime.replacing import STAGE, Replacement, finish_pending
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors.extending import EXTENDS, extend, extends_to
-
-_NAMES = 5  # ids that a sentence names
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ class Change:
         lines, promoted = [f"{self.folder}: {self.kept:,} of {self.rows:,} frames are kept"], set(self.promoted)
         for name, others in self.stood_for.items():
             now = [other for other in others if other in promoted]
-            what = f"stood for {len(others):,} near-duplicates ({_some(others)})" if others else "stood for itself"
-            after = f"; kept in its place: {_some(now)}" if now else ""
+            what = f"stood for {len(others):,} near-duplicates ({some_of(others)})" if others else "stood for itself"
+            after = f"; kept in its place: {some_of(now)}" if now else ""
             lines.append(f"{printable(name)} was kept and {what}{after}")
         return "\n".join(lines)
 
@@ -75,10 +73,11 @@ class Forgotten:
         lines = [f"finished what an earlier run had begun: {self.finished}"] if self.finished else []
         lines += [f"{len(self.ids):,} frames are forgotten"]
         if self.unknown:
-            lines.append(f"{len(self.unknown):,} ids are not in the store, or no longer: {_some(self.unknown)}")
+            lines.append(f"{len(self.unknown):,} ids are not in the store, or no longer: {some_of(self.unknown)}")
         if self.same:
             lines.append(
-                f"warning: {len(self.same):,} frames that stay are the same bytes under another id: {_some(self.same)}"
+                f"warning: {len(self.same):,} frames that stay are the same bytes under another id: "
+                f"{some_of(self.same)}"
             )
         return "\n".join([*lines, *map(str, self.changes)])
 
@@ -209,8 +208,3 @@ def _same(store: EmbeddingStore, ids: Collection[str]) -> tuple[str, ...]:
     goes = np.array([id in ids for id in store.pool_ids], bool)
     alike = places(store.digests, store.digests.filter(pa.array(goes))) >= 0
     return tuple(store.pool_ids[row] for row in np.flatnonzero(alike & ~goes))
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
-    return ", ".join(map(printable, names[:_NAMES])) + more

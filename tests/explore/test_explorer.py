@@ -27,7 +27,6 @@ from meddel_hf.selectors.by_hand import Overrides
 ROWS = 240
 HOSTILE = '<img src=x onerror="window.hacked=1">\'"</script><script>window.hacked=2</script>&amp;/é\u202e'
 CENTERS = ["c1", HOSTILE, "c3"]
-ROW = "[...document.querySelectorAll('#detail')].length"
 
 
 def colour(row: int) -> tuple[int, int, int]:

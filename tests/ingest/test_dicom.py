@@ -9,24 +9,15 @@ import gdcm
 import numpy as np
 import pydicom
 import pytest
-from datasets import load_dataset
 from make_own_files import clip, dicom
+from own_pools import pool
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from meddel_hf.ingest.make import MadePool, make_pool
-
 RAMP = np.arange(-200, 312, 2, dtype=np.int16).reshape(16, 16)
-
-
-def pool(folder: Path, out: Path, **options) -> tuple[MadePool, dict[str, dict]]:
-    """Make a pool; returns it and its rows by id."""
-    made = make_pool(folder, out, workers=1, **options)
-    rows = load_dataset(str(out), split="train", cache_dir=str(out.parent / "cache"))
-    return made, {row["id"]: row for row in rows}
 
 
 def grey(row: dict) -> np.ndarray:

@@ -19,6 +19,7 @@ import pytest
 from datasets import load_dataset
 from make_archives import ellipse, encoded, jpeg, mask, picture, png, refused_tiff
 from make_own_files import clip, dicom
+from own_pools import pool
 from PIL import Image
 
 from meddel_hf import Dedup, assets, embed, load_pool, make_pool, save_subset, split
@@ -40,12 +41,6 @@ def put(folder: Path, **files: bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return folder
-
-
-def pool(folder: Path, out: Path, **options) -> tuple[MadePool, dict[str, dict]]:
-    made = make_pool(folder, out, **{"workers": 1, **options})
-    rows = load_dataset(str(out), split="train", cache_dir=str(out.parent / "cache"))
-    return made, {row["id"]: row for row in rows}
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from datasets import load_dataset
 from make_own_files import nifti
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
-
-from meddel_hf.ingest.make import MadePool, make_pool
+from own_pools import pool
 
 SHAPE = (9, 11, 6)  # right, front, up
 RIGHT, FRONT, UP = (7, 5, 3), (4, 9, 3), (4, 5, 5)  # voxels that are bright
-
-
-def pool(folder: Path, out: Path, **options) -> tuple[MadePool, dict[str, dict]]:
-    made = make_pool(folder, out, workers=1, **options)
-    rows = load_dataset(str(out), split="train", cache_dir=str(out.parent / "cache"))
-    return made, {row["id"]: row for row in rows}
 
 
 def body(*voxels: tuple[int, int, int]) -> np.ndarray:

@@ -7,18 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from datasets import load_dataset
 from make_own_files import slide
+from own_pools import pool
 from PIL import Image
 
 from meddel_hf.errors import InvalidDataset
-from meddel_hf.ingest.make import MadePool, make_pool
-
-
-def pool(folder: Path, out: Path, **options) -> tuple[MadePool, dict[str, dict]]:
-    made = make_pool(folder, out, workers=1, **options)
-    rows = load_dataset(str(out), split="train", cache_dir=str(out.parent / "cache"))
-    return made, {row["id"]: row for row in rows}
 
 
 @pytest.fixture

@@ -7,17 +7,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from datasets import load_dataset
 from make_own_files import clip
+from own_pools import pool
 
 from meddel_hf.errors import InvalidDataset
-from meddel_hf.ingest.make import MadePool, make_pool
-
-
-def pool(folder: Path, out: Path, **options) -> tuple[MadePool, dict[str, dict]]:
-    made = make_pool(folder, out, workers=1, **options)
-    rows = load_dataset(str(out), split="train", cache_dir=str(out.parent / "cache"))
-    return made, {row["id"]: row for row in rows}
+from meddel_hf.ingest.make import make_pool
 
 
 @pytest.fixture

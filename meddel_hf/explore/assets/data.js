@@ -4,6 +4,7 @@ const KEPT = 0, NEAR_DUPLICATE = 1, NOT_SELECTED = 2, OUTLIER = 3, IN_REFERENCE 
 const STATE_WORDS = [
   "kept", "near-duplicates", "not selected", "outliers", "in the reference", "unreadable", "set aside by hand",
 ];
+const grouped = (number) => number.toLocaleString("en");
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true }); // it is part of an id that begins with it
 
 function unpack(buffer) {
@@ -80,9 +81,11 @@ class Pool {
   }
 
   counts() {
-    const counts = new Array(STATE_WORDS.length).fill(0);
-    for (const state of this.now.state) counts[state]++;
-    return counts;
+    if (!this.now.counts) {
+      this.now.counts = new Array(STATE_WORDS.length).fill(0);
+      for (const state of this.now.state) this.now.counts[state]++;
+    }
+    return this.now.counts;
   }
 
   // An answer of the graph in the place of the selection's own; rows in no group stay what they are.

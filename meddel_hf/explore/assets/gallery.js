@@ -75,14 +75,14 @@ class Gallery {
 
   group({ leader, members }) {
     const { pool } = this.page, kept = pool.now.state[leader] === KEPT;
-    const others = `stands for ${members.length.toLocaleString("en")}`;
+    const others = `stands for ${grouped(members.length)}`;
     const place = make("div", { className: "members" });
     const more = make("button", { type: "button", className: "more" });
     const show = (until) => {
       for (const row of members.slice(place.children.length, until)) {
         place.append(this.frame(row, `cosine ${pool.now.similarity[row].toFixed(4)}`));
       }
-      more.textContent = `${(members.length - place.children.length).toLocaleString("en")} more`;
+      more.textContent = `${grouped(members.length - place.children.length)} more`;
       more.hidden = place.children.length === members.length;
     };
     show(MEMBERS);

@@ -4,7 +4,6 @@ const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#b2568a", "#a87500", "#3d9bd1
 const DARK = ["#57b0ea", "#ff9148", "#3fd0a4", "#e793c2", "#e2b13c", "#8fd0f5", "#b39df0", "#d19a6e", "#9fcf6b", "#ff9a92", "#63c7d3", "#cdb0ff"];
 const CURVE_POINTS = 41;
 const MOST_BARS = 60;
-const SEEN_AS_MANY = (number) => number.toLocaleString("en");
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %`;
 const at = (id) => document.getElementById(id);
 
@@ -58,7 +57,7 @@ class Page {
   outcome() {
     const { pool } = this, counts = pool.counts(), kept = counts[KEPT];
     at("lead").replaceChildren(
-      make("b", {}, SEEN_AS_MANY(kept)), ` of ${SEEN_AS_MANY(pool.length)} frames stay, ${percent(kept / pool.length)}`,
+      make("b", {}, grouped(kept)), ` of ${grouped(pool.length)} frames stay, ${percent(kept / pool.length)}`,
       pool.now.moved ? `, at eta ${pool.now.eta.toFixed(4)}` : "",
     );
     at("stack").replaceChildren(...counts.map((count, state) => {
@@ -67,7 +66,7 @@ class Page {
       part.style.background = `var(--s${state})`;
       return part;
     }));
-    at("counts").replaceChildren(...counts.map((count, state) => count ? this.entry(`var(--s${state})`, `${STATE_WORDS[state]} ${SEEN_AS_MANY(count)}`) : ""));
+    at("counts").replaceChildren(...counts.map((count, state) => count ? this.entry(`var(--s${state})`, `${STATE_WORDS[state]} ${grouped(count)}`) : ""));
   }
 
   entry(color, words) {
@@ -240,7 +239,7 @@ class Page {
       const bar = make("i");
       bar.style.width = `${(100 * kept[code]) / Math.max(1, all[code])}%`;
       const lost = all[code] && !kept[code];
-      const words = `${SEEN_AS_MANY(kept[code])} of ${SEEN_AS_MANY(all[code])}, ${percent(kept[code] / Math.max(1, all[code]))}`;
+      const words = `${grouped(kept[code])} of ${grouped(all[code])}, ${percent(kept[code] / Math.max(1, all[code]))}`;
       return [name, make("span", { className: "bar" }, bar), make("span", { className: `number ${lost ? "lost" : ""}` }, words)];
     }), ...more);
   }
@@ -374,7 +373,7 @@ class Page {
     const shown = Object.entries(this.lists).filter(([name, [, count]]) => count || name === "all");
     if (!shown.some(([name]) => name === this.tab)) this.tab = shown[0][0];
     replaced(at("tabs"), ...shown.map(([name, [words, count]]) => {
-      const button = make("button", { type: "button", name, data: { tab: name } }, `${words} ${SEEN_AS_MANY(count)}`);
+      const button = make("button", { type: "button", name, data: { tab: name } }, `${words} ${grouped(count)}`);
       button.setAttribute("role", "tab");
       button.setAttribute("aria-selected", name === this.tab);
       return button;
@@ -442,7 +441,7 @@ class Page {
   words(row, standing) {
     const { arrays, now } = this.pool;
     switch (now.state[row]) {
-      case KEPT: return standing.has(row) ? `kept, for ${SEEN_AS_MANY(standing.get(row))}` : "kept";
+      case KEPT: return standing.has(row) ? `kept, for ${grouped(standing.get(row))}` : "kept";
       case NEAR_DUPLICATE: return now.of[row] < 0 ? "near-duplicate" : `cosine ${now.similarity[row].toFixed(4)}`;
       case NOT_SELECTED: return arrays.nearest && !now.moved ? `left out, cosine ${arrays.nearestSimilarity[row].toFixed(3)}` : "not selected";
       case OUTLIER: return arrays.distance ? `distance ${arrays.distance[row].toFixed(3)}` : "outlier";
@@ -459,7 +458,7 @@ class Page {
       close.addEventListener("click", clear);
       chips.push(make("span", { className: "chip" }, words, close));
     };
-    if (lasso) chip(`lasso: ${SEEN_AS_MANY(lasso.count)} frames`, () => this.map.clearLasso());
+    if (lasso) chip(`lasso: ${grouped(lasso.count)} frames`, () => this.map.clearLasso());
     if (value) {
       const { name, values } = this.pool.columns[value.column];
       chip(`${name}: ${value.code ? printable(values[value.code - 1]) : "none"}`, () => {
@@ -468,7 +467,7 @@ class Page {
         this.list();
       });
     }
-    if (search) chip(`${SEEN_AS_MANY(search.count)} ids hold “${search.text}”`, () => {
+    if (search) chip(`${grouped(search.count)} ids hold “${search.text}”`, () => {
       at("search").value = "";
       this.filters.search = null;
       this.list();
@@ -577,7 +576,7 @@ class Page {
   showMarks() {
     const marks = [...this.marks.values()], keep = marks.filter((mark) => mark === "keep").length;
     at("marked").hidden = !marks.length;
-    at("marked-words").textContent = `${SEEN_AS_MANY(keep)} always kept, ${SEEN_AS_MANY(marks.length - keep)} never kept`;
+    at("marked-words").textContent = `${grouped(keep)} always kept, ${grouped(marks.length - keep)} never kept`;
   }
 
   async save() {
