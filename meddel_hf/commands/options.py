@@ -13,7 +13,7 @@ from meddel_hf.schema import ID, IMAGE, TRUST
 _POOL = "folder of images, data set folder or Hub id, with :config and @split if needed"
 # Those of MedDEL besides retention and eta; others are taken by Dedup, and --seed and --subtract-mean by all.
 OF_MEDDEL = ("epsilon", "rule", "n_clusters", "max_iterations", "engine", "memory")
-OF_DEDUP = ("then", "by", "per", "shares", "min_per", "pooling")
+OF_DEDUP = ("then", "by", "per", "shares", "min_per", "max_per", "pooling")
 _OF_BOTH, _OF_MANY = ("scope", "keep"), ("seed", "subtract_mean")
 _OWN = {"dedup": (*OF_DEDUP, *_OF_BOTH, "eta"), "meddel": (*OF_MEDDEL, *_OF_BOTH, "eta")}
 
@@ -137,6 +137,8 @@ def dedup(parser: argparse.ArgumentParser) -> None:
     option("--shares", choices=("equal", "root", "proportional"), help=text)
     text = "of each value of a column keep N frames at least, such as center=50; may be given again"
     option("--min-per", metavar="COLUMN=N", action="append", type=kinds.column_and_count, help=text)
+    text = "of each value of a column keep N frames at most, such as video=1; may be given again"
+    option("--max-per", metavar="COLUMN=N", action="append", type=kinds.column_and_count, help=text)
     option("--pooling", choices=("cls", "mean"), help="by which to tell near-duplicates (default: the better one)")
 
 
@@ -158,8 +160,8 @@ def of_selector(args: argparse.Namespace, selector: str) -> dict[str, Any]:
     for name, value in given.items():
         if name not in (*_OWN.get(selector, ()), *_OF_MANY):
             raise InvalidArgument(_of_another(selector, name, value))
-    if "min_per" in given:
-        given["min_per"] = _once(given["min_per"], "--min-per")
+    for name in {"min_per", "max_per"} & given.keys():
+        given[name] = _once(given[name], f"--{name.replace('_', '-')}")
     for name, value in _once(map(parse_option, args.option), "--option").items():
         if name in given or name == "retention":
             raise InvalidArgument(f"--option {name} stands beside --{name.replace('_', '-')}: type one of them")

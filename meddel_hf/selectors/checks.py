@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import choice, count, fraction, is_number, is_whole, seed
 from meddel_hf.runtime.reading import shown
 
-__all__ = ["choice", "clusters", "columns", "count", "eta", "flag", "fraction", "is_number", "is_whole", "seed"]
+__all__ = [
+    "choice",
+    "clusters",
+    "columns",
+    "count",
+    "counts",
+    "eta",
+    "flag",
+    "fraction",
+    "is_number",
+    "is_whole",
+    "seed",
+]
 
 
 def clusters(value: Any) -> None:
@@ -22,6 +35,16 @@ def columns(name: str, value: Any) -> None:
     names = (value,) if isinstance(value, str) else value
     if not (isinstance(names, list | tuple) and names and all(isinstance(each, str) and each for each in names)):
         raise InvalidArgument(f"{name} must name columns of the pool, such as 'label', got {shown(value)}")
+
+
+def counts(name: str, value: Any, example: str) -> None:
+    """Column of the pool -> whole number of at least 1."""
+    if not isinstance(value, Mapping) or not all(isinstance(column, str) and column for column in value):
+        raise InvalidArgument(
+            f"{name} must say of columns how many rows each value keeps, such as {example}, got {shown(value)}"
+        )
+    for column, rows in value.items():
+        count(f"{name}[{column!r}]", rows, 1)
 
 
 def eta(value: Any) -> None:

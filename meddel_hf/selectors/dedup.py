@@ -21,7 +21,7 @@ from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.cosines import Vectors
+from meddel_hf.neighbors.cosines import Rows, Vectors
 from meddel_hf.neighbors.pairs import Pairs, pairs_between
 from meddel_hf.neighbors.shared import nearest
 from meddel_hf.runtime.reading import shown
@@ -30,6 +30,7 @@ from meddel_hf.selection.answer import WARNING, Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests
 from meddel_hf.selectors import checks
+from meddel_hf.selectors.caps import within_caps
 from meddel_hf.selectors.filling import BY, DEFAULT, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
 from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
@@ -122,6 +123,9 @@ class Dedup(PoolSelector):
                    shares. Rows without a value have a share too.
     min_per:       column -> rows that each of its values keeps at least, or all the distinct ones that it has.
                    These five are about what is drawn: without a retention they are refused.
+    max_per:       column -> rows that each of its values keeps at most, such as {"video": 1}: after the first step rows
+                   evenly spaced over each value's, in the pool's order, may be kept; others are "not-selected". Rows
+                   without a value are not bounded.
     scope:         of the first step: "pool", all with all, or "cluster", inside k-means clusters.
     keep:          which of a group stays: "closest" to the pool's mean direction (or centroid), "farthest", "random".
     pooling, subtract_mean: the space of the first step; "auto" is the one in which copies part best where eta is
@@ -140,6 +144,7 @@ class Dedup(PoolSelector):
     per: str | None = None
     shares: Shares = "equal"
     min_per: Mapping[str, int] = field(default_factory=dict, hash=False)
+    max_per: Mapping[str, int] = field(default_factory=dict, hash=False)
     scope: Literal["pool", "cluster"] = "pool"
     keep: Literal["closest", "farthest", "random"] = "closest"
     pooling: Literal["auto", "cls", "mean"] = "auto"
@@ -160,14 +165,9 @@ class Dedup(PoolSelector):
         checks.choice("shares", self.shares, ("proportional", "root", "equal"))
         checks.choice("pooling", self.pooling, ("auto", "cls", "mean"))
         checks.flag("subtract_mean", self.subtract_mean, "auto")
-        if not isinstance(self.min_per, Mapping) or not all(isinstance(name, str) and name for name in self.min_per):
-            raise InvalidArgument(
-                f"min_per must say of columns how many rows each value keeps, such as {{'center': 50}}, got "
-                f"{shown(self.min_per)}"
-            )
-        for column, rows in self.min_per.items():
-            checks.count(f"min_per[{column!r}]", rows, 1)
-        object.__setattr__(self, "min_per", dict(self.min_per))
+        for name, example in (("min_per", "{'center': 50}"), ("max_per", "{'video': 1}")):
+            checks.counts(name, getattr(self, name), example)
+            object.__setattr__(self, name, dict(getattr(self, name)))
         object.__setattr__(self, "by", self.by if isinstance(self.by, str) else tuple(self.by))
         check_used(self._given, self.retention, self.then)
 
@@ -184,13 +184,21 @@ class Dedup(PoolSelector):
     def answer(self, first: FirstStep, pool: Dataset | None = None) -> Selection:
         """What follows from the first step."""
         readable, search, decision = first.readable, first.search, first.decision
-        target = decision.kept.sum() if self.retention is None else readable.rows_to_keep(self.retention)
+        left = np.flatnonzero(decision.kept)
+        if self.max_per:
+            left = within_caps(readable, left, self.max_per, pool)
+        target = len(left) if self.retention is None else readable.rows_to_keep(self.retention)
         left_out: LeftOut | None = None
         notes: list[str] = []
+        if self.max_per and target > len(left):
+            raise InvalidArgument(
+                f"max_per {self.max_per} leaves {len(left):,} of {decision.kept.sum():,} distinct frames, and "
+                f"retention {self.retention} asks for {target:,}: raise the cap, or keep fewer"
+            )
         if target > decision.kept.sum():
             decision = _with_more(decision, search, target)
         elif target < decision.kept.sum():
-            left_out, notes = self._second_step(first, target, pool)
+            left_out, notes = self._second_step(first, left, target, pool)
         if left_out is None and self._given:
             self._filling().check(readable, pool)
             notes.append(
@@ -211,6 +219,8 @@ class Dedup(PoolSelector):
             "pooling": first.space.pooling if isinstance(first.embeddings, EmbeddingStore) else None,
         }  # fmt: skip
         del settings["encoder"]
+        if not self.max_per:  # as in the records of older selections
+            del settings["max_per"]
         graph = graph_of(search, readable.rows)
         return Selection(table, settings, readable.origin, decision.eta, graph, search.sample, tuple(notes))
 
@@ -285,8 +295,9 @@ class Dedup(PoolSelector):
         first = store.poolings[0] if isinstance(store, EmbeddingStore) else "cls"
         return Space(first if self.pooling == "auto" else self.pooling, self.subtract_mean is True)
 
-    def _second_step(self, first: FirstStep, target: int, pool: Any) -> tuple[LeftOut, list[str]]:
-        left, apart = np.flatnonzero(first.decision.kept), first.apart()
+    def _second_step(self, first: FirstStep, left: Rows, target: int, pool: Any) -> tuple[LeftOut, list[str]]:
+        """left: rows among which `target` are drawn."""
+        apart = first.apart()
         whole = Readable.of(first.embeddings)
         drawn, notes = self._filling().draw(whole, left, apart[left], target, pool)
         return _left_out(first.search.vectors, first.decision.kept, left[drawn]), notes

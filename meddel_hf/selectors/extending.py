@@ -313,7 +313,14 @@ def extends_to(old: Selection) -> bool:
     settings = old.settings
     greedy = settings.get("rule", "greedy") == "greedy" and settings.get("max_iterations", 1) == 1
     by_hand = schema.BY_HAND in old.table.column_names
-    return settings.get("selector") in ("dedup", "meddel") and old.eta is not None and greedy and not by_hand
+    capped = bool(settings.get("max_per"))
+    return (
+        settings.get("selector") in ("dedup", "meddel")
+        and old.eta is not None
+        and greedy
+        and not by_hand
+        and not capped
+    )
 
 
 def _check_kind(old: Selection) -> None:
@@ -323,6 +330,11 @@ def _check_kind(old: Selection) -> None:
         raise InvalidArgument(
             "frames of the old selection were decided by hand, which an extended one would not heed: select anew, with "
             "the same --overrides"
+        )
+    if old.settings.get("max_per"):
+        raise InvalidArgument(
+            f"the old selection keeps so many frames of each value at most ({old.settings['max_per']}), which new "
+            "frames of old values would exceed: select anew, with the same --max-per"
         )
     if old.settings.get("selector") not in ("dedup", "meddel") or old.eta is None:
         raise InvalidArgument(

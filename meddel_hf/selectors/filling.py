@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.selectors.floors import Floor, lifted
 from meddel_hf.selectors.protocol import Readable
 from meddel_hf.selectors.quotas import quotas
 from meddel_hf.selectors.registry import make, names
-from meddel_hf.selectors.strata import numbered, pool_of, strata
+from meddel_hf.selectors.strata import numbered, pool_of, values_of
 
 Shares = Literal["proportional", "root", "equal"]
 BY = (schema.CENTER, schema.SOURCE)  # columns of the strata, unless others are named
@@ -71,7 +71,7 @@ class Filling:
             drawn[rows] = self._in_order(rule, options, readable.among(rows), first[rows], share, pool)
         floors = []
         for column, least in self.min_per.items():
-            values = _values(whole, pool, column)
+            values = values_of(whole, pool, column)
             floors.append(Floor.of(column, [values[place] for place in left], least, values))
         drawn = lifted(drawn, floors, self.seed) if floors else drawn
         return drawn, [*notes, *(note for floor in floors for note in floor.shortfalls())]
@@ -82,7 +82,7 @@ class Filling:
         if not is_stratified(self.then):
             return selector, dict(options), []
         if self.by != BY:
-            _values(readable, pool, *self.by)
+            values_of(readable, pool, *self.by)
             return selector, {"by": self.by}, []
         dataset, why_not = pool_of(readable, pool)
         columns = [] if dataset is None else [name for name in BY if name in dataset.column_names]
@@ -94,16 +94,16 @@ class Filling:
     def check(self, readable: Readable, pool: Any) -> None:
         """Raises what `draw` raises of columns that are not there, where nothing is to be drawn."""
         for column in (*self.min_per, *([] if self.per is None else [self.per])):
-            _values(readable, pool, column)
+            values_of(readable, pool, column)
         if self.by != BY:
-            _values(readable, pool, *self.by)
+            values_of(readable, pool, *self.by)
 
     def _shared_out(self, readable: Readable, count: int, pool: Any) -> Iterator[tuple[Rows, int]]:
         """Rows of each value of `per`, and how many of them are drawn."""
         if self.per is None:
             yield np.arange(len(readable.rows)), count
             return
-        value, size = numbered(_values(readable, pool, self.per))
+        value, size = numbered(values_of(readable, pool, self.per))
         weight = size.astype(np.float64) ** _POWERS[self.shares]
         for each, quota in enumerate(quotas(count * _capped(weight, size, count), size, count)):
             yield np.flatnonzero(value == each), int(quota)
@@ -161,15 +161,6 @@ def check_then(then: Any) -> None:
     if not isinstance(then, str) or then not in ("auto", *RULES, *names()) or then == "dedup":
         known = ["auto", *RULES, *(name for name in names() if name not in RULES and name != "dedup")]
         raise InvalidArgument(f"then must be one of {', '.join(known)}; got {then!r}{did_you_mean(then, known)}")
-
-
-def _values(readable: Readable, pool: Any, *columns: str) -> Sequence[str | None]:
-    values = strata(readable, pool, columns)
-    if all(value is None for value in values):
-        raise InvalidDataset(
-            f"column {' and '.join(map(repr, columns))} of the pool is empty: nothing to part frames by; name another"
-        )
-    return values
 
 
 def _capped(weight: NDArray[np.float64], size: NDArray[np.int64], count: int) -> NDArray[np.float64]:

@@ -43,6 +43,16 @@ def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str | 
     return [names[row] for row in rows]
 
 
+def values_of(readable: Readable, pool: Any, *columns: str) -> list[str | None]:
+    """`strata`, of columns of which one at least says something. Raises InvalidDataset where none does."""
+    values = strata(readable, pool, columns)
+    if all(value is None for value in values):
+        raise InvalidDataset(
+            f"column {' and '.join(map(repr, columns))} of the pool is empty: nothing to part frames by; name another"
+        )
+    return values
+
+
 def numbered(values: Sequence[str | None]) -> tuple[Rows, Rows]:
     """(number of each row's stratum, rows of each): strata in the order of their names; rows of none form one too."""
     names = sorted(set(values), key=lambda name: (_NONE if name is None else name, name is not None))

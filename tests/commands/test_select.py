@@ -99,6 +99,8 @@ def test_floors_shares_and_strata(store, tmp_path, capsys):
     assert set(kept_of(tmp_path / "s").values()) == {3}
     assert main([*line, "--then", "stratified", "--by", "center"]) == 0
     assert kept_of(tmp_path / "s")["<b>east</b>|"] >= 1
+    assert main([*line[:2], "--out", str(tmp_path / "capped"), "--no-pictures", "--max-per", "center=1"]) == 0
+    assert set(kept_of(tmp_path / "capped").values()) == {1}
     capsys.readouterr()
     assert main([*line, "--min-per", "center=9"]) == 2
     assert "the floors (9 per center) need" in capsys.readouterr().err

@@ -272,6 +272,7 @@ def test_bad_settings_are_one_sentence():
         ({"subtract_mean": 1}, "subtract_mean must be 'auto', true or false, got 1"), ({"eta": "aut0"}, "got 'aut0'"),
         ({"eta": True}, "eta must be"), ({"eta": np.zeros(2)}, "eta must be"), ({"by": 3}, "by must name .* got 3"),
         ({"by": ()}, "by must name"), ({"by": ["a", 3]}, "by must name"), ({"per": 1}, "per must name .* got 1"),
+        ({"max_per": {"video": 0}}, r"max_per\['video'\]"), ({"max_per": 3}, "max_per must say .* got 3"),
         ({"per": ""}, "per must name"), ({"min_per": 3}, "min_per must say .* got 3"), ({"min_per": None}, "min_per"),
         ({"min_per": {3: 1}}, "min_per must say"), ({"min_per": {"center": 2.5}}, "must be a whole number, got 2.5"),
         ({"then": 3}, "then must be one of"), ({"seed": "a"}, "seed must"), ({"retention": "half"}, "retention must"),
