@@ -17,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.pool(parser, "--pool", "where the frames are now, for counts of centres (default: where they were)")
     text = "embeddings of a task's own frames, by the same encoder: how far do they lie from the pool?"
     parser.add_argument("--task", metavar="DIR", type=kinds.path, help=text)
+    text = "compare all frames with all, or inside k-means clusters (default: auto, pool up to 200,000 frames)"
+    parser.add_argument("--scope", choices=("auto", "pool", "cluster"), default="auto", help=text)
     options.as_json(parser)
     options.trust(parser)
 
@@ -31,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     pool, why_not = frames_of(store, args.pool)
     if why_not:
         say(f"note: no counts of centres: {why_not}")
-    advice = advise(store, pool=pool, task=args.task, retentions=retentions)
+    advice = advise(store, pool=pool, task=args.task, retentions=retentions, scope=args.scope)
     if args.json:
         print_json(advice.facts(args.retention))
         return

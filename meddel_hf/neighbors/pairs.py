@@ -86,25 +86,37 @@ def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: i
     return found([panel for rows in groups for panel in _panels(rows, width)])
 
 
-def pairs_between(vectors: Vectors, rows: Rows, cols: Rows, floor: float) -> Pairs:
-    """Every pair of a row of `rows` and one of `cols`, which have none in common, whose cosine is above `floor`."""
+def pairs_between(vectors: Vectors, groups: Sequence[tuple[Rows, Rows]], floor: float) -> Pairs:
+    """Every pair of a row of a group's first rows and one of its second whose cosine is above `floor`.
+
+    groups: no row stands twice in them.
+    """
 
     height, width = _tile_of(vectors)
+    starts = np.cumsum([0, *(len(cols) for _, cols in groups)])
 
-    def tiles(cols: Rows) -> Iterator[tuple[Rows, Rows, bool]]:
-        for start in range(0, len(cols), width):
-            panel = cols[start : start + width]
-            for above in range(0, len(rows), height):
-                yield rows[above : above + height], panel, False
+    def tiles(part: slice) -> Iterator[tuple[Rows, Rows, bool]]:
+        """part: of all second rows."""
+        first = int(np.searchsorted(starts, part.start, "right")) - 1
+        for (rows, cols), start in zip(groups[first:], starts[first:], strict=False):
+            if start >= part.stop:
+                return
+            here = cols[max(0, part.start - start) : part.stop - start]
+            for left in range(0, len(here) if len(rows) else 0, width):
+                panel = here[left : left + width]
+                for above in range(0, len(rows), height):
+                    yield rows[above : above + height], panel, False
 
     def question() -> str:
-        return digest_of("pairs between", vectors.digest, rows, cols, floor)
+        sizes = [(len(rows), len(cols)) for rows, cols in groups]
+        return digest_of("pairs between", vectors.digest, sizes, *(rows for group in groups for rows in group), floor)
 
     def answer(part: slice) -> Arrays:
-        return _plain(_search(vectors, vectors, tiles(cols[part]), floor, None, part.stop - part.start))
+        return _plain(_search(vectors, vectors, tiles(part), floor, None, part.stop - part.start))
 
-    arrays = in_parts("finding pairs", question, len(cols), float(len(rows)) * vectors.dim, answer, TILE)
-    found = _joined([arrays], floor, None)
+    columns = int(starts[-1])
+    cost = sum(float(len(rows)) * len(cols) for rows, cols in groups) * vectors.dim / max(columns, 1)
+    found = _joined([in_parts("finding pairs", question, columns, cost, answer, TILE)], floor, None)
     assert found is not None  # there is no bound on their number
     return found
 
@@ -130,11 +142,16 @@ def _joined(parts: Iterable[Arrays], floor: float, most: int | None) -> Pairs | 
         count += len(part["first"])
         if most is not None and count > most:
             return None
-    if len(chunks) == 2:  # what one search found is sorted
-        return Pairs(*chunks[1], floor)
     first, second, cosine = (np.concatenate(each) for each in zip(*chunks, strict=True))
+    if _are_sorted(first, second):  # as what one search found is
+        return Pairs(first, second, cosine, floor)
     order = np.lexsort((second, first))
     return Pairs(first[order], second[order], cosine[order], floor)
+
+
+def _are_sorted(first: Rows, second: Rows) -> bool:
+    steps = np.diff(first)
+    return bool(((steps > 0) | ((steps == 0) & (np.diff(second) > 0))).all())
 
 
 def _tile_of(vectors: Vectors) -> tuple[int, int]:

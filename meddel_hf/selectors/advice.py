@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.neighbors.knn import nearest_other
-from meddel_hf.runtime.checks import fraction
+from meddel_hf.runtime.checks import choice, fraction
 from meddel_hf.runtime.reading import printable, shown
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
@@ -32,10 +32,13 @@ from meddel_hf.selectors.protocol import opened
 if TYPE_CHECKING:
     from datasets import Dataset
 
+Scope = Literal["pool", "cluster"]
+
 RETENTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 PAYS = 1.2  # times the scenes of a random share, from which choosing is said to pay
 _FEW = 100  # frames that somebody may be about to label
 _TELLS = 0.5  # share of mild copies that an encoder must hold for its word on near-duplicates
+_WHOLE = 200_000  # frames up to which all are compared with all: minutes on two cores, and 25 times that at a million
 _ROWS = 2048  # frames that are asked for their nearest
 
 
@@ -68,6 +71,7 @@ class Advice:
     """Figures of a pool, which `str` tells, and what follows from them.
 
     rows, distinct: frames that were embedded, and those that are left when near-duplicates went.
+    scope:          "pool": all frames were compared with all; "cluster": inside k-means clusters.
     alike:          share of the near-duplicates that look alike in their pixels; None where that is not known.
     count:          scenes.
     largest:        frames of the largest scene. half: scenes, largest first, that hold half of all frames.
@@ -78,6 +82,7 @@ class Advice:
     threshold: Threshold
     rows: int
     distinct: int
+    scope: Scope
     alike: float | None
     count: int
     largest: int
@@ -95,6 +100,7 @@ class Advice:
 
     def __str__(self) -> str:
         alike = "" if self.alike is None else f"; {self.alike:.0%} of those found look alike in their pixels"
+        alike += "" if self.scope == "pool" else "; compared inside clusters, between which some more may lie"
         scenes = f"distinct at this threshold; the largest of {self.largest:,} frames; {self.half:,} hold half"
         lines = [
             f"{'frames':<16}{self.rows:>12,}",
@@ -124,7 +130,7 @@ class Advice:
         threshold = {**asdict(self.threshold), "space": str(self.threshold.space)}
         return {
             "frames": self.rows, "distinct": self.distinct, "near_duplicates": self.copies, "threshold": threshold,
-            "alike": self.alike, "scenes": self.count, "largest": self.largest, "half": self.half,
+            "scope": self.scope, "alike": self.alike, "scenes": self.count, "largest": self.largest, "half": self.half,
             "diversity": self.diversity, "dim": self.dim,
             "reach": None if self.reach is None else asdict(self.reach),
             "retentions": [{**asdict(one), "gain": one.gain} for one in self.scenes],
@@ -193,12 +199,15 @@ def advise(
     pool: Dataset | None = None,
     task: EmbeddingStore | str | Path | None = None,
     retentions: Sequence[float] = RETENTIONS,
+    scope: Scope | Literal["auto"] = "auto",
 ) -> Advice:
     """Tell whether choosing can pay.
 
     embeddings: a store with a calibration. pool: the data set that was embedded, for what is there of each centre; its
                 ids and the columns that are counted are read.
     task:       embeddings of a task's own frames, by the same encoder.
+    scope:      "pool" compares all frames with all, "cluster" inside k-means clusters; "auto" is "pool" up to 200,000
+                frames, beyond which that is no matter of minutes.
     Raises InvalidArgument where the store was not calibrated, Mismatch where the task's encoder is another.
     """
     if isinstance(retentions, str) or not isinstance(retentions, Sequence) or not retentions:
@@ -206,7 +215,10 @@ def advise(
     for retention in retentions:
         fraction("retention", retention)
     store: EmbeddingStore = opened(embeddings)
-    step = Dedup().first_step(store)
+    choice("scope", scope, ("auto", "pool", "cluster"))
+    if scope == "auto":
+        scope = "pool" if len(store) <= _WHOLE else "cluster"
+    step = Dedup(scope=scope).first_step(store)
     assert step.threshold is not None
     scene = _scene_of(step)
     size = np.bincount(scene)
@@ -217,6 +229,7 @@ def advise(
         rows=len(store),
         distinct=int(step.decision.kept.sum()),
         count=len(size),
+        scope=scope,
         alike=step.alike,
         largest=int(descending[0]),
         half=int(np.searchsorted(np.cumsum(descending), len(store) / 2) + 1),

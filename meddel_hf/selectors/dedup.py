@@ -65,9 +65,10 @@ class FirstStep:
 
     @cached_property
     def links(self) -> Pairs:
-        """Every pair above eta of a row that goes and a row that stays: one at least of each that goes."""
-        kept = self.decision.kept
-        return pairs_between(self.search.vectors, np.flatnonzero(~kept), np.flatnonzero(kept), self.decision.eta)
+        """Every pair of a group, above eta, of a row that goes and a row that stays: one at least of each that goes."""
+        kept, groups = self.decision.kept, map(np.sort, self.search.groups)
+        parted = [(rows[~kept[rows]], rows[kept[rows]]) for rows in groups]
+        return pairs_between(self.search.vectors, parted, self.decision.eta)
 
     @property
     def origin(self) -> Origin:

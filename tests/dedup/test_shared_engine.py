@@ -118,13 +118,18 @@ def test_pairs(name, tmp_path):
             assert len(pairs_within(vectors, groups, 0.6, most=count)) == count
             if count:
                 assert pairs_within(vectors, groups, 0.6, most=count - 1) is None
-    left, right = np.arange(0, len(x), 2), np.arange(1, len(x), 2)
-    for _ in works(tmp_path / "between"):
-        between = pairs_between(vectors, left, right, 0.6)
-        found = zip(between.first.tolist(), between.second.tolist(), between.cosine.tolist(), strict=True)
-        assert sorted(found) == sorted(
-            (a, b, cosine[a, b]) for a in left for b in right if cosine[a, b] > oracle.grid(0.6)
-        )
+    halves = [(rows[::2], rows[1::2]) for rows in (np.arange(len(x)), *np.array_split(np.arange(len(x)), 3))]
+    for number, groups in enumerate((halves[:1], [*halves[1:], (halves[0][0][:0], halves[0][1][:0])])):
+        for _ in works(tmp_path / f"between-{number}"):
+            between = pairs_between(vectors, groups, 0.6)
+            found = zip(between.first.tolist(), between.second.tolist(), between.cosine.tolist(), strict=True)
+            assert list(found) == sorted(
+                (a, b, cosine[a, b])
+                for left, right in groups
+                for a in left
+                for b in right
+                if cosine[a, b] > oracle.grid(0.6)
+            )
 
 
 def test_the_sample_of_cosines(tmp_path):

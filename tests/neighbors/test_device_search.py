@@ -190,7 +190,7 @@ def test_pairs(name, screen, sizes, place):
             pairs = zip(got.first.tolist(), got.second.tolist(), strict=True)
             assert dict(zip(pairs, got.cosine.tolist(), strict=True)) == oracle.pairs(cosine, groups, eta)
     half = len(x) // 2
-    got, expected = (pairs_between(v, np.arange(half), np.arange(half, len(x)), 0.3) for v in (there, plain))
+    got, expected = (pairs_between(v, [(np.arange(half), np.arange(half, len(x)))], 0.3) for v in (there, plain))
     same(got.first, expected.first)
     same(got.cosine, expected.cosine)
     assert pairs_within(there, [np.arange(len(x))], -1.1, most=0) is None or len(x) == 1

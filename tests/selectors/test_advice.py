@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import oracle
 import pytest
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Picture
@@ -78,6 +79,30 @@ def test_where_frames_repeat_choosing_pays_as_foretold(world):
     )
     assert "no frame of center rare" not in advice.verdict(0.5)
     assert "5% may hold no frame of center rare: --min-per center=N keeps some" in advice.verdict(0.05)
+
+
+def test_of_many_frames_those_of_a_cluster_are_compared(world, monkeypatch):
+    store = world[1]
+    monkeypatch.setattr("meddel_hf.selectors.advice._WHOLE", len(store) - 1)
+    advice, table = advise(store), Dedup(scope="cluster").select(store).table
+    space = advice.threshold.space
+    unit = store.pooled(space.pooling).astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    cosine = oracle.cosines(unit - unit.mean(axis=0) if space.subtract_mean else unit)
+    kept, cluster = table["kept"].to_numpy(), table["cluster"].to_numpy()
+    scene = np.arange(len(kept))
+    for row in np.flatnonzero(~kept):
+        for other in np.flatnonzero(kept & (cluster == cluster[row])):
+            if cosine[row, other] > oracle.grid(advice.threshold.eta):
+                scene[scene == scene[row]] = scene[other]
+    assert (advice.scope, advice.distinct, advice.count) == ("cluster", kept.sum(), len(set(scene)))
+    assert len(set(cluster)) > 3
+    assert "compared inside clusters, between which some more may lie" in str(advice)
+    monkeypatch.setattr("meddel_hf.selectors.advice._WHOLE", len(store))
+    assert advise(store).scope == "pool"
+    assert advise(store, scope="cluster").count == advice.count
+    with pytest.raises(InvalidArgument, match="scope must be one of auto, pool, cluster"):
+        advise(store, scope="all")
 
 
 def test_of_the_pool_it_reads_what_it_counts(world):
