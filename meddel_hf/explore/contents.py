@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,7 +43,7 @@ class Whence(Protocol):
     def id_column(self) -> str: ...
     @property
     def image_column(self) -> str: ...
-    def ids_in(self, pool: Dataset) -> list[str] | None: ...
+    def ids_in(self, pool: Dataset, known: Collection[str]) -> list[str] | None: ...
 
 
 class Choice(Protocol):

@@ -35,7 +35,7 @@ def frames_of(choice: Choice, pool: Dataset | str | None) -> tuple[Dataset | Non
         if not isinstance(dataset, Dataset):
             kind = type(dataset).__name__
             raise InvalidDataset(f"pool must be a datasets.Dataset, got {kind}: give one split, that is no stream")
-        ids = origin.ids_in(dataset)
+        ids = origin.ids_in(dataset, choice.ids)
         if ids is None or not set(choice.ids) & set(ids):
             raise Mismatch("the pool is not the one that was selected from: name that one")
     except MedDELError as error:

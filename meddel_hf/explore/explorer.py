@@ -112,7 +112,7 @@ class Explorer:
     def _rows(self) -> list[int]:
         """The pool's row of each row of the selection, -1 where it has none."""
         assert self.pool is not None
-        ids = self.choice.origin.ids_in(self.pool)
+        ids = self.choice.origin.ids_in(self.pool, self.choice.ids)
         if ids is None:
             raise Mismatch("the pool is not the one that was selected from: name that one")
         place = {id: row for row, id in enumerate(ids)}

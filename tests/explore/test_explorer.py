@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset, DatasetDict, Image
+from datasets import Dataset, DatasetDict, Image, load_dataset
 from PIL import Image as Pictures
 from stores import IDS, stored
+from tiny import tiny_encoder
 
-from meddel_hf import Dedup, MedDEL, Selection
+from meddel_hf import Dedup, MedDEL, Selection, embed
 from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.explore import explorer
@@ -267,6 +268,45 @@ def test_a_mark_of_the_selection_that_is_taken_away_stays_away(browser, store, t
     browser.open(path)
     assert browser.js("return [...window.meddel.marks]") == [[5, "never"], [20, "never"]]
     browser.js("localStorage.clear()")
+
+
+def test_whoever_moves_the_threshold_by_keys_stays_at_the_frame(browser, store, tmp_path):
+    opened(browser, MedDEL(eta=0.9, epsilon=None, scope="pool").select(store), tmp_path)
+    browser.js("document.querySelector('#tabs [data-tab=all]').click()")
+    browser.js("document.querySelectorAll('#cards .frame')[3].focus()")
+    row, eta = browser.js("return [document.activeElement.dataset.row, window.meddel.pool.now.eta]")
+    press = "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key: ']', bubbles: true }));"
+    until = "while (window.meddel.pool.now.eta === arguments[0]) await new Promise((r) => setTimeout(r, 20));"
+    for _ in range(3):
+        browser.wait(f"{press} {until} return null", eta)
+        assert browser.js("return document.activeElement.dataset.row") == row
+        eta = browser.js("return window.meddel.pool.now.eta")
+    assert eta == pytest.approx(0.903)
+
+
+def test_frames_of_a_folder_are_found_by_their_paths(browser, tmp_path):
+    """`load_dataset("imagefolder")` has no ids, and those of the command's pool are the paths inside the folder."""
+    for row in range(6):
+        path = tmp_path / "frames" / f"exam{row % 2}" / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Pictures.new("RGB", (40, 30), colour(row)).save(path)
+    store = embed(tmp_path / "frames", tiny_encoder(tmp_path / "encoder"), tmp_path / "store", progress=False)
+    selection = Dedup(0.5, eta=0.999, then="random").select(store)
+    folder = load_dataset("imagefolder", data_dir=str(tmp_path / "frames"), split="train")
+    assert "id" not in folder.column_names
+    page = selection.explore(folder.select(range(5, -1, -1)), embeddings=store).save(tmp_path / "page.html")
+    browser.open(page)
+    seen = browser.wait(
+        "const answer = {};"
+        "for (let row = 0; row < 6; row++) {"
+        "  const image = new Image(); image.src = window.meddel.pictures.of(row); await image.decode();"
+        "  const place = document.createElement('canvas').getContext('2d'); place.drawImage(image, 0, 0);"
+        "  answer[window.meddel.pool.id(row)] = [...place.getImageData(5, 5, 1, 1).data];"
+        "} return answer",
+    )
+    assert sorted(seen) == sorted(selection.ids)
+    for id, pixel in seen.items():
+        assert np.abs(np.array(pixel[:3]) - colour(int(Path(id).stem))).max() <= 12, id  # thumbnails are JPEGs
 
 
 def test_an_id_is_the_same_text_in_the_page(browser, tmp_path):

@@ -28,7 +28,9 @@ class Gallery {
   }
 
   // cards: how many. card(number): the element of one.
+  // Whoever is at a frame of one stays at it, where it is among those that are made at once.
   show(cards, card, empty) {
+    const at = this.place.contains(document.activeElement) ? document.activeElement.dataset.row : undefined;
     this.observer.disconnect();
     this.place.replaceChildren();
     Object.assign(this, { cards, card, made: 0 });
@@ -37,6 +39,7 @@ class Gallery {
     this.place.append(this.end);
     this.more();
     this.observer.observe(this.end);
+    if (at !== undefined) this.place.querySelector(`.frame[data-row="${at}"]`)?.focus({ preventScroll: true });
   }
 
   more() {
