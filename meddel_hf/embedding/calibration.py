@@ -27,12 +27,14 @@ from meddel_hf.embedding.space import Pooling, Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
-from meddel_hf.neighbors.cosines import Rows, Vectors, subtract_mean, unit_mean
-from meddel_hf.neighbors.knn import nearest_other
+from meddel_hf.neighbors.cosines import Rows, Vectors
+from meddel_hf.neighbors.knn import nearest_other_in
+from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey
 from meddel_hf.runtime.spacing import evenly_spaced
 
 HELD = 0.95  # share of the mild copies that lie above the threshold, where chance allows it
 CHANCE = 0.01  # share of the frames without a copy that may lie above it
+_AT_ONCE = 65_536  # embeddings that are in memory
 _STEP = 2.0**-24  # of cosines
 _ROWS = 2048  # frames that are asked for their nearest; their pairs, two million, are the random ones
 
@@ -186,21 +188,28 @@ class _Measured:
 
     @classmethod
     def of(cls, store: EmbeddingStore, space: Space, at: Rows, copies: Copies, sample: Rows) -> _Measured:
-        base, mean = store.pooled(space.pooling), np.zeros(store.dim)
+        def name(row: int) -> str:
+            return str(store.pool_ids[store.rows[row]])
+
+        source: RowSource = store.reader(space.pooling)
+        survey = Survey.of(source, _AT_ONCE, name)
+        mean = np.zeros(store.dim)
         if space.subtract_mean:
-            mean, base = unit_mean(base), subtract_mean(base)
-        pool = Vectors.prepare(base)
+            mean, source = survey.mean, MeanSubtracted(source, survey.mean)
+            Survey.of(source, _AT_ONCE, name, sums=False)
         copied = Vectors.prepare(copies.vectors[space.pooling].reshape(-1, store.dim) - mean.astype(np.float32))
-        own = pool.exact(np.repeat(at, len(copied) // len(at)), copied, np.arange(len(copied)))
-        pairs = pool.exact_tile(sample, pool, sample)[np.triu_indices(len(sample), 1)]
-        neighbor, best = nearest_other(pool, sample, np.arange(len(store)))
+        frames, some = Vectors.prepare(source.take(at)), Vectors.prepare(source.take(sample))
+        own = frames.exact(np.repeat(np.arange(len(at)), len(copied) // len(at)), copied, np.arange(len(copied)))
+        everyone = np.arange(len(sample))
+        pairs = some.exact_tile(everyone, some, everyone)[np.triu_indices(len(sample), 1)]
+        neighbor, best = nearest_other_in(source, sample, _AT_ONCE)
         return cls(own, pairs, best, neighbor)
 
     def threshold(self, space: Space, store: EmbeddingStore, sample: Rows, alike: float | None) -> Threshold:
         eta = _exceeded_by(self.copies, HELD)
         alone = np.zeros(0, np.float32)
-        if alike is not None and store.thumbnails is not None:
-            likenesses = likeness(store.thumbnails[sample], store.thumbnails[self.neighbor])
+        if alike is not None:
+            likenesses = likeness(*(store.thumbnails_of(rows) for rows in (sample, self.neighbor)))
             alone = self.nearest[likenesses <= max(2 * alike - 1, 0.0)]
         if len(alone):
             eta = max(eta, _exceeded_by(alone, CHANCE, at_most=True))
@@ -216,9 +225,9 @@ class _Measured:
 
 def _alike(store: EmbeddingStore, copies: Copies, at: Rows) -> float | None:
     """The likeness that 95 % of the mild copies have to their frames."""
-    if store.thumbnails is None:
+    if not store.has_thumbnails:
         return None
-    frames = np.repeat(store.thumbnails[at], copies.thumbnails.shape[1], axis=0)
+    frames = np.repeat(store.thumbnails_of(at), copies.thumbnails.shape[1], axis=0)
     return _exceeded_by(likeness(frames, copies.thumbnails.reshape(frames.shape)), HELD)
 
 

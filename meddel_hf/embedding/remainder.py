@@ -45,6 +45,9 @@ class Remainder(EmbeddingStore):
     def thumbnails(self) -> NDArray[np.uint8] | None:
         return None if self.whole.thumbnails is None else self.whole.thumbnails[self.places]
 
+    def thumbnails_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self.whole.thumbnails_of(self.places[rows])
+
     def pooled(self, pooling: Pooling) -> NDArray[np.float32]:
         return self.embeddings if pooling == self.poolings[0] else self._other(pooling)
 

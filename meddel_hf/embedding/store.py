@@ -167,9 +167,22 @@ class EmbeddingStore:
     @cached_property
     def thumbnails(self) -> np.ndarray | None:
         """(n, 32, 32) uint8, in pool order; None of a store that was made without them."""
-        if self.manifest.arguments.get("thumbnails") != SIDE:
+        if not self.has_thumbnails:
             return None
         return self._joined("thumbnails", np.empty((len(self), SIDE, SIDE), np.uint8))
+
+    @property
+    def has_thumbnails(self) -> bool:
+        return self.manifest.arguments.get("thumbnails") == SIDE
+
+    def thumbnails_of(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows), 32, 32) uint8 of these rows, in any order, read from their shards alone."""
+        answer = np.empty((len(rows), SIDE, SIDE), np.uint8)
+        number = np.searchsorted(self._starts, rows, side="right") - 1
+        for shard in np.unique(number):
+            here = number == shard
+            answer[here] = self._whole_shard(int(shard), "thumbnails")[rows[here] - self._starts[shard]]
+        return answer
 
     def pooled(self, pooling: Pooling) -> np.ndarray:
         """As `embeddings`, of another pooling. Raises InvalidArgument where the store does not hold it."""

@@ -12,6 +12,7 @@ from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import TILE, Rows, Tier, Vectors, few_candidates, product
 from meddel_hf.neighbors.device import HIGHER
+from meddel_hf.neighbors.row_source import RowSource, blocks
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts
 from meddel_hf.runtime.threads import own_threads
@@ -105,6 +106,21 @@ def nearest_other(vectors: Vectors, rows: Rows, cols: Rows) -> tuple[Rows, NDArr
     alone = (near == rows[:, None]).all(axis=1)
     each, place = np.arange(len(rows)), np.where(near[:, 0] == rows, near.shape[1] - 1, 0)
     return near[each, place], np.where(alone, np.float32(-1), cosine[each, place])
+
+
+def nearest_other_in(source: RowSource, rows: Rows, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
+    """As `nearest_other` among all rows of a source, of which so many are in memory at a time. rows: ascending."""
+    queries = Vectors.prepare(source.take(rows))
+    everyone = np.arange(len(rows))
+    where, best = rows.copy(), np.full(len(rows), -2, np.float32)
+    for start, block in blocks(source, rows_at_once):
+        at, cosine = nearest_many(queries, everyone, queries.like(block), np.arange(len(block)), 2)
+        at += start
+        place = np.where(at[:, 0] == rows, at.shape[1] - 1, 0)
+        near, value = at[everyone, place], cosine[everyone, place]
+        better = (near != rows) & (value > best)
+        where[better], best[better] = near[better], value[better]
+    return where, np.where(where == rows, np.float32(-1), best)
 
 
 def _sorted(cosine: NDArray[np.float32], k: int) -> tuple[Rows, NDArray[np.float32]]:

@@ -317,9 +317,9 @@ def doubt(alike: float | None) -> str | None:
 def _alike(store: EmbeddingStore, decision: Decision) -> float | None:
     gone, alike = np.flatnonzero(decision.duplicate_of >= 0), calibration_of(store).alike
     gone = gone[:: max(1, len(gone) // _LOOKED_AT)]
-    if store.thumbnails is None or alike is None or not len(gone):
+    if not store.has_thumbnails or alike is None or not len(gone):
         return None
-    likenesses = likeness(store.thumbnails[gone], store.thumbnails[decision.duplicate_of[gone]])
+    likenesses = likeness(*(store.thumbnails_of(rows) for rows in (gone, decision.duplicate_of[gone])))
     return float((likenesses > alike).mean())
 
 

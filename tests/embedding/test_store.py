@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors import safe_open
 
+from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
+from meddel_hf.embedding.thumbnails import SIDE
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.records import write_facts
@@ -255,3 +257,19 @@ def test_what_a_run_left_that_was_killed_at_its_end_is_removed(tmp_path):
     assert contents(tmp_path) == {**whole, **leftovers}
     StoreWriter.begin(tmp_path, ARGUMENTS, PARENTS)
     assert contents(tmp_path) == whole
+
+
+def test_thumbnails_of_some_rows_are_read_from_their_shards_alone(tmp_path):
+    small = np.random.default_rng(0).integers(0, 256, (9, SIDE, SIDE), dtype=np.uint8)
+    writer = StoreWriter.begin(tmp_path / "s", {**ARGUMENTS, "thumbnails": SIDE}, PARENTS)
+    for index in range(3):
+        part = slice(index * 3, index * 3 + 3)
+        ids, tensors = [str(row) for row in range(9)[part]], {"thumbnails": small[part]}
+        writer.write(Shard(index, part.start, ids, [None] * 3, unit(9)[part], "", tensors))
+    store = writer.finish(dim=3, row_ids=False)
+    wanted = np.array([8, 0, 8, 2])
+    assert np.array_equal(store.thumbnails_of(wanted), small[wanted])
+    left = Remainder.of(store, np.array([1, 4, 8]))
+    assert np.array_equal(left.thumbnails_of(np.array([2, 0])), small[[8, 1]])
+    (tmp_path / "s" / "shard-00001.safetensors").write_bytes(b"")
+    assert np.array_equal(store.thumbnails_of(np.array([0, 8])), small[[0, 8]]), "the others are not asked for"

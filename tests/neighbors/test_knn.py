@@ -9,7 +9,8 @@ import torch
 
 import meddel_hf.neighbors.knn as knn
 from meddel_hf.neighbors.cosines import Vectors
-from meddel_hf.neighbors.knn import nearest_many, nearest_other, neighbors
+from meddel_hf.neighbors.knn import nearest_many, nearest_other, nearest_other_in, neighbors
+from meddel_hf.neighbors.row_source import ArrayRows
 
 
 def ranked(cosine: np.ndarray, k: int) -> np.ndarray:
@@ -111,3 +112,19 @@ def test_the_nearest_other_row_is_never_the_row_itself():
     assert np.array_equal(cosine[rows, other].astype("f4"), value)
     alone = nearest_other(vectors, np.array([4]), np.array([4]))
     assert (alone[0].tolist(), alone[1].tolist()) == ([4], [-1])
+
+
+@pytest.mark.parametrize("n", [1, 2, 1025, 2600])
+@pytest.mark.parametrize("kind", [oracle.copies, oracle.noise])
+def test_the_nearest_other_row_of_a_source_that_is_read_in_blocks(kind, n):
+    x = kind(n, 6)
+    x[-1] = -x[0]
+    rows = np.unique(np.concatenate([np.arange(0, n, 97), [n - 1]]))
+    other, value = nearest_other_in(ArrayRows(x), rows, 1)
+    cosine = oracle.cosines(x[rows], x)
+    cosine[np.arange(len(rows)), rows] = -9
+    if n == 1:
+        assert (other.tolist(), value.tolist()) == ([0], [-1])
+        return
+    assert np.array_equal(other, cosine.argmax(axis=1)), "equals: the earlier"
+    assert np.array_equal(value, cosine.max(axis=1).astype("f4"))

@@ -164,8 +164,9 @@ def test_a_remainder_answers_for_every_reader_of_a_store(both):
     of_the_whole = {
         "fingerprint", "dim", "poolings", "view", "row_ids", "pool_fingerprint", "pool_spec", "records", "copies",
         "pool_ids", "unreadable", "load", "verify", "with_copies", "pool_id_column", "digests", "dtype",
+        "has_thumbnails",
     }  # fmt: skip
-    of_what_is_left = {"rows", "embeddings", "thumbnails", "pooled", "reader"}
+    of_what_is_left = {"rows", "embeddings", "thumbnails", "thumbnails_of", "pooled", "reader"}
     public = {name for name in vars(EmbeddingStore) if not name.startswith("_")} - {"trust"}
     assert public == of_the_whole | of_what_is_left | {"blocks"}, "blocks asks reader"
     assert of_what_is_left <= set(vars(Remainder))
