@@ -35,6 +35,8 @@ class Decision:
 
 def at_eta(engine: Engine, rule: Rule, eta: float) -> Decision:
     """Drop near-duplicates above eta."""
+    if rule == "greedy":
+        return Decision(*engine.thinned(eta), eta)
     kept = apply(engine, rule, eta).kept
     return Decision(kept, *engine.nearest_kept(kept), eta)
 
@@ -58,7 +60,12 @@ def at_count(engine: Engine, rule: Rule, target: int, sample: CosineSample) -> D
         order = np.concatenate(engine.groups)
         dropped = order[~kept[order]]
         kept[dropped[np.argsort(similarity[dropped], kind="stable")[:free]]] = True
-        where, similarity = engine.nearest_kept(kept)
+        where[kept], similarity[kept] = -1, -2
+        near, cosine = engine.nearest_kept(kept & ~done.kept, ~kept)  # what was kept before has been looked at
+        rank = np.full(len(kept) + 1, len(kept), np.int64)  # the last is of no row, -1
+        rank[order] = np.arange(len(order))
+        nearer = (cosine > similarity) | ((cosine == similarity) & (rank[near] < rank[where]))
+        where[nearer], similarity[nearer] = near[nearer], cosine[nearer]
     return Decision(kept, where, similarity, eta)
 
 

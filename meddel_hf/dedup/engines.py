@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors import device_search
-from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, rounded
+from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, nearest_by, nearest_in_tile, rounded
 from meddel_hf.neighbors.device_search import greedy_by_pairs
 from meddel_hf.neighbors.pairs import Pairs
 from meddel_hf.runtime.progress import tqdm
@@ -44,6 +44,9 @@ class Pass:
     share: float = 1.0
 
 
+Thinned = tuple[NDArray[np.bool_], Rows, NDArray[np.float32]]  # (n,) each: kept; of the others, nearest kept and cosine
+
+
 class Engine(Protocol):
     """Answers about rows in groups, each group an array of row numbers in keep order; groups never meet."""
 
@@ -52,15 +55,59 @@ class Engine(Protocol):
     def greedy(self, eta: float, limit: int | None = None) -> Pass:
         """In keep order, a row goes if a row that stays is above eta. Stops early once more than `limit` stay."""
 
+    def thinned(self, eta: float) -> Thinned:
+        """What `greedy` keeps, and of that what `nearest_kept` says."""
+
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         """A row goes if any earlier row is above eta, whether that one stays or not."""
 
-    def nearest_kept(self, kept: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float32]]:
-        """Of each row that goes: the kept row of its group with the greatest cosine, and that cosine.
+    def nearest_kept(
+        self, kept: NDArray[np.bool_], asked: NDArray[np.bool_] | None = None
+    ) -> tuple[Rows, NDArray[np.float32]]:
+        """Of each row asked for: the kept row of its group with the greatest cosine, and that cosine.
 
-        Equal cosines go to the earlier in keep order. Both are (n,); rows that stay, and rows without a kept row that
-        the engine knows of, have -1 and -2.
+        kept, asked: (n,), no row in both; None: every row that is not kept. Equal cosines go to the earlier in keep
+        order. Both are (n,); other rows, and rows without a kept row that the engine knows of, have -1 and -2.
         """
+
+
+class _Kept:
+    """Rows that are kept so far, in keep order, and their panel, which has room to grow so that to add is cheap."""
+
+    def __init__(self, vectors: Vectors, tier: Tier) -> None:
+        self.vectors, self.tier, self.rows = vectors, tier, np.zeros(0, np.int64)
+        self._panel = vectors.panel(self.rows, tier)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, rows: Rows) -> None:
+        start, end = len(self.rows), len(self.rows) + len(rows)
+        if end > len(self._panel):
+            room = max(end, len(self._panel) * 3 // 2)
+            self._panel = torch.cat([self._panel, self._panel.new_empty((room - len(self._panel), self.vectors.dim))])
+        self._panel[start:end] = self.vectors.panel(rows, self.tier)
+        self.rows = np.concatenate([self.rows, rows])
+
+    def tiles(self, first: int = 0) -> Iterator[tuple[int, Rows, torch.Tensor]]:
+        """(place of the first row, rows, their panel) of each tile, from the kept row of that place on."""
+        for start in range(first, len(self.rows), TILE):
+            stop = min(start + TILE, len(self.rows))
+            yield start, self.rows[start:stop], self._panel[start:stop]
+
+
+@dataclass(frozen=True, eq=False)
+class _Met:
+    """What the n rows of a group, in keep order, know of the kept ones.
+
+    stays: (n,) bool. where, best: (n,) of each row, the place among the kept ones of the nearest that it met and was
+    above the threshold to, and that cosine; else the threshold. met: (n,) how many kept ones, the first ones, it met.
+    """
+
+    stays: NDArray[np.bool_]
+    where: Rows
+    best: NDArray[np.float32]
+    met: Rows
 
 
 class BlockEngine:
@@ -68,6 +115,64 @@ class BlockEngine:
 
     def __init__(self, vectors: Vectors, groups: Sequence[Rows]):
         self.vectors, self.groups = vectors, groups
+
+    def thinned(self, eta: float) -> Thinned:
+        if self.vectors.device is not None or rounded(eta) >= 1:
+            return thinned_in_two(self, eta)
+        n = len(self.vectors)
+        kept, where, similarity = np.zeros(n, bool), np.full(n, -1, np.int64), np.full(n, -2, np.float32)
+        bar = tqdm(total=sum(map(len, self.groups)), desc="selecting", unit="row", delay=5, leave=False)
+        with bar, self._for_each(partial(self._thinned_in, eta=eta, bar=bar)) as answers:
+            for order, of in zip(self.groups, answers, strict=True):
+                stays, goes = order[of.stays], order[~of.stays]
+                kept[stays] = True
+                where[goes], similarity[goes] = stays[of.where[~of.stays]], of.best[~of.stays]
+        return kept, where, similarity
+
+    def _thinned_in(self, order: Rows, eta: float, bar: tqdm) -> _Met:
+        """One pass in which each row meets each kept one once: those before it to know whether it stays, the others,
+        where it does not, to know which is nearest."""
+        n = len(order)
+        kept = _Kept(self.vectors, self.vectors.cheapest if n > BLOCK else "float32")
+        of = _Met(np.zeros(n, bool), np.zeros(n, np.int64), np.full(n, rounded(eta), np.float32), np.zeros(n, np.int64))
+        meet = partial(self._meet, kept, order, of)
+        for start in range(0, n, BLOCK):
+            here = np.arange(start, min(start + BLOCK, n))
+            with own_threads() as threads:
+                for _ in threads.map(meet, [here[part] for part in threads.parts(len(here))]):
+                    pass
+            free = here[of.best[here] <= rounded(eta)]
+            keep, tile = self._greedy_within(order[free], eta)
+            of.stays[free[keep]] = True
+            if n <= BLOCK:  # then it is whom all have to meet, and met
+                goes, margin = free[~keep], self.vectors.margin(self.vectors, "float32")
+                of.where[goes], of.best[goes] = nearest_by(
+                    torch.from_numpy(tile[np.ix_(~keep, keep)]), margin, self.vectors, order[goes], self.vectors,
+                    order[free[keep]], of.best[goes], "float32",
+                )  # fmt: skip
+                bar.update(n)
+                return of
+            kept.add(order[free[keep]])
+            bar.update(len(here))
+        goes = np.flatnonzero(~of.stays & (of.met < len(kept)))
+        blocks = np.split(goes, np.flatnonzero(np.diff(of.met[goes])) + 1)
+        with own_threads() as threads:
+            for _ in tqdm(
+                threads.map(meet, blocks), "naming duplicates", total=len(blocks), unit="block", delay=5, leave=False
+            ):
+                pass
+        return of
+
+    def _meet(self, kept: _Kept, order: Rows, of: _Met, rows: Rows) -> None:
+        """Compare `rows`, places in the group that met as many, with the kept ones that they did not meet."""
+        for start, cols, panel in kept.tiles(int(of.met[rows[0]]) if len(rows) else len(kept)):
+            live = rows[of.best[rows] < 1]  # no cosine exceeds 1
+            if not len(live):
+                break
+            at, value = nearest_in_tile(self.vectors, order[live], self.vectors, cols, panel, of.best[live], kept.tier)
+            better = value > of.best[live]
+            of.where[live[better]], of.best[live[better]] = start + at[better], value[better]
+        of.met[rows] = len(kept)
 
     def greedy(self, eta: float, limit: int | None = None) -> Pass:
         kept = np.zeros(len(self.vectors), bool)
@@ -106,44 +211,36 @@ class BlockEngine:
         if self.vectors.device is not None:
             return device_search.greedy_in_group(self.vectors.device, order, eta, room, bar.update)
         tier = self.vectors.cheapest if len(order) > BLOCK else "float32"
-        panel = self.vectors.panel(order[:0], tier)
+        kept = _Kept(self.vectors, tier)
         for start in range(0, len(order), BLOCK):
             block = order[start : start + BLOCK]
-            kept = order[stays]
-            if len(panel) < len(kept):  # grows by half, so that appending stays cheap
-                panel = self.vectors.panel(np.resize(kept, -(-(len(kept) * 3 // 2) // TILE) * TILE), tier)
-            free = self._free(block, kept, panel, eta, tier)
-            new = free[self._greedy_within(block[free], eta)]
+            free = self._free(block, kept, eta)
+            new = free[self._greedy_within(block[free], eta)[0]]
             if room is not None and len(kept) + len(new) > room:
                 stays[start + new[: room + 1 - len(kept)]] = True
                 return stays
             stays[start + new] = True
-            end = len(kept) + len(new)
-            if end <= len(panel):
-                panel[len(kept) : end] = self.vectors.panel(block[new], tier)
+            kept.add(block[new])
             bar.update(len(block))
         return stays
 
-    def _free(self, block: Rows, kept: Rows, panel: torch.Tensor, eta: float, tier: Tier) -> Rows:
+    def _free(self, block: Rows, kept: _Kept, eta: float) -> Rows:
         """Positions in a block of rows that no kept one is above eta to."""
 
         def free(part: slice) -> Rows:
             rows = np.arange(part.start, part.stop)
-            for c in range(0, len(kept) if len(rows) else 0, TILE):
-                cols = kept[c : c + TILE]
-                rows = rows[~self.vectors.any_above(block[rows], cols, eta, tier, panel[c : c + len(cols)])]
+            for _, cols, panel in kept.tiles():
                 if not len(rows):
                     break
+                rows = rows[~self.vectors.any_above(block[rows], cols, eta, kept.tier, panel)]
             return rows
 
         with own_threads() as threads:
             return np.concatenate(list(threads.map(free, threads.parts(len(block)))))
 
-    def _greedy_within(self, rows: Rows, eta: float) -> NDArray[np.bool_]:
-        """The greedy rule among the rows of one block, (m,) bool."""
+    def _greedy_within(self, rows: Rows, eta: float) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """The greedy rule among the rows of one block, (m,) bool; and their cosines as float32 products, (m, m)."""
         keep, blocked = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
-        if not len(rows):
-            return keep
         tile = self.vectors.panel(rows, "float32")
         cosine, margin = (tile @ tile.T).numpy(), self.vectors.margin(self.vectors, "float32")
         above, maybe = cosine > float(rounded(eta)) + margin, cosine >= float(rounded(eta)) - margin
@@ -158,7 +255,7 @@ class BlockEngine:
                 ask = ask[ask > r]
                 exact = self.vectors.exact(np.full(len(ask), rows[r]), self.vectors, rows[ask])
                 blocked[ask] = exact > rounded(eta)
-        return keep
+        return keep, cosine
 
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         return _semdedup(self.groups, self._earlier, eta)
@@ -184,9 +281,11 @@ class BlockEngine:
             bar.update(len(block))
         return best
 
-    def nearest_kept(self, kept: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float32]]:
+    def nearest_kept(
+        self, kept: NDArray[np.bool_], asked: NDArray[np.bool_] | None = None
+    ) -> tuple[Rows, NDArray[np.float32]]:
         where, similarity = np.full(len(kept), -1, np.int64), np.full(len(kept), -2, np.float32)
-        self.name_kept(kept, ~kept, where, similarity)
+        self.name_kept(kept, ~kept if asked is None else asked, where, similarity)
         return where, similarity
 
     def name_kept(
@@ -273,6 +372,12 @@ class PairEngine:
         kept[order[stays]] = True
         return Pass(kept, len(stays))
 
+    def thinned(self, eta: float) -> Thinned:
+        if self._asks_below(eta):
+            assert self.below is not None
+            return self.below.thinned(eta)
+        return thinned_in_two(self, eta)
+
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         if self._asks_below(eta):
             assert self.below is not None
@@ -288,9 +393,13 @@ class PairEngine:
         result[np.concatenate(self.groups)] = by_rank
         return result
 
-    def nearest_kept(self, kept: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float32]]:
+    def nearest_kept(
+        self, kept: NDArray[np.bool_], asked: NDArray[np.bool_] | None = None
+    ) -> tuple[Rows, NDArray[np.float32]]:
+        asked = ~kept if asked is None else asked
         first, second, cosine = self.pairs.first, self.pairs.second, self.pairs.cosine
-        grouped = (self._rank[first] >= 0) & (self._rank[second] >= 0) & (kept[first] != kept[second])
+        grouped = (self._rank[first] >= 0) & (self._rank[second] >= 0)
+        grouped &= (kept[first] & asked[second]) | (asked[first] & kept[second])
         first, second, cosine = first[grouped], second[grouped], cosine[grouped]
         stays, goes = np.where(kept[first], first, second), np.where(kept[first], second, first)
         order = np.lexsort((self._rank[stays], -cosine, goes))
@@ -300,10 +409,16 @@ class PairEngine:
         if self.below is not None:  # by SemDeDup's rule the nearest kept row may lie below the floor
             unknown = np.zeros(self.n, bool)
             unknown[np.concatenate(self.groups)] = True
-            unknown &= ~kept & (where < 0)
+            unknown &= asked & (where < 0)
             if unknown.any():
                 self.below.name_kept(kept, unknown, where, similarity)
         return where, similarity
+
+
+def thinned_in_two(engine: Engine, eta: float) -> Thinned:
+    """`Engine.thinned`, one question after the other."""
+    kept = engine.greedy(eta).kept
+    return kept, *engine.nearest_kept(kept)
 
 
 def apply(engine: Engine, rule: Rule, eta: float, limit: int | None = None) -> Pass:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.dedup.engines import BlockEngine, Pass, Rule, apply
+from meddel_hf.dedup.engines import BlockEngine, Pass, Rule, Thinned, apply, thinned_in_two
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.dedup.shared_engine import engine_of
 from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded
@@ -46,6 +46,9 @@ class ScratchEngine:
 
     def greedy(self, eta: float, limit: int | None = None) -> Pass:
         return self._pass("greedy", eta, limit)
+
+    def thinned(self, eta: float) -> Thinned:
+        return thinned_in_two(self, eta)
 
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         return self._pass("semdedup", eta, None)
@@ -92,15 +95,18 @@ class ScratchEngine:
             left = None if limit is None else limit - int(stays[: piece.start].sum())
             yield piece, apply(engine_of(vectors, groups), rule, eta, left).kept & ~near
 
-    def nearest_kept(self, kept: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float32]]:
-        stays = kept[self._order]
+    def nearest_kept(
+        self, kept: NDArray[np.bool_], asked: NDArray[np.bool_] | None = None
+    ) -> tuple[Rows, NDArray[np.float32]]:
+        stays, asks = kept[self._order], (~kept if asked is None else asked)[self._order]
 
         def in_whole_groups(piece: _Piece, vectors: Vectors) -> NDArray[np.float64]:
-            near = BlockEngine(vectors, piece.groups).nearest_kept(stays[piece.start : piece.stop])
+            part = slice(piece.start, piece.stop)
+            near = BlockEngine(vectors, piece.groups).nearest_kept(stays[part], asks[part])
             return np.stack(near, axis=1).astype(np.float64)  # both are exact in float64
 
         where, similarity = np.full(len(stays), -1, np.int64), np.full(len(stays), -2, np.float32)
-        whole = self._of_whole_groups("naming duplicates", ("named", stays), in_whole_groups)
+        whole = self._of_whole_groups("naming duplicates", ("named", stays, asks), in_whole_groups)
         with closing(whole), self._bar("naming duplicates") as bar:
             for piece in self._pieces:
                 part = slice(piece.start, piece.stop)
@@ -108,7 +114,7 @@ class ScratchEngine:
                     at, similarity[part] = next(whole).T
                     where[part] = np.where(at < 0, -1, at + piece.start)
                 else:
-                    goes, vectors = np.flatnonzero(~stays[part]), self.scratch.vectors(piece.start, piece.stop)
+                    goes, vectors = np.flatnonzero(asks[part]), self.scratch.vectors(piece.start, piece.stop)
                     near = self._nearest(vectors, goes, piece.large.start + np.flatnonzero(stays[piece.large]))
                     where[piece.start + goes], similarity[piece.start + goes] = near
                 bar.update(piece.stop - piece.start)

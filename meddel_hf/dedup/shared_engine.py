@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.dedup.engines import BlockEngine
+from meddel_hf.dedup.engines import BlockEngine, Thinned, thinned_in_two
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Vectors, nearest, rounded
 from meddel_hf.runtime.progress import tqdm
@@ -53,6 +53,9 @@ class SharedEngine(BlockEngine):
         """Digest of the rows and how they are grouped."""
         sizes = np.array(list(map(len, self.groups)), np.int64)
         return digest_of(self.vectors.digest, sizes, np.concatenate(self.groups))
+
+    def thinned(self, eta: float) -> Thinned:
+        return super().thinned(eta) if shared_work() is None else thinned_in_two(self, eta)
 
     @contextmanager
     def _greedy_answers(self, eta: float, limit: int | None, bar: tqdm) -> Iterator[Iterator[NDArray[np.bool_]]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.neighbors.cosines import Rows, Vectors
-from meddel_hf.neighbors.shared import nearest
+from meddel_hf.neighbors.shared import nearest, nearest_place
 
 _SAMPLE_PER_CLUSTER = 64
 _MOST_ROUNDS = 20
@@ -68,7 +68,7 @@ def trained(vectors: Vectors, sample: Rows, first: Rows, unit: NDArray[np.floati
     everywhere = np.arange(len(first))
     label: Rows | None = None
     for _ in range(_MOST_ROUNDS):
-        new, _ = nearest(vectors, sample, centroids, everywhere)
+        new = nearest_place(vectors, sample, centroids, everywhere)
         if label is not None and np.array_equal(new, label):
             break
         label, centroids = new, _moved(centroids, unit, new)

@@ -236,7 +236,7 @@ def nearest(
         # No cosine exceeds 1: a row that has found an exact copy is done.
         here = start + np.flatnonzero(best[start : start + size] < 1)
         if len(here):
-            at, value = _nearest_in_tile(queries, rows[here], reference, cols[c : c + TILE], panel, best[here], tier)
+            at, value = nearest_in_tile(queries, rows[here], reference, cols[c : c + TILE], panel, best[here], tier)
             better = value > best[here]
             best[here[better]], where[here[better]] = value[better], at[better] + c
 
@@ -249,7 +249,7 @@ def nearest(
     return where, best
 
 
-def _nearest_in_tile(
+def nearest_in_tile(
     queries: Vectors,
     rows: Rows,
     reference: Vectors,
@@ -264,6 +264,20 @@ def _nearest_in_tile(
         first = tile64.argmax(axis=1)
         return first, tile64[np.arange(len(rows)), first]
     tile, margin = product(queries.panel(rows, tier), panel), queries.margin(reference, tier)
+    return nearest_by(tile, margin, queries, rows, reference, cols, floor, tier)
+
+
+def nearest_by(
+    tile: torch.Tensor,
+    margin: float,
+    queries: Vectors,
+    rows: Rows,
+    reference: Vectors,
+    cols: Rows,
+    floor: NDArray[np.float32],
+    tier: Tier,
+) -> tuple[Rows, NDArray[np.float32]]:
+    """As `nearest`, by a tile whose numbers are no farther than `margin` from the cosines of rows with columns."""
     at, value = np.zeros(len(rows), np.int64), np.full(len(rows), -2, np.float32)
     top = tile.amax(dim=1).float()
     limit = torch.maximum(torch.from_numpy(floor) - margin, top - 2 * margin)
@@ -280,15 +294,52 @@ def _nearest_in_tile(
         if len(live):
             higher = HIGHER[tier]
             panel = reference.panel(cols, higher)
-            at[live], value[live] = _nearest_in_tile(queries, rows[live], reference, cols, panel, floor[live], higher)
+            at[live], value[live] = nearest_in_tile(queries, rows[live], reference, cols, panel, floor[live], higher)
         return at, value
     r, c = few
-    cosine = queries.exact(rows[live][r], reference, cols[c])
+    first, cosine = _best(queries, rows[live], reference, cols, r, c)
+    at[live[r[first]]], value[live[r[first]]] = c[first], cosine
+    return at, value
+
+
+def _best(
+    queries: Vectors, rows: Rows, reference: Vectors, cols: Rows, r: Rows, c: Rows
+) -> tuple[Rows, NDArray[np.float32]]:
+    """Of candidates, pairs (rows[r], cols[c]): the place of the best of each row, and its cosine."""
+    cosine = queries.exact(rows[r], reference, cols[c])
     # Best first within each row, the earlier column of equals: then the first entry of each row is the answer.
     order = np.lexsort((c, -cosine, r))
     first = order[np.unique(r[order], return_index=True)[1]]
-    at[live[r[first]]], value[live[r[first]]] = c[first], cosine[first]
-    return at, value
+    return first, cosine[first]
+
+
+def nearest_place(queries: Vectors, rows: Rows, reference: Vectors, cols: Rows) -> Rows:
+    """As `nearest`, without the cosines: where one column stands out, as it does of most rows, none is computed."""
+    if len(cols) > TILE or queries._together(reference) is not None:
+        return nearest(queries, rows, reference, cols)[0]
+    low = queries.low is not None and reference.low is not None and len(rows) * len(cols) >= _LOW_PRODUCT
+    tier: Tier = "bfloat16" if low else "float32"
+    panel, margin = reference.panel(cols, tier), queries.margin(reference, tier)
+
+    def places(start: int) -> Rows:
+        here = rows[start : start + size]
+        tile = product(queries.panel(here, tier), panel)
+        few = few_candidates(tile, tile.amax(dim=1).float() - 2 * margin, 4 * len(here))
+        if few is None:
+            return nearest(queries, here, reference, cols)[0]
+        r, c = few
+        answer = np.zeros(len(here), np.int64)
+        answer[r] = c
+        doubtful = np.bincount(r, minlength=len(here))[r] > 1
+        if doubtful.any():
+            r, c = r[doubtful], c[doubtful]
+            first, _ = _best(queries, here, reference, cols, r, c)
+            answer[r[first]] = c[first]
+        return answer
+
+    with own_threads() as threads:
+        size = min(BLOCK, max(_PART, -(-len(rows) // threads.count)))
+        return np.concatenate(list(threads.map(places, range(0, len(rows), size))) or [np.zeros(0, np.int64)])
 
 
 def candidates(tile: torch.Tensor, limit: torch.Tensor) -> tuple[Rows, Rows]:
@@ -337,7 +388,9 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def _padded(matrix: torch.Tensor) -> torch.Tensor:
-    size = max(64, 1 << (len(matrix) - 1).bit_length())
+    octave = 1 << max(len(matrix) - 1, 1).bit_length() - 1  # eight sizes from one power of two to the next
+    step = max(octave // 8, 32)
+    size = max(64, -(-len(matrix) // step) * step)
     if size == len(matrix):
         return matrix
     return torch.nn.functional.pad(matrix, (0, 0, 0, size - len(matrix)))

@@ -25,3 +25,15 @@ def nearest(
 
     found = in_parts("nearest", question, len(rows), float(len(cols)) * queries.dim, answer)
     return found["where"], found["cosine"]
+
+
+def nearest_place(queries: Vectors, rows: Rows, reference: Vectors, cols: Rows) -> Rows:
+    """As `cosines.nearest_place`; each process asks for some of the rows."""
+
+    def question() -> str:
+        return digest_of("nearest place", queries.digest, rows, reference.digest, cols)
+
+    def answer(part: slice) -> Arrays:
+        return {"where": cosines.nearest_place(queries, rows[part], reference, cols)}
+
+    return in_parts("nearest", question, len(rows), float(len(cols)) * queries.dim, answer)["where"]
