@@ -255,7 +255,7 @@ def child(method: str, data: str, eta: float) -> None:
     """One run in this process; prints a line of JSON."""
     run = next(m.run for m in METHODS + SELECTORS if m.name == method)
     needs = {
-        "MedDEL": "meddel_hf.selectors", "semhash": "semhash", "faiss": "faiss", "SemDeDup": "faiss",
+        "MedDEL": "meddel_hf.selectors.meddel", "semhash": "semhash", "faiss": "faiss", "SemDeDup": "faiss",
         "k-centre": "meddel_hf.selectors.kcentre", "balanced": "meddel_hf.selectors.balanced",
         "typiclust": "meddel_hf.selectors.typiclust", "max-herding": "meddel_hf.selectors.max_herding",
         "retrieval": "meddel_hf.selectors.retrieval",

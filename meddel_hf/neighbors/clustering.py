@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.neighbors.cosines import Rows, Vectors
 from meddel_hf.neighbors.shared import nearest, nearest_place
+from meddel_hf.runtime.threads import own_threads
 
 _SAMPLE_PER_CLUSTER = 64
 _MOST_ROUNDS = 20
@@ -85,10 +86,17 @@ def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows) -> Vecto
     moved = centroids.base / centroids.norms[:, None]
     order = np.argsort(label, kind="stable")
     starts = np.searchsorted(label[order], np.arange(len(moved) + 1))
-    for c in np.flatnonzero(starts[1:] > starts[:-1]):
-        total = unit[order[starts[c] : starts[c + 1]]].sum(axis=0, dtype=np.float64)
-        if np.linalg.norm(total) > 1e-6:  # rows that cancel out have no mean direction
-            moved[c] = total
+    filled = np.flatnonzero(starts[1:] > starts[:-1])
+
+    def move(part: slice) -> None:
+        for c in filled[part]:
+            total = unit[order[starts[c] : starts[c + 1]]].sum(axis=0, dtype=np.float64)
+            if np.linalg.norm(total) > 1e-6:  # rows that cancel out have no mean direction
+                moved[c] = total
+
+    with own_threads() as threads:
+        for _ in threads.map(move, threads.parts(len(filled))):
+            pass
     return centroids.like(moved)
 
 

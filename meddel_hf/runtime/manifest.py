@@ -136,8 +136,8 @@ def installed_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in _RECORDED_PACKAGES if _installed(name)}
 
 
-def fingerprint(*parts: str | bytes) -> str:
-    """32 hex digits over the parts, each told apart from its neighbours by its length."""
+def fingerprint(*parts: str | bytes | memoryview) -> str:
+    """32 hex digits over the parts, texts or bytes, each told apart from its neighbours by its length."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part

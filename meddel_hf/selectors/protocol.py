@@ -78,7 +78,7 @@ class Readable:
         array = np.asarray(embeddings)
         if array.ndim != 2:
             raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
-        content = fingerprint(str(array.shape), str(array.dtype), np.ascontiguousarray(array).tobytes())
+        content = fingerprint(str(array.shape), str(array.dtype), _bytes_of(array))
         ids = [str(row) for row in range(len(array))]
         return cls(array, np.arange(len(ids)), ids, Origin(content, row_ids=True))
 
@@ -180,3 +180,10 @@ def marked(n: int, rows: Rows) -> NDArray[np.bool_]:
 def opened(embeddings: Any) -> Any:
     """The store where its path was given; anything else as it is."""
     return EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview | bytes:
+    """As `tobytes`, without a copy of what lies in one piece."""
+    if array.dtype.hasobject or not array.size:  # which are refused later on, in words
+        return array.tobytes()
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

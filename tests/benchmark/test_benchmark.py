@@ -217,6 +217,7 @@ def test_a_gate_that_fails_stops_before_any_selector(data, tmp_path, capsys):
     assert json.loads((runs / "gate.json").read_text(encoding="utf-8"))["passed"] == []
 
 
+@pytest.mark.slow
 def test_shards_that_begin_at_once_do_not_take_each_other_for_strangers(data, tmp_path):
     plan = written(tmp_path / "plan.yaml", plan_of(data, arms=[], seeds=1))
     command = [*ALONE, str(plan), "--out", str(tmp_path / "runs"), "--quiet"]

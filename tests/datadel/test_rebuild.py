@@ -137,6 +137,7 @@ class Axe:
         return False
 
 
+@pytest.mark.slow  # a killed and resumed build is in test_build
 def test_killed_at_any_moment_the_card_names_the_files_that_are_there(tmp_path):
     """At every rename and removal of a build that replaces another one; then it is built again to the end."""
     axe = Axe()

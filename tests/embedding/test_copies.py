@@ -132,9 +132,11 @@ embed(load_from_disk(pool), encoder, out, num_workers=0, precision="float32", pr
 @pytest.mark.parametrize(
     ("home", "name", "nth", "there"),
     [
-        ("meddel_hf.embedding.copies:CopyBatches", "__getitem__", 2, False), ("os", "replace", 7, False),
-        ("meddel_hf.embedding.store", "recorded_files", 3, True),
         ("meddel_hf.runtime.manifest:Manifest", "write", 2, True),
+        *(pytest.param(*moment, marks=pytest.mark.slow) for moment in (
+            ("meddel_hf.embedding.copies:CopyBatches", "__getitem__", 2, False), ("os", "replace", 7, False),
+            ("meddel_hf.embedding.store", "recorded_files", 3, True),
+        )),
     ],
 )  # fmt: skip
 def test_killed_while_copies_are_made_it_goes_on_to_the_same_bytes(home, name, nth, there, encoder, tmp_path):

@@ -217,7 +217,8 @@ def test_a_frame_does_not_depend_on_those_beside_it(encoder):
                 assert torch.equal(unit, whole[name][:few]), (precision, name, few)
 
 
-@pytest.mark.parametrize("from_again", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow  # kills of `embed` alone are in test_embed
+@pytest.mark.parametrize("from_again", [True, False])
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(encoder, tmp_path, from_again):
     content = {f"f/{row:04d}": png(row) for row in range(160)}
     old = folder_of(tmp_path / "old", dict(list(content.items())[:80]))

@@ -82,6 +82,7 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # one that was killed by a command is in test_pretrain
 def test_killed_runs_end_with_the_same_bytes_cached_and_live(whole, tmp_path):
     died = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=env(), capture_output=True, text=True)
     assert died.returncode == 0, died.stderr
