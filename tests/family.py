@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -38,15 +39,20 @@ def soon(what: Callable[[], bool], seconds: float = 60) -> None:
 
 @contextmanager
 def counted() -> Iterator[set[int]]:
-    """The numbers of the processes that this one had below it at some time during the block; whole after it."""
+    """The numbers of the interpreters that this one had below it during the block; whole after it.
+
+    Of what lives for less than two looks nothing is said, such as a shell's helper that a library asks for something.
+    """
     seen: set[int] = set()
     command_of: dict[int, str] = {}  # as last seen: between fork and exec a process bears its parent's
+    looks: Counter[int] = Counter()
     over = threading.Event()
 
     def look() -> None:
         for one in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 command_of[one.pid] = " ".join(one.cmdline())
+                looks[one.pid] += 1
 
     def watch() -> None:
         while not over.wait(0.02):
@@ -60,7 +66,8 @@ def counted() -> Iterator[set[int]]:
         over.set()
         watcher.join()
         look()
-        seen.update(pid for pid, command in command_of.items() if "resource_tracker" not in command)
+        lasting = {pid: command for pid, command in command_of.items() if looks[pid] > 2}
+        seen.update(pid for pid, it in lasting.items() if "python" in it and "resource_tracker" not in it)
 
 
 def heed_interrupts() -> None:

@@ -64,7 +64,8 @@ def test_select_frames(tmp_path):
     assert len(load_from_disk(str(tmp_path / "subset"))) == 2
 
 
-@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow  # as the README runs it
+@pytest.mark.parametrize("processes", [1, 2])
 def test_pretrain(tmp_path, processes):
     frames(tmp_path)
     out = run(tmp_path, "pretrain.py", "frames", "--out", "all", "--samples", "128", processes=processes)

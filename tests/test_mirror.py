@@ -20,6 +20,7 @@ TESTED_BY = {
     "benchmark/results.py": "report/test_report.py",
     "benchmark/place.py": "report/test_report.py",
     "benchmark/*": "benchmark/test_benchmark.py",
+    "hub/models.py": "hub/test_segmentation.py",
     "cli.py": "commands/test_cli.py",
     "commands/kinds.py": "commands/test_command_lines.py",
     "commands/build.py": "datadel/test_build.py",

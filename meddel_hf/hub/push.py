@@ -1,4 +1,4 @@
-"""Folders of steps to the Hub: a selection, a subset, a built data set, an encoder."""
+"""Folders of steps to the Hub: a selection, a subset, a built data set, an encoder, a segmentation model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from meddel_hf.data.outgoing import clean_copy, look
 from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.hub.encoder import push_encoder
+from meddel_hf.hub.models import ModelRepository
+from meddel_hf.hub.segmentation import push_segmentation
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.network import hub_errors, public
@@ -27,15 +29,15 @@ def push(
     yes_with_metadata: bool = False,
     license: str | None = None,
 ) -> str:
-    """Publish a folder made by `meddel select`, `filter` or `build` as a data set, or one of `pretrain` as a model;
-    returns its address.
+    """Publish a folder made by `meddel select`, `filter` or `build` as a data set, or one of `pretrain` or
+    `segment` as a model; returns its address.
 
     What an earlier push left there, and this one does not bring along, goes in the same commit.
 
     strip_metadata:    leave metadata out of the images' files on the way; no pixel changes.
     hash_ids:          of a selection: file of the key by which ids are hashed, such as that of the subset.
     yes_with_metadata: publish names, positions and serial numbers that stand in images; else they are an error.
-    license:           of an encoder, to be named in its card.
+    license:           of a model's weights, to be named in its card.
 
     Raises InvalidArgument where it holds a source of DataDEL whose licence forbids that, unless it is to be private;
     IncompleteStore where its files are not those that its manifest records; HubFailed where the Hub refuses.
@@ -48,10 +50,13 @@ def push(
     if (path / ROWS).is_file():
         Manifest.read(path, "selection").check(path)
         return Selection.load(path).push_to_hub(repo_id, private=private, token=token, hash_ids=hash_ids)
-    if (path / MANIFEST).is_file() and Manifest.read(path).step == "pretraining":
+    step = Manifest.read(path).step if (path / MANIFEST).is_file() else None
+    if step in ("pretraining", "segmentation"):
         if hash_ids is not None or strip_metadata or yes_with_metadata:
-            raise InvalidArgument(f"{path} holds an encoder, no frames and no ids: leave the options about those out")
-        return push_encoder(path, repo_id, private=private, token=token, license=license)
+            what = "an encoder" if step == "pretraining" else "a segmentation model"
+            raise InvalidArgument(f"{path} holds {what}, no frames and no ids: leave the options about those out")
+        to = ModelRepository(repo_id, private, token, license)
+        return push_encoder(path, to) if step == "pretraining" else push_segmentation(path, to)
     if license is not None:
         raise InvalidArgument(f"{path} has a card that names its licence, or none: `meddel filter --license` names one")
     if not (path / "README.md").is_file():

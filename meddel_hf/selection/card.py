@@ -72,7 +72,7 @@ def how_chosen(selection: Answer) -> str:
 
 def table_of(facts: Sequence[tuple[str, Any]]) -> str:
     """Facts as a Markdown table; those without a value are left out."""
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts if value not in (None, ""))
+    rows = "\n".join(f"| {name} | {cell(value)} |" for name, value in facts if value not in (None, ""))
     return f"| what | value |\n|---|---|\n{rows}"
 
 
@@ -180,6 +180,6 @@ def for_others(selection: Answer, key: bytes | None) -> Answer:
     return replace(selection, table=table, origin=origin, settings=public(selection.settings))
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     """Text of a Markdown table's cell: data must not break out of it, nor be read as HTML."""
     return str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

@@ -203,6 +203,7 @@ def test_a_killed_ladder_ends_with_the_same_bytes(climbed, data, tmp_path):
     assert bytes_of(tmp_path / "runs") == bytes_of(climbed[0])
 
 
+@pytest.mark.slow
 def test_two_shards_climb_one_ladder(climbed, data, tmp_path, capsys):
     typed = ["benchmark", *command(tmp_path, plan(data))[3:]]
     assert main([*typed, "--shard", "1/2"]) == 75

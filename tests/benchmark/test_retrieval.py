@@ -232,6 +232,7 @@ def test_the_report_ranks_the_series_that_passed_and_says_which(differing, recor
     assert not list((tmp_path / "report" / "figures").glob("carried-over*"))
 
 
+@pytest.mark.slow  # a killed benchmark is in test_benchmark
 def test_a_killed_benchmark_ends_where_an_unkilled_one_does(gate, data, tmp_path):
     runs = tmp_path / "runs"
     command = [*ALONE, str(written(tmp_path / "plan.yaml", plan_of(data, arms=[]))), "--out", str(runs)]

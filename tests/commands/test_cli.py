@@ -84,7 +84,7 @@ def test_select_why_filter_from_a_folder_of_images(frames, store, tmp_path, caps
     assert opened["id"][:] == kept
 
 
-@pytest.mark.parametrize("read", [0, 1])
+@pytest.mark.parametrize("read", [pytest.param(0, marks=pytest.mark.slow), 1])
 @pytest.mark.parametrize(
     ("line", "files"),
     [

@@ -164,6 +164,7 @@ def test_ranks_write_what_one_process_writes(of, store, expected, tmp_path):
     assert len(noted) > 100 + of
 
 
+@pytest.mark.slow
 def test_ranks_by_the_door_that_the_docs_name(store, tmp_path):
     """Nothing made smaller: 6,000 x 256 is two parts, which two processes share."""
     big = stored(tmp_path / "store", oracle.clumps(6000, 256, seed=2))

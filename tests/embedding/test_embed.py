@@ -168,6 +168,7 @@ sys.exit(alone("embed"))
 """
 
 
+@pytest.mark.slow  # the README has two write, and its test counts them
 def test_two_processes_write_the_same_bytes_as_one(alone, encoder, tmp_path):
     pool, expected = alone
     (tmp_path / "late.py").write_text(LATE)
@@ -182,6 +183,7 @@ def test_two_processes_write_the_same_bytes_as_one(alone, encoder, tmp_path):
     assert {rank for rank, _ in wrote} == {"0", "1"}
 
 
+@pytest.mark.slow
 def test_an_error_in_two_processes_is_said_once(alone, encoder, tmp_path):
     pool, expected = alone
     store = shutil.copytree(expected, tmp_path / "out")
@@ -216,26 +218,26 @@ def interrupted(parts: list[str], out: Path, sign: signal.Signals) -> tuple[int,
     return process.returncode, said
 
 
-def test_resumed_after_an_interruption_the_bytes_are_the_same(encoder, tmp_path):
+@pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_resumed_after_an_interruption_the_bytes_are_the_same(sign, encoder, tmp_path):
     pool = folder_of_images(tmp_path / "pool", 240)
     small = ("--batch-size", "1", "--precision", "bf16")  # slow enough to be caught midway
     assert run([*ALONE, *command(pool, encoder, tmp_path / "whole", *small)]).returncode == 0
-    for sign in (signal.SIGKILL, signal.SIGINT):
-        out = tmp_path / sign.name
-        parts = [*ALONE, *command(pool, encoder, out, *small)]
-        code, said = interrupted(parts, out, sign)
-        assert code == (130 if sign == signal.SIGINT else -signal.SIGKILL)
-        assert "Traceback" not in said
-        assert ("the same command goes on from there" in said) == (sign == signal.SIGINT)
-        counted = [path.with_suffix(".safetensors") for path in out.glob("shard-*.json")]
-        kept = {path: path.stat().st_mtime_ns for path in counted}
-        assert 0 < len(kept) < 30
+    out = tmp_path / sign.name
+    parts = [*ALONE, *command(pool, encoder, out, *small)]
+    code, said = interrupted(parts, out, sign)
+    assert code == (130 if sign == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in said
+    assert ("the same command goes on from there" in said) == (sign == signal.SIGINT)
+    counted = [path.with_suffix(".safetensors") for path in out.glob("shard-*.json")]
+    kept = {path: path.stat().st_mtime_ns for path in counted}
+    assert 0 < len(kept) < 30
 
-        done = run(parts)
-        assert done.returncode == 0, done.stderr
-        assert "frames are embedded already" in done.stderr
-        assert contents(out) == contents(tmp_path / "whole")
-        assert {path: path.stat().st_mtime_ns for path in kept} == kept, "finished shards were done again"
+    done = run(parts)
+    assert done.returncode == 0, done.stderr
+    assert "frames are embedded already" in done.stderr
+    assert contents(out) == contents(tmp_path / "whole")
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "finished shards were done again"
 
 
 def test_a_finished_store_is_returned_and_strangers_are_refused(encoder, tmp_path):

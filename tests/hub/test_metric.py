@@ -46,6 +46,7 @@ except FileNotFoundError as error:
 """
 
 
+@pytest.mark.slow
 def test_the_bare_name_answers_in_any_folder_once_installed(hub, tmp_path):
     missing, installed, *printed = hub.run(MISSING + INSTALL + ANY_FOLDER).splitlines()
     assert missing.startswith("missing:")
@@ -56,6 +57,7 @@ def test_the_bare_name_answers_in_any_folder_once_installed(hub, tmp_path):
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_the_install_follows_the_cache_variable_of_evaluate(hub, tmp_path):
     printed = hub.run(INSTALL + ANY_FOLDER, HF_MODULES_CACHE=str(tmp_path / "elsewhere"), HF_EVALUATE_OFFLINE="1")
     assert Path(printed.splitlines()[0]).is_relative_to(tmp_path / "elsewhere")

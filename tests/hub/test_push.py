@@ -301,6 +301,7 @@ def test_a_smaller_push_leaves_nothing_of_a_larger_one(hub: HubSession, tmp_path
     assert "data/notes.txt" in hub.files("me/subset", "dataset")  # its owner's
 
 
+@pytest.mark.slow
 def test_pushes_of_both_kinds_follow_one_another(hub: HubSession, tmp_path):
     pool = frames().cast_column("image", Image(decode=False))
     pool.save_to_disk(tmp_path / "pool")

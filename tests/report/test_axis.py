@@ -85,6 +85,7 @@ def test_each_level_has_its_own_report(made):
     assert (made.page.parent / "figures" / "axis-findings.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_retention_of_fewer_seeds_does_not_speak_for_the_level(tmp_path):
     runs = make_axis(tmp_path / "runs")
     for cell in (runs / "redundancy-80" / "cells").glob("*/5/seed*"):

@@ -85,9 +85,14 @@ BEGUN = {"embed": "shard-*.json", "pretrain": "checkpoints/checkpoint-*", "build
 # benchmarks/kills.py goes through all commands and signals, at moments of chance.
 @pytest.mark.parametrize(
     ("name", "sign"),
-    [("embed", signal.SIGKILL), ("embed", signal.SIGTERM), ("pretrain", signal.SIGKILL), ("build", signal.SIGTERM)],
+    [
+        ("embed", signal.SIGKILL),
+        ("embed", signal.SIGTERM),
+        pytest.param("pretrain", signal.SIGKILL, marks=pytest.mark.slow),
+        ("build", signal.SIGTERM),
+    ],
     ids=lambda value: value if isinstance(value, str) else value.name,
-)
+)  # fmt: skip
 def test_nobody_outlives_a_command(name, sign, pool, raw, tmp_path):
     """The signal goes to the command alone, as from a scheduler or a system that is short of memory."""
     out, env = tmp_path / "out", {**os.environ, "OMP_NUM_THREADS": "1"}

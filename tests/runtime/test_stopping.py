@@ -94,7 +94,8 @@ def test_while_the_command_imports():
     assert (status, told) == (130, "\ninterrupted: nothing half-written was left behind\n")
 
 
-@pytest.mark.parametrize("victim", ["a process", pytest.param("the launcher", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["a process", "the launcher"])
 def test_where_one_of_two_processes_is_killed_nobody_is_left(victim, tmp_path):
     pool = tmp_path / "pool"
     pool.mkdir()

@@ -42,6 +42,7 @@ def test_a_pushed_selection_is_loaded_by_its_name(hub: HubSession, tmp_path):
     assert hub.run(READ).split()[1] == "8", "a folder goes before the Hub"
 
 
+@pytest.mark.slow
 def test_what_the_hub_does_not_have_is_one_sentence(hub: HubSession, tmp_path):
     assert "HubFailed me/kept is no folder here; me/kept: the Hub says no (404" in hub.run(READ)
     told = hub.run(READ, HF_HUB_OFFLINE="1")

@@ -354,6 +354,7 @@ for settings in SETTINGS:
 """
 
 
+@pytest.mark.slow
 def test_fifty_thousand_equal_vectors_take_seconds_and_little_memory():
     """The densest pool there is: every one of its 1.25 billion pairs is a near-duplicate."""
     cases = [({"eta": 0.9, "scope": scope, "engine": engine}, 1) for scope in ("pool", "cluster")

@@ -107,6 +107,7 @@ def one_and_two(tmp_path_factory) -> tuple[dict, list[dict]]:
     return one, [torch.load(folder / f"out{rank}.pt") for rank in (0, 1)]
 
 
+@pytest.mark.slow
 def test_sums_and_rows_are_those_of_all_processes(one_and_two):
     for rank, out in enumerate(one_and_two[1]):
         assert (out["processes"], out["place"], out["sum"].item()) == (2, rank, 3.0)

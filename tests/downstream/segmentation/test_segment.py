@@ -415,6 +415,7 @@ def test_a_killed_run_ends_where_an_unkilled_one_does(encoder, tmp_path, capsys)
     assert not (tmp_path / "killed/checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(encoder, tmp_path):
     sets = saved_sets(tmp_path)
     more = ("--epochs", "4", "--learning-rate", "1e-4", "--dice-weight", "0", "--quiet")

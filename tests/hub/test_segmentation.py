@@ -1,0 +1,82 @@
+"""A segmentation model on the Hub: pushed by the real client, opened from there without remote code."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import HubSession
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Picture
+from tiny import textured, tiny_encoder
+from transformers import AutoModelForSemanticSegmentation
+
+from meddel_hf.downstream.scores import Scores
+from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
+from meddel_hf.downstream.segmentation.segment import segment
+from meddel_hf.errors import IncompleteStore, InvalidArgument
+from meddel_hf.hub.push import push
+
+MEDDEL = [sys.executable, "-m", "meddel_hf"]
+FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image()})
+
+
+def frames(first: int, count: int) -> Dataset:
+    mask = np.zeros((64, 80), np.uint8)
+    mask[16:40, 10:60] = 255
+    rows = range(first, first + count)
+    columns = {"id": [f"secret patient {row}" for row in rows], "image": [textured(row) for row in rows]}
+    return Dataset.from_dict({**columns, "mask": [Picture.fromarray(mask)] * count}, features=FEATURES)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    place = tmp_path_factory.mktemp("segmentation")
+    recipe = SegmentationRecipe(epochs=2, batch_size=4, precision="float32", hidden_size=8, frozen=True)
+    encoder = tiny_encoder(place / "encoder")
+    segment(frames(0, 8), {"nine | ten": frames(50, 4)}, encoder, place / "out", recipe=recipe, progress=False)
+    return place / "out"
+
+
+def test_a_model_is_published_with_its_scores_and_opened_from_there(model, hub: HubSession):
+    said = hub.call([*MEDDEL, "push", str(model), "me/polyps", "--license", "apache-2.0"])
+    assert f"{hub.endpoint}/me/polyps" in said
+    names = {"README.md", "config.json", "manifest.json", "model.safetensors", "preprocessor_config.json"}
+    assert names == set(hub.files("me/polyps")) - {".gitattributes"}, "no scores of single frames, no overlays"
+    card = hub.read("me/polyps", "README.md").decode()
+    scores = Scores.load(model)
+    assert "license: apache-2.0" in card
+    assert "pipeline_tag: image-segmentation" in card
+    row = next(line for line in card.splitlines() if line.startswith("| nine"))
+    assert row.startswith(r"| nine \| ten | ")
+    assert {f"{scores.value(measure):.4f}" for measure in ("miou", "miou-set")} <= set(row.split())
+    assert "8 frames with masks" in card
+    everything = b"".join(hub.read("me/polyps", name) for name in names)
+    assert b"secret" not in everything
+    assert str(model.parent).encode() not in everything
+    _, snippet = card.split("```python\n")
+    code = snippet.partition("```")[0].replace("image, return_tensors", "picture, return_tensors")
+    code = "from PIL import Image\npicture = Image.new('RGB', (32, 32), (200, 40, 40))\n" + code
+    theirs = hub.run(code + "print(logits.detach().numpy().tobytes().hex())").split()[-1]
+    mine = AutoModelForSemanticSegmentation.from_pretrained(model / "model")
+    from transformers import AutoImageProcessor
+
+    pixels = AutoImageProcessor.from_pretrained(model / "model")(
+        Picture.new("RGB", (32, 32), (200, 40, 40)), return_tensors="pt"
+    )
+    with torch.no_grad():
+        expected = mine(**pixels).logits.numpy().ravel()
+    np.testing.assert_allclose(np.frombuffer(bytes.fromhex(theirs), np.float32), expected, atol=1e-5)
+
+
+def test_options_about_frames_are_refused_and_damage_is_found(model, tmp_path):
+    with pytest.raises(InvalidArgument, match="holds a segmentation model, no frames and no ids"):
+        push(model, "me/polyps", hash_ids="key")
+    path = model / "model" / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(IncompleteStore, match=r"model\.safetensors"):
+        push(model, "me/polyps")
+    path.write_bytes(content)
