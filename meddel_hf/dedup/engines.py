@@ -155,7 +155,8 @@ class BlockEngine:
             kept.add(order[free[keep]])
             bar.update(len(here))
         goes = np.flatnonzero(~of.stays & (of.met < len(kept)))
-        blocks = np.split(goes, np.flatnonzero(np.diff(of.met[goes])) + 1)
+        alike = np.split(goes, np.flatnonzero(np.diff(of.met[goes])) + 1)  # met as many
+        blocks = [rows[at : at + BLOCK] for rows in alike for at in range(0, len(rows), BLOCK)]
         with own_threads() as threads:
             for _ in tqdm(
                 threads.map(meet, blocks), "naming duplicates", total=len(blocks), unit="block", delay=5, leave=False

@@ -79,6 +79,56 @@ def test_the_nearest_kept_row(name, screen, tiles):
                 np.testing.assert_array_equal(similarity, value)
 
 
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("name", oracle.INPUTS)
+def test_one_pass_says_who_stays_and_who_stands_for_whom(name, screen, tiles):
+    x = oracle.INPUTS[name]()
+    cosine = oracle.cosines(x)
+    somewhere = cosine[0, len(x) // 2]
+    for groups in groupings(len(x)):
+        both = engines(x, groups, 0.55, screen)
+        for eta in (*oracle.ETAS, somewhere):
+            stays = oracle.greedy(cosine, groups, eta)
+            where, value = oracle.nearest_kept(cosine, groups, stays)
+            for engine in both.values():
+                kept, near, similarity = engine.thinned(float(eta))
+                np.testing.assert_array_equal(kept, stays)
+                np.testing.assert_array_equal(near, where)
+                np.testing.assert_array_equal(similarity, value)
+
+
+@pytest.mark.parametrize("name", oracle.INPUTS)
+def test_some_rows_are_asked_for_their_nearest_of_some_kept(name, tiles):
+    x = oracle.INPUTS[name]()
+    cosine = oracle.cosines(x)
+    number = np.arange(len(x))
+    for groups in groupings(len(x)):
+        kept, asked = number % 3 == 0, number % 3 == 1
+        only = [rows[(kept | asked)[rows]] for rows in groups]
+        where, value = oracle.nearest_kept(cosine, [rows for rows in only if len(rows)], kept)
+        for engine in engines(x, groups, 0.55).values():
+            got, similarity = engine.nearest_kept(kept, asked)
+            np.testing.assert_array_equal(got, np.where(asked, where, -1))
+            np.testing.assert_array_equal(similarity, np.where(asked, value, np.float32(-2)))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_long_stretches_in_which_nobody_is_kept(threads, monkeypatch):
+    set_tiles(monkeypatch, 16, 48)
+    x = np.repeat(oracle.noise(12, 8), 40, axis=0) + 1e-3 * oracle.noise(480, 8)
+    cosine, groups = oracle.cosines(x), [np.arange(480)]
+    stays = oracle.greedy(cosine, groups, 0.99)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        kept, near, similarity = BlockEngine(Vectors.prepare(x), groups).thinned(0.99)
+    finally:
+        torch.set_num_threads(before)
+    assert stays.sum() == 12
+    np.testing.assert_array_equal(kept, stays)
+    np.testing.assert_array_equal([near, similarity], oracle.nearest_kept(cosine, groups, stays))
+
+
 @pytest.mark.parametrize("name", oracle.INPUTS)
 def test_a_pass_ends_at_the_first_row_beyond_its_limit(name, tiles):
     x = oracle.INPUTS[name]()
