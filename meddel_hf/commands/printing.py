@@ -9,7 +9,8 @@ from meddel_hf.runtime.plain import plain
 
 
 def say(line: str) -> None:
-    """Words: what was written, what to do next, what to be careful of."""
+    """Words: what was written, what to do next, what to be careful of; after the data that was printed before."""
+    sys.stdout.flush()
     print(line, file=sys.stderr)
 
 

@@ -70,7 +70,11 @@ def _without_suffix(text: str) -> str:
 
 
 def _meant(ids: Sequence[str], text: str) -> str:
-    """The id that is most like a mistyped one, by its last part where a folder is not typed."""
+    """Ids that hold what was typed; else the one most like it, by its last part where a folder is not typed."""
+    holding = [id for id in ids if text in id] if text else []
+    if holding:
+        named = ", ".join(map(printable, holding[:_NAMED]))
+        return f"; {len(holding):,} ids hold it, such as {named}" if len(holding) > 1 else f"; did you mean {named}?"
     few = ids[:_COMPARED]
     if "/" in text:
         return did_you_mean(_without_suffix(text), few)

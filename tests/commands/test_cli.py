@@ -84,6 +84,12 @@ def test_select_why_filter_from_a_folder_of_images(frames, store, tmp_path, caps
     assert opened["id"][:] == kept
 
 
+def test_words_come_after_the_data_that_was_printed_before():
+    code = "from meddel_hf.commands.printing import say; print('data'); say('words'); print('more')"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.stdout.split() == ["data", "words", "more"]
+
+
 @pytest.mark.parametrize("read", [pytest.param(0, marks=pytest.mark.slow), 1])
 @pytest.mark.parametrize(
     ("line", "files"),

@@ -312,6 +312,7 @@ def test_why_takes_an_id_a_row_a_path_and_the_end_of_an_id(selection):
     [
         ("frame/3O", r"id 'frame/3O' is not in the pool of this selection \(30 rows\); did you mean 'frame/\d\d'\?"),
         ("nothing like it", r"is not in the pool of this selection \(30 rows\)$"),
+        ("frame/0", r"is not in the pool .*; 10 ids hold it, such as frame/00, frame/01, frame/02$"),
         ("frame/99", r"is not in the pool .* did you mean 'frame/"),
         (30, "has rows 0 to 29, got 30"),
         (-1, "has rows 0 to 29, got -1"),
