@@ -27,8 +27,7 @@ def within_caps(readable: Readable, left: Rows, caps: Mapping[str, int], pool: A
         here = [values[place] for place in left]
         number, size = numbered(here)
         may = np.array([value is None for value in here])
-        for value in np.flatnonzero(size):
-            rows = np.flatnonzero(number == value)
+        for rows in np.split(np.argsort(number, kind="stable"), np.cumsum(size)[:-1]):
             if not may[rows[0]]:
                 may[rows[spaced(len(rows), most)]] = True
         left = left[may]
