@@ -51,8 +51,9 @@ def counted() -> Iterator[set[int]]:
     def look() -> None:
         for one in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                command_of[one.pid] = " ".join(one.cmdline())
-                looks[one.pid] += 1
+                if command := " ".join(one.cmdline()):  # one that is ending has none
+                    command_of[one.pid] = command
+                    looks[one.pid] += 1
 
     def watch() -> None:
         while not over.wait(0.02):

@@ -56,6 +56,7 @@ def masked(folder: Path, rows: int, source: str) -> None:
     Dataset.from_dict({**columns, "image": pictures, "mask": masks}, features=features).save_to_disk(folder / source)
 
 
+@pytest.mark.slow
 def test_select_frames(tmp_path):
     frames(tmp_path)
     out = run(tmp_path, "select_frames.py", "frames", "--encoder", ENCODER)

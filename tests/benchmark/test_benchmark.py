@@ -252,6 +252,7 @@ def test_the_gate_asks_for_more_than_nothing(data):
     assert len(gate_cells(plan)) == 4
 
 
+@pytest.mark.slow
 def test_segmentation_frames_are_decoded_once_and_overlays_drawn_when_asked(data, tmp_path):
     masked(tmp_path / "masked", np.random.default_rng(0))
     recipe = {"frozen": True, "epochs": 1, "precision": "float32"}

@@ -202,6 +202,7 @@ def test_without_a_plain_random_arm_the_ladders_label_stands_for_it(data, tmp_pa
     assert read(runs).rival is None  # it is no arm
 
 
+@pytest.mark.slow
 def test_frames_that_stand_there_twice_are_counted_and_left_out(data, tmp_path):
     """Half of the pool is the other half under other names."""
     twice = tmp_path / "twice"

@@ -27,6 +27,7 @@ from meddel_hf.report.build import report
 from meddel_hf.report.findings import Draws
 from meddel_hf.selection.measures import Measures, Values
 
+pytestmark = pytest.mark.slow  # each needs a benchmark that was run; what is measured is in tests/selection
 ROWS = 30
 GROUPS = [f"video{row // 4}" if row < 28 else None for row in range(ROWS)]
 CENTERS = [f"c{row % 3}" for row in range(ROWS)]

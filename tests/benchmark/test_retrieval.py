@@ -205,7 +205,9 @@ def test_trunk_and_head_pass_the_gates_each_by_itself(differing):
     assert "there is something to choose" in said
 
 
-@pytest.mark.parametrize("recorded", ["by series", "pooled", "not at all"])
+@pytest.mark.parametrize(
+    "recorded", ["by series", *(pytest.param(how, marks=pytest.mark.slow) for how in ("pooled", "not at all"))]
+)
 def test_the_report_ranks_the_series_that_passed_and_says_which(differing, recorded, tmp_path):
     """Also of a gate.json of before, which pooled them: that is judged anew from the cells."""
     plan, runs = differing

@@ -191,6 +191,7 @@ def test_every_question_is_answered_alike(question, store, expected, tmp_path):
     assert contents(tmp_path / "ranks" / "out") == expected(question)
 
 
+@pytest.mark.slow
 def test_a_killed_shard_costs_its_unfinished_parts_only(store, expected, tmp_path):
     out, made = tmp_path / "runs" / "out", tmp_path / "made"
     first, second = shards(store, "pool, blocks", out, 2, PAUSE="0.02")

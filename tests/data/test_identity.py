@@ -221,6 +221,7 @@ print(load_pool("user/frames")._fingerprint)
 """
 
 
+@pytest.mark.slow
 def test_a_pool_of_the_hub_is_known_by_its_commit_wherever_it_is_cached(hub, tmp_path):
     first = hub.call([sys.executable, "-c", HUB, "push"]).split()[-1]
     for path in (hub.home / "huggingface").rglob("*"):

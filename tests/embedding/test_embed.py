@@ -436,6 +436,7 @@ def test_the_callers_random_state_is_left_alone(encoder, tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow  # the README embeds with an encoder of a Hub
 def test_pool_and_encoder_from_a_hub(hub, encoder, tmp_path):
     frames(6, {}).cast_column("image", Image()).to_parquet(tmp_path / "frames.parquet")
     hub.run(

@@ -94,6 +94,7 @@ def test_the_installed_files_are_all_that_the_metric_imports(tmp_path):
 PUSH = "from meddel_hf.hub.metric import push_metric; print(push_metric('user/normdel'))"
 
 
+@pytest.mark.slow
 def test_a_space_serves_the_metric_over_http(hub):
     assert hub.run(PUSH).strip() == f"{hub.endpoint}/spaces/user/normdel"
     assert hub.server.storage.repo("space", "user/normdel").request["sdk"] == "gradio"

@@ -269,6 +269,7 @@ def test_shards_on_the_hub_are_the_fewest_that_are_bounded_in_bytes(sizes):
     assert shards_for(sizes, 100) == (enough or [len(sizes)])[0]
 
 
+@pytest.mark.slow
 def test_a_smaller_push_leaves_nothing_of_a_larger_one(hub: HubSession, tmp_path, monkeypatch):
     pool = frames().cast_column("image", Image(decode=False))
     monkeypatch.setattr(parquet, "PART_BYTES", 2_000)

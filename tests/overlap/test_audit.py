@@ -157,6 +157,7 @@ def test_a_saved_audit_and_its_sheet(stores, answer, tmp_path):
     assert not draw_pairs(answer, None, None, tmp_path / "none.png")
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_means_by_its_status(stores, tmp_path, capsys):
     pool = str(stores["pool"][1].folder)
     assert main(["audit", pool, str(stores["test"][1].folder), "--json"]) == 1

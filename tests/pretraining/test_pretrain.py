@@ -482,6 +482,7 @@ def test_what_the_user_sees(tmp_path, capsys, caplog):
     assert not caplog.messages
 
 
+@pytest.mark.slow
 def test_errors_of_the_command_are_one_sentence(tmp_path):
     pool = folder_of_images(tmp_path / "pool", 4)
     for more, message in (

@@ -98,6 +98,7 @@ def test_a_retention_of_fewer_seeds_does_not_speak_for_the_level(tmp_path):
     assert retentions == {"0.0": "0.05", "0.5": "0.05", "0.8": "0.2"}
 
 
+@pytest.mark.slow
 def test_a_gain_that_one_interval_of_many_shows_by_chance_is_no_gain(tmp_path):
     """A small gain beside 20 arms without one: its own interval excludes zero, the one wide enough for all does not."""
     arms = {"random": "random", **{f"sieve{i}": "dedup" for i in range(20)}}

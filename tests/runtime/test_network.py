@@ -69,6 +69,7 @@ def test_without_a_token(hub: HubSession, work):
     assert status == "2"
 
 
+@pytest.mark.slow
 def test_without_a_hub(hub: HubSession, work):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -201,7 +201,7 @@ def killed_at(number: int, work) -> int:
     return os.waitpid(child, 0)[1]
 
 
-@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])  # of the moments, every how many
+@pytest.mark.parametrize("step", [27, pytest.param(1, marks=pytest.mark.slow)])  # of the moments, every how many
 def test_killed_at_any_moment_all_is_old_or_all_is_finished(made, tmp_path, step):
     name, _ = kept_with_copies(Selection.load(made / "s"))
     folders = ("e", "s", "m")
