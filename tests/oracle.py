@@ -132,3 +132,16 @@ INPUTS = {
     "concentrated": lambda: (noise(60, 32) * 0.3 + 1).astype(np.float32),
 }
 ETAS = (-1.0, -0.5, 0.5, 0.8, 0.95, 1 - 2**-23, 1 - 2**-24, 1.0)
+
+
+def check_engine(engine, cosine: np.ndarray, groups: list[np.ndarray], etas) -> None:
+    """Both rules of an engine, and, of what the second keeps, who stands for whom."""
+    for eta in etas:
+        for rule in (greedy, semdedup):
+            done, kept = getattr(engine, rule.__name__)(eta), rule(cosine, groups, eta)
+            np.testing.assert_array_equal(done.kept, kept)
+            assert (done.count, done.complete, done.share) == (kept.sum(), True, 1.0)
+        where, value = nearest_kept(cosine, groups, kept)
+        near, similarity = engine.nearest_kept(kept)
+        np.testing.assert_array_equal(near, where)
+        np.testing.assert_array_equal(similarity, value.astype(np.float32))

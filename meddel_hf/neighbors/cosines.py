@@ -229,8 +229,7 @@ def nearest(
         return device_search.nearest(here[0], rows, here[1], cols, floor)
     where = np.zeros(len(rows), np.int64)
     best = np.full(len(rows), -2, np.float32) if floor is None else floor.copy()
-    low = queries.low is not None and reference.low is not None and len(rows) * len(cols) >= _LOW_PRODUCT
-    tier: Tier = "bfloat16" if low else "float32"
+    tier = _tier_of(queries, reference, len(rows) * len(cols))
 
     def improve(start: int, size: int, c: int, panel: torch.Tensor) -> None:
         # No cosine exceeds 1: a row that has found an exact copy is done.
@@ -241,7 +240,7 @@ def nearest(
             best[here[better]], where[here[better]] = value[better], at[better] + c
 
     with own_threads() as threads:
-        size = min(BLOCK, max(_PART, -(-len(rows) // threads.count)))
+        size = _rows_at_once(len(rows), threads.count)
         for c in range(0, len(cols), TILE):
             panel = reference.panel(cols[c : c + TILE], tier)
             for _ in threads.map(partial(improve, size=size, c=c, panel=panel), range(0, len(rows), size)):
@@ -317,8 +316,7 @@ def nearest_place(queries: Vectors, rows: Rows, reference: Vectors, cols: Rows) 
     """As `nearest`, without the cosines: where one column stands out, as it does of most rows, none is computed."""
     if len(cols) > TILE or queries._together(reference) is not None:
         return nearest(queries, rows, reference, cols)[0]
-    low = queries.low is not None and reference.low is not None and len(rows) * len(cols) >= _LOW_PRODUCT
-    tier: Tier = "bfloat16" if low else "float32"
+    tier = _tier_of(queries, reference, len(rows) * len(cols))
     panel, margin = reference.panel(cols, tier), queries.margin(reference, tier)
 
     def places(start: int) -> Rows:
@@ -338,8 +336,19 @@ def nearest_place(queries: Vectors, rows: Rows, reference: Vectors, cols: Rows) 
         return answer
 
     with own_threads() as threads:
-        size = min(BLOCK, max(_PART, -(-len(rows) // threads.count)))
+        size = _rows_at_once(len(rows), threads.count)
         return np.concatenate(list(threads.map(places, range(0, len(rows), size))) or [np.zeros(0, np.int64)])
+
+
+def _tier_of(queries: Vectors, reference: Vectors, pairs: int) -> Tier:
+    """Of the products that so many pairs are screened by."""
+    low = queries.low is not None and reference.low is not None and pairs >= _LOW_PRODUCT
+    return "bfloat16" if low else "float32"
+
+
+def _rows_at_once(rows: int, threads: int) -> int:
+    """Rows of a product, where each thread is to have some."""
+    return min(BLOCK, max(_PART, -(-rows // threads)))
 
 
 def candidates(tile: torch.Tensor, limit: torch.Tensor) -> tuple[Rows, Rows]:

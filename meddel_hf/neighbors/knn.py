@@ -102,10 +102,8 @@ def nearest_many(
 def nearest_other(vectors: Vectors, rows: Rows, cols: Rows) -> tuple[Rows, NDArray[np.float32]]:
     """Of each of `rows` the nearest of `cols` besides itself, and its cosine: itself and -1 where there is no other."""
     where, cosine = nearest_many(vectors, rows, vectors, cols, 2)
-    near = cols[where]
-    alone = (near == rows[:, None]).all(axis=1)
-    each, place = np.arange(len(rows)), np.where(near[:, 0] == rows, near.shape[1] - 1, 0)
-    return near[each, place], np.where(alone, np.float32(-1), cosine[each, place])
+    near, value = _besides(rows, cols[where], cosine)
+    return near, np.where(near == rows, np.float32(-1), value)
 
 
 def nearest_other_in(source: RowSource, rows: Rows, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
@@ -115,12 +113,16 @@ def nearest_other_in(source: RowSource, rows: Rows, rows_at_once: int) -> tuple[
     where, best = rows.copy(), np.full(len(rows), -2, np.float32)
     for start, block in blocks(source, rows_at_once):
         at, cosine = nearest_many(queries, everyone, queries.like(block), np.arange(len(block)), 2)
-        at += start
-        place = np.where(at[:, 0] == rows, at.shape[1] - 1, 0)
-        near, value = at[everyone, place], cosine[everyone, place]
+        near, value = _besides(rows, start + at, cosine)
         better = (near != rows) & (value > best)
         where[better], best[better] = near[better], value[better]
     return where, np.where(where == rows, np.float32(-1), best)
+
+
+def _besides(rows: Rows, near: Rows, cosine: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
+    """Of the two nearest of each row, (m, 2), or one, the first that is not the row itself; itself where none is."""
+    each, place = np.arange(len(rows)), np.where(near[:, 0] == rows, near.shape[1] - 1, 0)
+    return near[each, place], cosine[each, place]
 
 
 def _sorted(cosine: NDArray[np.float32], k: int) -> tuple[Rows, NDArray[np.float32]]:

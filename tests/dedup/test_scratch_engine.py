@@ -38,16 +38,7 @@ def test_both_rules_and_who_stands_for_whom(name, rows, tmp_path):
     cosine = oracle.cosines(x)
     for groups in groupings(len(x)):
         with engine_of(x, groups, rows, tmp_path) as engine:
-            for eta in (-0.5, 0.8, cosine[0, len(x) // 2], 1 - 2**-24, 1.0):
-                for rule in ("greedy", "semdedup"):
-                    done = getattr(engine, rule)(eta)
-                    kept = getattr(oracle, rule)(cosine, groups, eta)
-                    np.testing.assert_array_equal(done.kept, kept)
-                    assert (done.count, done.complete, done.share) == (kept.sum(), True, 1.0)
-                where, value = oracle.nearest_kept(cosine, groups, kept)
-                near, similarity = engine.nearest_kept(kept)
-                np.testing.assert_array_equal(near, where)
-                np.testing.assert_array_equal(similarity, value.astype(np.float32))
+            oracle.check_engine(engine, cosine, groups, (-0.5, 0.8, cosine[0, len(x) // 2], 1 - 2**-24, 1.0))
 
 
 @pytest.mark.parametrize("rows", [13, 64, 1000])

@@ -67,16 +67,7 @@ def test_both_rules_and_who_stands_for_whom(name, device, tmp_path):
         for _ in works(tmp_path / str(number)):
             engine = engine_of(vectors, groups)
             assert isinstance(engine, SharedEngine)
-            for eta in (-0.5, 0.8, cosine[0, len(x) // 2], 1.0):
-                for rule in ("greedy", "semdedup"):
-                    done = getattr(engine, rule)(eta)
-                    kept = getattr(oracle, rule)(cosine, groups, eta)
-                    np.testing.assert_array_equal(done.kept, kept)
-                    assert (done.count, done.complete, done.share) == (kept.sum(), True, 1.0)
-                where, value = oracle.nearest_kept(cosine, groups, kept)
-                near, similarity = engine.nearest_kept(kept)
-                np.testing.assert_array_equal(near, where)
-                np.testing.assert_array_equal(similarity, value.astype(np.float32))
+            oracle.check_engine(engine, cosine, groups, (-0.5, 0.8, cosine[0, len(x) // 2], 1.0))
 
 
 def test_alone_it_is_the_usual_engine():
