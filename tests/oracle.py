@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from meddel_hf.dedup import engines
+
 STEP = 2.0**-24  # cosines and thresholds are multiples of it
 
 
@@ -70,6 +72,30 @@ def filled(cosine: np.ndarray, groups: Sequence[np.ndarray], kept: np.ndarray, t
     result = kept.copy()
     result[chosen] = True
     return result
+
+
+def links(cosine: np.ndarray, groups: Sequence[np.ndarray], kept: np.ndarray, eta: float) -> set[tuple[int, int]]:
+    """(row that stays, row that goes) of a group, above eta."""
+    above = cosine > grid(eta)
+    return {
+        (int(one), int(other))
+        for order in groups
+        for one in order[kept[order]]
+        for other in order[~kept[order]]
+        if above[one, other]
+    }
+
+
+def apart(cosine: np.ndarray, groups: Sequence[np.ndarray], kept: np.ndarray, eta: float) -> np.ndarray:
+    """Rows that stay and share no near-duplicate with one of them that is earlier in keep order; (n,) bool."""
+    answer, claimed, linked = kept.copy(), set(), links(cosine, groups, kept, eta)
+    for row in np.concatenate(groups):
+        copies = {other for one, other in linked if one == row}
+        if copies & claimed:
+            answer[row] = False
+        else:
+            claimed |= copies
+    return answer
 
 
 def pairs(cosine: np.ndarray, groups: Sequence[np.ndarray], floor: float) -> dict[tuple[int, int], float]:
@@ -145,3 +171,11 @@ def check_engine(engine, cosine: np.ndarray, groups: list[np.ndarray], etas) -> 
         near, similarity = engine.nearest_kept(kept)
         np.testing.assert_array_equal(near, where)
         np.testing.assert_array_equal(similarity, value.astype(np.float32))
+        stays = greedy(cosine, groups, eta)
+        one_pass = engine.thinned(eta)
+        for mine, theirs in zip(one_pass, (stays, *nearest_kept(cosine, groups, stays)), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        met = [pair for part in engine.links(stays, eta) for pair in zip(*(rows.tolist() for rows in part), strict=True)]
+        assert len(met) == len(set(met))
+        assert set(met) == links(cosine, groups, stays, eta)
+        np.testing.assert_array_equal(engines.apart(engine, stays, eta), apart(cosine, groups, stays, eta))

@@ -20,7 +20,7 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, nearest_by, nearest_in_tile, rounded
 from meddel_hf.neighbors.device_search import greedy_by_pairs
-from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.neighbors.pairs import Pairs, pairs_between
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.threads import own_threads, stream_threads
 
@@ -45,6 +45,7 @@ class Pass:
 
 
 Thinned = tuple[NDArray[np.bool_], Rows, NDArray[np.float32]]  # (n,) each: kept; of the others, nearest kept and cosine
+Links = tuple[Rows, Rows]  # (m,) each: of pairs of near-duplicates, the row that stays and the one that goes
 
 
 class Engine(Protocol):
@@ -68,6 +69,12 @@ class Engine(Protocol):
 
         kept, asked: (n,), no row in both; None: every row that is not kept. Equal cosines go to the earlier in keep
         order. Both are (n,); other rows, and rows without a kept row that the engine knows of, have -1 and -2.
+        """
+
+    def links(self, kept: NDArray[np.bool_], eta: float) -> Iterator[Links]:
+        """Pairs of a group, above eta, of a row that stays and a row that goes, so many at a time as are in memory.
+
+        All pairs of a row that stays come at once; what comes later is about rows that are later in keep order.
         """
 
 
@@ -313,6 +320,11 @@ class BlockEngine:
             for _ in tqdm(named, "naming duplicates", total=len(self.groups), unit="group", delay=5, leave=False):
                 pass
 
+    def links(self, kept: NDArray[np.bool_], eta: float) -> Iterator[Links]:
+        groups = map(np.sort, self.groups)
+        pairs = pairs_between(self.vectors, [(rows[~kept[rows]], rows[kept[rows]]) for rows in groups], eta)
+        yield pairs.second, pairs.first
+
     @contextmanager
     def _for_each(self, work: Callable[[Rows], Answer]) -> Iterator[Iterator[Answer]]:
         """work(group) of each group, in order: many on threads of their own, a few one after the other on all."""
@@ -414,6 +426,37 @@ class PairEngine:
             if unknown.any():
                 self.below.name_kept(kept, unknown, where, similarity)
         return where, similarity
+
+    def links(self, kept: NDArray[np.bool_], eta: float) -> Iterator[Links]:
+        if self._asks_below(eta):
+            assert self.below is not None
+            yield from self.below.links(kept, eta)
+            return
+        first, second = self.pairs.first, self.pairs.second
+        near = (self.pairs.cosine > rounded(eta)) & (kept[first] != kept[second])
+        near &= (self._rank[first] >= 0) & (self._rank[second] >= 0)
+        first, second = first[near], second[near]
+        yield np.where(kept[first], first, second), np.where(kept[first], second, first)
+
+
+def apart(engine: Engine, kept: NDArray[np.bool_], eta: float) -> NDArray[np.bool_]:
+    """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order.
+
+    Two rows may both stay, just below eta, and be of one scene nevertheless: what is near to both says so.
+    """
+    rank = np.zeros(len(kept), np.int64)
+    order = np.concatenate(engine.groups)
+    rank[order] = np.arange(len(order))
+    answer, claimed = kept.copy(), np.zeros(len(kept), bool)
+    for stays, goes in engine.links(kept, eta):
+        by_rank = np.argsort(rank[stays], kind="stable")
+        rows, starts = np.unique(rank[stays[by_rank]], return_index=True)
+        for row, copies in zip(order[rows].tolist(), np.split(goes[by_rank], starts[1:]), strict=False):
+            if claimed[copies].any():
+                answer[row] = False
+            else:
+                claimed[copies] = True
+    return answer
 
 
 def thinned_in_two(engine: Engine, eta: float) -> Thinned:

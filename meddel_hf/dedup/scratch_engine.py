@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.dedup.engines import BlockEngine, Pass, Rule, Thinned, apply, thinned_in_two
+from meddel_hf.dedup.engines import BlockEngine, Links, Pass, Rule, Thinned, apply
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.dedup.shared_engine import engine_of
 from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded
+from meddel_hf.neighbors.pairs import pairs_across
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.shared_work import Arrays, cut, digest_of, in_parts, shared_work
 
@@ -48,7 +49,25 @@ class ScratchEngine:
         return self._pass("greedy", eta, limit)
 
     def thinned(self, eta: float) -> Thinned:
-        return thinned_in_two(self, eta)
+        stays, where, similarity = self._unknown()
+
+        def in_whole_groups(piece: _Piece, vectors: Vectors) -> NDArray[np.float64]:
+            return _stacked(*BlockEngine(vectors, piece.groups).thinned(eta))
+
+        whole = self._of_whole_groups("selecting", ("thinned", float(rounded(eta))), in_whole_groups)
+        with closing(whole), self._bar("selecting") as bar:
+            for piece in self._pieces:
+                part = slice(piece.start, piece.stop)
+                if piece.large is None:
+                    stays[part], at, similarity[part] = next(whole).T
+                    where[part] = np.where(at < 0, -1, at + piece.start)
+                else:
+                    stays[part] = self._stays_in(piece, "greedy", eta, None, stays)
+                bar.update(piece.stop - piece.start)
+            for piece in self._pieces:
+                if piece.large is not None:
+                    self._name_in(piece, stays, ~stays, where, similarity)
+        return self._by_row(stays, False), *self._named(where, similarity)
 
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         return self._pass("semdedup", eta, None)
@@ -83,17 +102,21 @@ class ScratchEngine:
         question = rule, float(rounded(eta)), limit
         whole = self._of_whole_groups("selecting", question, in_whole_groups, in_turn=limit is not None)
         for piece in self._pieces:
-            if piece.large is None:
-                yield piece, next(whole)
-                continue
-            vectors = self.scratch.vectors(piece.start, piece.stop)
-            groups, near = piece.groups, np.zeros(len(vectors), bool)
-            if piece.large.start < piece.start:
-                earlier = np.arange(piece.large.start, piece.start)
-                near = self._any_above(vectors, earlier[stays[earlier]] if rule == "greedy" else earlier, eta)
-                groups = [np.flatnonzero(~near)] if rule == "greedy" else groups
-            left = None if limit is None else limit - int(stays[: piece.start].sum())
-            yield piece, apply(engine_of(vectors, groups), rule, eta, left).kept & ~near
+            yield piece, next(whole) if piece.large is None else self._stays_in(piece, rule, eta, limit, stays)
+
+    def _stays_in(
+        self, piece: _Piece, rule: Rule, eta: float, limit: int | None, stays: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Who stays in a part of a large group. stays: of all places before it."""
+        assert piece.large is not None
+        vectors = self.scratch.vectors(piece.start, piece.stop)
+        groups, near = piece.groups, np.zeros(len(vectors), bool)
+        if piece.large.start < piece.start:
+            earlier = np.arange(piece.large.start, piece.start)
+            near = self._any_above(vectors, earlier[stays[earlier]] if rule == "greedy" else earlier, eta)
+            groups = [np.flatnonzero(~near)] if rule == "greedy" else groups
+        left = None if limit is None else limit - int(stays[: piece.start].sum())
+        return apply(engine_of(vectors, groups), rule, eta, left).kept & ~near
 
     def nearest_kept(
         self, kept: NDArray[np.bool_], asked: NDArray[np.bool_] | None = None
@@ -102,10 +125,9 @@ class ScratchEngine:
 
         def in_whole_groups(piece: _Piece, vectors: Vectors) -> NDArray[np.float64]:
             part = slice(piece.start, piece.stop)
-            near = BlockEngine(vectors, piece.groups).nearest_kept(stays[part], asks[part])
-            return np.stack(near, axis=1).astype(np.float64)  # both are exact in float64
+            return _stacked(*BlockEngine(vectors, piece.groups).nearest_kept(stays[part], asks[part]))
 
-        where, similarity = np.full(len(stays), -1, np.int64), np.full(len(stays), -2, np.float32)
+        _, where, similarity = self._unknown()
         whole = self._of_whole_groups("naming duplicates", ("named", stays, asks), in_whole_groups)
         with closing(whole), self._bar("naming duplicates") as bar:
             for piece in self._pieces:
@@ -114,12 +136,64 @@ class ScratchEngine:
                     at, similarity[part] = next(whole).T
                     where[part] = np.where(at < 0, -1, at + piece.start)
                 else:
-                    goes, vectors = np.flatnonzero(asks[part]), self.scratch.vectors(piece.start, piece.stop)
-                    near = self._nearest(vectors, goes, piece.large.start + np.flatnonzero(stays[piece.large]))
-                    where[piece.start + goes], similarity[piece.start + goes] = near
+                    self._name_in(piece, stays, asks, where, similarity)
                 bar.update(piece.stop - piece.start)
-        rows = np.where(where < 0, -1, self._order[where])
-        return self._by_row(rows, -1), self._by_row(similarity, -2)
+        return self._named(where, similarity)
+
+    def _name_in(
+        self, piece: _Piece, stays: NDArray[np.bool_], asks: NDArray[np.bool_], where: Rows,
+        similarity: NDArray[np.float32],
+    ) -> None:  # fmt: skip
+        """Write down the nearest row that stays of those asked for in a part of a large group."""
+        assert piece.large is not None
+        goes = np.flatnonzero(asks[piece.start : piece.stop])
+        vectors = self.scratch.vectors(piece.start, piece.stop)
+        near = self._nearest(vectors, goes, piece.large.start + np.flatnonzero(stays[piece.large]))
+        where[piece.start + goes], similarity[piece.start + goes] = near
+
+    def _unknown(self) -> Thinned:
+        """Of all places, before anything is known of them."""
+        n = len(self._order)
+        return np.zeros(n, bool), np.full(n, -1, np.int64), np.full(n, -2, np.float32)
+
+    def _named(self, where: Rows, similarity: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
+        """By places, as rows of the pool."""
+        return self._by_row(np.where(where < 0, -1, self._order[where]), -1), self._by_row(similarity, -2)
+
+    def links(self, kept: NDArray[np.bool_], eta: float) -> Iterator[Links]:
+        stays = kept[self._order]
+
+        def in_whole_groups(piece: _Piece, vectors: Vectors) -> NDArray[np.int64]:
+            near = BlockEngine(vectors, piece.groups).links(stays[piece.start : piece.stop], eta)
+            return np.concatenate([np.stack(links, axis=1) for links in near]) + piece.start
+
+        whole = self._of_whole_groups("linking", ("links", stays, float(rounded(eta))), in_whole_groups)
+        with closing(whole), self._bar("linking") as bar:
+            for piece in self._pieces:
+                places = next(whole) if piece.large is None else self._links_of(piece, stays, eta)
+                yield self._order[places[:, 0]], self._order[places[:, 1]]
+                bar.update(piece.stop - piece.start)
+
+    def _links_of(self, piece: _Piece, stays: NDArray[np.bool_], eta: float) -> NDArray[np.int64]:
+        """(m, 2) places of a row that stays in a part of a large group, and of one that goes anywhere in the group."""
+        assert piece.large is not None
+        vectors, rows = self.scratch.vectors(piece.start, piece.stop), np.flatnonzero(stays[piece.start : piece.stop])
+        goes = piece.large.start + np.flatnonzero(~stays[piece.large])
+
+        def answer(part: slice) -> Arrays:
+            found = [
+                (some, pairs_across(vectors, rows, others, np.arange(len(some)), eta))
+                for some, others in self._slabs(goes[part])
+            ]
+            pairs = [np.stack([piece.start + near.first, some[near.second]], axis=1) for some, near in found]
+            return {"pairs": np.concatenate([np.zeros((0, 2), np.int64), *pairs])}
+
+        def question() -> str:
+            return digest_of("links", vectors.digest, rows, goes, float(rounded(eta)))
+
+        cost = float(len(rows)) * vectors.dim
+        found: NDArray[np.int64] = in_parts("linking", question, len(goes), cost, answer, self._rows)["pairs"]
+        return found
 
     def _of_whole_groups(
         self,
@@ -134,7 +208,8 @@ class ScratchEngine:
 
         def of_part(part: slice) -> Arrays:
             read = ((piece, self.scratch.vectors(piece.start, piece.stop)) for piece in pieces[part])
-            return {"of rows": np.concatenate([answer(piece, vectors) for piece, vectors in read])}
+            answers = [answer(piece, vectors) for piece, vectors in read]
+            return {"answers": np.concatenate(answers), "lengths": np.array(list(map(len, answers)))}
 
         work, parts = shared_work(), cut(costs)
         if work is None or len(parts) < 2:
@@ -143,10 +218,8 @@ class ScratchEngine:
             return
         dear = [float(costs[part].sum()) for part in parts]
         asked = digest_of(self._question, *question)
-        for part, there in zip(
-            parts, work.answers(name, asked, dear, lambda number: of_part(parts[number]), in_turn), strict=True
-        ):
-            yield from np.split(there["of rows"], np.cumsum([piece.stop - piece.start for piece in pieces[part]])[:-1])
+        for there in work.answers(name, asked, dear, lambda number: of_part(parts[number]), in_turn):
+            yield from np.split(there["answers"], np.cumsum(there["lengths"])[:-1])
 
     def _nearest(self, vectors: Vectors, rows: Rows, places: Rows) -> tuple[Rows, NDArray[np.float32]]:
         """Of each of `rows`: the place among `places`, ascending, of greatest cosine, and that; -1 and -2 of none."""
@@ -198,6 +271,11 @@ class ScratchEngine:
         answer = np.full(self.n, otherwise, of_places.dtype)
         answer[self._order] = of_places
         return answer
+
+
+def _stacked(*columns: NDArray[Any]) -> NDArray[np.float64]:
+    """(m, columns); places, cosines and flags are exact in float64."""
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
 def _cut(sizes: Sequence[int], pieces: Pieces) -> list[_Piece]:

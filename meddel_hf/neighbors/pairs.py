@@ -121,6 +121,19 @@ def pairs_between(vectors: Vectors, groups: Sequence[tuple[Rows, Rows]], floor: 
     return found
 
 
+def pairs_across(left: Vectors, rows: Rows, right: Vectors, cols: Rows, floor: float) -> Pairs:
+    """Every pair of one of the `rows` of `left` and one of the `cols` of `right` whose cosine is above `floor`."""
+    height, width = _tile_of(left)
+    tiles = (
+        (rows[above : above + height], panel, False)
+        for panel in (cols[start : start + width] for start in range(0, len(cols), width))
+        for above in range(0, len(rows), height)
+    )
+    found = _search(left, right, tiles, floor, None, len(cols))
+    assert found is not None  # there is no bound on their number
+    return found
+
+
 def _panels(rows: Rows, width: int) -> Iterator[_Panel]:
     for start in range(0, len(rows), width):
         yield rows, start, min(start + width, len(rows))

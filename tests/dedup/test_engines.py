@@ -81,20 +81,12 @@ def test_the_nearest_kept_row(name, screen, tiles):
 
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("name", oracle.INPUTS)
-def test_one_pass_says_who_stays_and_who_stands_for_whom(name, screen, tiles):
+def test_one_pass_and_who_shares_a_near_duplicate(name, screen, tiles):
     x = oracle.INPUTS[name]()
     cosine = oracle.cosines(x)
-    somewhere = cosine[0, len(x) // 2]
     for groups in groupings(len(x)):
-        both = engines(x, groups, 0.55, screen)
-        for eta in (*oracle.ETAS, somewhere):
-            stays = oracle.greedy(cosine, groups, eta)
-            where, value = oracle.nearest_kept(cosine, groups, stays)
-            for engine in both.values():
-                kept, near, similarity = engine.thinned(float(eta))
-                np.testing.assert_array_equal(kept, stays)
-                np.testing.assert_array_equal(near, where)
-                np.testing.assert_array_equal(similarity, value)
+        for engine in engines(x, groups, 0.55, screen).values():
+            oracle.check_engine(engine, cosine, groups, (*map(float, oracle.ETAS), float(cosine[0, len(x) // 2])))
 
 
 @pytest.mark.parametrize("name", oracle.INPUTS)
