@@ -5,8 +5,8 @@
 
 For each number of rows a float16 store is made, block by block, in the groups of bench_select's `spread` pool: 1 to 200
 frames around random directions, so that some 20 % stay at eta 0.8; those of a group stand side by side, as frames of a
-video do. `meddel select STORE --selector meddel --scope cluster --epsilon none --memory M` then runs in a process
-of its own, at an eta and at exactly 5 %. Peaks are of that process: `anonymous` is its own memory (RssAnon, looked at
+video do. `meddel select STORE --scope cluster --memory M` then runs in a process of its own, by the default selector or by
+Algorithm 1 without its outlier step, at an eta and at exactly 5 %. Peaks are of that process: `anonymous` is its own memory (RssAnon, looked at
 twenty times a second), which no other process can have; `resident` is ru_maxrss, which also counts pages of the store's
 files that are mapped at the time, and that the system takes back when it needs them. `work` is its
 processor seconds, which busy neighbours change less than seconds; last comes the exponent with which it grows.
@@ -76,10 +76,18 @@ class Run:
     said: str
 
 
-def select(store: Path, folder: Path, memory: str | None, *how: str) -> Run:
+QUESTIONS = {
+    "dedup": {"eta": ["--eta", "0.8"], "retention": ["--eta", "0.8", "--retention", "0.05"]},
+    "meddel": {
+        "eta": ["--eta", "0.8", "--epsilon", "none"], "retention": ["--retention", "0.05", "--epsilon", "none"]
+    },
+}  # fmt: skip
+
+
+def select(store: Path, folder: Path, memory: str | None, selector: str, question: str) -> Run:
     """`meddel select` in a process of its own."""
-    command = [sys.executable, "-m", "meddel_hf", "select", str(store), "--selector", "meddel", "--scope", "cluster"]
-    command += ["--epsilon", "none", "--no-pictures", "--out", str(folder / "selection"), *how]
+    command = [sys.executable, "-m", "meddel_hf", "select", str(store), "--selector", selector, "--scope", "cluster"]
+    command += ["--no-pictures", "--out", str(folder / "selection"), *QUESTIONS[selector][question]]
     command += [] if memory is None else ["--memory", memory]
     log = (folder / "log.txt").open("w+")
     began, anonymous = time.perf_counter(), 0
@@ -114,6 +122,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--memory", default="4GB", help="'none' reads all into memory")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for stores and scratch files")
+    parser.add_argument("--selector", choices=tuple(QUESTIONS), default="dedup")
     parser.add_argument("--only", choices=("eta", "retention"), help="one of the two questions")
     parser.add_argument("--keep", action="store_true", help="leave the stores, and take those that are there")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -132,9 +141,9 @@ def main() -> None:
             spread_store(store, n)
             print(f"{n:>12,}  store made in {time.perf_counter() - began:.0f} s", flush=True)
         with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
-            for name, how in {"eta": ("--eta", "0.8"), "retention": ("--retention", "0.05")}.items():
+            for name in QUESTIONS[args.selector]:
                 if args.only in (None, name):
-                    run = select(store, Path(scratch), memory, *how)
+                    run = select(store, Path(scratch), memory, args.selector, name)
                     work.setdefault(name, []).append((n, run.work))
                     figures = f"{run.seconds:>10.1f}{run.work:>10.1f}{run.anonymous:>14.2f}{run.resident:>13.2f}"
                     print(f"{n:>12,}{name:>12}{figures}  {run.said}", flush=True)

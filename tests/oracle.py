@@ -175,7 +175,9 @@ def check_engine(engine, cosine: np.ndarray, groups: list[np.ndarray], etas) -> 
         one_pass = engine.thinned(eta)
         for mine, theirs in zip(one_pass, (stays, *nearest_kept(cosine, groups, stays)), strict=True):
             np.testing.assert_array_equal(mine, theirs)
-        met = [pair for part in engine.links(stays, eta) for pair in zip(*(rows.tolist() for rows in part), strict=True)]
+        met = [
+            pair for part in engine.links(stays, eta) for pair in zip(*(rows.tolist() for rows in part), strict=True)
+        ]
         assert len(met) == len(set(met))
         assert set(met) == links(cosine, groups, stays, eta)
         np.testing.assert_array_equal(engines.apart(engine, stays, eta), apart(cosine, groups, stays, eta))

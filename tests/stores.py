@@ -27,3 +27,17 @@ def stored(folder: Path, dataset: Dataset, vectors: np.ndarray | None = None, **
     readable = [row for row in range(30) if row not in UNREADABLE]
     writer.write(Shard(0, 0, ids, [UNREADABLE.get(row) for row in range(30)], vectors[readable]))
     return writer.finish(dim=vectors.shape[1], row_ids=row_ids)
+
+
+def of_many_rows(folder: Path) -> Path:
+    """A float16 store of 5,000 rows in three shards, every hundredth of which is unreadable."""
+    x = oracle.clumps(5000, 64)
+    arguments = {"encoder": "a", "pool": None, "revision": None, "store_dtype": "float16"}
+    writer = StoreWriter.begin(folder, arguments, {"pool": "p" * 32, "encoder": "e" * 32})
+    for index, start in enumerate(range(0, 5000, 2000)):
+        rows = np.arange(start, min(start + 2000, 5000))
+        unit = x[rows] / np.linalg.norm(x[rows], axis=1, keepdims=True)
+        reasons = ["damaged" if row % 100 == 0 else None for row in rows]
+        writer.write(Shard(index, start, [f"f/{row}" for row in rows], reasons, unit[rows % 100 > 0]))
+    writer.finish(dim=64, row_ids=False)
+    return folder

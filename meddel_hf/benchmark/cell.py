@@ -45,7 +45,7 @@ from meddel_hf.runtime.records import write_facts
 from meddel_hf.schema import MODEL
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
-from meddel_hf.selectors.protocol import Embeddings, Readable
+from meddel_hf.selectors.protocol import Embeddings, PoolRows
 from meddel_hf.selectors.registry import make
 
 MASKED = "masked"  # in the folder of decoded frames: those of segmentation tasks
@@ -134,7 +134,7 @@ class CellRun:
             return self.store
         ids = ids_of(self.material.pool)
         origin = Origin(self.material.fingerprint, row_ids=False)
-        return Readable(np.ones((len(ids), 1), np.float32), np.arange(len(ids)), ids, origin)
+        return PoolRows(np.arange(len(ids)), ids, origin)
 
     def _check_selection(self, selection: Selection, folder: Path) -> None:
         """Raises Mismatch where what stands in the cell was selected for another one, or from other embeddings."""

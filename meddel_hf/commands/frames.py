@@ -17,12 +17,11 @@ def frames_of(store: EmbeddingStore, spec: str | None) -> tuple[Dataset | None, 
     """The data set of `spec`, as --pool gives it, or else where the store says that its frames were; None where that
     cannot be opened or is another one now, and why not. Raises what `load_pool` raises of a `spec`, and Mismatch or
     InvalidDataset where it is not the pool that was embedded."""
-    from meddel_hf.selectors.protocol import PoolRows, origin_of
+    from meddel_hf.selectors.protocol import PoolRows
 
-    rows = store.rows  # first: a damaged store is no reason to go on without its pool
+    pool_rows = PoolRows.without_embeddings(store)  # first: a damaged store is no reason to go on without its pool
     if not spec and store.pool_spec is None:
         return None, "say where the frames are with --pool"
-    pool_rows = PoolRows(rows, store.pool_ids, origin_of(store))
     if spec:
         return _embedded(store, pool_rows, spec), ""
     assert store.pool_spec is not None

@@ -12,9 +12,9 @@ from meddel_hf.schema import ID, IMAGE, TRUST
 
 _POOL = "folder of images, data set folder or Hub id, with :config and @split if needed"
 # Those of MedDEL besides retention and eta; others are taken by Dedup, and --seed and --subtract-mean by all.
-OF_MEDDEL = ("epsilon", "rule", "n_clusters", "max_iterations", "engine", "memory")
+OF_MEDDEL = ("epsilon", "rule", "n_clusters", "max_iterations", "engine")
 OF_DEDUP = ("then", "by", "per", "shares", "min_per", "max_per", "pooling")
-_OF_BOTH, _OF_MANY = ("scope", "keep"), ("seed", "subtract_mean")
+_OF_BOTH, _OF_MANY = ("scope", "keep", "memory"), ("seed", "subtract_mean")
 _OWN = {"dedup": (*OF_DEDUP, *_OF_BOTH, "eta"), "meddel": (*OF_MEDDEL, *_OF_BOTH, "eta")}
 
 
@@ -115,8 +115,8 @@ def meddel(parser: argparse.ArgumentParser) -> None:
     text = "cluster and thin again until nothing more goes (with --eta)"
     option("--max-iterations", type=kinds.count(1, 1000), help=text)
     option("--engine", choices=("auto", "pairs", "blocks"), help="how to search; the result is the same")
-    text = "such as 4GB: read a larger pool in parts, with a scratch file as large as the store (beside --out; of "
-    text += "sweep, in TMPDIR)"
+    text = "such as 4GB: read a larger pool in parts, with scratch files as large as the store (beside --out; of "
+    text += "sweep, in TMPDIR); the answer is the same"
     option("--memory", type=kinds.size, help=text)
     option("--seed", type=kinds.seed)
 

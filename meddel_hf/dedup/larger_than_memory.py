@@ -7,9 +7,10 @@ centroids, and the scratch file once for every threshold that is tried, and once
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,24 +39,46 @@ _LEAST_PIECE = 1024  # rows
 
 
 @dataclass(frozen=True)
+class Room:
+    """What there is for a pool that is read in parts.
+
+    memory:  bytes. scratch: folder for a file as large as the pool; None for the system's (TMPDIR).
+    held:    bytes of the memory that are taken already, beside the program's.
+    """
+
+    memory: int
+    scratch: Path | None = None
+    held: int = 0
+
+    def fits(self, source: RowSource) -> bool:
+        """Whether a pool is selected from in this memory without any of this."""
+        n = source.shape[0]
+        return self.held + _PROGRAM + n * (_bytes_in_work(source) + _OF_A_ROW + _OF_A_TABLE_ROW) <= self.memory
+
+    def beside(self, rows: int) -> Room:
+        """What is left of it while so many rows are searched."""
+        return replace(self, held=self.held + rows * _OF_A_ROW)
+
+
+@dataclass(frozen=True)
 class Plan:
     """rows: that are in memory at once, besides those that train centroids."""
 
     rows: int
 
     @classmethod
-    def within(cls, memory: int, source: RowSource, clusters: int) -> Plan:
-        """memory: bytes. clusters: 0 for none. Raises InvalidArgument where that is too little."""
-        (n, d), of_a_row = source.shape, _bytes_in_work(source)
+    def within(cls, room: Room, source: RowSource, clusters: int) -> Plan:
+        """clusters: 0 for none. Raises InvalidArgument where there is too little memory."""
+        (n, d), of_a_row, held = source.shape, _bytes_in_work(source), room.held + _PROGRAM
         trains = min(n, sampled(clusters)) * of_a_row
-        left = memory - _PROGRAM - n * _OF_A_ROW
+        left = room.memory - held - n * _OF_A_ROW
         least = max(trains, _LEAST_PIECE * of_a_row)
-        needed = _PROGRAM + max(n * _OF_A_ROW + least, n * _OF_A_TABLE_ROW)
-        if memory < needed:
+        needed = held + max(n * _OF_A_ROW + least, n * _OF_A_TABLE_ROW)
+        if room.memory < needed:
             cure = f", or ask for fewer clusters than {clusters:,} (n_clusters)" if 4 * trains > needed else ""
             raise InvalidArgument(
-                f"{n:,} embeddings of {d} numbers need {written(needed)} of memory, got {written(memory)}: give so much"
-                f"{cure}"
+                f"{n:,} embeddings of {d} numbers need {written(needed)} of memory, got {written(room.memory)}: give "
+                f"so much{cure}"
             )
         return cls(max(_LEAST_PIECE, min(left, _LARGEST_PIECE) // of_a_row))
 
@@ -65,23 +88,29 @@ def _bytes_in_work(source: RowSource) -> int:
     return source.shape[1] * (_OF_A_NUMBER + source.dtype.itemsize + source.stored.itemsize)
 
 
-def fits(memory: int, source: RowSource) -> bool:
-    """Whether a pool is selected from in so many bytes without any of this."""
-    return _PROGRAM + source.shape[0] * (_bytes_in_work(source) + _OF_A_ROW + _OF_A_TABLE_ROW) <= memory
+@dataclass(frozen=True, eq=False)
+class SearchInParts(Grouping):
+    """What was found among rows of a source. rows_at_once: of it, held in memory."""
+
+    source: RowSource
+    rows_at_once: int
+
+    def nearest(self, goes: Rows, stays: Rows) -> tuple[Rows, NDArray[np.float32]]:
+        return _nearest_among(self.source, goes, stays, self.rows_at_once)
 
 
 @contextmanager
 def grouped(
-    settings: Settings, source: RowSource, pool: int, memory: int, scratch: Path, name: Callable[[int], str]
-) -> Iterator[Grouping]:
+    settings: Settings, source: RowSource, pool: int, room: Room, name: Callable[[int], str]
+) -> Iterator[SearchInParts]:
     """What `Search.among` all rows finds; its engine answers as long as the block runs.
 
-    memory: bytes. scratch: folder for a file with all rows. name: id of a row.
+    name: id of a row.
     Raises what `Search.among` and `Readable.vectors` raise; InvalidArgument too where memory or disk are too little.
     """
     n = source.shape[0]
     clusters = clusters_for(settings, pool, n) if clusters_rows(settings) else 0
-    plan = Plan.within(memory, source, clusters)
+    plan = Plan.within(room, source, clusters)
     survey = Survey.of(source, plan.rows, name, sums=settings.subtract_mean or settings.scope == "pool")
     if settings.subtract_mean:
         source = MeanSubtracted(source, survey.mean)
@@ -96,26 +125,28 @@ def grouped(
     groups = groups_of(settings, left, key, labels)
     sizes = list(map(len, groups))
     pieces = Pieces.of(sizes, plan.rows)
-    with _regrouped(source, np.concatenate(groups), pieces, plan.rows, scratch) as rows:
+    with _regrouped(source, np.concatenate(groups), pieces, plan.rows, room.scratch) as rows:
         sample = CosineSample.measured(
             sizes, lambda at, part: _tile(rows, at, part), source.shape[1],
             lambda: digest_of(np.concatenate(groups), sizes),
         )  # fmt: skip
         engine = ScratchEngine(rows, n, groups, pieces)
-        yield Grouping(settings, pool, outlier, groups, labels, distances, engine, sample, None)
+        found = outlier, groups, labels, distances, engine, sample, None
+        yield SearchInParts(settings, pool, *found, source, plan.rows)
 
 
 def nearest_kept_of_all(
     source: RowSource, subtract_mean: bool, goes: Rows, stays: Rows, memory: int, name: Callable[[int], str]
 ) -> tuple[Rows, NDArray[np.float32]]:
-    """Of each row that goes: the row that stays of greatest cosine (equals: the earlier), and that cosine.
-
-    goes, stays: numbers of rows of the source, ascending. Both arrays are (len(goes),). Raises as `grouped` does.
-    """
-    plan = Plan.within(memory, source, 0)
+    """As `Grouping.nearest`, of rows of a source. Raises as `grouped` does."""
+    plan = Plan.within(Room(memory), source, 0)
     if subtract_mean:
         source = MeanSubtracted(source, Survey.of(source, plan.rows, name).mean)
-    half = max(1, plan.rows // 2)
+    return _nearest_among(source, goes, stays, plan.rows)
+
+
+def _nearest_among(source: RowSource, goes: Rows, stays: Rows, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
+    half = max(1, rows_at_once // 2)
 
     def answer(asked: slice) -> Arrays:
         rows = goes[asked]
@@ -132,7 +163,7 @@ def nearest_kept_of_all(
         return {"where": where, "best": best}
 
     def question() -> str:
-        return digest_of("nearest kept of all", source.shape, subtract_mean, goes, stays)
+        return digest_of("nearest among", source.shape, isinstance(source, MeanSubtracted), goes, stays)
 
     cost = float(len(stays)) * source.shape[1]
     found = in_parts("nearest kept", question, len(goes), cost, answer, half)
@@ -140,13 +171,15 @@ def nearest_kept_of_all(
 
 
 @contextmanager
-def _regrouped(source: RowSource, order: Rows, pieces: Pieces, rows_at_once: int, folder: Path) -> Iterator[Scratch]:
+def _regrouped(
+    source: RowSource, order: Rows, pieces: Pieces, rows_at_once: int, folder: Path | None
+) -> Iterator[Scratch]:
     """The scratch file; of processes that share their work each writes a part of it."""
     work = shared_work()
     if work is not None:
         yield Scratch.shared(work, source, order, pieces, rows_at_once)
         return
-    with Scratch.of(source, order, pieces, rows_at_once, folder) as rows:
+    with Scratch.of(source, order, pieces, rows_at_once, folder or Path(tempfile.gettempdir())) as rows:
         yield rows
 
 

@@ -17,6 +17,7 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import by_default, cluster, distance
 from meddel_hf.neighbors.cosines import Rows, Vectors, cosine_to_mean
 from meddel_hf.neighbors.pairs import Pairs, pairs_within
+from meddel_hf.neighbors.shared import nearest
 
 _SMALL = 20_000  # rows up to which the graph is always worth storing
 _MOST_PAIRS_PER_ROW = 64
@@ -67,6 +68,14 @@ class Grouping:
         target = rows_for(retention, self.pool, sum(map(len, self.groups)))
         return at_count(self.engine, self.settings.rule, target, self.sample)
 
+    def nearest(self, goes: Rows, stays: Rows) -> tuple[Rows, NDArray[np.float32]]:
+        """Of each row that goes: the row that stays of greatest cosine, in whatever group (equals: the earlier), and
+        that cosine.
+
+        goes, stays: row numbers, ascending. Both answers are (len(goes),).
+        """
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, eq=False)
 class Search(Grouping):
@@ -93,6 +102,10 @@ class Search(Grouping):
         sample = CosineSample.draw(vectors, groups)
         pairs, engine = _engine(settings, vectors, groups, sample, etas)
         return cls(settings, pool, outlier, groups, labels, distances, engine, sample, pairs, vectors)
+
+    def nearest(self, goes: Rows, stays: Rows) -> tuple[Rows, NDArray[np.float32]]:
+        where, cosine = nearest(self.vectors, goes, self.vectors, stays)
+        return stays[where], cosine
 
     def keep_order(self) -> Rows:
         """All vectors' rows, those first that stay if they can."""

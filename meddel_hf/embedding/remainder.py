@@ -39,7 +39,7 @@ class Remainder(EmbeddingStore):
 
     @cached_property
     def embeddings(self) -> NDArray[np.float32]:
-        return self.whole.embeddings[self.places]
+        return self._read(self.poolings[0])
 
     @cached_property
     def thumbnails(self) -> NDArray[np.uint8] | None:
@@ -48,11 +48,13 @@ class Remainder(EmbeddingStore):
     def thumbnails_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self.whole.thumbnails_of(self.places[rows])
 
-    def pooled(self, pooling: Pooling) -> NDArray[np.float32]:
-        return self.embeddings if pooling == self.poolings[0] else self._other(pooling)
-
     def reader(self, pooling: Pooling | None = None) -> RowSource:
         return PickedRows(self.whole.reader(pooling), self.places)
 
-    def _other(self, pooling: Pooling) -> NDArray[np.float32]:
-        return self.whole.pooled(pooling)[self.places]  # which refuses what the store does not hold
+    @cached_property
+    def _mean(self) -> NDArray[np.float32]:
+        return self._read("mean")
+
+    def _read(self, pooling: Pooling) -> NDArray[np.float32]:
+        """These rows alone: the whole need not be in memory."""
+        return self.reader(pooling).read(0, len(self)).astype(np.float32, copy=False)

@@ -252,7 +252,9 @@ def _traced(search: _Search, store: EmbeddingStore, copies: Copies, likeness: fl
     asked: Any = vectors
     if search.space.subtract_mean:
         origin = search.readable.origin
-        asked = centred(Readable(vectors, np.arange(len(sample)), [""] * len(sample), origin), search.readable).base
+        asked = centred(
+            Readable(np.arange(len(sample)), [""] * len(sample), origin, embeddings=vectors), search.readable
+        ).base
     pairs = search.nearest(Vectors.prepare(asked), copies.thumbnails.reshape(-1, SIDE, SIDE)[sample])
     return len(sample), float((pairs.likeness > likeness).mean())
 

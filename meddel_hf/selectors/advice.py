@@ -264,8 +264,9 @@ def _scene_of(step: FirstStep) -> NDArray[np.int64]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    n, links = len(step.decision.kept), step.links
-    joined = coo_array((np.ones(len(links), bool), (links.first, links.second)), shape=(n, n))
+    n = len(step.decision.kept)
+    stays, goes = (np.concatenate(rows) for rows in zip(*step.links(), strict=True))
+    joined = coo_array((np.ones(len(stays), bool), (stays, goes)), shape=(n, n))
     scene: NDArray[np.int64] = connected_components(joined, directed=False)[1]
     return scene
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.neighbors.cosines import Rows
-from meddel_hf.selectors.protocol import Readable
+from meddel_hf.selectors.protocol import PoolRows
 from meddel_hf.selectors.strata import numbered, values_of
 
 
-def within_caps(readable: Readable, left: Rows, caps: Mapping[str, int], pool: Any) -> Rows:
+def within_caps(readable: PoolRows, left: Rows, caps: Mapping[str, int], pool: Any) -> Rows:
     """Those of the rows that an earlier step left which may be kept, ascending.
 
     left: (n,) places among the readable rows, ascending.

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.dedup.decision import Decision
-from meddel_hf.dedup.search import Search, Settings
+from meddel_hf.dedup.engines import Links, apart
+from meddel_hf.dedup.larger_than_memory import grouped
+from meddel_hf.dedup.search import Grouping, Search, Settings
 from meddel_hf.embedding.calibration import Threshold, calibration_of, threshold_of
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.cosines import Rows, Vectors
-from meddel_hf.neighbors.pairs import Pairs, pairs_between
-from meddel_hf.neighbors.shared import nearest
+from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.sizes import bytes_of
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.answer import WARNING, Origin
 from meddel_hf.selection.selection import Selection
@@ -33,7 +34,7 @@ from meddel_hf.selectors import checks
 from meddel_hf.selectors.caps import within_caps
 from meddel_hf.selectors.filling import BY, DEFAULT, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
 from meddel_hf.selectors.pool_selector import PoolSelector
-from meddel_hf.selectors.protocol import Embeddings, Readable, opened
+from meddel_hf.selectors.protocol import Embeddings, InParts, PoolRows, Readable, opened
 from meddel_hf.selectors.thinning import graph_of
 
 if TYPE_CHECKING:
@@ -50,25 +51,23 @@ _LOOK_ALIKE = 0.5  # share of them that should, at least; of three real pools 0.
 class FirstStep:
     """Which rows are near-duplicates, in which space. decision is about the readable rows.
 
-    embeddings: what was selected from, opened.
+    embeddings: what was selected from, opened. readable: its rows, with embeddings in memory or, in the space in which
+    rows are drawn, in parts.
     threshold: that of the store where eta is "auto". alike: share of the rows that go whose thumbnails agree with those
     of the rows that stand for them; None where that is not known.
     """
 
     embeddings: Any
-    readable: Readable
+    readable: PoolRows
     space: Space
     threshold: Threshold | None
-    search: Search
+    search: Grouping
     decision: Decision
     alike: float | None
 
-    @cached_property
-    def links(self) -> Pairs:
-        """Every pair of a group, above eta, of a row that goes and a row that stays: one at least of each that goes."""
-        kept, groups = self.decision.kept, map(np.sort, self.search.groups)
-        parted = [(rows[~kept[rows]], rows[kept[rows]]) for rows in groups]
-        return pairs_between(self.search.vectors, parted, self.decision.eta)
+    def links(self) -> Iterator[Links]:
+        """Every pair of a group, above eta, of a row that stays and a row that goes; see `Engine.links`."""
+        return self.search.engine.links(self.decision.kept, self.decision.eta)
 
     @property
     def origin(self) -> Origin:
@@ -77,28 +76,16 @@ class FirstStep:
     @property
     def kept(self) -> list[str]:
         """Ids of the rows that stay, in the pool's order."""
-        return [self.readable.ids[row] for row in self.readable.rows[self.decision.kept]]
+        return self.readable.among(np.flatnonzero(self.decision.kept)).names
 
     @property
-    def ids(self) -> Sequence[str]:
+    def ids(self) -> Sequence[str] | pa.ChunkedArray:
         """Of every row of the pool."""
         return self.readable.ids
 
     def apart(self) -> NDArray[np.bool_]:
-        """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order.
-
-        Two rows may both stay, just below eta, and be of one scene nevertheless: what is near to both says so.
-        """
-        links, answer = self.links, np.zeros(len(self.decision.kept), bool)
-        order = np.argsort(links.second, kind="stable")
-        stays, goes = links.second[order], links.first[order]
-        claimed = np.zeros(len(answer), bool)
-        for row in np.concatenate(self.search.groups):
-            if self.decision.kept[row]:
-                copies = goes[slice(*np.searchsorted(stays, (row, row + 1)))]
-                if not claimed[copies].any():
-                    answer[row] = claimed[copies] = True
-        return answer
+        """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order."""
+        return apart(self.search.engine, self.decision.kept, self.decision.eta)
 
 
 @dataclass(frozen=True)
@@ -131,6 +118,9 @@ class Dedup(PoolSelector):
     keep:          which of a group stays: "closest" to the pool's mean direction (or centroid), "farthest", "random".
     pooling, subtract_mean: the space of the first step; "auto" is the one in which copies part best where eta is
                    "auto", else that of the store's `embeddings` as they are.
+    memory:        such as "4GB": a pool that does not fit is read from its store in parts, and regrouped in scratch
+                   files, each as large as the store. Same rows; no graph is stored with them. None: all in memory.
+    scratch:       folder of those files, gone at the end; None for the system's (TMPDIR).
     encoder:       name or path of the model that `filter` embeds with.
 
     Rules that compare frames do so by the store's first pooling, the CLS token where it has both, with the mean
@@ -150,6 +140,8 @@ class Dedup(PoolSelector):
     keep: Literal["closest", "farthest", "random"] = "closest"
     pooling: Literal["auto", "cls", "mean"] = "auto"
     subtract_mean: bool | Literal["auto"] = "auto"
+    memory: str | int | None = None
+    scratch: str | Path | None = None
     encoder: str | None = None
 
     def __post_init__(self) -> None:
@@ -166,6 +158,8 @@ class Dedup(PoolSelector):
         checks.choice("shares", self.shares, ("proportional", "root", "equal"))
         checks.choice("pooling", self.pooling, ("auto", "cls", "mean"))
         checks.flag("subtract_mean", self.subtract_mean, "auto")
+        if self.memory is not None:
+            bytes_of(self.memory)
         for name, example in (("min_per", "{'center': 50}"), ("max_per", "{'video': 1}")):
             checks.counts(name, getattr(self, name), example)
             object.__setattr__(self, name, dict(getattr(self, name)))
@@ -180,7 +174,17 @@ class Dedup(PoolSelector):
         Raises InvalidArgument where eta is "auto" and the embeddings were not calibrated, where more rows are asked for
         than are readable, or where floors ask for more rows than are kept.
         """
-        return self.answer(self.first_step(embeddings), pool)
+        store = opened(embeddings)
+        threshold, space, eta = self._threshold(store)
+        parts = InParts.beyond(store, self.memory, self.scratch, space.pooling)
+        if parts is None:
+            return self.answer(self.first_step(store), pool)
+        settings = replace(self._settings(eta), subtract_mean=space.subtract_mean)
+        with grouped(settings, parts.source, len(parts.ids), parts.room, parts.name) as search:
+            others = InParts.beyond(store, self.memory, self.scratch)  # in the space in which rows are drawn
+            assert others is not None
+            drawn_from = replace(others, room=parts.room.beside(len(parts.rows)))
+            return self.answer(self._decided(store, drawn_from, threshold, space, search), pool)
 
     def answer(self, first: FirstStep, pool: Dataset | None = None) -> Selection:
         """What follows from the first step."""
@@ -217,9 +221,10 @@ class Dedup(PoolSelector):
         settings = {
             "selector": "dedup", **asdict(self), **self._drawing(drawn=left_out is not None),
             "subtract_mean": first.space.subtract_mean,
-            "pooling": first.space.pooling if isinstance(first.embeddings, EmbeddingStore) else None,
+            "pooling": first.space.pooling if first.origin.embeddings is not None else None,
         }  # fmt: skip
-        del settings["encoder"]
+        for name in ("memory", "scratch", "encoder"):  # which do not change the answer
+            del settings[name]
         if not self.max_per:  # as in the records of older selections
             del settings["max_per"]
         graph = graph_of(search, readable.rows)
@@ -228,26 +233,32 @@ class Dedup(PoolSelector):
     def first_step(self, embeddings: Embeddings) -> FirstStep:
         """Near-duplicates alone; `answer` goes on from there, for one retention, rule or seed after another."""
         store = opened(embeddings)
-        threshold: Threshold | None = None
-        if self.eta == "auto":
-            threshold = threshold_of(store, self.pooling, self.subtract_mean)
-            space, eta = threshold.space, threshold.eta
-        else:
-            space, eta = self._space(store), self.eta
+        threshold, space, eta = self._threshold(store)
         readable = Readable.of(store, space.pooling)
-        settings = Settings(eta=eta, epsilon=None, scope=self.scope, keep=self.keep, seed=self.seed)
         vectors = readable.vectors(space.subtract_mean)
-        search = Search.among(settings, vectors, np.arange(len(vectors)), len(readable.ids))
-        decision = search.decide(eta, None)
+        search = Search.among(self._settings(eta), vectors, np.arange(len(vectors)), len(readable.ids))
+        return self._decided(store, readable, threshold, space, search)
+
+    def _decided(
+        self, store: Any, readable: PoolRows, threshold: Threshold | None, space: Space, search: Grouping
+    ) -> FirstStep:
+        decision = search.decide(search.settings.eta, None)
         alike = _alike(store, decision) if isinstance(store, EmbeddingStore) and threshold is not None else None
         return FirstStep(store, readable, space, threshold, search, decision, alike)
 
     def near_duplicates(self, embeddings: Embeddings) -> tuple[float, Space]:
-        store = opened(embeddings)
+        _, space, eta = self._threshold(opened(embeddings))
+        return eta, space
+
+    def _threshold(self, store: Any) -> tuple[Threshold | None, Space, float]:
+        """That of the store where eta is "auto"; the space and the eta of the first step."""
         if self.eta != "auto":
-            return self.eta, self._space(store)
+            return None, self._space(store), self.eta
         threshold = threshold_of(store, self.pooling, self.subtract_mean)
-        return threshold.eta, threshold.space
+        return threshold, threshold.space, threshold.eta
+
+    def _settings(self, eta: float) -> Settings:
+        return Settings(eta=eta, epsilon=None, scope=self.scope, keep=self.keep, seed=self.seed)
 
     def filter(self, dataset: Frames, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.
@@ -298,10 +309,9 @@ class Dedup(PoolSelector):
 
     def _second_step(self, first: FirstStep, left: Rows, target: int, pool: Any) -> tuple[LeftOut, list[str]]:
         """left: rows among which `target` are drawn."""
-        apart = first.apart()
-        whole = Readable.of(first.embeddings)
-        drawn, notes = self._filling().draw(whole, left, apart[left], target, pool)
-        return _left_out(first.search.vectors, first.decision.kept, left[drawn]), notes
+        whole = first.readable if isinstance(first.readable, InParts) else Readable.of(first.embeddings)
+        drawn, notes = self._filling().draw(whole, left, first.apart()[left], target, pool)
+        return _left_out(first.search, first.decision.kept, left[drawn]), notes
 
 
 def doubt(alike: float | None) -> str | None:
@@ -323,7 +333,7 @@ def _alike(store: EmbeddingStore, decision: Decision) -> float | None:
     return float((likenesses > alike).mean())
 
 
-def _with_more(decision: Decision, search: Search, target: int) -> Decision:
+def _with_more(decision: Decision, search: Grouping, target: int) -> Decision:
     """The near-duplicates least similar to what is kept (equals: the pool's order) stay too, up to `target` rows."""
     kept = decision.kept.copy()
     gone = np.flatnonzero(~kept)
@@ -331,14 +341,13 @@ def _with_more(decision: Decision, search: Search, target: int) -> Decision:
     return Decision(kept, *search.engine.nearest_kept(kept), decision.eta)
 
 
-def _left_out(vectors: Vectors, left: NDArray[np.bool_], drawn: NDArray[np.int64]) -> LeftOut:
+def _left_out(search: Grouping, left: NDArray[np.bool_], drawn: NDArray[np.int64]) -> LeftOut:
     """left: (n,) rows that the first step left. drawn: those that stay."""
     rest = left.copy()
     rest[drawn] = False
     goes = np.ones(len(left), bool)
     goes[drawn] = False
     rows = np.flatnonzero(goes)
-    where, cosine = nearest(vectors, rows, vectors, drawn)
     to, similarity = np.full(len(left), -1, np.int64), np.full(len(left), -2, np.float32)
-    to[rows], similarity[rows] = drawn[where], cosine
+    to[rows], similarity[rows] = search.nearest(rows, drawn)
     return LeftOut(rest, to, similarity)

@@ -14,7 +14,7 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.selectors.floors import Floor, lifted
-from meddel_hf.selectors.protocol import Readable
+from meddel_hf.selectors.protocol import PoolRows
 from meddel_hf.selectors.quotas import quotas
 from meddel_hf.selectors.registry import make, names
 from meddel_hf.selectors.strata import numbered, pool_of, values_of
@@ -54,7 +54,7 @@ class Filling:
     min_per: Mapping[str, int]
 
     def draw(
-        self, whole: Readable, left: Rows, first: NDArray[np.bool_], count: int, pool: Any
+        self, whole: PoolRows, left: Rows, first: NDArray[np.bool_], count: int, pool: Any
     ) -> tuple[NDArray[np.bool_], list[str]]:
         """Draw `count` of the rows that an earlier step left: (n,) bool, and what a reader should know of it.
 
@@ -76,7 +76,7 @@ class Filling:
         drawn = lifted(drawn, floors, self.seed) if floors else drawn
         return drawn, [*notes, *(note for floor in floors for note in floor.shortfalls())]
 
-    def _rule(self, readable: Readable, pool: Any) -> tuple[str, dict[str, Any], list[str]]:
+    def _rule(self, readable: PoolRows, pool: Any) -> tuple[str, dict[str, Any], list[str]]:
         """The selector, its options, and what is to be told of it."""
         selector, options = RULES.get(self.then, (self.then, {}))
         if not is_stratified(self.then):
@@ -91,14 +91,14 @@ class Filling:
         why_not = why_not or f"the pool has no column {' or '.join(BY)}; --by names others"
         return "random", {}, [f"rows were drawn without strata: {why_not}"]
 
-    def check(self, readable: Readable, pool: Any) -> None:
+    def check(self, readable: PoolRows, pool: Any) -> None:
         """Raises what `draw` raises of columns that are not there, where nothing is to be drawn."""
         for column in (*self.min_per, *([] if self.per is None else [self.per])):
             values_of(readable, pool, column)
         if self.by != BY:
             values_of(readable, pool, *self.by)
 
-    def _shared_out(self, readable: Readable, count: int, pool: Any) -> Iterator[tuple[Rows, int]]:
+    def _shared_out(self, readable: PoolRows, count: int, pool: Any) -> Iterator[tuple[Rows, int]]:
         """Rows of each value of `per`, and how many of them are drawn."""
         if self.per is None:
             yield np.arange(len(readable.rows)), count
@@ -109,7 +109,7 @@ class Filling:
             yield np.flatnonzero(value == each), int(quota)
 
     def _in_order(
-        self, rule: str, options: dict[str, Any], readable: Readable, first: NDArray[np.bool_], count: int, pool: Any
+        self, rule: str, options: dict[str, Any], readable: PoolRows, first: NDArray[np.bool_], count: int, pool: Any
     ) -> NDArray[np.bool_]:
         drawn, rows = first.copy(), np.flatnonzero(~first)
         if count < first.sum():
@@ -118,7 +118,7 @@ class Filling:
         return drawn
 
     def _ruled(
-        self, selector: str, options: dict[str, Any], readable: Readable, count: int, pool: Any
+        self, selector: str, options: dict[str, Any], readable: PoolRows, count: int, pool: Any
     ) -> NDArray[np.bool_]:
         if count == 0:
             return np.zeros(len(readable.rows), bool)

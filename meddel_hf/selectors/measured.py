@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.dedup.larger_than_memory import fits, nearest_kept_of_all
+from meddel_hf.dedup.larger_than_memory import Room, nearest_kept_of_all
 from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
@@ -52,7 +52,7 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
     if not len(goes) or not len(stays) or len(goes) * len(stays) > _PAIRS:
         return selection
     source = store.reader(space.pooling)
-    if memory is None or fits(memory, source):
+    if memory is None or Room(memory).fits(source):
         vectors = Readable.of(store, space.pooling).vectors(space.subtract_mean)
         where, cosine = nearest(vectors, goes, vectors, stays)
         near = stays[where]
@@ -84,7 +84,7 @@ def effective(rows: NDArray[np.float32]) -> float:
 
 def effective_kept(selection: Selection, store: EmbeddingStore, memory: int | None = None) -> float | None:
     """Effective number of the frames that are kept; None where the store does not fit in `memory` bytes."""
-    if memory is not None and not fits(memory, store.reader()):
+    if memory is not None and not Room(memory).fits(store.reader()):
         return None
     return effective(directions(store)[_kept_places(selection, store)])
 

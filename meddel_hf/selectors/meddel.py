@@ -23,8 +23,8 @@ from meddel_hf.selection.curve import Curve
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.pool_selector import PoolSelector
-from meddel_hf.selectors.protocol import Embeddings, Readable, opened
-from meddel_hf.selectors.thinning import Thinning, thinned_within
+from meddel_hf.selectors.protocol import Embeddings, InParts, Readable, opened
+from meddel_hf.selectors.thinning import Thinning, thinned_in_parts
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -107,8 +107,9 @@ class MedDEL(PoolSelector, Settings):
             first = store.poolings[0] if isinstance(store, EmbeddingStore) else "auto"
             return replace(self, eta=threshold_of(store, first, self.subtract_mean).eta)._choose(store, pool)
         embeddings = opened(embeddings)
-        parts = self._in_parts(self.settings, embeddings)
-        return parts[0] if parts else Thinning.begin(self.settings, Readable.of(embeddings)).selection()
+        if (parts := InParts.beyond(embeddings, self.memory, self.scratch)) is not None:
+            return thinned_in_parts(self.settings, parts)[0]
+        return Thinning.begin(self.settings, Readable.of(embeddings)).selection()
 
     def near_duplicates(self, embeddings: Embeddings) -> tuple[float, Space] | None:
         if self.eta is None:
@@ -119,15 +120,6 @@ class MedDEL(PoolSelector, Settings):
             threshold = threshold_of(store, first, self.subtract_mean)
             return threshold.eta, threshold.space
         return self.eta, Space(first, self.subtract_mean)
-
-    def _in_parts(
-        self, settings: Settings, embeddings: Embeddings, etas: Sequence[float] | None = None
-    ) -> list[Selection] | None:
-        """The answers, where the pool does not fit into the memory that was given; else None."""
-        if self.memory is None:
-            return None
-        scratch = Path(tempfile.gettempdir() if self.scratch is None else self.scratch)
-        return thinned_within(settings, embeddings, bytes_of(self.memory), scratch, etas)
 
     @own_threads()
     def sweep(
@@ -160,8 +152,8 @@ class MedDEL(PoolSelector, Settings):
         lowest = replace(self, eta=min(eta), retention=None).settings
         embeddings = opened(embeddings)
         with searching_on(device):
-            if parts := self._in_parts(lowest, embeddings, sorted(eta)):
-                return Curve(tuple(parts))
+            if (parts := InParts.beyond(embeddings, self.memory, self.scratch)) is not None:
+                return Curve(tuple(thinned_in_parts(lowest, parts, sorted(eta))))
             thinning = Thinning.begin(lowest, Readable.of(embeddings), eta)
             return Curve(tuple(thinning.at(value) for value in sorted(eta)))
 

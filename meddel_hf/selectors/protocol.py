@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision, rows_for
+from meddel_hf.dedup.larger_than_memory import Room
 from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
 from meddel_hf.neighbors.cosines import Rows, Vectors
 from meddel_hf.neighbors.cosines import subtract_mean as minus_mean
+from meddel_hf.neighbors.row_source import ArrayRows, PickedRows, RowSource
 from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.manifest import fingerprint
+from meddel_hf.runtime.sizes import bytes_of, written
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests
@@ -42,66 +45,59 @@ class Selector(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Readable:
-    """The rows of a pool that have an embedding.
+class PoolRows:
+    """The rows of a pool that have an embedding, without the embeddings.
 
-    embeddings: (n, d), as stored.
-    rows:       (n,) int64, their numbers in the pool, ascending.
-    ids:        id of every row of the pool.
-    id_column:  the pool's column that holds them.
-    digests:    of the bytes of every row's frame, where the store noted them.
-    left:       what these rows are, where an earlier step took others away.
+    rows:    (n,) int64, their numbers in the pool, ascending.
+    ids:     id of every row of the pool.
+    digests: of the bytes of every row's frame, where the store noted them.
+    left:    what these rows are, where an earlier step took others away.
     """
 
-    embeddings: NDArray[np.floating]
     rows: NDArray[np.int64]
-    ids: Sequence[str]
+    ids: Sequence[str] | pa.ChunkedArray
     origin: Origin
-    id_column: str = schema.ID
     digests: pa.Array | None = None
     left: str = "readable"
 
-    @classmethod
-    def of(cls, embeddings: Any, pooling: Pooling | None = None) -> Readable:
-        """embeddings: what `select` takes; or a Readable, such as the rows that an earlier step left, as it is.
-
-        pooling: of a store, which of its poolings; None: that of its `embeddings`.
-        """
-        if isinstance(embeddings, Readable):
-            return embeddings
+    @staticmethod
+    def without_embeddings(embeddings: Embeddings) -> PoolRows:
+        """Of what `select` takes; of a store no embedding is read."""
         embeddings = opened(embeddings)
         if isinstance(embeddings, EmbeddingStore):
-            store, origin = embeddings, origin_of(embeddings)
-            pooled = store.embeddings if pooling is None else store.pooled(pooling)
-            left = OUT_OF_REACH if isinstance(store, Remainder) else "readable"
-            return cls(pooled, store.rows, store.pool_ids, origin, origin.id_column, store.digests, left)
-        array = np.asarray(embeddings)
-        if array.ndim != 2:
-            raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
-        content = fingerprint(str(array.shape), str(array.dtype), _bytes_of(array))
-        ids = [str(row) for row in range(len(array))]
-        return cls(array, np.arange(len(ids)), ids, Origin(content, row_ids=True))
+            return PoolRows(embeddings.rows, embeddings.pool_id_column, **_of_store(embeddings))
+        return embeddings if isinstance(embeddings, PoolRows) else Readable.of(embeddings)
 
-    def among(self, places: Rows) -> Readable:
-        """Some of the readable rows, by their places among them, ascending; the pool stays as large as it is."""
-        return replace(self, embeddings=self.embeddings[places], rows=self.rows[places])
+    @property
+    def id_column(self) -> str:
+        """The pool's column that holds the ids."""
+        return self.origin.id_column
 
-    def vectors(self, subtract_mean: bool = False) -> Vectors:
-        """The embeddings made ready for cosines; with `subtract_mean`, of the unit rows minus the pool's mean.
+    @property
+    def names(self) -> list[str]:
+        """Id of each of these rows."""
+        if isinstance(self.ids, pa.ChunkedArray):
+            answer: list[str] = self.ids.take(pa.array(self.rows)).to_pylist()
+            return answer
+        return [self.ids[row] for row in self.rows]
 
-        Raises InvalidEmbeddings where there are none, and for rows that are zero or not finite.
-        """
-        self.check_any()
-        names = [self.ids[row] for row in self.rows]
-        base = self.embeddings
-        if subtract_mean:
-            with searching_on("cpu"):  # a check alone: what is searched is the result
-                base = minus_mean(Vectors.prepare(base, names=names, screen="float32").base, names)
-        return Vectors.prepare(base, names=names)
+    def name(self, place: int) -> str:
+        """Id of one of these rows."""
+        return str(self.ids[int(self.rows[place])])
+
+    def readable(self) -> Readable:
+        """With the embeddings in memory."""
+        raise InvalidEmbeddings(
+            "these rows have no embeddings, and the selector compares them: embed the pool, or draw at random"
+        )
+
+    def among(self, places: Rows) -> Self:
+        """Some of these rows, by their places among them, ascending; the pool stays as large as it is."""
+        return replace(self, rows=self.rows[places])
 
     def check_any(self) -> None:
         """Raises InvalidEmbeddings where no row has an embedding."""
-        check_any(len(self.embeddings), len(self.ids))
+        check_any(len(self.rows), len(self.ids))
 
     def rows_to_keep(self, retention: float) -> int:
         """round(retention * pool), for a selector that can keep any readable row; raises InvalidArgument otherwise."""
@@ -133,17 +129,106 @@ class Readable:
 
 
 @dataclass(frozen=True, eq=False)
-class PoolRows:
-    """As `Readable`, without the embeddings: ids may be a column of Arrow, which a pool larger than memory needs."""
+class Readable(PoolRows):
+    """As `PoolRows`, with the embeddings in memory, (n, d) as stored."""
 
-    rows: NDArray[np.int64]
-    ids: Sequence[str] | pa.ChunkedArray
-    origin: Origin
-    digests: pa.Array | None = None
+    embeddings: NDArray[np.floating] = field(kw_only=True)
+
+    @classmethod
+    def of(cls, embeddings: Any, pooling: Pooling | None = None) -> Readable:
+        """embeddings: what `select` takes; or a Readable, such as the rows that an earlier step left, as it is.
+
+        pooling: of a store, which of its poolings; None: that of its `embeddings`.
+        """
+        embeddings = opened(embeddings)
+        if isinstance(embeddings, PoolRows):
+            return embeddings.readable()
+        if isinstance(embeddings, EmbeddingStore):
+            store = embeddings
+            pooled = store.embeddings if pooling is None else store.pooled(pooling)
+            return cls(store.rows, store.pool_ids, **_of_store(store), embeddings=pooled)
+        array = np.asarray(embeddings)
+        if array.ndim != 2:
+            raise InvalidEmbeddings(f"embeddings must be a non-empty (n, d) array, got shape {array.shape}")
+        content = fingerprint(str(array.shape), str(array.dtype), _bytes_of(array))
+        ids = [str(row) for row in range(len(array))]
+        return cls(np.arange(len(ids)), ids, Origin(content, row_ids=True), embeddings=array)
+
+    def readable(self) -> Readable:
+        return self
+
+    def among(self, places: Rows) -> Self:
+        return replace(self, embeddings=self.embeddings[places], rows=self.rows[places])
+
+    def vectors(self, subtract_mean: bool = False) -> Vectors:
+        """The embeddings made ready for cosines; with `subtract_mean`, of the unit rows minus the pool's mean.
+
+        Raises InvalidEmbeddings where there are none, and for rows that are zero or not finite.
+        """
+        self.check_any()
+        base, names = self.embeddings, self.names
+        if subtract_mean:
+            with searching_on("cpu"):  # a check alone: what is searched is the result
+                base = minus_mean(Vectors.prepare(base, names=names, screen="float32").base, names)
+        return Vectors.prepare(base, names=names)
+
+
+@dataclass(frozen=True, eq=False)
+class InParts(PoolRows):
+    """As `PoolRows`, of a pool whose embeddings do not fit into memory.
+
+    source: reads the embeddings of these rows. room: what there is for whoever chooses among them.
+    """
+
+    source: RowSource = field(kw_only=True)
+    room: Room = field(kw_only=True)
+
+    @classmethod
+    def beyond(
+        cls, embeddings: Any, memory: str | int | None, scratch: str | Path | None, pooling: Pooling | None = None
+    ) -> InParts | None:
+        """None of a pool that fits into so much memory, of one without floating numbers, and where no memory is given.
+
+        embeddings: what `select` takes, opened; an `InParts`, whatever `memory` is. pooling: as of `Readable.of`.
+        """
+        if isinstance(embeddings, InParts):
+            return None if embeddings.fits else embeddings
+        if memory is None:
+            return None
+        rows = PoolRows.without_embeddings(embeddings)
+        source = (
+            embeddings.reader(pooling)
+            if isinstance(embeddings, EmbeddingStore)
+            else ArrayRows(rows.readable().embeddings)
+        )
+        room = Room(bytes_of(memory), None if scratch is None else Path(scratch))
+        parts = cls(rows.rows, rows.ids, rows.origin, rows.digests, rows.left, source=source, room=room)
+        return None if parts.fits or source.stored not in (np.float16, np.float32, np.float64) else parts
 
     @property
-    def id_column(self) -> str:
-        return self.origin.id_column
+    def fits(self) -> bool:
+        """Whether they do fit."""
+        return self.room.fits(self.source)
+
+    def readable(self) -> Readable:
+        """Raises InvalidArgument where they do not fit."""
+        if not self.fits:
+            n, d = self.source.shape
+            raise InvalidArgument(
+                f"{n:,} embeddings of {d} numbers do not fit into {written(self.room.memory)}, and this rule compares "
+                "them all at once: give more memory, or draw by a rule that reads them in parts (then: meddel, random "
+                "or stratified)"
+            )
+        embeddings = self.source.read(0, self.source.shape[0])
+        return Readable(self.rows, self.ids, self.origin, self.digests, self.left, embeddings=embeddings)
+
+    def among(self, places: Rows) -> Self:
+        return replace(self, source=PickedRows(self.source, places), rows=self.rows[places])
+
+
+def _of_store(store: EmbeddingStore) -> dict[str, Any]:
+    left = OUT_OF_REACH if isinstance(store, Remainder) else "readable"
+    return {"origin": origin_of(store), "digests": store.digests, "left": left}
 
 
 def origin_of(store: EmbeddingStore) -> Origin:
@@ -167,7 +252,7 @@ def check_any(readable: int, rows: int, role: str = "pool") -> None:
         raise InvalidEmbeddings(f"none of the {rows:,} rows of the {role} has an embedding: {what}")
 
 
-Embeddings = EmbeddingStore | str | Path | NDArray[np.floating] | Readable
+Embeddings = EmbeddingStore | str | Path | NDArray[np.floating] | PoolRows
 
 
 def marked(n: int, rows: Rows) -> NDArray[np.bool_]:

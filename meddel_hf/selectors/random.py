@@ -10,7 +10,7 @@ import numpy as np
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.pool_selector import PoolSelector
-from meddel_hf.selectors.protocol import Embeddings, Readable, marked
+from meddel_hf.selectors.protocol import Embeddings, PoolRows, marked
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,7 +33,7 @@ class Random(PoolSelector):
 
     def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
-        readable = Readable.of(embeddings)
+        readable = PoolRows.without_embeddings(embeddings)
         target, n = readable.rows_to_keep(self.retention), len(readable.rows)
         drawn = np.random.default_rng(self.seed).permutation(n)[:target]
         return readable.selection(marked(n, drawn), {"selector": "random", **asdict(self)})

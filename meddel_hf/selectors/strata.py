@@ -15,12 +15,12 @@ from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.similar import did_you_mean
-from meddel_hf.selectors.protocol import PoolRows, Readable
+from meddel_hf.selectors.protocol import PoolRows
 
 _NONE = "(none)"  # where rows without a value stand among the names of others, in alphabetical order
 
 
-def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str | None]:
+def strata(readable: PoolRows, pool: Any, columns: Sequence[str]) -> list[str | None]:
     """For each readable row, the first of its values in `columns` that is not null, as text; None where all are.
 
     pool: the data set that was embedded, joined on its ids (on row numbers only where the embeddings have no others);
@@ -43,7 +43,7 @@ def strata(readable: Readable, pool: Any, columns: Sequence[str]) -> list[str | 
     return [names[row] for row in rows]
 
 
-def values_of(readable: Readable, pool: Any, *columns: str) -> list[str | None]:
+def values_of(readable: PoolRows, pool: Any, *columns: str) -> list[str | None]:
     """`strata`, of columns of which one at least says something. Raises InvalidDataset where none does."""
     values = strata(readable, pool, columns)
     if all(value is None for value in values):
@@ -61,7 +61,7 @@ def numbered(values: Sequence[str | None]) -> tuple[Rows, Rows]:
     return number, np.bincount(number)
 
 
-def pool_of(readable: Readable, pool: Any) -> tuple[Dataset | None, str]:
+def pool_of(readable: PoolRows, pool: Any) -> tuple[Dataset | None, str]:
     """The data set that was embedded, `pool` or else the one that the embeddings name; or None, and why there is none.
 
     Raises InvalidDataset where `pool` is no data set.
@@ -80,7 +80,7 @@ def _checked(pool: Any) -> Dataset:
     return pool
 
 
-def _named(readable: Readable, columns: Sequence[str]) -> Dataset:
+def _named(readable: PoolRows, columns: Sequence[str]) -> Dataset:
     cure = "pass the data set that was embedded as pool= (--pool)"
     spec = readable.origin.spec
     if spec is None:
@@ -94,7 +94,7 @@ def _named(readable: Readable, columns: Sequence[str]) -> Dataset:
         ) from error
 
 
-def rows_in(dataset: Dataset, readable: Readable | PoolRows) -> list[int]:
+def rows_in(dataset: Dataset, readable: PoolRows) -> list[int]:
     """Row of `dataset` for each readable row, joined on ids; on row numbers where the embeddings have no others.
 
     Raises InvalidDataset or Mismatch where it is not the pool that was embedded.
@@ -116,7 +116,7 @@ def rows_in(dataset: Dataset, readable: Readable | PoolRows) -> list[int]:
             f"{', '.join(dataset.column_names)}: pass the data set that was embedded"
         )
     place = {id: row for row, id in enumerate(checked_ids_of(dataset, column))}
-    wanted = [readable.ids[row] for row in readable.rows]
+    wanted = readable.names
     unknown = [id for id in wanted if id not in place]
     if unknown:
         raise Mismatch(

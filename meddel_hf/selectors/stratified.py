@@ -12,7 +12,7 @@ from meddel_hf import schema
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.pool_selector import PoolSelector
-from meddel_hf.selectors.protocol import Embeddings, Readable, marked
+from meddel_hf.selectors.protocol import Embeddings, PoolRows, marked
 from meddel_hf.selectors.quotas import quotas
 from meddel_hf.selectors.strata import numbered, strata
 
@@ -53,7 +53,7 @@ class RandomStratified(PoolSelector):
               a store of a data set without ids, on row numbers.
         Raises InvalidDataset where the pool cannot be opened or lacks a column, Mismatch where it is another one.
         """
-        readable = Readable.of(embeddings)
+        readable = PoolRows.without_embeddings(embeddings)
         target, n = readable.rows_to_keep(self.retention), len(readable.rows)
         stratum, size = numbered(strata(readable, pool, self.columns))
         quota = quotas(target * size / n, size, target)

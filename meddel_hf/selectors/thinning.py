@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,18 +11,16 @@ import numpy as np
 from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph
-from meddel_hf.dedup.larger_than_memory import fits, grouped
+from meddel_hf.dedup.larger_than_memory import grouped
 from meddel_hf.dedup.search import Grouping, Search, Settings
 from meddel_hf.dedup.shared_engine import engine_of
-from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.neighbors.pairs import Pairs
-from meddel_hf.neighbors.row_source import ArrayRows, RowSource
 from meddel_hf.runtime.sizes import written
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import pool_table, with_digests
-from meddel_hf.selectors.protocol import Embeddings, PoolRows, Readable, check_any, origin_of
+from meddel_hf.selectors.protocol import InParts, PoolRows, Readable
 
 _CONCENTRATED = 0.2  # share of all pairs above eta from which eta says little
 
@@ -83,49 +80,30 @@ class Thinning:
         return answered(self.readable, last, Decision(kept, where, similarity, settings.eta), settings)
 
 
-def thinned_within(
-    settings: Settings, embeddings: Embeddings, memory: int, scratch: Path, etas: Sequence[float] | None = None
-) -> list[Selection] | None:
-    """What `Thinning` answers to the settings, or to each eta of a sweep, in so many bytes of memory.
+def thinned_in_parts(settings: Settings, rows: InParts, etas: Sequence[float] | None = None) -> list[Selection]:
+    """What `Thinning` answers to the settings, or to each eta of a sweep, of a pool that does not fit into memory.
 
-    embeddings: a store, or an array, opened. scratch: folder for a file as large as the embeddings.
-    None where the pool fits into the memory, so that nothing of this is needed, or holds no floating numbers.
     Raises InvalidArgument where the memory or the disk are too little.
     """
-    rows, source = _opened_in_part(embeddings)
-    if source.stored not in (np.float16, np.float32, np.float64) or fits(memory, source):
-        return None
-    check_any(source.shape[0], len(rows.ids))
+    rows.check_any()
     if settings.engine == "pairs":
         raise InvalidArgument(
-            f"engine='pairs' stores the graph of a pool that does not fit into {written(memory)}: leave engine at "
-            "'auto', or give more memory"
+            f"engine='pairs' stores the graph of a pool that does not fit into {written(rows.room.memory)}: leave "
+            "engine at 'auto', or give more memory"
         )
     if settings.max_iterations > 1:
         raise InvalidArgument(
             f"max_iterations={settings.max_iterations} compares survivors of the whole pool, which does not fit into "
-            f"{written(memory)}: leave it at 1, or give more memory"
+            f"{written(rows.room.memory)}: leave it at 1, or give more memory"
         )
-
-    def name(row: int) -> str:
-        return str(rows.ids[int(rows.rows[row])])
-
-    with grouped(settings, source, len(rows.ids), memory, scratch, name) as grouping:
+    with grouped(settings, rows.source, len(rows.ids), rows.room, rows.name) as grouping:
         asked = [settings] if etas is None else [replace(settings, eta=eta, retention=None) for eta in etas]
         decisions = [grouping.decide(each.eta, each.retention) for each in asked]
     return [answered(rows, grouping, made, each) for made, each in zip(decisions, asked, strict=True)]
 
 
-def _opened_in_part(embeddings: Embeddings) -> tuple[Readable | PoolRows, RowSource]:
-    if isinstance(embeddings, EmbeddingStore):
-        rows = PoolRows(embeddings.rows, embeddings.pool_id_column, origin_of(embeddings), embeddings.digests)
-        return rows, embeddings.reader()
-    readable = Readable.of(embeddings)
-    return readable, ArrayRows(readable.embeddings)
-
-
 def answered(
-    readable: Readable | PoolRows,
+    readable: PoolRows,
     search: Grouping,
     decision: Decision,
     settings: Settings,
@@ -150,7 +128,7 @@ def _notes(sample: CosineSample, eta: float | None) -> tuple[str, ...]:
     )
 
 
-def graph_of(search: Search, rows: Rows) -> NearDuplicateGraph | None:
+def graph_of(search: Grouping, rows: Rows) -> NearDuplicateGraph | None:
     """The search's pairs as a graph to be stored, where it has some. rows: numbers in the pool of the search's rows."""
     if search.pairs is None or search.settings.rule != "greedy":
         return None

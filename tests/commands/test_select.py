@@ -348,8 +348,9 @@ def test_options_that_say_otherwise_than_the_old_selection_are_refused(more, ear
     assert f"and {more[0]} says otherwise" in capsys.readouterr().err
 
 
-def test_memory_means_meddel_and_too_little_is_one_sentence(store, tmp_path, capsys, monkeypatch):
-    line = ["select", store, "--retention", "0.2", "--n-clusters", "1", "--no-pictures"]
+@pytest.mark.parametrize("how", [["--n-clusters", "1"], []], ids=["meddel", "dedup"])
+def test_memory_changes_no_row_and_too_little_is_one_sentence(how, store, tmp_path, capsys, monkeypatch):
+    line = ["select", store, "--retention", "0.2", *how, "--no-pictures"]
     assert main([*line, "--out", str(tmp_path / "whole")]) == 0
     assert main([*line, "--memory", "4GB", "--out", str(tmp_path / "fits")]) == 0
     capsys.readouterr()
@@ -359,7 +360,7 @@ def test_memory_means_meddel_and_too_little_is_one_sentence(store, tmp_path, cap
     for name in ("_PROGRAM", "_LEAST_PIECE"):
         monkeypatch.setattr(larger, name, 0)
     monkeypatch.setattr(larger, "_OF_A_NUMBER", 10**4)  # so that 93 frames are 30 MB
-    assert main([*line, "--memory", "25MB", "--out", str(tmp_path / "new" / "parts")]) == 0
+    assert main([*line, "--memory", "29MB", "--out", str(tmp_path / "new" / "parts")]) == 0
     whole, fits, parts = (pq.read_table(tmp_path / name / "rows.parquet") for name in ("whole", "fits", "new/parts"))
     assert whole == fits == parts
     assert "nearest_kept" in parts.column_names

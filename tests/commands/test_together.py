@@ -38,6 +38,7 @@ QUESTIONS = {
     "memory, pool": [*POOL[:-2], "--memory", "1.2MB"],
     "memory, clusters": ["--selector", "meddel", "--retention", "0.1", "--memory", "2MB", "--subtract-mean"],
     "dedup": ["--eta", "0.8", "--retention", "0.05"],
+    "dedup, memory": ["--eta", "0.8", "--retention", "0.05", "--memory", "1.2MB"],
     "dedup, cover": ["--eta", "0.8", "--retention", "0.05", "--then", "cover"],
     "many iterations": ["--selector", "meddel", "--eta", "0.7", "--max-iterations", "3"],
     "random": ["--selector", "random", "--retention", "0.1"],
@@ -295,7 +296,7 @@ def test_a_selection_says_what_was_asked_however_many_processes_made_it(store, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("question", ["pool, blocks", "clusters, pairs", "memory, clusters", "dedup"])
+@pytest.mark.parametrize("question", ["pool, blocks", "clusters, pairs", "dedup, memory", "dedup"])
 def test_killed_at_any_moment_and_resumed_it_is_the_same(question, store, expected, tmp_path):
     """Shards that are killed one after another at random moments, and begun again, until nothing is left to do."""
     moments, out = random.Random(question), tmp_path / "runs" / "out"

@@ -7,7 +7,7 @@ import oracle
 import pytest
 
 import meddel_hf.dedup.larger_than_memory as larger
-from meddel_hf.dedup.larger_than_memory import Plan, fits, grouped, nearest_kept_of_all
+from meddel_hf.dedup.larger_than_memory import Plan, Room, grouped, nearest_kept_of_all
 from meddel_hf.dedup.search import Search, Settings
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
 from meddel_hf.neighbors.cosines import Vectors, subtract_mean
@@ -25,7 +25,7 @@ def check(x: np.ndarray, settings: Settings, folder) -> None:
     vectors = Vectors.prepare(subtract_mean(Vectors.prepare(x).base) if settings.subtract_mean else x)
     search = Search.among(settings, vectors, np.arange(len(x)), len(x))
     expected = search.decide(settings.eta, settings.retention)
-    with grouped(settings, ArrayRows(x), len(x), GB, folder, str) as grouping:
+    with grouped(settings, ArrayRows(x), len(x), Room(GB, folder), str) as grouping:
         decision = grouping.decide(settings.eta, settings.retention)
         for name in ("outlier", "cluster", "distance"):
             np.testing.assert_array_equal(getattr(grouping, name), getattr(search, name))
@@ -34,6 +34,9 @@ def check(x: np.ndarray, settings: Settings, folder) -> None:
         for name in ("kept", "duplicate_of", "similarity"):
             np.testing.assert_array_equal(getattr(decision, name), getattr(expected, name))
         assert decision.eta == expected.eta
+        goes, stays = np.flatnonzero(~decision.kept), np.flatnonzero(decision.kept)
+        for mine, theirs in zip(grouping.nearest(goes, stays), search.nearest(goes, stays), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize("name", ["clumps", "integers", "copies", "all equal", "near equal", "antipodal", "two rows"])
@@ -73,7 +76,7 @@ def test_what_a_search_in_memory_refuses_is_refused(tmp_path):
     def refuse(x, error, match, **settings):
         with (
             pytest.raises(error, match=match),
-            grouped(Settings(**settings), ArrayRows(x), len(x), GB, tmp_path, "frame {}".format),
+            grouped(Settings(**settings), ArrayRows(x), len(x), Room(GB, tmp_path), "frame {}".format),
         ):
             pass
 
@@ -89,11 +92,14 @@ def test_too_little_memory_is_refused_with_what_is_needed():
 
     sentence = r"^1,000,000 embeddings of 768 numbers need 1\.\d GB .* got 500 MB: give"
     with pytest.raises(InvalidArgument, match=sentence):
-        Plan.within(GB // 2, rows(10**6), 1000)
+        Plan.within(Room(GB // 2), rows(10**6), 1000)
     with pytest.raises(InvalidArgument, match=r"or ask for fewer clusters than 100,000 \(n_clusters\)"):
-        Plan.within(2 * GB, rows(10**7), 100_000)
+        Plan.within(Room(2 * GB), rows(10**7), 100_000)
+    with pytest.raises(InvalidArgument, match=r"need 1\.9 GB of memory, got 1\.5 GB"):
+        Plan.within(Room(3 * GB // 2, held=GB), rows(10**6), 1)
     for n, clusters, memory in ((10**7, 3162, 4 * GB), (10**6, 1000, 3 * GB // 2)):
-        plan = Plan.within(memory, rows(n), clusters)
+        plan = Plan.within(Room(memory), rows(n), clusters)
         assert larger._LEAST_PIECE < plan.rows <= memory / (768 * 6)
-    assert fits(2 * GB, rows(100_000))
-    assert not fits(4 * GB, rows(10**6))
+    assert Room(2 * GB).fits(rows(100_000))
+    assert not Room(2 * GB, held=3 * GB // 4).fits(rows(100_000))
+    assert not Room(4 * GB).fits(rows(10**6))

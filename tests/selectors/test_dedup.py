@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from itertools import pairwise
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -11,11 +12,15 @@ import oracle
 import pytest
 from datasets import Dataset, Features, Image, Value
 from groups import expected_groups
-from stores import stored
+from stores import of_many_rows, stored
 from tiny import textured, tiny_encoder
 
+import meddel_hf.dedup.larger_than_memory as larger
 from meddel_hf import Dedup, MedDEL, Selection, embed
+from meddel_hf.embedding.remainder import Remainder
+from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.selectors.by_hand import Overrides
 from meddel_hf.selectors.filling import RULES
 
 ETA = 0.9
@@ -338,6 +343,7 @@ def test_it_calibrates_itself_saves_and_answers_for_another_eta(calibrated, tmp_
 def test_spaces_can_be_chosen(calibrated):
     store, _, _ = calibrated
     for pooling in ("cls", "mean"):
+        assert (Remainder.of(store, np.array([3, 40])).pooled(pooling) == store.pooled(pooling)[[3, 40]]).all()
         for subtracted in (False, True):
             selection = Dedup(pooling=pooling, subtract_mean=subtracted).select(store)
             assert (selection.settings["pooling"], selection.settings["subtract_mean"]) == (pooling, subtracted)
@@ -360,3 +366,89 @@ def test_meddel_takes_the_calibrated_threshold(calibrated):
     assert selection.summary.near_duplicates == 10
     with pytest.raises(InvalidArgument, match="a plain array does not have"):
         MedDEL(eta="auto").select(oracle.noise(10, 4))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    return of_many_rows(tmp_path_factory.mktemp("many"))
+
+
+@pytest.fixture
+def only_in_parts(monkeypatch):
+    """What is held in memory is so many bytes as are asked for, and no store is read as a whole."""
+    monkeypatch.setattr(larger, "_PROGRAM", 0)
+    for name in ("embeddings", "_mean"):
+        monkeypatch.setattr(EmbeddingStore, name, property(lambda store: pytest.fail("read as a whole")))
+
+
+CENTERS = Dataset.from_dict(
+    {"id": [f"f/{row}" for row in range(5000)], "center": [f"c{row % 7 // 3}" for row in range(5000)]}
+)
+
+
+def same(parts: Selection, whole: Selection) -> None:
+    assert parts.table.equals(whole.table)
+    assert (parts.settings, parts.eta, parts.notes, parts.origin) == (
+        whole.settings, whole.eta, whole.notes, whole.origin,
+    )  # fmt: skip
+    assert parts.density.stay.tobytes() + parts.density.pairs.tobytes() == (
+        whole.density.stay.tobytes() + whole.density.pairs.tobytes()
+    )
+    assert parts.graph is None
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"retention": 0.4},  # more than are distinct
+        {"retention": 0.05},
+        {"retention": 0.01, "scope": "cluster", "keep": "random", "seed": 3},
+        {"retention": 0.05, "subtract_mean": True, "keep": "farthest"},
+        {"retention": 0.05, "then": "random"},
+        {"retention": 0.05, "then": "stratified"},
+        {"retention": 0.05, "per": "center", "min_per": {"center": 30}, "max_per": {"center": 200}},
+    ],
+    ids=str,
+)
+def test_a_pool_larger_than_memory_gets_the_same_rows(how, many, tmp_path, request):
+    whole = Dedup(eta=0.8, **how).select(many, pool=CENTERS)
+    request.getfixturevalue("only_in_parts")
+    same(Dedup(eta=0.8, **how, memory="4.5MB", scratch=tmp_path).select(many, pool=CENTERS), whole)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_beside_a_selector_is_as_it_is_of_a_pool_in_memory(many, tmp_path, request):
+    beside = {
+        "reference": EmbeddingStore.load(many).embeddings[::500],
+        "reference_eta": 0.9,
+        "overrides": Overrides(keep=["f/1", "f/777"], never=["f/2", "f/4001"]),
+    }
+    whole = Dedup(0.05, eta=0.8).select(many, **beside)
+    assert whole.summary.in_reference >= 10
+    request.getfixturevalue("only_in_parts")
+    same(Dedup(0.05, eta=0.8, memory="4.5MB", scratch=tmp_path).select(many, **beside), whole)
+
+
+def test_a_rule_that_compares_all_at_once_needs_the_memory_for_it(many, tmp_path, request):
+    whole = Dedup(0.05, eta=0.8, then="balanced").select(many)
+    request.getfixturevalue("only_in_parts")
+    parts = Dedup(0.05, eta=0.8, then="balanced", memory="4.5MB", scratch=tmp_path).select(many)
+    same(parts, whole)  # what is left after the first step fits
+    with pytest.raises(InvalidArgument, match=r"4,950 embeddings of 64 numbers do not fit into 5 MB, .*then: meddel"):
+        Dedup(0.9, eta=1.0, then="balanced", memory="4.5MB", scratch=tmp_path).select(many)
+    with pytest.raises(InvalidArgument, match=r"4,950 embeddings of 64 numbers need 2 MB of memory, got 1 MB"):
+        Dedup(eta=0.8, memory=900_000, scratch=tmp_path).select(many)
+    with pytest.raises(InvalidArgument, match="memory must be a size such as 4GB"):
+        Dedup(memory="a lot")
+
+
+def test_a_calibrated_store_in_parts(calibrated, tmp_path, monkeypatch):
+    store, data, _ = calibrated
+    for name in ("_PROGRAM", "_LEAST_PIECE"):
+        monkeypatch.setattr(larger, name, 0)
+    monkeypatch.setattr(larger, "_OF_A_NUMBER", 10**4)
+    for how in ({}, {"retention": 0.2}, {"pooling": "mean", "subtract_mean": False}):
+        whole = Dedup(**how).select(store, pool=data)
+        assert "look alike in their pixels" in whole.notes[0]
+        same(Dedup(**how, memory="19MB", scratch=tmp_path).select(store, pool=data), whole)

@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset, Features, Image, Value
 from groups import clusters_of, expected_groups, keep_order
 from PIL import Image as Picture
+from stores import of_many_rows
 from transformers import ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -380,18 +381,7 @@ def test_a_graph_too_large_to_store_is_an_error_only_where_it_is_demanded(scope)
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
-    """A float16 store of 5,000 rows in three shards, every hundredth of which is unreadable."""
-    folder = tmp_path_factory.mktemp("many")
-    x = oracle.clumps(5000, 64)
-    arguments = {"encoder": "a", "pool": None, "revision": None, "store_dtype": "float16"}
-    writer = StoreWriter.begin(folder, arguments, {"pool": "p" * 32, "encoder": "e" * 32})
-    for index, start in enumerate(range(0, 5000, 2000)):
-        rows = np.arange(start, min(start + 2000, 5000))
-        unit = x[rows] / np.linalg.norm(x[rows], axis=1, keepdims=True)
-        reasons = ["damaged" if row % 100 == 0 else None for row in rows]
-        writer.write(Shard(index, start, [f"f/{row}" for row in rows], reasons, unit[rows % 100 > 0]))
-    writer.finish(dim=64, row_ids=False)
-    return folder
+    return of_many_rows(tmp_path_factory.mktemp("many"))
 
 
 @pytest.mark.parametrize(
