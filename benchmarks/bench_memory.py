@@ -5,11 +5,11 @@
 
 For each number of rows a float16 store is made, block by block, in the groups of bench_select's `spread` pool: 1 to 200
 frames around random directions, so that some 20 % stay at eta 0.8; those of a group stand side by side, as frames of a
-video do. `meddel select STORE --scope cluster --memory M` then runs in a process of its own, by the default selector or by
-Algorithm 1 without its outlier step, at an eta and at exactly 5 %. Peaks are of that process: `anonymous` is its own memory (RssAnon, looked at
-twenty times a second), which no other process can have; `resident` is ru_maxrss, which also counts pages of the store's
-files that are mapped at the time, and that the system takes back when it needs them. `work` is its
-processor seconds, which busy neighbours change less than seconds; last comes the exponent with which it grows.
+video do. `meddel select STORE --scope cluster --memory M` then runs in a process of its own, by the default selector or
+by Algorithm 1 without its outlier step, at an eta and at exactly 5 %. Peaks are of that process: `anonymous` is its own
+memory (RssAnon, looked at twenty times a second), which no other process can have; `resident` is ru_maxrss, which also
+counts pages of the store's files that are mapped at the time, and that the system takes back when it needs them. `work`
+is its processor seconds, which busy neighbours change less than seconds; last comes the exponent with which it grows.
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from meddel_hf.selection.subset import Subset
 
 
+_ALL_WITH_ALL = 1_000_000  # rows up to which that is done unasked: a quarter of an hour on two cores
+_MOST_NEAREST = 2**38  # cosines of rows that go with rows that stay, to name the nearest: minutes on two cores
 _LOOKED_AT = 4096  # near-duplicates, evenly spaced, whose pixels are compared
 _LOOK_ALIKE = 0.5  # share of them that should, at least; of three real pools 0.75 to 0.83 did
 
@@ -114,7 +116,8 @@ class Dedup(PoolSelector):
     max_per:       column -> rows that each of its values keeps at most, such as {"video": 1}: after the first step rows
                    evenly spaced over each value's, in the pool's order, may be kept; others are "not-selected". Rows
                    without a value are not bounded.
-    scope:         of the first step: "pool", all with all, or "cluster", inside k-means clusters.
+    scope:         of the first step: "pool", all with all; "cluster", inside k-means clusters; "auto": all with all up
+                   to a million readable rows, inside clusters beyond, where all with all is a matter of hours.
     keep:          which of a group stays: "closest" to the pool's mean direction (or centroid), "farthest", "random".
     pooling, subtract_mean: the space of the first step; "auto" is the one in which copies part best where eta is
                    "auto", else that of the store's `embeddings` as they are.
@@ -136,7 +139,7 @@ class Dedup(PoolSelector):
     shares: Shares = "equal"
     min_per: Mapping[str, int] = field(default_factory=dict, hash=False)
     max_per: Mapping[str, int] = field(default_factory=dict, hash=False)
-    scope: Literal["pool", "cluster"] = "pool"
+    scope: Literal["auto", "pool", "cluster"] = "auto"
     keep: Literal["closest", "farthest", "random"] = "closest"
     pooling: Literal["auto", "cls", "mean"] = "auto"
     subtract_mean: bool | Literal["auto"] = "auto"
@@ -153,7 +156,7 @@ class Dedup(PoolSelector):
         checks.columns("by", self.by)
         if self.per is not None and not (isinstance(self.per, str) and self.per):
             raise InvalidArgument(f"per must name a column of the pool, such as 'center', got {shown(self.per)}")
-        checks.choice("scope", self.scope, ("pool", "cluster"))
+        checks.choice("scope", self.scope, ("auto", "pool", "cluster"))
         checks.choice("keep", self.keep, ("closest", "farthest", "random"))
         checks.choice("shares", self.shares, ("proportional", "root", "equal"))
         checks.choice("pooling", self.pooling, ("auto", "cls", "mean"))
@@ -179,7 +182,7 @@ class Dedup(PoolSelector):
         parts = InParts.beyond(store, self.memory, self.scratch, space.pooling)
         if parts is None:
             return self.answer(self.first_step(store), pool)
-        settings = replace(self._settings(eta), subtract_mean=space.subtract_mean)
+        settings = replace(self._settings(eta, len(parts.rows)), subtract_mean=space.subtract_mean)
         with grouped(settings, parts.source, len(parts.ids), parts.room, parts.name) as search:
             others = InParts.beyond(store, self.memory, self.scratch)  # in the space in which rows are drawn
             assert others is not None
@@ -210,6 +213,12 @@ class Dedup(PoolSelector):
                 f"nothing was drawn, since a retention of {self.retention} keeps all frames that are no "
                 f"near-duplicates: {', '.join(self._given)} changed nothing"
             )
+        if self.scope == "auto" and search.settings.scope == "cluster":
+            notes.insert(
+                0,
+                f"beyond {_ALL_WITH_ALL:,} frames near-duplicates are sought inside clusters; scope (--scope) "
+                "pool compares all with all",
+            )
         if first.threshold is not None:
             alike = "" if first.alike is None else f"; {first.alike:.0%} of those found look alike in their pixels"
             notes.insert(0, f"{first.threshold}{alike}")
@@ -220,7 +229,7 @@ class Dedup(PoolSelector):
         table = with_digests(table, readable.digests)
         settings = {
             "selector": "dedup", **asdict(self), **self._drawing(drawn=left_out is not None),
-            "subtract_mean": first.space.subtract_mean,
+            "scope": search.settings.scope, "subtract_mean": first.space.subtract_mean,
             "pooling": first.space.pooling if first.origin.embeddings is not None else None,
         }  # fmt: skip
         for name in ("memory", "scratch", "encoder"):  # which do not change the answer
@@ -236,7 +245,7 @@ class Dedup(PoolSelector):
         threshold, space, eta = self._threshold(store)
         readable = Readable.of(store, space.pooling)
         vectors = readable.vectors(space.subtract_mean)
-        search = Search.among(self._settings(eta), vectors, np.arange(len(vectors)), len(readable.ids))
+        search = Search.among(self._settings(eta, len(vectors)), vectors, np.arange(len(vectors)), len(readable.ids))
         return self._decided(store, readable, threshold, space, search)
 
     def _decided(
@@ -257,8 +266,9 @@ class Dedup(PoolSelector):
         threshold = threshold_of(store, self.pooling, self.subtract_mean)
         return threshold, threshold.space, threshold.eta
 
-    def _settings(self, eta: float) -> Settings:
-        return Settings(eta=eta, epsilon=None, scope=self.scope, keep=self.keep, seed=self.seed)
+    def _settings(self, eta: float, rows: int) -> Settings:
+        scope = self.scope if self.scope != "auto" else "pool" if rows <= _ALL_WITH_ALL else "cluster"
+        return Settings(eta=eta, epsilon=None, scope=scope, keep=self.keep, seed=self.seed)
 
     def filter(self, dataset: Frames, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.
@@ -342,12 +352,15 @@ def _with_more(decision: Decision, search: Grouping, target: int) -> Decision:
 
 
 def _left_out(search: Grouping, left: NDArray[np.bool_], drawn: NDArray[np.int64]) -> LeftOut:
-    """left: (n,) rows that the first step left. drawn: those that stay."""
+    """left: (n,) rows that the first step left. drawn: those that stay, the nearest of which is named for each other row
+    unless there are millions."""
     rest = left.copy()
     rest[drawn] = False
     goes = np.ones(len(left), bool)
     goes[drawn] = False
     rows = np.flatnonzero(goes)
+    if len(rows) * len(drawn) > _MOST_NEAREST:
+        return LeftOut(rest)
     to, similarity = np.full(len(left), -1, np.int64), np.full(len(left), -2, np.float32)
     to[rows], similarity[rows] = search.nearest(rows, drawn)
     return LeftOut(rest, to, similarity)

@@ -368,6 +368,29 @@ def test_meddel_takes_the_calibrated_threshold(calibrated):
         MedDEL(eta="auto").select(oracle.noise(10, 4))
 
 
+def test_a_large_pool_is_compared_inside_clusters_unless_one_says_otherwise(monkeypatch):
+    x = oracle.clumps(400, 8, seed=3, spread=0.2)
+    small = Dedup(0.1, eta=ETA).select(x)
+    assert small.settings["scope"] == "pool"
+    monkeypatch.setattr("meddel_hf.selectors.dedup._ALL_WITH_ALL", 399)
+    large = Dedup(0.1, eta=ETA).select(x)
+    assert "beyond 399 frames near-duplicates are sought inside clusters" in large.notes[0]
+    assert large.table.equals(Dedup(0.1, eta=ETA, scope="cluster").select(x).table)
+    assert large.settings == Dedup(0.1, eta=ETA, scope="cluster").select(x).settings
+    assert Dedup(0.1, eta=ETA, scope="pool").select(x).table.equals(small.table)
+
+
+def test_the_nearest_kept_frames_of_millions_are_not_named(monkeypatch):
+    x = oracle.clumps(400, 8, seed=3, spread=0.2)
+    named = Dedup(0.1, eta=ETA).select(x)
+    monkeypatch.setattr("meddel_hf.selectors.dedup._MOST_NEAREST", 360 * 40 - 1)
+    selection = Dedup(0.1, eta=ETA).select(x)
+    without = [name for name in named.table.column_names if not name.startswith("nearest_")]
+    assert selection.table.equals(named.table.select(without))
+    gone = next(row["id"] for row in selection.table.to_pylist() if row["reason"] == "not-selected")
+    assert "nearest" not in selection.why(gone)
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
     return of_many_rows(tmp_path_factory.mktemp("many"))
