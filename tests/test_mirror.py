@@ -70,6 +70,7 @@ TESTED_BY = {
     "embedding/removing.py": "selectors/test_forgetting.py",
     "runtime/replacing.py": "selectors/test_forgetting.py",
     "selectors/before.py": "selectors/test_extending.py",
+    "selectors/compared.py": "selectors/test_extending.py",
     "dedup/density.py": "dedup/test_decision.py",
     "dedup/graph.py": "selection/test_selection.py",
     "dedup/search.py": "selectors/test_meddel.py",

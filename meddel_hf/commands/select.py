@@ -149,14 +149,17 @@ def _extended(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | N
     from meddel_hf.selectors.extending import extend
 
     given = [name for name in _NOT_EXTENDED if getattr(args, name) is not None]
-    given += ["option"] * bool(args.option) + list(options.typed(args, *options.OF_DEDUP)) + list(options.typed(args))
+    typed = {**options.typed(args, *options.OF_DEDUP), **options.typed(args)}
+    memory = typed.pop("memory", None)
+    given += ["option"] * bool(args.option) + list(typed)
     if given:
         raise InvalidArgument(
             f"--extend judges new frames as the old selection did, and --{given[0].replace('_', '-')} says otherwise: "
             "leave it out, or select anew without --extend"
         )
     reference = None if args.reference is None else EmbeddingStore.load(args.reference, trust=args.trust)
-    return extend(Selection.load(args.extend, trust=args.trust), store, pool, reference=reference)
+    old = Selection.load(args.extend, trust=args.trust)
+    return extend(old, store, pool, reference=reference, memory=memory)
 
 
 def _implied(args: argparse.Namespace) -> str | None:

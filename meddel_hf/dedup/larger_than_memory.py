@@ -96,7 +96,7 @@ class SearchInParts(Grouping):
     rows_at_once: int
 
     def nearest(self, goes: Rows, stays: Rows) -> tuple[Rows, NDArray[np.float32]]:
-        return _nearest_among(self.source, goes, stays, self.rows_at_once)
+        return nearest_among(self.source, goes, stays, self.rows_at_once)
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def grouped(
         distances = distance(cosine)
         outlier = outliers(settings, distances)
     left = np.flatnonzero(~outlier)
-    key = keep_key(settings, n, left, distances, lambda: _to_mean(source, survey, plan.rows)[left])
+    key = keep_key(settings, n, left, distances, lambda: to_mean(source, survey, plan.rows)[left])
     groups = groups_of(settings, left, key, labels)
     sizes = list(map(len, groups))
     pieces = Pieces.of(sizes, plan.rows)
@@ -142,32 +142,48 @@ def nearest_kept_of_all(
     plan = Plan.within(Room(memory), source, 0)
     if subtract_mean:
         source = MeanSubtracted(source, Survey.of(source, plan.rows, name).mean)
-    return _nearest_among(source, goes, stays, plan.rows)
+    return nearest_among(source, goes, stays, plan.rows)
 
 
-def _nearest_among(source: RowSource, goes: Rows, stays: Rows, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
+def nearest_among(
+    source: RowSource, goes: Rows, stays: Rows, rows_at_once: int, floor: NDArray[np.float32] | None = None
+) -> tuple[Rows, NDArray[np.float32]]:
+    """As `Grouping.nearest`, of rows of a source in any order (equals: the earlier of `stays`).
+
+    floor: (len(goes),); a row whose greatest cosine does not exceed it answers any row and the floor.
+    """
     half = max(1, rows_at_once // 2)
 
     def answer(asked: slice) -> Arrays:
         rows = goes[asked]
-        where, best = np.zeros(len(rows), np.int64), np.full(len(rows), -2, np.float32)
+        where = np.zeros(len(rows), np.int64)
+        best = np.full(len(rows), -2, np.float32) if floor is None else floor[asked].copy()
         for start in range(0, len(stays), half):
             those = stays[start : start + half]
-            others = Vectors.prepare(source.take(those))
+            others, cols = _taken(source, those)
             for first in range(0, len(rows), half):
                 part = slice(first, first + half)
-                vectors = Vectors.prepare(source.take(rows[part]))
-                near, value = nearest(vectors, np.arange(len(vectors)), others, np.arange(len(others)), best[part])
+                vectors, here = _taken(source, rows[part])
+                near, value = nearest(vectors, here, others, cols, best[part])
                 better = value > best[part]
                 where[part][better], best[part][better] = those[near[better]], value[better]
         return {"where": where, "best": best}
 
     def question() -> str:
-        return digest_of("nearest among", source.shape, isinstance(source, MeanSubtracted), goes, stays)
+        kind = isinstance(source, MeanSubtracted)
+        return digest_of("nearest among", source.shape, kind, goes, stays, "" if floor is None else floor)
 
     cost = float(len(stays)) * source.shape[1]
     found = in_parts("nearest kept", question, len(goes), cost, answer, half)
     return found["where"], found["best"]
+
+
+def _taken(source: RowSource, rows: Rows) -> tuple[Vectors, Rows]:
+    """Rows in any order, ready for cosines, and the place of each among them."""
+    ascending = np.argsort(rows, kind="stable")
+    place = np.empty(len(rows), np.int64)
+    place[ascending] = np.arange(len(rows))
+    return Vectors.prepare(source.take(rows[ascending])), place
 
 
 @contextmanager
@@ -193,17 +209,17 @@ def _clustered(
     first = np.searchsorted(draw.sample, draw.first)
     centroids = trained(sample, np.arange(len(sample)), first, survey.unit(sample))
     del sample
-    return _nearest_of_each(source, centroids, rows_at_once)
+    return nearest_of_each(source, centroids, rows_at_once)
 
 
-def _to_mean(source: RowSource, survey: Survey, rows_at_once: int) -> NDArray[np.float32]:
+def to_mean(source: RowSource, survey: Survey, rows_at_once: int) -> NDArray[np.float32]:
     """Cosine of every row to the mean direction, as `cosines.cosine_to_mean` has it."""
     if np.linalg.norm(survey.direction_sum) < 1e-6:
         return np.zeros(source.shape[0], np.float32)
-    return _nearest_of_each(source, Vectors.prepare(survey.direction_sum[None]), rows_at_once)[1]
+    return nearest_of_each(source, Vectors.prepare(survey.direction_sum[None]), rows_at_once)[1]
 
 
-def _nearest_of_each(source: RowSource, few: Vectors, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
+def nearest_of_each(source: RowSource, few: Vectors, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
     """Of every row of the source: which of a few vectors is nearest, and the cosine to it."""
     (n, dim), everywhere = source.shape, np.arange(len(few))
 

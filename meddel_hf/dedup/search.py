@@ -109,16 +109,9 @@ class Search(Grouping):
 
     def keep_order(self) -> Rows:
         """All vectors' rows, those first that stay if they can."""
-        everyone = np.arange(len(self.vectors))
-        return in_keep_order(self.settings, self.vectors, everyone, self.distance)
-
-
-def in_keep_order(
-    settings: Settings, vectors: Vectors, rows: Rows, distances: NDArray[np.float32] | None = None
-) -> Rows:
-    """`rows`, those first that stay if they can. distances: of all rows to their centroids, for scope="cluster"."""
-    key = keep_key(settings, len(vectors), rows, distances, lambda: cosine_to_mean(vectors, rows))
-    return rows[np.argsort(key, kind="stable")]
+        rows = np.arange(len(self.vectors))
+        key = keep_key(self.settings, len(rows), rows, self.distance, lambda: cosine_to_mean(self.vectors, rows))
+        return np.argsort(key, kind="stable")
 
 
 def clusters_rows(settings: Settings) -> bool:

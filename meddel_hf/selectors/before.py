@@ -14,7 +14,7 @@ from meddel_hf import schema
 from meddel_hf.errors import Mismatch
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.selection.selection import Selection
-from meddel_hf.selectors.protocol import Readable
+from meddel_hf.selectors.protocol import PoolRows
 
 _NOBODY = -1
 
@@ -48,7 +48,7 @@ class Before:
     gone: Rows
 
     @classmethod
-    def of(cls, old: Selection, readable: Readable) -> Before:
+    def of(cls, old: Selection, readable: PoolRows) -> Before:
         """Raises Mismatch where the store holds no row of the old selection, or nothing by which one is known again."""
         row = _rows_in(old.table, readable)
         if not (row >= 0).any():
@@ -92,10 +92,11 @@ class Before:
         )
 
 
-def _rows_in(table: pa.Table, readable: Readable) -> Rows:
+def _rows_in(table: pa.Table, readable: PoolRows) -> Rows:
     """Of each row of the pool its row in an old selection's table, (rows,); -1 where it has none; no row twice."""
-    ids = pc.fill_null(pc.index_in(pa.array(readable.ids, pa.string()), table[schema.ID].combine_chunks()), _NOBODY)
-    row: Rows = ids.to_numpy(zero_copy_only=False).astype(np.int64)
+    now = readable.ids if isinstance(readable.ids, pa.ChunkedArray) else pa.array(readable.ids, pa.string())
+    ids = pc.fill_null(pc.index_in(now, table[schema.ID].combine_chunks()), _NOBODY)
+    row: Rows = np.array(ids, np.int64)
     if schema.DIGEST not in table.column_names or readable.digests is None:
         if readable.origin.row_ids and readable.origin.embeddings is not None:
             raise Mismatch(
@@ -103,11 +104,11 @@ def _rows_in(table: pa.Table, readable: Readable) -> Rows:
                 "of frames by which to know them again: embed with this version and select from that"
             )
         return row
-    before, now = _keys(table[schema.DIGEST].combine_chunks()), _keys(readable.digests)
-    row[(row >= 0) & (before[row] != now)] = _NOBODY  # another frame has taken the id, or the number
+    before, after = _keys(table[schema.DIGEST].combine_chunks()), _keys(readable.digests)
+    row[(row >= 0) & (before[row] != after)] = _NOBODY  # another frame has taken the id, or the number
     rest, free = np.flatnonzero(row < 0), np.setdiff1d(np.arange(len(table)), row)
-    rest, free = rest[now[rest] != _UNREAD], free[before[free] != _UNREAD]
-    row[rest] = _paired(now[rest], before[free], free)
+    rest, free = rest[after[rest] != _UNREAD], free[before[free] != _UNREAD]
+    row[rest] = _paired(after[rest], before[free], free)
     return row
 
 
@@ -115,8 +116,10 @@ _UNREAD = b""
 
 
 def _keys(digests: pa.FixedSizeBinaryArray) -> NDArray[np.bytes_]:
-    """(n,) text of 32 hex digits; empty where there is no digest."""
-    return np.array([_UNREAD if digest is None else digest.hex() for digest in digests.to_pylist()], "S32")
+    """(n,) their 16 bytes; zeros, which no frame has, where there is no digest."""
+    known = pc.fill_null(digests, bytes(16))
+    answer: NDArray[np.bytes_] = np.frombuffer(known.buffers()[1], "S16")[known.offset : known.offset + len(known)]
+    return answer
 
 
 def _paired(wanted: NDArray[np.bytes_], there: NDArray[np.bytes_], rows: Rows) -> Rows:

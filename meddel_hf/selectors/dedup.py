@@ -352,8 +352,8 @@ def _with_more(decision: Decision, search: Grouping, target: int) -> Decision:
 
 
 def _left_out(search: Grouping, left: NDArray[np.bool_], drawn: NDArray[np.int64]) -> LeftOut:
-    """left: (n,) rows that the first step left. drawn: those that stay, the nearest of which is named for each other row
-    unless there are millions."""
+    """left: (n,) rows that the first step left. drawn: those that stay; unless there are millions, the nearest of them
+    is named for each other row."""
     rest = left.copy()
     rest[drawn] = False
     goes = np.ones(len(left), bool)

@@ -21,20 +21,20 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision
-from meddel_hf.dedup.engines import BlockEngine
-from meddel_hf.dedup.search import Settings, in_keep_order
+from meddel_hf.dedup.search import Settings, keep_key
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.clustering import distance
-from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded
+from meddel_hf.neighbors.cosines import Rows, Vectors, rounded
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests, with_reference
 from meddel_hf.selectors.before import Before
+from meddel_hf.selectors.compared import Compared, compared, directions_of
 from meddel_hf.selectors.filling import Filling
-from meddel_hf.selectors.protocol import Embeddings, Readable, opened
+from meddel_hf.selectors.protocol import Embeddings, InParts, PoolRows, Readable, opened
 from meddel_hf.selectors.reference import fingerprint_of, out_of_reach, within_the_same_reach
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def extend(
     pool: Dataset | None = None,
     *,
     reference: Embeddings | None = None,
+    memory: str | int | None = None,
 ) -> Selection:
     """Go on from an old selection in the embeddings of the same pool, which has grown or shrunk since.
 
@@ -59,6 +60,8 @@ def extend(
     pool:       the data set that was embedded, for strata, shares and floors of what is drawn.
     reference:  of a selection that was made beside a reference set, that same set, which new rows are compared with as
                 the old ones were; None: where it was.
+    memory:     such as "4GB": of a store that does not fit rows are read as they are compared, a cluster at a time; the
+                two selections' tables come on top. The answer is the same. None: all in memory.
 
     eta stays what it was. Where a retention was met by drawing among the distinct rows (`Dedup`), it is met again: so
     many of the new ones are drawn, by the same rule. Otherwise it follows from eta, which a note tells.
@@ -67,13 +70,13 @@ def extend(
     """
     old = old if isinstance(old, Selection) else Selection.load(old)
     if old.origin.reference is not None:
-        return _beside(old, opened(embeddings), pool, reference)
+        return _beside(old, opened(embeddings), pool, reference, memory)
     if reference is not None:
         raise InvalidArgument(
             "the old selection was made without a reference set, and an extended one judges new frames as it did: "
             "leave the reference out, or select anew"
         )
-    return Extension.of(old, opened(embeddings)).selection(pool)
+    return Extension.of(old, opened(embeddings), memory).selection(pool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,21 +85,23 @@ class Extension:
 
     old: Selection
     embeddings: Any
-    readable: Readable
-    vectors: Vectors
+    readable: PoolRows
+    rows: Compared
     before: Before
 
     @classmethod
-    def of(cls, old: Selection, embeddings: Any) -> Extension:
+    def of(cls, old: Selection, embeddings: Any, memory: str | int | None = None) -> Extension:
         _check_kind(old)
         store = embeddings if isinstance(embeddings, EmbeddingStore) else None
         space = Space(
             old.settings.get("pooling") or (store.poolings[0] if store else "cls"), bool(old.settings["subtract_mean"])
         )
-        readable = Readable.of(embeddings, space.pooling if store else None)
+        pooling = space.pooling if store else None
+        parts = InParts.beyond(embeddings, memory, None, pooling)
+        readable = Readable.of(embeddings, pooling) if parts is None else parts
         _check_encoder(old, readable)
         before = Before.of(old, readable)
-        return cls(old, embeddings, readable, readable.vectors(space.subtract_mean), before)
+        return cls(old, embeddings, readable, compared(readable, space.subtract_mean), before)
 
     @property
     def eta(self) -> float:
@@ -132,8 +137,8 @@ class Extension:
             return None
         label, far = before.cluster.copy(), before.distance.copy()
         if len(new):
-            names, centroids = _centroids(self.vectors, label, ~before.new)
-            at, cosine = nearest(self.vectors, new, centroids, np.arange(len(names)))
+            names, directions = directions_of(self.rows, label, ~before.new)
+            at, cosine = self.rows.nearest_of(new, Vectors.prepare(directions))
             label[new], far[new] = names[at], distance(cosine)
         return label, far
 
@@ -150,20 +155,26 @@ class Extension:
         kept, where, similarity = self.stays.copy(), before.duplicate_of.copy(), before.similarity.copy()
         if self.settings.subtract_mean:  # the mean is that of the pool as it is now
             named = np.flatnonzero(where >= 0)
-            similarity[named] = self.vectors.exact(named, self.vectors, where[named])
+            similarity[named] = self.rows.cosines(named, where[named])
         where[self.freed], similarity[self.freed] = -1, -2
         candidates = (before.new | self.freed) & ~self.outlier
-        distances = None if self.clusters is None else self.clusters[1]
         for group in self._groups(candidates):
-            stood = in_keep_order(self.settings, self.vectors, group[self.stays[group]], distances)
-            asked = in_keep_order(self.settings, self.vectors, group[candidates[group]], distances)
-            _name(self.vectors, asked, stood, where, similarity)
+            rows = self.rows.group(group)
+            stood = self._in_keep_order(group[self.stays[group]])
+            asked = self._in_keep_order(group[candidates[group]])
+            _name(rows, asked, stood, where, similarity)
             open_rows = asked[~(similarity[asked] > rounded(self.eta))]
-            new = open_rows[BlockEngine(self.vectors, [open_rows]).greedy(self.eta).kept[open_rows]]
+            new = open_rows[rows.greedy(open_rows, self.eta)] if len(open_rows) else open_rows
             kept[new] = True
-            _name(self.vectors, group[~kept[group] & ~self.outlier[group]], new, where, similarity)
+            _name(rows, group[~kept[group] & ~self.outlier[group]], new, where, similarity)
         where[kept], similarity[kept] = -1, -2
         return Decision(kept, where, similarity, self.eta)
+
+    def _in_keep_order(self, rows: Rows) -> Rows:
+        distances = None if self.clusters is None else self.clusters[1]
+        n = len(self.readable.rows)
+        key = keep_key(self.settings, n, rows, distances, lambda: self.rows.to_mean[rows])
+        return rows[np.argsort(key, kind="stable")]
 
     def _groups(self, candidates: NDArray[np.bool_]) -> Iterator[Rows]:
         """Rows that are compared with one another, where any is a candidate."""
@@ -202,7 +213,9 @@ class Extension:
             old["then"], old["seed"], tuple(old.get("by") or ("center", "source")), old.get("per"),
             old.get("shares") or "equal", old.get("min_per") or {},
         )  # fmt: skip
-        whole = Readable.of(self.embeddings)
+        room = self.readable.room if isinstance(self.readable, InParts) else None
+        parts = None if room is None else InParts.beyond(self.embeddings, room.memory, room.scratch)
+        whole = Readable.of(self.embeddings) if parts is None else parts
         chosen, notes = filling.draw(whole, left, np.zeros(len(left), bool), count, pool)
         kept[left[chosen]] = True
         return kept, notes
@@ -216,11 +229,11 @@ class Extension:
         where, similarity = before.nearest.copy(), before.nearest_similarity.copy()
         if self.settings.subtract_mean:
             named = np.flatnonzero(where >= 0)
-            similarity[named] = self.vectors.exact(named, self.vectors, where[named])
+            similarity[named] = self.rows.cosines(named, where[named])
         unknown = ~kept & (where < 0)
         similarity[unknown] = -2
-        _name(self.vectors, np.flatnonzero(unknown), np.flatnonzero(kept), where, similarity)
-        _name(self.vectors, np.flatnonzero(~kept & ~unknown), np.flatnonzero(kept & ~before.kept), where, similarity)
+        _name(self.rows, np.flatnonzero(unknown), np.flatnonzero(kept), where, similarity)
+        _name(self.rows, np.flatnonzero(~kept & ~unknown), np.flatnonzero(kept & ~before.kept), where, similarity)
         where[kept], similarity[kept] = -1, -2
         return LeftOut(self.decision.kept & ~kept, where, similarity)
 
@@ -252,10 +265,12 @@ class Extension:
         ]
 
 
-def _beside(old: Selection, embeddings: Any, pool: Dataset | None, reference: Embeddings | None) -> Selection:
+def _beside(
+    old: Selection, embeddings: Any, pool: Dataset | None, reference: Embeddings | None, memory: str | int | None
+) -> Selection:
     """Rows that went for the reference set stay away, new ones within its reach go too; of the others, an extension."""
     _check_kind(old)
-    readable = Readable.of(embeddings)
+    readable = PoolRows.without_embeddings(embeddings)
     _check_encoder(old, readable)
     before = Before.of(old, readable)
     were, there = np.flatnonzero(before.in_reference), old.table.take(pa.array(before.row[before.in_reference]))
@@ -269,7 +284,7 @@ def _beside(old: Selection, embeddings: Any, pool: Dataset | None, reference: Em
         places, cosine = np.concatenate([places, reached.places[new]]), np.concatenate([cosine, reached.cosine[new]])
         ids += [name for name, here in zip(reached.ids, new, strict=True) if here]
     left = out_of_reach(embeddings, places, old.settings["reference_eta"])
-    selection = Extension.of(old, left).selection(pool)
+    selection = Extension.of(old, left, memory).selection(pool)
     note = f"{len(places):,} frames are within reach of the reference, {len(places) - len(were):,} of them new"
     return replace(
         selection,
@@ -347,7 +362,7 @@ def _check_kind(old: Selection) -> None:
     )
 
 
-def _check_encoder(old: Selection, readable: Readable) -> None:
+def _check_encoder(old: Selection, readable: PoolRows) -> None:
     if old.origin.encoder_fingerprint != readable.origin.encoder_fingerprint:
         raise Mismatch(
             f"the old selection was made from embeddings of another encoder ({old.origin.encoder}, now "
@@ -355,19 +370,9 @@ def _check_encoder(old: Selection, readable: Readable) -> None:
         )
 
 
-def _name(vectors: Vectors, rows: Rows, among: Rows, where: Rows, similarity: NDArray[np.float32]) -> None:
-    """Write down, for each of `rows`, the row of `among` of greatest cosine, where that exceeds what stands there."""
-    if len(rows) and len(among):
-        at, cosine = nearest(vectors, rows, vectors, among, similarity[rows])
-        better = cosine > similarity[rows]
-        where[rows[better]], similarity[rows[better]] = among[at[better]], cosine[better]
-
-
-def _centroids(vectors: Vectors, label: Rows, members: NDArray[np.bool_]) -> tuple[Rows, Vectors]:
-    """(numbers of the clusters, their mean directions), of the rows that were clustered before."""
-    rows = np.flatnonzero(members)
-    order = rows[np.argsort(label[rows], kind="stable")]
-    names, starts = np.unique(label[order], return_index=True)
-    unit = vectors.unit.numpy()
-    sums = [unit[part].sum(axis=0, dtype=np.float64) for part in np.split(order, starts[1:])]
-    return names, Vectors.prepare(np.stack(sums), screen="float32" if vectors.low is None else "bfloat16")
+def _name(rows: Compared, asked: Rows, among: Rows, where: Rows, similarity: NDArray[np.float32]) -> None:
+    """Write down, for each row asked for, the row of `among` of greatest cosine, where that exceeds what is there."""
+    if len(asked) and len(among):
+        near, cosine = rows.nearest(asked, among, similarity[asked])
+        better = cosine > similarity[asked]
+        where[asked[better]], similarity[asked[better]] = near[better], cosine[better]

@@ -25,7 +25,7 @@ from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import with_reference
 from meddel_hf.selectors import checks
-from meddel_hf.selectors.protocol import OUT_OF_REACH, Embeddings, Readable, check_any, opened, origin_of
+from meddel_hf.selectors.protocol import OUT_OF_REACH, Embeddings, PoolRows, Readable, check_any, opened, origin_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -172,7 +172,7 @@ def out_of_reach(embeddings: Any, places: Rows, eta: float) -> Any:
 
 def fingerprint_of(reference: Any) -> str:
     """By which a selection names its reference, which is opened."""
-    origin = Readable.of(reference).origin
+    origin = PoolRows.without_embeddings(reference).origin
     return origin.embeddings or origin.fingerprint
 
 

@@ -348,6 +348,20 @@ def test_options_that_say_otherwise_than_the_old_selection_are_refused(more, ear
     assert f"and {more[0]} says otherwise" in capsys.readouterr().err
 
 
+def test_an_extended_selection_reads_in_parts_too(earlier, tmp_path, capsys, monkeypatch):
+    _, before, grown = earlier
+    line = ["select", grown, "--extend", before, "--no-pictures"]
+    assert main([*line, "--out", str(tmp_path / "whole")]) == 0
+    assert main([*line, "--memory", "1MB", "--out", str(tmp_path / "parts")]) == 2
+    assert "of memory, got 1 MB: give so much" in capsys.readouterr().err
+    for name in ("_PROGRAM", "_LEAST_PIECE"):
+        monkeypatch.setattr(larger, name, 0)
+    monkeypatch.setattr(larger, "_OF_A_NUMBER", 10**4)
+    assert main([*line, "--memory", "25MB", "--out", str(tmp_path / "parts")]) == 0
+    whole, parts = (pq.read_table(tmp_path / name / "rows.parquet") for name in ("whole", "parts"))
+    assert whole == parts
+
+
 @pytest.mark.parametrize("how", [["--n-clusters", "1"], []], ids=["meddel", "dedup"])
 def test_memory_changes_no_row_and_too_little_is_one_sentence(how, store, tmp_path, capsys, monkeypatch):
     line = ["select", store, "--retention", "0.2", *how, "--no-pictures"]

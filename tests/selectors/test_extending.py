@@ -10,12 +10,35 @@ import oracle
 import pytest
 from groups import expected_groups
 
-from meddel_hf import Dedup, EmbeddingStore, MedDEL, Selection, extend
+import meddel_hf
+import meddel_hf.dedup.larger_than_memory as larger
+from meddel_hf import Dedup, EmbeddingStore, MedDEL, Selection
+from meddel_hf.dedup.larger_than_memory import Plan, Room
 from meddel_hf.embedding.store import Shard, StoreWriter
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.selectors import Random
 
 ETA = 0.9
+
+
+@pytest.fixture(params=["in memory", "in parts", "a few rows at once"])
+def extend(request, monkeypatch):
+    """As it is; with a memory that the pool does not fit into; and where no cluster fits."""
+    if request.param == "in memory":
+        return meddel_hf.extend
+    if request.param == "a few rows at once":
+        monkeypatch.setattr(Plan, "within", lambda *_: Plan(7))
+
+    def in_parts(old, embeddings, *args, **kwargs):
+        with monkeypatch.context() as here:
+            here.setattr(Room, "fits", lambda _, source: source.shape[0] < len(embeddings) / 2)  # what is new does
+            for name in ("_PROGRAM", "_LEAST_PIECE"):
+                here.setattr(larger, name, 0)
+            if old.origin.reference is None:  # a reference set is in memory
+                here.setattr(EmbeddingStore, "embeddings", property(lambda store: pytest.fail("read as a whole")))
+            return meddel_hf.extend(old, embeddings, *args, memory=10**7, **kwargs)
+
+    return in_parts
 
 
 def stored(
@@ -64,7 +87,7 @@ def reasons(selection: Selection) -> dict[str, str | None]:
 
 @pytest.mark.parametrize("selector", [Dedup(eta=ETA), MedDEL(eta=ETA, scope="pool", epsilon=None, keep="farthest")])
 @pytest.mark.parametrize("seed", range(3))
-def test_new_rows_are_screened_against_the_kept_and_among_themselves(selector, seed, tmp_path):
+def test_new_rows_are_screened_against_the_kept_and_among_themselves(selector, seed, tmp_path, extend):
     x, names, rows = world(seed=seed)
     old = selector.select(stored(tmp_path / "1", x[rows], [names[row] for row in rows]))
     selection = extend(old, stored(tmp_path / "2", x, names))
@@ -87,7 +110,7 @@ def test_new_rows_are_screened_against_the_kept_and_among_themselves(selector, s
     assert Selection.load(tmp_path / "s").table.equals(selection.table)
 
 
-def test_it_is_one_pass_of_the_greedy_rule_with_the_new_rows_last(tmp_path):
+def test_it_is_one_pass_of_the_greedy_rule_with_the_new_rows_last(tmp_path, extend):
     x, names, rows = world()
     old = Dedup(eta=ETA).select(stored(tmp_path / "1", x[rows], [names[row] for row in rows]))
     selection = extend(old, stored(tmp_path / "2", x, names))
@@ -97,7 +120,7 @@ def test_it_is_one_pass_of_the_greedy_rule_with_the_new_rows_last(tmp_path):
     assert selection.table["kept"].to_pylist() == oracle.greedy(oracle.cosines(x), [order], ETA).tolist()
 
 
-def test_nothing_new_is_the_selection_as_it_was(tmp_path):
+def test_nothing_new_is_the_selection_as_it_was(tmp_path, extend):
     x, names, _ = world()
     for number, selector in enumerate(
         [Dedup(eta=ETA), Dedup(0.1, eta=ETA, then="cover"), MedDEL(eta=ETA), MedDEL(retention=0.3, epsilon=1.2)]
@@ -107,7 +130,7 @@ def test_nothing_new_is_the_selection_as_it_was(tmp_path):
         assert extend(old, store).table.equals(old.table)
 
 
-def test_week_after_week(tmp_path):
+def test_week_after_week(tmp_path, extend):
     """Each extended selection is the old one of the next week, also where frames go meanwhile."""
     x, names, _ = world(420, 420)
     order = np.random.default_rng(9).permutation(420)
@@ -130,7 +153,7 @@ def test_week_after_week(tmp_path):
         assert extend(selection, store).table.equals(selection.table)
 
 
-def test_rows_are_known_by_their_content_and_not_by_id_or_place(tmp_path):
+def test_rows_are_known_by_their_content_and_not_by_id_or_place(tmp_path, extend):
     x, names, rows = world()
     old = Dedup(eta=ETA).select(stored(tmp_path / "1", x[rows], [names[row] for row in rows]))
     straight = extend(old, stored(tmp_path / "2", x, names))
@@ -142,7 +165,7 @@ def test_rows_are_known_by_their_content_and_not_by_id_or_place(tmp_path):
     assert moved.table["kept"].to_pylist() == [by_name[names[row]] for row in order]
 
 
-def test_copies_of_one_content_are_paired_one_by_one(tmp_path):
+def test_copies_of_one_content_are_paired_one_by_one(tmp_path, extend):
     x, names, _ = world(40, 40)
     x[1] = x[2] = x[0]
     names[1] = names[2] = names[0]
@@ -153,7 +176,7 @@ def test_copies_of_one_content_are_paired_one_by_one(tmp_path):
     assert [reasons(selection)[name] for name in ids[1:3]] == [reasons(old)[name] for name in ids[1:3]]
 
 
-def test_without_digests_ids_join(tmp_path):
+def test_without_digests_ids_join(tmp_path, extend):
     x, names, rows = world()
     old = Dedup(eta=ETA).select(stored(tmp_path / "1", x[rows], [names[row] for row in rows], digests=False))
     with_digests = Dedup(eta=ETA).select(stored(tmp_path / "2", x[rows], [names[row] for row in rows]))
@@ -163,7 +186,7 @@ def test_without_digests_ids_join(tmp_path):
     assert arrays.ids == [str(row) for row in range(300)]
 
 
-def test_where_a_kept_row_is_gone_the_next_best_takes_its_place(tmp_path):
+def test_where_a_kept_row_is_gone_the_next_best_takes_its_place(tmp_path, extend):
     x, names, _ = world()
     old = Dedup(eta=ETA).select(stored(tmp_path / "1", x, names))
     counts = old.table["duplicate_of"].value_counts().to_pylist()
@@ -182,7 +205,7 @@ def test_where_a_kept_row_is_gone_the_next_best_takes_its_place(tmp_path):
 
 
 @pytest.mark.parametrize("then", ["random", "cover", "k-centre"])
-def test_what_was_drawn_is_drawn_again_for_the_new_rows(then, tmp_path):
+def test_what_was_drawn_is_drawn_again_for_the_new_rows(then, tmp_path, extend):
     x, names, rows = world(600, 500, spread=0.4)
     old = Dedup(0.05, eta=ETA, then=then).select(stored(tmp_path / "1", x[rows], [names[row] for row in rows]))
     assert len(old.kept) == 25
@@ -198,7 +221,7 @@ def test_what_was_drawn_is_drawn_again_for_the_new_rows(then, tmp_path):
                 assert reasons(selection)[line["duplicate_of"]] in (None, "not-selected")
 
 
-def test_a_retention_that_eta_met_follows(tmp_path):
+def test_a_retention_that_eta_met_follows(tmp_path, extend):
     x, names, rows = world()
     old = MedDEL(retention=0.3, scope="pool", epsilon=None).select(
         stored(tmp_path / "1", x[rows], [names[row] for row in rows])
@@ -208,7 +231,7 @@ def test_a_retention_that_eta_met_follows(tmp_path):
     assert any("a retention of 0.3 was asked for and is now" in note for note in selection.notes)
 
 
-def test_in_clusters_new_rows_join_the_nearest_centroid(tmp_path):
+def test_in_clusters_new_rows_join_the_nearest_centroid(tmp_path, extend):
     x, names, rows = world()
     old = MedDEL(eta=ETA, n_clusters=6, epsilon=0.75).select(
         stored(tmp_path / "1", x[rows], [names[row] for row in rows])
@@ -240,7 +263,7 @@ def test_in_clusters_new_rows_join_the_nearest_centroid(tmp_path):
             assert not (cosine[row, old_kept] > ETA).any()
 
 
-def test_what_cannot_be_extended_is_refused(tmp_path):
+def test_what_cannot_be_extended_is_refused(tmp_path, extend):
     x, names, rows = world()
     store = stored(tmp_path / "1", x[rows], [names[row] for row in rows])
     grown = stored(tmp_path / "2", x, names)
@@ -260,7 +283,7 @@ def test_what_cannot_be_extended_is_refused(tmp_path):
         extend(Dedup(eta=ETA).select(store), store)
 
 
-def test_beside_a_reference_set_what_is_new_is_compared_with_it_too(tmp_path):
+def test_beside_a_reference_set_what_is_new_is_compared_with_it_too(tmp_path, extend):
     """Who is in-reference: who was, and every new row with a cosine above the threshold, in float64."""
     x, names, rows = world(spread=0.35)
     rng = np.random.default_rng(7)
@@ -305,7 +328,7 @@ def test_beside_a_reference_set_what_is_new_is_compared_with_it_too(tmp_path):
         assert extend(again, grown).table.equals(selection.table)
 
 
-def test_the_reference_set_of_an_extended_selection_is_the_old_one(tmp_path):
+def test_the_reference_set_of_an_extended_selection_is_the_old_one(tmp_path, extend):
     x, names, rows = world()
     reference = stored(tmp_path / "r", x[:3], ["t/0", "t/1", "t/2"])
     other = stored(tmp_path / "o", x[:4], ["t/0", "t/1", "t/2", "t/3"])
