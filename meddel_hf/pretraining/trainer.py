@@ -28,7 +28,7 @@ from meddel_hf.runtime.files import whole_folder
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.training.checkpoints import check, checkpoint_at, last_checkpoint, record, step_of, written
 from meddel_hf.training.trainer import BATCHES_AHEAD, SampleTrainer, arguments
-from meddel_hf.training.transfer import as_tensors, has_shared_room
+from meddel_hf.training.transfer import has_shared_room, large_as_tensors
 
 
 @runtime_checkable
@@ -70,7 +70,7 @@ class PretrainingTrainer(SampleTrainer):
         suit(model, device, precision, recipe)
         self.seconds_before = 0.0  # of the run before it was interrupted
         in_flight = BATCHES_AHEAD * workers * recipe.batch_size * 3 * views.frames.side**2  # bytes, of all processes
-        collate = as_tensors if views.uncut and has_shared_room(in_flight) else as_one_batch
+        collate = large_as_tensors if views.uncut and has_shared_room(in_flight) else as_one_batch
         super().__init__(
             model, _arguments(recipe, folder, device, processes, seed), views, collate, _Rhythm(self), workers
         )

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from meddel_hf.training import transfer
-from meddel_hf.training.transfer import as_tensors, has_shared_room, sent
+from meddel_hf.training.transfer import has_shared_room, large_as_tensors, sent
 
 
 class Numbered(Dataset):
@@ -16,14 +16,17 @@ class Numbered(Dataset):
         return 8
 
     def __getitems__(self, samples):
-        return {"pixels": np.array(samples, np.uint8), "error": ValueError(str(samples))}
+        numbers = np.array(samples, np.uint8)
+        return {"pixels": np.tile(numbers, 2**19), "numbers": numbers, "error": ValueError(str(samples))}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_arrays_become_tensors_and_the_rest_stays(workers):
-    batches = list(DataLoader(Numbered(), batch_size=4, num_workers=workers, collate_fn=as_tensors))
-    assert [batch["pixels"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert all(isinstance(batch["pixels"], torch.Tensor) for batch in batches)
+def test_large_arrays_become_tensors_and_the_rest_stays(workers):
+    batches = list(DataLoader(Numbered(), batch_size=4, num_workers=workers, collate_fn=large_as_tensors))
+    for batch, numbers in zip(batches, ([0, 1, 2, 3], [4, 5, 6, 7]), strict=True):
+        assert torch.equal(batch["pixels"], torch.tensor(numbers, dtype=torch.uint8).repeat(2**19))
+        assert isinstance(batch["numbers"], np.ndarray)
+        assert batch["numbers"].tolist() == numbers
     assert str(batches[1]["error"]) == "[4, 5, 6, 7]"
     assert batches[0]["pixels"].is_shared() == bool(workers)
 
