@@ -12,10 +12,11 @@ from pretraining.test_run import DINO, IBOT, SIMCLR
 from torch.nn import functional
 
 from meddel_hf.pretraining.device_views import cut, scaling
-from meddel_hf.pretraining.objectives import model_inputs
+from meddel_hf.pretraining.objectives import build, model_inputs
 from meddel_hf.pretraining.pretrain import pretrain
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.run import Run
+from meddel_hf.pretraining.trainer import Following
 from meddel_hf.pretraining.views import Views
 
 CPU = torch.device("cpu")
@@ -210,3 +211,39 @@ def test_a_model_on_a_gpu_is_fed_the_same_either_way(name):
     here, there = (model_inputs(batch, RECIPES[name], torch.device("cuda")) for batch in (cut_here, uncut))
     for key, values in here.items():
         assert torch.equal(values, there[key]), key
+
+
+@pytest.mark.gpu
+@NEEDS_A_GPU
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("name", ["mae", "simmim", "simclr", "dino"])
+def test_no_step_waits_for_the_gpu(name):
+    """iBOT's does: how many patches of a batch are hidden is not known beforehand."""
+    recipe, device = RECIPES[name], torch.device("cuda")
+    model = build(recipe, 0).to(device).train()
+    _, uncut = batches(recipe, range(8))
+
+    def step() -> None:
+        model(**model_inputs(uncut, recipe, device)).loss.backward()
+        if isinstance(model, Following):
+            model.after_step(0.5)
+
+    step()  # weights of the scaling are copied once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@NEEDS_A_GPU
+@pytest.mark.parametrize("name", ["mae", "simclr"])
+def test_a_run_on_a_gpu_learns_the_same_either_way(name, tmp_path, monkeypatch):
+    recipe = {"mae": TINY, "simclr": SIMCLR}[name]
+    for out, there in (("gpu", True), ("processes", False)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "_cuts_on_device", there)
+            pretrain(frames(), tmp_path / out, recipe=recipe, device="cuda", progress=False)
+    gpu, processes = ([row["loss"] for row in curve(tmp_path / out)] for out in ("gpu", "processes"))
+    np.testing.assert_allclose(gpu, processes, rtol=1e-3)  # kernels of a GPU may sum in another order each time
