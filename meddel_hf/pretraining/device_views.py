@@ -18,13 +18,12 @@ from torch import Tensor
 
 from meddel_hf.neighbors.device import full_products
 from meddel_hf.pretraining.recipe import Recipe
-from meddel_hf.pretraining.views import sizes
+from meddel_hf.pretraining.views import FRAMES, sizes
 
-FRAMES = "frames"
 _TOO_LARGE = 2**15  # for a weight: 16 bits with its sign
 _MOST_BITS = 22
 _FLOAT32_BITS = 16  # up to so many, 255 times the sum of an axis' weights is below 2^24
-_NUMBERS = 2**26  # of frames or views that are held at once in float32
+_NUMBERS = 2**25  # of frames or views that are held at once in float32
 
 
 def viewed(batch: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
@@ -54,13 +53,10 @@ def cut(frames: Tensor, boxes: Tensor, mirrored: Tensor, size: int) -> Tensor:
 def _cut(frames: Tensor, boxes: Tensor, mirrored: Tensor, axis: _Axis, size: int) -> Tensor:
     m, views, side = len(frames), boxes.shape[1], frames.shape[1]
     left, top, width, height = boxes.flatten(0, 1).unbind(1)
-    across, down = (
-        axis.matrices(left, width, mirrored[..., 0].flatten()),
-        axis.matrices(top, height, mirrored[..., 1].flatten()),
-    )
-    rows = frames.permute(0, 1, 3, 2).to(across.dtype).flatten(1, 2)  # (m, side * 3, side)
-    across = across.view(m, views * size, side).transpose(1, 2)
-    narrow = _rounded(rows, across).view(m, side, 3, views, size)
+    across = axis.matrices(left, width, mirrored[..., 0].flatten()).view(m, views * size, side)
+    down = axis.matrices(top, height, mirrored[..., 1].flatten())
+    rows = frames.permute(0, 1, 3, 2).to(across.dtype, memory_format=torch.contiguous_format)
+    narrow = _rounded(rows.view(m, side * 3, side), across.transpose(1, 2)).view(m, side, 3, views, size)
     narrow = narrow.permute(0, 3, 1, 2, 4).reshape(m * views, side, 3 * size)
     pixels = _rounded(down, narrow).view(m, views, size, 3, size)
     return pixels.permute(0, 1, 3, 2, 4).to(torch.uint8, memory_format=torch.contiguous_format)

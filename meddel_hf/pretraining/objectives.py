@@ -17,11 +17,12 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.pretraining import encoders
 from meddel_hf.pretraining.colours import ON_HOST
 from meddel_hf.pretraining.contrastive import Contrastive
-from meddel_hf.pretraining.device_views import FRAMES, viewed
+from meddel_hf.pretraining.device_views import viewed
 from meddel_hf.pretraining.distillation import Distillation
 from meddel_hf.pretraining.encoders import normalised
 from meddel_hf.pretraining.masked import MaskedAutoencoder, SimMIM
 from meddel_hf.pretraining.recipe import Recipe
+from meddel_hf.pretraining.views import FRAMES
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.schema import WHOLE
 from meddel_hf.training.transfer import sent

@@ -23,6 +23,7 @@ from meddel_hf.pretraining.recipe import Flips, Recipe
 from meddel_hf.training.samples import crops, order, ranks
 
 GLOBAL_VIEWS = 2
+FRAMES = "frames"  # of a batch whose views are not cut yet
 _MIRRORED: dict[Flips, tuple[bool, bool]] = {"none": (False, False), "horizontal": (True, False), "both": (True, True)}
 _OF_A_VIEW, _OF_COLOURS, _OF_MASKS = 16, 6, 4096  # random numbers: of each view, of those its colours', then of masks
 
@@ -74,7 +75,7 @@ def views_of(
     """
     if uncut:
         boxes, mirrored = cuts(samples, frames[0].shape[0], recipe, seed)
-        cut: Batch = {"frames": np.stack(frames), "boxes": boxes, "mirrored": mirrored}
+        cut: Batch = {FRAMES: np.stack(frames), "boxes": boxes, "mirrored": mirrored}
         return {**cut, **_numbers(samples, recipe, seed)}
     return together(frames, samples, recipe, seed) if recipe.is_joint else masked(frames, samples, recipe, seed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,24 +175,23 @@ def test_uncut_samples_are_the_same_in_whatever_batch(name):
             np.testing.assert_array_equal(part[key], whole[key][samples])
 
 
-def on_device(monkeypatch: pytest.MonkeyPatch, way: Callable[[], None]) -> None:
-    """Have runs cut their views where they train, the processor included."""
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_cuts_on_device", True)
-        way()
+def trained(out: Path, patch: pytest.MonkeyPatch, recipe: Recipe, *, device: str, cuts: bool, workers: int) -> Path:
+    """A run. cuts: have the device cut the views, a processor too."""
+    with patch.context() as here:
+        here.setattr(Run, "_cuts_on_device", cuts)
+        return pretrain(frames(), out, recipe=recipe, num_workers=workers, device=device, progress=False).folder
 
 
 @pytest.mark.parametrize(
     ("recipe", "workers"), [(TINY, 0), (TINY, 2), (SIMCLR, 2), (DINO, 0)], ids=["mae", "mae-2", "simclr-2", "dino"]
 )
 def test_a_run_ends_with_the_same_weights_either_way(recipe, workers, tmp_path, monkeypatch):
-    def train(out: str) -> None:
-        pretrain(frames(), tmp_path / out, recipe=recipe, num_workers=workers, device="cpu", progress=False)
-
-    train("here")
-    on_device(monkeypatch, lambda: train("there"))
-    assert weights(tmp_path / "there") == weights(tmp_path / "here")
-    assert curve(tmp_path / "there") == curve(tmp_path / "here")
+    here, there = (
+        trained(tmp_path / str(cuts), monkeypatch, recipe, device="cpu", cuts=cuts, workers=workers)
+        for cuts in (False, True)
+    )
+    assert weights(there) == weights(here)
+    assert curve(there) == curve(here)
 
 
 @pytest.mark.gpu
@@ -241,9 +240,8 @@ def test_no_step_waits_for_the_gpu(name):
 @pytest.mark.parametrize("name", ["mae", "simclr"])
 def test_a_run_on_a_gpu_learns_the_same_either_way(name, tmp_path, monkeypatch):
     recipe = {"mae": TINY, "simclr": SIMCLR}[name]
-    for out, there in (("gpu", True), ("processes", False)):
-        with monkeypatch.context() as patch:
-            patch.setattr(Run, "_cuts_on_device", there)
-            pretrain(frames(), tmp_path / out, recipe=recipe, device="cuda", progress=False)
-    gpu, processes = ([row["loss"] for row in curve(tmp_path / out)] for out in ("gpu", "processes"))
-    np.testing.assert_allclose(gpu, processes, rtol=1e-3)  # kernels of a GPU may sum in another order each time
+    losses = []
+    for cuts in (False, True):
+        run = trained(tmp_path / str(cuts), monkeypatch, recipe, device="cuda", cuts=cuts, workers=2)
+        losses.append([line["loss"] for line in curve(run)])
+    np.testing.assert_allclose(*losses, rtol=1e-3)  # kernels of a GPU may sum in another order each time
