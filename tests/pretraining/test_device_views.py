@@ -11,7 +11,7 @@ from pretraining.test_pretrain import TINY, curve, frames, weights
 from pretraining.test_run import DINO, IBOT, SIMCLR
 from torch.nn import functional
 
-from meddel_hf.pretraining.device_views import cut, scaling
+from meddel_hf.pretraining.device_views import cut, scaling, viewed
 from meddel_hf.pretraining.objectives import build, model_inputs
 from meddel_hf.pretraining.pretrain import pretrain
 from meddel_hf.pretraining.recipe import Recipe
@@ -186,12 +186,36 @@ def trained(out: Path, patch: pytest.MonkeyPatch, recipe: Recipe, *, device: str
     ("recipe", "workers"), [(TINY, 0), (TINY, 2), (SIMCLR, 2), (DINO, 0)], ids=["mae", "mae-2", "simclr-2", "dino"]
 )
 def test_a_run_ends_with_the_same_weights_either_way(recipe, workers, tmp_path, monkeypatch):
-    here, there = (
-        trained(tmp_path / str(cuts), monkeypatch, recipe, device="cpu", cuts=cuts, workers=workers)
-        for cuts in (False, True)
-    )
+    batches_cut: list[int] = []
+
+    def noted(batch, recipe):
+        batches_cut.append(len(batch["frames"]))
+        return viewed(batch, recipe)
+
+    monkeypatch.setattr("meddel_hf.pretraining.objectives.viewed", noted)
+    here = trained(tmp_path / "here", monkeypatch, recipe, device="cpu", cuts=False, workers=workers)
+    assert batches_cut == []
+    there = trained(tmp_path / "there", monkeypatch, recipe, device="cpu", cuts=True, workers=workers)
+    assert batches_cut == [recipe.batch_size] * recipe.steps
     assert weights(there) == weights(here)
     assert curve(there) == curve(here)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_batches_arrive_in_shared_memory_and_through_a_pipe(room, tmp_path, monkeypatch):
+    alone = trained(tmp_path / "alone", monkeypatch, SIMCLR, device="cpu", cuts=True, workers=0)
+    monkeypatch.setattr("meddel_hf.training.transfer._LARGE", 1)
+    monkeypatch.setattr("meddel_hf.pretraining.trainer.has_shared_room", lambda size: room)
+    ways: list[bool] = []
+
+    def noted(batch, recipe, device):
+        ways.append(all(isinstance(values, torch.Tensor) and values.is_shared() for values in batch.values()))
+        return model_inputs(batch, recipe, device)
+
+    monkeypatch.setattr("meddel_hf.pretraining.trainer.model_inputs", noted)
+    fed = trained(tmp_path / "fed", monkeypatch, SIMCLR, device="cpu", cuts=True, workers=2)
+    assert ways == [room] * SIMCLR.steps
+    assert weights(fed) == weights(alone)
 
 
 @pytest.mark.gpu
