@@ -69,7 +69,8 @@ class PretrainingTrainer(SampleTrainer):
         self.snapshot, self.progress, self.made_from = snapshot, progress, made_from
         suit(model, device, precision, recipe)
         self.seconds_before = 0.0  # of the run before it was interrupted
-        in_flight = BATCHES_AHEAD * workers * recipe.batch_size * 3 * views.frames.side**2  # bytes, of all processes
+        frames = recipe.batch_size // recipe.accumulation  # of all processes
+        in_flight = BATCHES_AHEAD * workers * frames * 3 * views.frames.side**2  # bytes
         collate = large_as_tensors if views.uncut and has_shared_room(in_flight) else as_one_batch
         super().__init__(
             model, _arguments(recipe, folder, device, processes, seed), views, collate, _Rhythm(self), workers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pretraining.test_run import DINO, IBOT, SIMCLR
 from torch.nn import functional
 
 from meddel_hf.pretraining.device_views import cut, scaling, viewed
+from meddel_hf.pretraining.frame_cache import CachedFrames
 from meddel_hf.pretraining.objectives import build, model_inputs
 from meddel_hf.pretraining.pretrain import pretrain
 from meddel_hf.pretraining.recipe import Recipe
@@ -216,6 +218,18 @@ def test_batches_arrive_in_shared_memory_and_through_a_pipe(room, tmp_path, monk
     fed = trained(tmp_path / "fed", monkeypatch, SIMCLR, device="cpu", cuts=True, workers=2)
     assert ways == [room] * SIMCLR.steps
     assert weights(fed) == weights(alone)
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "cached", "workers"),
+    [("cpu", True, True, 0), ("cpu", True, False, 15), ("cuda", True, True, 8), ("cuda", True, False, 15),
+     ("cuda", False, True, 15), ("cpu", False, True, 15)],
+)  # fmt: skip
+def test_who_cuts_and_how_many_hand_out(device, free, cached, workers):
+    run: Any = Run(Path("out"), None, SIMCLR, 0, torch.device(device), None, 15, free, progress=False)
+    decoded = CachedFrames(Path("frames"), np.zeros((1, 48, 48, 3), np.uint8), {}, "", "")
+    assert run._cuts_on_device == (device == "cuda")
+    assert run._view_workers(decoded if cached else Noise(48)) == workers
 
 
 @pytest.mark.gpu
