@@ -25,9 +25,7 @@ _YIQ = np.array([_GREY, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 
 _JITTERED = 0.8  # chance, where jitter is above 0
 _SIGMA = (0.1 / 224, 2.0 / 224)  # of a blur, as a share of the view's side: SimCLR's at 224 pixels
 _NUMBERS = 8  # random numbers of a view
-ON_HOST = (
-    "sigma",
-)  # of a batch, on whatever device it is: says which views are blurred, and a GPU would have to be asked
+ON_HOST = ("sigma",)  # of a batch: says which views are blurred, and a GPU that is asked keeps the processor waiting
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +81,8 @@ def changed(pixels: Tensor, matrix: Tensor, lift: Tensor, sigma: Tensor) -> Tens
     if len(which):
         side = pixels.shape[-1]
         reach = math.ceil(3 * _SIGMA[1] * side)  # the same in every batch
-        wide, which = (each.to(pixels.device, non_blocking=True) for each in (sigma[which] * side, which))
-        mixed[which] = blurred(mixed[which], wide, reach)
+        spread, which = (each.to(pixels.device, non_blocking=True) for each in (sigma[which] * side, which))
+        mixed[which] = blurred(mixed[which], spread, reach)
     return mixed
 
 
