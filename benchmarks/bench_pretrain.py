@@ -2,15 +2,18 @@
 
     python benchmarks/bench_pretrain.py FRAMES --frames 2000 --repeats 5
     python benchmarks/bench_pretrain.py FRAMES --objective simclr --budget minutes
+    python benchmarks/bench_pretrain.py FRAMES --objective simclr --budget minutes --steps 400 --ways cached by-procs
 
-One machine, one run, up to five ways through the same samples with the same model, optimiser and precision, in turns
+One machine, one run, up to six ways through the same samples with the same model, optimiser and precision, in turns
 whose order is reversed each time, since many processors are faster after a rest:
   bare      forward, backward and step on one batch that lies ready: the ceiling
   cached    `Trainer` as `pretrain` runs it, views cut from frames that were decoded once
   live      the same, frames decoded by worker processes
+  by-procs  on a GPU, which cuts the views of `cached` and `live` itself: as `cached`, but worker processes cut them
   plain     the bare loop fed by `datasets.set_transform`: Pillow decodes, crops at random and resizes, in one process
   plain+w   the same, by as many worker processes as `live` has; both of MAE alone
 
+Before them, what a device makes of uncut frames when it does nothing else: `views`, cut, coloured, normalised.
 samples/s count steps only: the first steps of a turn, which start workers and fill queues, are left out everywhere.
 """
 
@@ -94,12 +97,34 @@ def bare(recipe: Recipe, precision: str, device: torch.device) -> float:
     return loop((inputs for _ in range(recipe.steps)), recipe, precision, device)
 
 
-def ours(frames: Frames, rows: int, recipe: Recipe, precision: str, device: torch.device, workers: int) -> float:
+def views_alone(recipe: Recipe, device: torch.device) -> float:
+    """Samples/s whose views the device makes ready, and nothing else."""
+    side, samples = stored_side(recipe.image_size), np.arange(recipe.batch_size)
+    frames = np.random.default_rng(0).integers(0, 256, (recipe.batch_size, side, side, 3), dtype=np.uint8)
+    batch = views_of(list(frames), samples, recipe, 0, uncut=True)
     clock = Clock(device)
+    for _ in range(recipe.steps):
+        model_inputs(batch, recipe, device)
+        clock.update(recipe.batch_size)
+    return clock.speed(recipe.batch_size)
+
+
+def ours(
+    frames: Frames,
+    rows: int,
+    recipe: Recipe,
+    precision: str,
+    device: torch.device,
+    workers: int,
+    uncut: bool | None = None,
+) -> float:
+    """uncut: the device cuts the views; None: as `pretrain` does."""
+    clock = Clock(device)
+    views = Views(frames, range(rows), recipe, 0, uncut=device.type != "cpu" if uncut is None else uncut)
     with tempfile.TemporaryDirectory() as folder:
         trainer = PretrainingTrainer(
-            build(recipe, 0), Views(frames, range(rows), recipe, 0), Path(folder), recipe=recipe, precision=precision,
-            device=device, processes=1, workers=workers, seed=0, snapshot=lambda model, samples: None, progress=clock,
+            build(recipe, 0), views, Path(folder), recipe=recipe, precision=precision, device=device, processes=1,
+            workers=workers, seed=0, snapshot=lambda model, samples: None, progress=clock,
         )  # fmt: skip
         trainer.go_on()
     return clock.speed(recipe.batch_size)
@@ -152,6 +177,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=2000, help="at most this many (default: 2000)")
     parser.add_argument("--repeats", type=int, default=5, help="turns, of which the median counts (default: 5)")
     parser.add_argument("--steps", type=int, default=15, help="in each turn (default: 15)")
+    parser.add_argument("--ways", nargs="+", metavar="WAY", help="besides bare, only these")
     parser.add_argument("--objective", default="mae")
     parser.add_argument("--budget", help="whose recipe is run; options below change it")
     parser.add_argument("--preset", help="default: tiny, or the budget's; so are the next three")
@@ -195,15 +221,20 @@ def compare(args: argparse.Namespace, scratch: Path) -> None:
     live = LiveFrames(pool, stored_side(recipe.image_size))
     readable = [row for row in range(rows) if row not in cache.reasons]
     sound = dataset.select(readable)
+    few = 0 if device.type == "cpu" else workers if args.num_workers is not None else min(workers, 8)  # as `pretrain`
     turns: dict[str, Callable[[], float]] = {
         "bare": lambda: bare(recipe, precision, device),
-        "cached": lambda: ours(cache, rows, recipe, precision, device, 0 if device.type == "cpu" else workers),
+        "cached": lambda: ours(cache, rows, recipe, precision, device, few),
         "live": lambda: ours(live, rows, recipe, precision, device, workers),
         "plain": lambda: plain(sound, recipe, precision, device, 0),
         "plain+w": lambda: plain(sound, recipe, precision, device, workers),
     }
     if recipe.objective != "mae":
         del turns["plain"], turns["plain+w"]
+    if device.type != "cpu":
+        turns["by-procs"] = lambda: ours(cache, rows, recipe, precision, device, workers, uncut=False)
+        print(f"views     {views_alone(recipe, device):.0f} samples/s on the device, which does nothing else")
+    turns = {way: turn for way, turn in turns.items() if way in ("bare", *(args.ways or turns))}
     turns["bare"]()  # the first pass compiles kernels
     speeds: dict[str, list[float]] = {way: [] for way in turns}
     ratios: dict[str, list[float]] = {way: [] for way in turns}
@@ -216,11 +247,17 @@ def compare(args: argparse.Namespace, scratch: Path) -> None:
         print(f"{way:9} {statistics.median(values):.1f} samples/s (median of {', '.join(f'{v:.1f}' for v in values)})")
     ratio = {way: statistics.median(values) for way, values in ratios.items()}
     target = "0.9" if device.type == "cpu" else "0.85"
-    print(f"cached / bare   {ratio['cached']:.3f}  (median of the turns' ratios; target: {target} or more)")
-    print(f"live / bare     {ratio['live']:.3f}  ({workers} workers)")
-    for way in turns.keys() & {"plain", "plain+w"}:
+    notes = {
+        "cached": f"(median of the turns' ratios; target: {target} or more; {few} workers)",
+        "live": f"({workers} workers)",
+        "by-procs": f"({workers} workers)",
+    }
+    for way in [way for way in notes if way in turns]:
+        print(f"{way + ' / bare':15} {ratio[way]:.3f}  {notes[way]}")
+    others = [way for way in ("plain", "plain+w", "by-procs") if way in turns and "cached" in turns]
+    for way in others:
         gain = statistics.median(ours / other for ours, other in zip(speeds["cached"], speeds[way], strict=True))
-        print(f"cached / {way:7} {gain:.2f}")
+        print(f"cached / {way:8} {gain:.2f}")
     print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 

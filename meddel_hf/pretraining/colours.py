@@ -25,6 +25,7 @@ _YIQ = np.array([_GREY, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 
 _JITTERED = 0.8  # chance, where jitter is above 0
 _SIGMA = (0.1 / 224, 2.0 / 224)  # of a blur, as a share of the view's side: SimCLR's at 224 pixels
 _NUMBERS = 8  # random numbers of a view
+ON_HOST = ("sigma",)  # of a batch: says which views are blurred, and a GPU that is asked keeps the processor waiting
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +73,16 @@ def _turned(angle: NDArray[np.float64]) -> Any:
 
 
 def changed(pixels: Tensor, matrix: Tensor, lift: Tensor, sigma: Tensor) -> Tensor:
-    """(n, 3, H, W) float32 in [0, 1] -> the same, changed as `Colours` says and clamped."""
-    grey = torch.tensor(_GREY, dtype=torch.float32, device=pixels.device)
+    """(n, 3, H, W) float32 in [0, 1] -> the same, changed as `Colours` says and clamped; sigma is on the processor."""
+    grey = torch.tensor(_GREY, dtype=torch.float32).to(pixels.device, non_blocking=True)
     lifted = lift * (pixels.mean(dim=(2, 3)) @ grey)
     mixed = torch.baddbmm(lifted.view(-1, 1, 1), matrix, pixels.flatten(2)).view_as(pixels).clamp_(0, 1)
     which = sigma.nonzero().flatten()
     if len(which):
         side = pixels.shape[-1]
         reach = math.ceil(3 * _SIGMA[1] * side)  # the same in every batch
-        mixed[which] = blurred(mixed[which], sigma[which] * side, reach)
+        spread, which = (each.to(pixels.device, non_blocking=True) for each in (sigma[which] * side, which))
+        mixed[which] = blurred(mixed[which], spread, reach)
     return mixed
 
 

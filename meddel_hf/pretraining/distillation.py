@@ -164,12 +164,10 @@ class DINO(WholeModel):
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """The teacher follows, and so do the centres. progress: share of the run that is done, in (0, 1]."""
-        pairs = zip(self.teacher.parameters(), self.student.parameters(), strict=True)
         share = 1 - teacher_momentum(self.config.momentum, progress)
-        for there, here in pairs:
-            there.lerp_(here, share)
+        torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), share)
         for name, (total, count) in self.seen.items():
-            everywhere = summed(torch.cat([total, total.new_tensor([count])]))
+            everywhere = summed(torch.cat([total, total.new_full((1,), count)]))
             mean = everywhere[:-1] / everywhere[-1].clamp(min=1)
             getattr(self, name).lerp_(mean, 1 - _CENTRE_MOMENTUM)
         self.seen = {}

@@ -149,8 +149,9 @@ def alone(trained: nn.Module, config: Any) -> PreTrainedModel:
 def normalised(pixels: Tensor, most: float = 255.0) -> Tensor:
     """(..., 3, H, W) of values from 0 to `most` -> float32, less the mean, over the standard deviation of each
     channel."""
-    mean, std = (most * torch.tensor(value, device=pixels.device).view(3, 1, 1) for value in (MEAN, STD))
-    return (pixels.float() - mean).mul_(1 / std)
+    mean, std = (most * torch.tensor(value).view(3, 1, 1) for value in (MEAN, STD))
+    mean, share = (each.to(pixels.device, non_blocking=True) for each in (mean, 1 / std))
+    return (pixels.float() - mean).mul_(share)
 
 
 def save(model: PreTrainedModel, side: int, folder: Path) -> None:

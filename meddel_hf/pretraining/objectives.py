@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,13 +15,17 @@ from meddel_hf.embedding.encoder import check_weights
 from meddel_hf.embedding.loading import explained, quiet
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.pretraining import encoders
+from meddel_hf.pretraining.colours import ON_HOST
 from meddel_hf.pretraining.contrastive import Contrastive
+from meddel_hf.pretraining.device_views import viewed
 from meddel_hf.pretraining.distillation import Distillation
 from meddel_hf.pretraining.encoders import normalised
 from meddel_hf.pretraining.masked import MaskedAutoencoder, SimMIM
 from meddel_hf.pretraining.recipe import Recipe
+from meddel_hf.pretraining.views import FRAMES
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.schema import WHOLE
+from meddel_hf.training.transfer import sent
 
 
 class Objective(Protocol):
@@ -55,6 +60,7 @@ class WithHead(Protocol):
         """(B, 3, H, W), normalised -> (B, d) what views are compared by."""
 
 
+_HOST = torch.device("cpu")
 OBJECTIVES: dict[str, Objective] = {
     "mae": MaskedAutoencoder(), "simmim": SimMIM(), "simclr": Contrastive(), "dino": Distillation()
 }  # fmt: skip
@@ -93,9 +99,11 @@ def suit(model: PreTrainedModel, device: torch.device, precision: str, recipe: R
                 config._attn_implementation = "eager"
 
 
-def model_inputs(batch: dict[str, NDArray[Any]], recipe: Recipe, device: torch.device) -> dict[str, Tensor]:
-    """What `views_of` gives -> the arguments of the model, on its device."""
-    tensors = {name: torch.from_numpy(values).to(device, non_blocking=True) for name, values in batch.items()}
+def model_inputs(batch: Mapping[str, NDArray[Any] | Tensor], recipe: Recipe, device: torch.device) -> dict[str, Tensor]:
+    """What `views_of` gives, cut or uncut -> the arguments of the model, on its device. Nothing waits for that."""
+    tensors = {name: sent(values, _HOST if name in ON_HOST else device) for name, values in batch.items()}
+    if FRAMES in tensors:
+        tensors = viewed(tensors, recipe)
     if "pixels" in tensors:
         tensors["pixels"] = normalised(tensors["pixels"])
     return OBJECTIVES[recipe.objective].inputs(tensors, recipe)

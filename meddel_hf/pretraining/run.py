@@ -54,6 +54,7 @@ from meddel_hf.training.checkpoints import last_checkpoint, step_of, written
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
+_MOST_WHO_HAND_OUT = 8  # processes, of frames that were decoded once: each manages 2,000 samples/s of 224 px and more
 _LOOKED_AT, _MOST_BY_COLOUR = 256, 0.8  # frames, share of MAE's target above which the user is told
 _UNREADABLE_COLUMNS = exactly(row=pa.int64(), id=pa.string(), reason=pa.string())
 # Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
@@ -118,8 +119,9 @@ class Run:
                     log.info("%s samples are done already: going on with the rest", f"{done:,}")
                 bar.begin("training", self.recipe.steps * self.recipe.batch_size, "samples", done)
                 trainer = PretrainingTrainer(
-                    model, Views(source, rows, self.recipe, self.seed), self.out / CHECKPOINTS, recipe=self.recipe,
-                    precision=precision, device=self.device, processes=self.processes.num_processes,
+                    model, Views(source, rows, self.recipe, self.seed, uncut=self._cuts_on_device),
+                    self.out / CHECKPOINTS, recipe=self.recipe, precision=precision, device=self.device,
+                    processes=self.processes.num_processes,
                     workers=self._view_workers(source), seed=self.seed, snapshot=self._snapshot, progress=bar,
                     made_from=fingerprint(json.dumps(self._identity, sort_keys=True)),
                 )  # fmt: skip
@@ -237,10 +239,17 @@ class Run:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(self.workers, cores) if self.workers_are_free else self.workers
 
+    @property
+    def _cuts_on_device(self) -> bool:
+        """A processor is quicker frame by frame; a GPU is quicker than the processes that would cut for it."""
+        return self.device.type != "cpu"
+
     def _view_workers(self, source: Frames) -> int:
-        """Cutting views out of decoded frames is too little work for a processor to share it with another process."""
-        at_once = self.workers_are_free and isinstance(source, CachedFrames) and self.device.type == "cpu"
-        return 0 if at_once else self.workers
+        """Cutting views out of decoded frames is too little work for a processor to share it with another process, and
+        to hand out whole ones is work for few."""
+        if not (self.workers_are_free and isinstance(source, CachedFrames)):
+            return self.workers
+        return 0 if self.device.type == "cpu" else min(self.workers, _MOST_WHO_HAND_OUT)
 
     def _snapshot(self, model: PreTrainedModel, samples: int) -> None:
         folder = snapshot_folder(self.out, samples)

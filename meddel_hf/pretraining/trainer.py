@@ -27,7 +27,8 @@ from meddel_hf.pretraining.views import Views, as_one_batch
 from meddel_hf.runtime.files import whole_folder
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.training.checkpoints import check, checkpoint_at, last_checkpoint, record, step_of, written
-from meddel_hf.training.trainer import SampleTrainer, arguments
+from meddel_hf.training.trainer import BATCHES_AHEAD, SampleTrainer, arguments
+from meddel_hf.training.transfer import has_shared_room, large_as_tensors
 
 
 @runtime_checkable
@@ -68,8 +69,11 @@ class PretrainingTrainer(SampleTrainer):
         self.snapshot, self.progress, self.made_from = snapshot, progress, made_from
         suit(model, device, precision, recipe)
         self.seconds_before = 0.0  # of the run before it was interrupted
+        frames = recipe.batch_size // recipe.accumulation  # of all processes
+        in_flight = BATCHES_AHEAD * workers * frames * 3 * views.frames.side**2  # bytes
+        collate = large_as_tensors if views.uncut and has_shared_room(in_flight) else as_one_batch
         super().__init__(
-            model, _arguments(recipe, folder, device, processes, seed), views, as_one_batch, _Rhythm(self), workers
+            model, _arguments(recipe, folder, device, processes, seed), views, collate, _Rhythm(self), workers
         )
         self.first_bad = torch.zeros((), dtype=torch.int64, device=self.args.device)  # step; 0: none so far
         self.began = time.monotonic()
@@ -201,5 +205,5 @@ def _arguments(recipe: Recipe, folder: Path, device: torch.device, processes: in
         save_strategy="no",  # `_Rhythm` says when
         logging_nan_inf_filter=False,
         label_names=[],
-        dataloader_pin_memory=False,  # batches come as numpy arrays
+        dataloader_pin_memory=device.type == "cuda",  # by a thread, of batches that come as tensors
     )

@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from meddel_hf.runtime.parents import become_worker
 
-_BATCHES_AHEAD = 4  # per worker
+BATCHES_AHEAD = 4  # per worker
 
 
 class SampleTrainer(Trainer):
@@ -53,12 +53,13 @@ class SampleTrainer(Trainer):
             sampler=SequentialSampler(samples),
             collate_fn=self.data_collator,
             num_workers=self.workers,
-            prefetch_factor=_BATCHES_AHEAD if self.workers else None,
+            prefetch_factor=BATCHES_AHEAD if self.workers else None,
             worker_init_fn=become_worker,  # samples need no seed of the worker's own
             pin_memory=self.args.dataloader_pin_memory,
             drop_last=True,
         )
-        answer: DataLoader[Any] = self.accelerator.prepare(loader)
+        # Both trainings bring their batches to the device themselves; accelerate would wait for it at every step.
+        answer: DataLoader[Any] = self.accelerator.prepare_data_loader(loader, device_placement=False)
         return answer
 
     def floating_point_ops(self, inputs: Any) -> int:
