@@ -24,6 +24,7 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import Draw, distance, sampled, trained
 from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, nearest
 from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey, blocks_of
+from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts, shared_work
 from meddel_hf.runtime.sizes import written
 
@@ -158,15 +159,18 @@ def nearest_among(
         rows = goes[asked]
         where = np.zeros(len(rows), np.int64)
         best = np.full(len(rows), -2, np.float32) if floor is None else floor[asked].copy()
-        for start in range(0, len(stays), half):
-            those = stays[start : start + half]
-            others, cols = _taken(source, those)
-            for first in range(0, len(rows), half):
-                part = slice(first, first + half)
-                vectors, here = _taken(source, rows[part])
-                near, value = nearest(vectors, here, others, cols, best[part])
-                better = value > best[part]
-                where[part][better], best[part][better] = those[near[better]], value[better]
+        slabs = range(0, len(stays), half)
+        with tqdm(total=len(slabs) * len(rows), desc="nearest", unit="row", delay=5, leave=False) as bar:
+            for start in slabs:
+                those = stays[start : start + half]
+                others, cols = _taken(source, those)
+                for first in range(0, len(rows), half):
+                    part = slice(first, first + half)
+                    vectors, here = _taken(source, rows[part])
+                    near, value = nearest(vectors, here, others, cols, best[part])
+                    better = value > best[part]
+                    where[part][better], best[part][better] = those[near[better]], value[better]
+                    bar.update(len(here))
         return {"where": where, "best": best}
 
     def question() -> str:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 _ALL_WITH_ALL = 1_000_000  # rows up to which that is done unasked: a quarter of an hour on two cores
-_MOST_NEAREST = 2**38  # cosines of rows that go with rows that stay, to name the nearest: minutes on two cores
+_MOST_NEAREST = 2**36  # cosines of rows that go with rows that stay, to name the nearest: minutes on two cores
 _LOOKED_AT = 4096  # near-duplicates, evenly spaced, whose pixels are compared
 _LOOK_ALIKE = 0.5  # share of them that should, at least; of three real pools 0.75 to 0.83 did
 
