@@ -6,7 +6,8 @@
 For each number of rows a float16 store is made, block by block, in the groups of bench_select's `spread` pool: 1 to 200
 frames around random directions, so that some 20 % stay at eta 0.8; those of a group stand side by side, as frames of a
 video do. `meddel select STORE --scope cluster --memory M` then runs in a process of its own, by the default selector or
-by Algorithm 1 without its outlier step, at an eta and at exactly 5 %. Peaks are of that process: `anonymous` is its own
+by Algorithm 1 without its outlier step: at an eta, at exactly 5 %, and, with --extend, what becomes of a selection of
+last week, when a random hundredth of the frames was not there. Peaks are of that process: `anonymous` is its own
 memory (RssAnon, looked at twenty times a second), which no other process can have; `resident` is ru_maxrss, which also
 counts pages of the store's files that are mapped at the time, and that the system takes back when it needs them. `work`
 is its processor seconds, which busy neighbours change less than seconds; last comes the exponent with which it grows.
@@ -29,7 +30,8 @@ from pathlib import Path
 import numpy as np
 from bench_select import DIM, machine, unit
 
-from meddel_hf.embedding.store import Shard, StoreWriter
+from meddel_hf.embedding.removing import without
+from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
 from meddel_hf.runtime.sizes import bytes_of
 
 SHARD_ROWS = 16_384
@@ -84,11 +86,24 @@ QUESTIONS = {
 }  # fmt: skip
 
 
-def select(store: Path, folder: Path, memory: str | None, selector: str, question: str) -> Run:
+WEEK = 0.01  # share of the pool that is new
+
+
+def last_week(store: Path, folder: Path, memory: str | None, selector: str) -> Path:
+    """A selection at eta of the store without a random hundredth of its rows."""
+    whole = EmbeddingStore.load(store, trust=True)
+    new = np.random.default_rng(1).permutation(len(whole.pool_ids))[: round(WEEK * len(whole.pool_ids))]
+    without(whole, {whole.pool_ids[row] for row in new.tolist()}, folder / "old")
+    select(folder / "old", folder / "old-selection", memory, selector, QUESTIONS[selector]["eta"])
+    return folder / "old-selection"
+
+
+def select(store: Path, out: Path, memory: str | None, selector: str, how: list[str]) -> Run:
     """`meddel select` in a process of its own."""
-    command = [sys.executable, "-m", "meddel_hf", "select", str(store), "--selector", selector, "--scope", "cluster"]
-    command += ["--no-pictures", "--out", str(folder / "selection"), *QUESTIONS[selector][question]]
+    command = [sys.executable, "-m", "meddel_hf", "select", str(store), "--no-pictures", "--out", str(out), *how]
+    command += [] if "--extend" in how else ["--selector", selector, "--scope", "cluster"]
     command += [] if memory is None else ["--memory", memory]
+    folder = out.parent
     log = (folder / "log.txt").open("w+")
     began, anonymous = time.perf_counter(), 0
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -123,7 +138,7 @@ def main() -> None:
     parser.add_argument("--memory", default="4GB", help="'none' reads all into memory")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for stores and scratch files")
     parser.add_argument("--selector", choices=tuple(QUESTIONS), default="dedup")
-    parser.add_argument("--only", choices=("eta", "retention"), help="one of the two questions")
+    parser.add_argument("--only", choices=("eta", "retention", "week"), help="one of the three questions")
     parser.add_argument("--keep", action="store_true", help="leave the stores, and take those that are there")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
@@ -141,9 +156,11 @@ def main() -> None:
             spread_store(store, n)
             print(f"{n:>12,}  store made in {time.perf_counter() - began:.0f} s", flush=True)
         with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
-            for name in QUESTIONS[args.selector]:
+            for name, how in {**QUESTIONS[args.selector], "week": []}.items():
                 if args.only in (None, name):
-                    run = select(store, Path(scratch), memory, args.selector, name)
+                    if name == "week":
+                        how = ["--extend", str(last_week(store, Path(scratch), memory, args.selector))]
+                    run = select(store, Path(scratch) / name, memory, args.selector, how)
                     work.setdefault(name, []).append((n, run.work))
                     figures = f"{run.seconds:>10.1f}{run.work:>10.1f}{run.anonymous:>14.2f}{run.resident:>13.2f}"
                     print(f"{n:>12,}{name:>12}{figures}  {run.said}", flush=True)
