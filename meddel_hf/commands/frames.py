@@ -32,6 +32,8 @@ def frames_of(store: EmbeddingStore, spec: str | None) -> tuple[Dataset | None, 
 
 
 def _embedded(store: EmbeddingStore, readable: PoolRows, spec: str) -> Dataset:
+    import numpy as np
+
     from meddel_hf.data.identity import frames_changed
     from meddel_hf.data.pool import load_pool
     from meddel_hf.selectors.strata import rows_in
@@ -43,7 +45,7 @@ def _embedded(store: EmbeddingStore, readable: PoolRows, spec: str) -> Dataset:
             f"{spec} has no column {column!r} with the frames that were embedded; it has "
             f"{', '.join(pool.column_names)}: name the pool that was embedded"
         )
-    in_place = rows_in(pool, readable) == readable.rows.tolist() and len(pool) == len(readable.ids)
+    in_place = np.array_equal(rows_in(pool, readable), readable.rows) and len(pool) == len(readable.ids)
     if in_place and frames_changed(pool, store.pool_fingerprint):
         raise Mismatch(
             f"frames of {spec} changed since they were embedded into {store.folder}: embed them again, into another "

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.schema import ID
 
@@ -25,9 +28,35 @@ def checked_ids_of(dataset: Dataset, column: str = ID) -> list[str]:
     return check_ids(_values(dataset, column), first_row=0)
 
 
+def id_array(dataset: Dataset, column: str = ID) -> pa.ChunkedArray:
+    """As `ids_of`, string; a tenth of their memory."""
+    values = _column(dataset, column)
+    if _are_plain(values) and not values.null_count:
+        return values.cast(pa.string())
+    return pa.chunked_array([[str(id) for id in values.to_pylist()]], pa.string())
+
+
+def checked_id_array(dataset: Dataset, column: str = ID) -> pa.ChunkedArray:
+    """As `checked_ids_of`, string; a tenth of their memory."""
+    values = _column(dataset, column)
+    if _are_plain(values) and not values.null_count:
+        texts = values.cast(pa.string())
+        if pc.count_distinct(texts).as_py() == len(texts) and not pc.any(pc.equal(texts, "")).as_py():
+            return texts
+    return pa.chunked_array([check_ids(values.to_pylist(), first_row=0)], pa.string())
+
+
+def _are_plain(values: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_string(values.type) or pa.types.is_integer(values.type))
+
+
 def _values(dataset: Dataset, column: str) -> list[Any]:
-    values: list[Any] = dataset.with_format("arrow").select_columns([column])[:][column].to_pylist()
+    values: list[Any] = _column(dataset, column).to_pylist()
     return values
+
+
+def _column(dataset: Dataset, column: str) -> pa.ChunkedArray:
+    return dataset.with_format("arrow").select_columns([column])[:][column]
 
 
 def check_ids(ids: Iterable[Any], *, first_row: int) -> list[str]:

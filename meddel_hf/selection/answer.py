@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from meddel_hf import schema
 from meddel_hf.data.identity import same_pool
-from meddel_hf.data.ids import ids_of
+from meddel_hf.data.ids import id_array, ids_of
 from meddel_hf.data.paths import ids_by_path
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph, StoredGraph
@@ -78,6 +78,13 @@ class Origin:
         if self.id_column in pool.column_names:
             return ids_of(pool, self.id_column)
         return ids_by_path(pool, self.image_column, set(known)) if known else None
+
+    def id_array_in(self, pool: Dataset, known: pa.ChunkedArray) -> pa.ChunkedArray | None:
+        """As `ids_in`, string; a tenth of the memory where the pool has a column of ids."""
+        if not self.row_ids and self.id_column in pool.column_names:
+            return id_array(pool, self.id_column)
+        ids = self.ids_in(pool, known.to_pylist())
+        return None if ids is None else pa.chunked_array([ids], pa.string())
 
 
 @dataclass(frozen=True)
@@ -191,13 +198,23 @@ class Answer:
     @cached_property
     def ids(self) -> list[str]:
         """Of every row of the pool, in its order."""
-        answer: list[str] = self.table[schema.ID].to_pylist()
+        answer: list[str] = self.id_array.to_pylist()
         return answer
+
+    @property
+    def id_array(self) -> pa.ChunkedArray:
+        """As `ids`, string; a tenth of their memory."""
+        return self.table[schema.ID]
+
+    @property
+    def kept_array(self) -> pa.ChunkedArray:
+        """As `kept`, string."""
+        return self.id_array.filter(self.table[schema.KEPT])
 
     @cached_property
     def kept(self) -> list[str]:
         """Ids that stay, in the pool's order."""
-        answer: list[str] = self.table.filter(self.table[schema.KEPT])[schema.ID].to_pylist()
+        answer: list[str] = self.kept_array.to_pylist()
         return answer
 
     @property

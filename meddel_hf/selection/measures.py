@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
@@ -29,10 +30,10 @@ class Choice(Protocol):
     def origin(self) -> Origin: ...
 
     @property
-    def ids(self) -> Sequence[str]: ...
+    def id_array(self) -> pa.ChunkedArray: ...
 
     @property
-    def kept(self) -> Sequence[str]: ...
+    def kept_array(self) -> pa.ChunkedArray: ...
 
 
 @dataclass(frozen=True)
@@ -187,16 +188,22 @@ def _counted(selection: Choice, pool: Dataset, columns: Sequence[str]) -> list[K
         raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(pool).__name__}: choose a split of it")
     features = {column: pool.features.get(column) for column in columns}
     there = [column for column, feature in features.items() if isinstance(feature, Value | ClassLabel)]
-    ids = selection.origin.ids_in(pool, selection.ids) if there else None
-    if ids is None or not set(selection.ids) <= set(ids):
+    ids = selection.origin.id_array_in(pool, selection.id_array) if there else None
+    if ids is None or not pc.all(pc.is_in(selection.id_array, ids.combine_chunks())).as_py():
         return []
-    known, kept = set(selection.ids), set(selection.kept)
+    known = np.asarray(pc.is_in(ids, selection.id_array.combine_chunks()))
+    kept = np.asarray(pc.is_in(ids, selection.kept_array.combine_chunks()))
     answer = []
     for column in there:
-        values = as_texts(pool.with_format(None).select_columns([column])[:][column], features[column])
-        in_pool: Counter[str | None] = Counter(v for id, v in zip(ids, values, strict=True) if id in known)
-        in_kept: Counter[str | None] = Counter(v for id, v in zip(ids, values, strict=True) if id in kept)
-        named = sorted((v for v in in_pool if v is not None), key=lambda v: (-in_pool[v], v))
-        rows = tuple((value, in_pool[value], in_kept[value]) for value in named)
-        answer += [Kept(column, rows, (in_pool[None], in_kept[None]))] if rows else []
+        raw = pool.with_format("arrow").select_columns([column])[:][column]
+        values = raw.combine_chunks().dictionary_encode("encode")
+        number, texts = np.asarray(values.indices), as_texts(values.dictionary.to_pylist(), features[column])
+        in_pool: Counter[str | None] = Counter()
+        in_kept: Counter[str | None] = Counter()
+        for counter, rows in ((in_pool, known), (in_kept, kept)):
+            for text, count in zip(texts, np.bincount(number[rows], minlength=len(texts)).tolist(), strict=True):
+                counter[text] += count
+        named = sorted((v for v in in_pool if v is not None and in_pool[v]), key=lambda v: (-in_pool[v], v))
+        each = tuple((value, in_pool[value], in_kept[value]) for value in named)
+        answer += [Kept(column, each, (in_pool[None], in_kept[None]))] if each else []
     return answer

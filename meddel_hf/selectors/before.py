@@ -94,8 +94,7 @@ class Before:
 
 def _rows_in(table: pa.Table, readable: PoolRows) -> Rows:
     """Of each row of the pool its row in an old selection's table, (rows,); -1 where it has none; no row twice."""
-    now = readable.ids if isinstance(readable.ids, pa.ChunkedArray) else pa.array(readable.ids, pa.string())
-    ids = pc.fill_null(pc.index_in(now, table[schema.ID].combine_chunks()), _NOBODY)
+    ids = pc.fill_null(pc.index_in(readable.every_id, table[schema.ID].combine_chunks()), _NOBODY)
     row: Rows = np.array(ids, np.int64)
     if schema.DIGEST not in table.column_names or readable.digests is None:
         if readable.origin.row_ids and readable.origin.embeddings is not None:

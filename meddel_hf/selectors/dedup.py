@@ -76,14 +76,14 @@ class FirstStep:
         return self.readable.origin
 
     @property
-    def kept(self) -> list[str]:
-        """Ids of the rows that stay, in the pool's order."""
-        return self.readable.among(np.flatnonzero(self.decision.kept)).names
+    def id_array(self) -> pa.ChunkedArray:
+        """Of every row of the pool, string."""
+        return self.readable.every_id
 
     @property
-    def ids(self) -> Sequence[str] | pa.ChunkedArray:
-        """Of every row of the pool."""
-        return self.readable.ids
+    def kept_array(self) -> pa.ChunkedArray:
+        """Ids of the rows that stay, string, in the pool's order."""
+        return self.readable.among(np.flatnonzero(self.decision.kept)).names
 
     def apart(self) -> NDArray[np.bool_]:
         """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order."""

@@ -74,12 +74,14 @@ class PoolRows:
         return self.origin.id_column
 
     @property
-    def names(self) -> list[str]:
-        """Id of each of these rows."""
-        if isinstance(self.ids, pa.ChunkedArray):
-            answer: list[str] = self.ids.take(pa.array(self.rows)).to_pylist()
-            return answer
-        return [self.ids[row] for row in self.rows]
+    def every_id(self) -> pa.ChunkedArray:
+        """Of every row of the pool, string."""
+        return self.ids if isinstance(self.ids, pa.ChunkedArray) else pa.chunked_array([self.ids], pa.string())
+
+    @property
+    def names(self) -> pa.ChunkedArray:
+        """Id of each of these rows, string."""
+        return self.every_id.take(pa.array(self.rows))
 
     def name(self, place: int) -> str:
         """Id of one of these rows."""

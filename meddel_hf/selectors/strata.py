@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
 
 from meddel_hf.data.columns import as_texts
 from meddel_hf.data.identity import same_pool
-from meddel_hf.data.ids import checked_ids_of
+from meddel_hf.data.ids import checked_id_array
 from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.neighbors.cosines import Rows
@@ -94,8 +95,8 @@ def _named(readable: PoolRows, columns: Sequence[str]) -> Dataset:
         ) from error
 
 
-def rows_in(dataset: Dataset, readable: PoolRows) -> list[int]:
-    """Row of `dataset` for each readable row, joined on ids; on row numbers where the embeddings have no others.
+def rows_in(dataset: Dataset, readable: PoolRows) -> Rows:
+    """Row of `dataset` for each readable row, (n,), joined on ids; on row numbers where the embeddings have no others.
 
     Raises InvalidDataset or Mismatch where it is not the pool that was embedded.
     """
@@ -108,22 +109,22 @@ def rows_in(dataset: Dataset, readable: PoolRows) -> list[int]:
                 "pass the very data set that was embedded; where that was streamed there is none: embed it without "
                 "--streaming, or with ids"
             )
-        return [int(row) for row in readable.rows]
+        return readable.rows
     column = readable.id_column
     if column not in dataset.column_names:
         raise InvalidDataset(
             f"the pool has no column {column!r} with the ids of the embeddings; it has "
             f"{', '.join(dataset.column_names)}: pass the data set that was embedded"
         )
-    place = {id: row for row, id in enumerate(checked_ids_of(dataset, column))}
-    wanted = readable.names
-    unknown = [id for id in wanted if id not in place]
-    if unknown:
+    names = readable.names
+    place = pc.index_in(names, checked_id_array(dataset, column).combine_chunks())
+    if place.null_count:
+        unknown = names.filter(pc.is_null(place))[0].as_py()
         raise Mismatch(
-            f"the pool lacks {len(unknown):,} of the {len(wanted):,} ids that were embedded, such as {unknown[0]!r}: "
+            f"the pool lacks {place.null_count:,} of the {len(names):,} ids that were embedded, such as {unknown!r}: "
             "pass the data set that was embedded"
         )
-    return [place[id] for id in wanted]
+    return np.asarray(place).astype(np.int64)
 
 
 def _texts(dataset: Dataset, column: str) -> list[str | None]:
