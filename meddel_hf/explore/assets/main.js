@@ -679,7 +679,7 @@ async function contents(token) {
   const token = new URLSearchParams(location.search).get("token");
   try {
     const pool = new Pool(unpack(await contents(token)));
-    const page = new Page(pool, new Pictures(at("pictures").textContent, token), token);
+    const page = new Page(pool, new Pictures(at("pictures").textContent, pool.facts.has_frames ? token : null), token);
     for (const id of ["data", "pictures"]) at(id).remove();
     window.meddel = page; // for whoever looks at the page from its console
     await page.begin();
