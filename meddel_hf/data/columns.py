@@ -8,6 +8,13 @@ from typing import Any
 from datasets import ClassLabel
 
 
+def texts_of(dataset: Any, column: str) -> list[str | None]:
+    """A column of single values as text, row by row; None of every row where the data set has no such column."""
+    if column not in dataset.column_names:
+        return [None] * len(dataset)
+    return as_texts(dataset.with_format(None).select_columns([column])[:][column], dataset.features[column])
+
+
 def as_texts(values: Sequence[Any], feature: Any) -> list[str | None]:
     """Single values of a column whose feature that is, as text; class labels by their names, of which -1 is none.
 

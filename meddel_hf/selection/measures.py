@@ -13,7 +13,8 @@ from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.data.columns import as_texts
+from meddel_hf.data.columns import texts_of
+from meddel_hf.data.groups import groups_of, names_groups
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.reading import printable
 from meddel_hf.selection.answer import Answer, Origin
@@ -153,11 +154,13 @@ def covered(selection: Choice, pool: Dataset | None) -> list[Kept]:
 
 
 def sequences(selection: Choice, pool: Dataset | None) -> Values | None:
-    """What is kept of the pool's videos, sequences or patients, which its column `group` names.
+    """What is kept of the pool's videos, sequences or patients, as `groups_of` has them.
 
-    None where there is no such column, and where the pool is not at hand or is another one.
+    None where it names none, and where it is not at hand or is another one.
     """
-    kept = None if pool is None else kept_of(selection, pool, schema.GROUP)
+    if pool is None or not names_groups(pool):
+        return None
+    kept = _kept(schema.GROUP, selection, selection.origin.ids_in(pool, selection.ids), groups_of(pool))
     return None if kept is None else kept.values
 
 
@@ -188,15 +191,17 @@ def _counted(selection: Choice, pool: Dataset, columns: Sequence[str]) -> list[K
     features = {column: pool.features.get(column) for column in columns}
     there = [column for column, feature in features.items() if isinstance(feature, Value | ClassLabel)]
     ids = selection.origin.ids_in(pool, selection.ids) if there else None
+    counted = (_kept(column, selection, ids, texts_of(pool, column)) for column in there)
+    return [kept for kept in counted if kept is not None]
+
+
+def _kept(column: str, selection: Choice, ids: Sequence[str] | None, values: Sequence[str | None]) -> Kept | None:
+    """ids, values: of every row of the pool. None where it is not the one that was selected from, or has no value."""
     if ids is None or not set(selection.ids) <= set(ids):
-        return []
+        return None
     known, kept = set(selection.ids), set(selection.kept)
-    answer = []
-    for column in there:
-        values = as_texts(pool.with_format(None).select_columns([column])[:][column], features[column])
-        in_pool: Counter[str | None] = Counter(v for id, v in zip(ids, values, strict=True) if id in known)
-        in_kept: Counter[str | None] = Counter(v for id, v in zip(ids, values, strict=True) if id in kept)
-        named = sorted((v for v in in_pool if v is not None), key=lambda v: (-in_pool[v], v))
-        rows = tuple((value, in_pool[value], in_kept[value]) for value in named)
-        answer += [Kept(column, rows, (in_pool[None], in_kept[None]))] if rows else []
-    return answer
+    in_pool: Counter[str | None] = Counter(v for id, v in zip(ids, values, strict=True) if id in known)
+    in_kept: Counter[str | None] = Counter(v for id, v in zip(ids, values, strict=True) if id in kept)
+    named = sorted((v for v in in_pool if v is not None), key=lambda v: (-in_pool[v], v))
+    rows = tuple((value, in_pool[value], in_kept[value]) for value in named)
+    return Kept(column, rows, (in_pool[None], in_kept[None])) if rows else None

@@ -8,6 +8,8 @@ from pathlib import Path
 from datasets import Dataset
 
 from meddel_hf import schema
+from meddel_hf.data.columns import texts_of
+from meddel_hf.data.groups import groups_of
 from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.downstream.labels.classes import ClassTask
 from meddel_hf.downstream.labels.masks import MaskTask
@@ -64,11 +66,8 @@ def mask_task(
     where the store lacks a frame.
     """
     ids = checked_ids_of(dataset)
-    columns = [column for column in (schema.CENTER, schema.GROUP) if column in dataset.column_names]
-    rows = dataset.with_format(None).select_columns(columns)[:] if columns else {}
-    empty = [None] * len(ids)
-    centres = {id: str(centre) for id, centre in zip(ids, rows.get(schema.CENTER, empty), strict=True)}
-    groups = {id: group for id, group in zip(ids, rows.get(schema.GROUP, empty), strict=True) if group is not None}
+    centres = {id: str(centre) for id, centre in zip(ids, texts_of(dataset, schema.CENTER), strict=True)}
+    groups = {id: group for id, group in zip(ids, groups_of(dataset), strict=True) if group is not None}
     frames = Frames.of(store, dataset, Labelled(centres, groups, {}, 0))
     features, shares = patch_features(dataset, encoder, tokens, name=name, device=device).rows(frames.ids)
     return frames, MaskTask(features, shares, frames.groups)

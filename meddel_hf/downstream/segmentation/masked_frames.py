@@ -13,6 +13,8 @@ from datasets import Dataset, Image
 from PIL import Image as Pillow
 
 from meddel_hf import schema
+from meddel_hf.data.columns import texts_of
+from meddel_hf.data.groups import groups_of
 from meddel_hf.data.images import Preprocessing, decode, prepare_sized
 from meddel_hf.data.masks import EXPECTED, UnclearMask, binary, classes
 from meddel_hf.data.pool import Pool
@@ -58,11 +60,9 @@ class LabelledFrames:
                 f"{name} has no column {schema.MASK!r}; it has {', '.join(dataset.column_names)}: masks absent; choose "
                 "a data set with masks, such as datadel:kvasir_seg"
             )
-        columns = [column for column in (schema.GROUP, schema.SOURCE) if column in dataset.column_names]
-        rows = dataset.with_format(None).select_columns(columns)[:] if columns else {}
-        empty = [None] * len(pool.ids)
-        groups = [group or id for group, id in zip(rows.get(schema.GROUP, empty), pool.ids, strict=True)]
-        origins = [(source or "", group) for source, group in zip(rows.get(schema.SOURCE, empty), groups, strict=True)]
+        groups = [group or id for group, id in zip(groups_of(dataset), pool.ids, strict=True)]
+        sources = texts_of(dataset, schema.SOURCE)
+        origins = [(source or "", group) for source, group in zip(sources, groups, strict=True)]
         frames = cls(name, _raw(dataset), pool.ids, groups, origins, num_labels, str(dataset._fingerprint))
         frames._check_masks()
         return frames

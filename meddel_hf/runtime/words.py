@@ -1,0 +1,8 @@
+"""Counts in words."""
+
+from __future__ import annotations
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """A count with its noun: "1 seed", "3 seeds", "1,000 frames"; many: where it is not `one` with an s."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

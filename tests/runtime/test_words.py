@@ -1,0 +1,10 @@
+"""Counts in words."""
+
+from __future__ import annotations
+
+from meddel_hf.runtime.words import plural
+
+
+def test_one_is_one_and_all_others_are_many():
+    assert [plural(n, "frame") for n in (0, 1, 2, 1000)] == ["0 frames", "1 frame", "2 frames", "1,000 frames"]
+    assert [plural(n, "level of it", "levels of it") for n in (1, 2)] == ["1 level of it", "2 levels of it"]
