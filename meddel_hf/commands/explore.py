@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import say
+from meddel_hf.runtime.words import plural
 
 if TYPE_CHECKING:
     from meddel_hf.explore.explorer import Explorer
@@ -115,7 +116,7 @@ def _serve(args: argparse.Namespace, explorer: Explorer) -> None:
         with whole_file(path) as aside:
             aside.write_bytes(content)
             marks = Overrides.read(aside)
-        return f"meddel select … --overrides {path} ({len(marks):,} frames)"
+        return f"meddel select … --overrides {path} ({plural(len(marks), 'frame')})"
 
     with ExplorerServer(explorer, save, args.port) as server:
         print(server.address, flush=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def check_ids(ids: Iterable[Any], *, first_row: int) -> list[str]:
     ids = list(ids)
     missing = [str(first_row + row) for row, value in enumerate(ids) if value is None or value == ""]
     if missing:
-        raise InvalidDataset(f"{len(missing)} rows have no id, such as row {', '.join(missing[:_SHOWN])}")
+        raise InvalidDataset(
+            f"{plural(len(missing), 'row has', 'rows have')} no id, such as row {', '.join(missing[:_SHOWN])}"
+        )
     odd = next((value for value in ids if not isinstance(value, (str, int)) or isinstance(value, bool)), None)
     if odd is not None:
         raise InvalidDataset(f"ids must be strings or integers, got {odd!r}")
@@ -49,4 +52,4 @@ def check_unique(ids: list[str], message: str) -> None:
     repeated = [text for text, count in Counter(ids).items() if count > 1]
     if repeated:
         shown = ", ".join(repr(text) for text in repeated[:_SHOWN])
-        raise InvalidDataset(f"{message}: {len(repeated)} stand more than once, such as {shown}")
+        raise InvalidDataset(f"{message}: {plural(len(repeated), 'stands', 'stand')} more than once, such as {shown}")

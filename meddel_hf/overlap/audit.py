@@ -32,6 +32,7 @@ from meddel_hf.overlap.registration import registered
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
+from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
 from meddel_hf.selectors.reference import centred, check_same_space
 
@@ -115,19 +116,21 @@ class Audit:
 
     def __str__(self) -> str:
         """What came out, and how sure it is, in two sentences or three."""
-        what = f"{len(self.copied):,} of {self.test:,} test frames are in the pool of {self.pool:,} frames"
-        if not len(self.copied):
-            what = f"none of {self.test:,} test frames is in the pool of {self.pool:,} frames"
+        pool = f"the pool of {plural(self.pool, 'frame')}"
+        number = f"{len(self.copied):,}" if len(self.copied) else "none"
+        what = f"{number} of {plural(self.test, 'test frame')} {is_or_are(len(self.copied))} in {pool}"
         held = "how many copies it misses is not known, since the pool's store holds none to try"
         if self.held is not None:
-            held = f"the same search traces {self.held:.1%} of {self.copies:,} mild test copies back to their frames"
+            copies = plural(self.copies, "mild test copy", "mild test copies")
+            held = f"the same search traces {self.held:.1%} of {copies} back to their frames"
         number = f"{self.by_chance:.1g}" if self.by_chance < 10 else f"{self.by_chance:,.0f}"
-        chance = f"takes {number} of {self.test:,} frames for one by chance"
+        chance = f"takes {number} of {plural(self.test, 'frame')} for one by chance"
         chance = f"{chance} (likeness above {self.likeness:.4f})"
         more = ""
         if self.alike:
             more = (
-                f"\n{self.alike:,} more have a near-duplicate by their embeddings alone, which may be the same scene: "
+                f"\n{plural(self.alike, 'more has', 'more have')}"
+                f" a near-duplicate by their embeddings alone, which may be the same scene: "
                 "`meddel select --reference` leaves those out too"
             )
         return "\n".join([what, f"{held}, and {chance}{more}", *map(str, self.groups)])

@@ -169,7 +169,7 @@ def test_the_same_bytes_under_another_id_are_told(tmp_path):
     embed(pool, tiny_encoder(tmp_path / "encoder"), tmp_path / "e", num_workers=0, progress=False)
     done = forget(["a"], tmp_path / "e")
     assert done.same == ("c",)
-    assert "1 frames that stay are the same bytes under another id: c" in str(done)
+    assert "1 frame that stays is the same bytes under another id: c" in str(done)
     assert EmbeddingStore.load(tmp_path / "e").pool_fingerprint.startswith("without-")
 
 
@@ -267,8 +267,8 @@ def test_as_it_is_typed(copied, capsys):
     line = ["forget", str(copied / "withdrawn.txt"), str(copied / "e"), str(copied / "s"), str(copied / "r")]
     assert main(line) == 0
     printed = capsys.readouterr().out
-    assert "1 frames are forgotten" in printed
-    assert "1 ids are not in the store, or no longer: nobody" in printed
+    assert "1 frame is forgotten" in printed
+    assert "1 id is not in the store, or no longer: nobody" in printed
     assert f"{name} was kept and stood for {len(others)} near-duplicates" in printed
     assert main(line) == 0
     assert "0 frames are forgotten" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from meddel_hf.downstream.labels.tokens import patch_features
 from meddel_hf.downstream.probing.labels import Labelled
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.words import is_or_are, plural
 
 
 def class_task(
@@ -50,8 +51,8 @@ def class_task(
         missing = [id for id in frames.ids if id not in place]
         if missing:
             raise InvalidDataset(
-                f"{len(missing):,} frames, such as {missing[0]!r}, are embedded in {store.folder} and unreadable in "
-                f"{features.folder}: embed both anew from the same files"
+                f"{plural(len(missing), 'frame')}, such as {missing[0]!r}, {is_or_are(len(missing))} embedded "
+                f"in {store.folder} and unreadable in {features.folder}: embed both anew from the same files"
             )
         vectors = seen.vectors[[place[id] for id in frames.ids]]
     return frames, ClassTask(vectors, frames.strata, frames.groups)

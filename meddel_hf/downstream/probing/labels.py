@@ -16,6 +16,7 @@ from meddel_hf.data.ids import check_ids
 from meddel_hf.downstream.splits import TEST_SHARE, grouped_split, official_split
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID, LABEL, OFFICIAL_SPLIT
 
 _SHOWN = 3  # examples in an error message
@@ -138,17 +139,20 @@ def check_parts(
     unlabelled = sorted((train | tested).difference(labels))
     if unlabelled:
         raise InvalidDataset(
-            f"{len(unlabelled):,} frames have no label, such as {examples(unlabelled)}: leave them out"
+            f"{plural(len(unlabelled), 'frame has', 'frames have')}"
+            f" no label, such as {examples(unlabelled)}: leave them out"
         )
     both = sorted(train & tested)
     if both:
         raise InvalidDataset(
-            f"{len(both):,} frames are in train and in test, such as {examples(both)}: keep each in one"
+            f"{plural(len(both), 'frame is', 'frames are')}"
+            f" in train and in test, such as {examples(both)}: keep each in one"
         )
     shared = sorted({groups.get(id, id) for id in train} & {groups.get(id, id) for id in tested})
     if shared:
         raise InvalidDataset(
-            f"{len(shared):,} groups have frames in train and in test, such as {examples(shared)}: their frames look "
+            f"{plural(len(shared), 'group has', 'groups have')}"
+            f" frames in train and in test, such as {examples(shared)}: their frames look "
             "alike, and the score would be too good; keep each group in one part"
         )
 
