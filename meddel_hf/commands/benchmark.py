@@ -182,8 +182,8 @@ def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
     _tell_left(outcome)
     if outcome.verdicts is None:
         say(
-            f"{plural(len(outcome.waiting), 'cell of the gate is', 'cells of the gate are')} still to be finished by other shards, such as "
-            f"{outcome.waiting[0].place.words}: run the shards again once they are"
+            f"{plural(len(outcome.waiting), 'cell of the gate is', 'cells of the gate are')} still to be finished by "
+            f"other shards, such as {outcome.waiting[0].place.words}: run the shards again once they are"
         )
         return LATER
     if outcome.verdicts:

@@ -40,8 +40,8 @@ def read_table(
         if column.type != field.type:
             raise error(f"{path} is damaged (column {field.name!r} is {column.type}, expected {field.type}): {cure}")
         if not field.nullable and column.null_count:
-            missing = plural(column.null_count, "row has", "rows have")
-            raise error(f"{path} is damaged ({missing} no {field.name!r}): {cure}")
+            without = plural(column.null_count, "row has", "rows have")
+            raise error(f"{path} is damaged ({without} no {field.name!r}): {cure}")
     return table
 
 

@@ -128,14 +128,9 @@ def decided_by_hand(
         else []
     )
     blind = sorted(id for id in overrides.keep if id not in missing and whole.row[id] not in whole.readable)
-    notes += (
-        [
-            f"{plural(len(blind), 'frame that is always kept', 'frames that are always kept')}"
-            f" cannot be read, and must go: {some_of(blind)}"
-        ]
-        if blind
-        else []
-    )
+    if blind:
+        goes = "cannot be read, and goes" if len(blind) == 1 else "cannot be read, and go"
+        notes.append(f"{plural(len(blind), 'frame that is', 'frames that are')} always kept {goes}: {some_of(blind)}")
     rest = np.setdiff1d(np.arange(len(whole.rows)), np.concatenate([keep, never]))
     near, of, cosine = _near(selector, embeddings, rest, keep)
     left = np.setdiff1d(rest, near)
