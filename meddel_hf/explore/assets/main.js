@@ -262,7 +262,7 @@ class Page {
         this.list();
       },
     });
-    at("map-note").textContent = `Two principal components of the embeddings: ${percent(facts.share)} of their variance. What lies together is alike, what lies apart may still be alike in other directions.`;
+    at("map-note").textContent = `Two principal components of the embeddings: ${percent(facts.share)} of their variance. What lies together is alike, what lies apart may still be alike in other directions.${facts.rows > CROWD ? " Where many points share a place, its colour is their mean." : ""}`;
     at("color").append(make("option", { value: "state" }, "what became of it"));
     columns.forEach(({ name }, number) => at("color").append(make("option", { value: number }, name)));
     if (arrays.cluster) at("color").append(make("option", { value: "cluster" }, "cluster"));
