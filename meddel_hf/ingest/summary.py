@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from meddel_hf.data.findings import Findings
 from meddel_hf.datadel import problems as listing
@@ -48,6 +49,17 @@ class MadePool:
 
     def of_kind(self, kind: Kind) -> list[Problem]:
         return [problem for problem in self.problems if problem.kind == kind]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Plain values, for programs; which files were not taken, and why, stands in rejected.parquet."""
+        kinds: tuple[Kind, ...] = ("kept out", "remark", "not read")
+        return {
+            **{name: getattr(self, name) for name in ("out", "rows", "files", "masks", "empty_masks", "doubles")},
+            "without_mask": len(self.bare),
+            **{kind.replace(" ", "_"): len(self.of_kind(kind)) for kind in kinds},
+            "columns": {column: dict(counts) for column, counts in self.counts.items() if counts},
+        }
 
     def __str__(self) -> str:
         return "\n".join(self._lines())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import struct
 import subprocess
@@ -195,6 +196,19 @@ def test_missing_values_where_they_are_allowed(tmp_path):
     assert "1 frame without" in str(made)
     _, rows = pool(folder, tmp_path / "two", parts=["{center}/{patient}/*", "{center}/*"])
     assert rows["north/2"]["center"] == "north"
+
+
+def test_json_counts_what_the_pool_holds(tmp_path, capsys):
+    folder = put(tmp_path / "f", north__p1__1_dot_jpg=jpeg(1), north__p2__2_dot_jpg=jpeg(2), south__p3__3_dot_jpg=b"x")
+    line = ["pool", str(folder), "--out", str(tmp_path / "pool"), "--parts", "{center}/{patient}/*"]
+    assert main([*line, "--json", "--workers", "1", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    facts = json.loads(printed.out)
+    rows = load_dataset(str(tmp_path / "pool"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert (facts["rows"], facts["files"], facts["kept_out"]) == (len(rows), 2, 1)
+    assert facts["columns"]["center"] == {"north": 2}
+    assert facts["columns"]["patient"] == {"north/p1": 1, "north/p2": 1}
+    assert "next: meddel embed" in printed.err
 
 
 def test_rows_of_a_table_without_a_file_are_named(tmp_path):
