@@ -105,6 +105,7 @@ def _record(folder: Path) -> None:
 
 def _serve(args: argparse.Namespace, explorer: Explorer) -> None:
     import webbrowser
+    from threading import Thread
 
     from meddel_hf.explore.server import ExplorerServer
     from meddel_hf.runtime.files import whole_file
@@ -120,6 +121,7 @@ def _serve(args: argparse.Namespace, explorer: Explorer) -> None:
 
     with ExplorerServer(explorer, save, args.port) as server:
         print(server.address, flush=True)
+        Thread(target=server.prepared, daemon=True).start()  # while the browser opens
         say("this machine alone can reach it; Ctrl-C ends it")
         if not args.no_browser:
             webbrowser.open(server.address)
