@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +37,7 @@ class LoopbackHub:
         self.storage = Storage(root)
         self.requests: list[str] = []  # "GET /path", with " [bytes=0-7]" where a range was asked for
         self.refusals: dict[str, int] = {}  # "POST /path" as a pattern -> status to answer; 0 ends the connection
+        self.delays: dict[str, float] = {}  # "PUT /path" as a pattern -> seconds until it is answered, one at a time
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self, "storage": self.storage})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -87,10 +89,14 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command in ("POST", "PUT") and answer not in _OPEN:
                 self._require_token()
             with self.hub.lock:
+                asked = f"{self.command} {url.path}"
+                time.sleep(sum(each for pattern, each in self.hub.delays.items() if re.match(pattern, asked)))
                 answer(self, **names)
         except HubError as error:
             headers = {"X-Error-Code": error.code, "X-Error-Message": str(error)}
             self._json({"error": str(error)}, error.status, headers)
+        except ConnectionError:
+            self.close_connection = True  # a client that was killed
 
     do_HEAD = do_POST = do_PUT = do_GET
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo, concatenate_datasets
 
 from meddel_hf import schema
+from meddel_hf.benchmark.left_out import LISTED, SAME_FRAME, SAME_GROUP, TESTED
 from meddel_hf.benchmark.plan import (
     InstanceTask,
     Plan,
@@ -22,7 +23,8 @@ from meddel_hf.benchmark.plan import (
     SegmentationTask,
     Trained,
 )
-from meddel_hf.data.columns import as_texts
+from meddel_hf.data.columns import texts_of
+from meddel_hf.data.groups import groups_of, names_groups
 from meddel_hf.data.ids import ids_of
 from meddel_hf.data.leaks import leaks
 from meddel_hf.data.pool import Pool, load_pool, name_of
@@ -149,6 +151,7 @@ def _part(part: PoolPart, place: int) -> Dataset:
     assert isinstance(frames, Dataset)
     texts = {name: [_text(value) for value in told.get(name, [None] * n)] for name in _TEXTS}
     texts[schema.SOURCE] = [value or source for value in texts[schema.SOURCE]]
+    texts[schema.GROUP] = groups_of(dataset)
     for name, values in {schema.ID: _ids(dataset), **texts}.items():
         frames = frames.add_column(name, pa.array(values, pa.string()))
     return _named(frames.select_columns(_COLUMNS), digest)
@@ -186,8 +189,8 @@ def _probe(task: ProbeTask) -> ProbeData:
 
 def _retrieval(task: InstanceTask | SceneTask) -> RetrievalData:
     dataset = opened(task.frames)
-    column = task.group if isinstance(task, SceneTask) else schema.GROUP
-    if isinstance(task, SceneTask) and column not in dataset.column_names:
+    column = task.group if isinstance(task, SceneTask) else None
+    if column is not None and column not in dataset.column_names:
         meant = did_you_mean(column, dataset.column_names)
         raise InvalidDataset(
             f"{task.name}: {task.frames} has no column {column!r}, which names the video, sequence or patient of each "
@@ -197,10 +200,9 @@ def _retrieval(task: InstanceTask | SceneTask) -> RetrievalData:
     rows = [row for row, id in enumerate(ids) if task.match is None or fnmatchcase(id, task.match)]
     if not rows:
         raise InvalidDataset(f"{task.name}: no id of {task.frames} matches {task.match!r}")
-    there = column in dataset.column_names
-    named = as_texts(dataset[column], dataset.features[column]) if there else [None] * len(ids)
+    named = groups_of(dataset) if column is None else texts_of(dataset, column)
     groups = {ids[row]: value for row in rows if (value := named[row]) is not None}
-    if isinstance(task, SceneTask):
+    if column is not None:
         check_scenes(list(groups.values()), task.name, column)
     elif len(rows) < 2:
         raise InvalidDataset(
@@ -231,40 +233,40 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
     for name, data in tasks.items():
         tested.update(dict.fromkeys(data.tested, name))
     for id in sorted(pool & set(tested)):
-        why[id] = f"tested in {tested[id]}"
+        why[id] = f"{TESTED} {tested[id]}"
     for id, other in _leaks(plan):
         if id in pool and other in tested:
-            why.setdefault(id, f"the same frame as {other}, tested in {tested[other]}")
+            why.setdefault(id, f"{SAME_FRAME} {other}, tested in {tested[other]}")
     groups = _groups(plan)
     of_tested = {groups[id]: id for id in sorted(tested) if id in groups}
     for id in sorted(pool):
         kin = of_tested.get(groups[id]) if id in groups else None
         if kin is not None:
             group = groups[id][1]
-            why.setdefault(id, f"of the same video or patient ({group}) as {kin}, tested in {tested[kin]}")
+            why.setdefault(id, f"{SAME_GROUP} ({group}) as {kin}, tested in {tested[kin]}")
     for file in plan.exclude:
         path = Path(file)
         if not path.is_file():
             raise InvalidArgument(f"exclude names {file}, which is not there: expected a file of ids, one a line")
         for id in read_lines(path, "a list of ids"):
             if id in pool:
-                why.setdefault(id, f"listed in {path.name}")
+                why.setdefault(id, f"{LISTED} {path.name}")
     return why
 
 
 def _groups(plan: Plan) -> dict[str, tuple[str, str]]:
-    """id -> (source, group) of the pool's data sets, in which tested frames may stand too, matched or not."""
+    """id -> (source, group) of all data sets that the plan names, those of the pool and those of tasks."""
+    places = [(part.pool, part.source) for part in plan.pool]
+    places += [(spec, None) for task in plan.trained_tasks for spec in _specs(task)]
     groups: dict[str, tuple[str, str]] = {}
-    for part in plan.pool:
-        dataset = opened(part.pool)
-        if schema.GROUP not in dataset.column_names:
+    for spec, named in dict.fromkeys(places):
+        dataset = opened(spec)
+        if not names_groups(dataset):
             continue
-        columns = [name for name in (schema.SOURCE, schema.GROUP) if name in dataset.column_names]
-        rows = dataset.with_format(None).select_columns(columns)[:]
-        sources = rows.get(schema.SOURCE, [None] * len(dataset))
-        for id, source, group in zip(_ids(dataset), sources, rows[schema.GROUP], strict=True):
+        rows = zip(_ids(dataset), texts_of(dataset, schema.SOURCE), groups_of(dataset), strict=True)
+        for id, source, group in rows:
             if group is not None:
-                groups[id] = (str(source or part.source or name_of(part.pool)), str(group))
+                groups.setdefault(id, (source or named or name_of(spec), group))
     return groups
 
 

@@ -11,6 +11,7 @@ from meddel_hf.benchmark.rungs import rungs
 from meddel_hf.benchmark.text_table import aligned
 from meddel_hf.downstream.intervals import Difference, Interval, compare, interval
 from meddel_hf.downstream.scores import Scores
+from meddel_hf.runtime.words import plural
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Rung:
 
     @property
     def words(self) -> str:
-        frames = "1 frame" if self.frames == 1 else f"{self.frames:,} frames"
+        frames = plural(self.frames, "frame")
         return f"{frames} ({percent(self.share)} %)"
 
     @property

@@ -54,6 +54,7 @@ from meddel_hf.runtime.processes import agreed, decoding_workers, launched_proce
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.resume import check_same
 from meddel_hf.runtime.shard import Shard
+from meddel_hf.runtime.words import plural
 
 EMBEDDINGS, FRAMES = "embeddings", "frames"
 Say = Callable[[str], None]
@@ -398,7 +399,7 @@ def _check_comparable(before: Manifest, now: Manifest, runs: Path) -> None:
 def _line(cell: CellPlan, folder: Path, plan: Plan) -> str:
     facts = read_json(folder / CELL)
     scores = ", ".join(_scores_of(task, Scores.load(folder / TASKS / task.name)) for task in plan.trained_tasks)
-    trained = f"{facts['frames']:,} frames, " if cell.retention else ""
+    trained = f"{plural(facts['frames'], 'frame')}, " if cell.retention else ""
     return f"{cell.place.words}: {trained}{scores}"
 
 

@@ -19,6 +19,7 @@ from meddel_hf.benchmark.cells import (
     CELLS,
     CHOICES,
     DIVERGED,
+    EXCLUDED,
     GATE,
     LABELS,
     PLAN,
@@ -193,6 +194,12 @@ class Runs:
         path = self.folder / POOL
         return read_table(path) if path.is_file() else None
 
+    @cached_property
+    def excluded(self) -> pa.Table | None:
+        """Frames that were left out of the pool: id and why; None where the runs do not tell."""
+        path = self.folder / EXCLUDED
+        return read_table(path) if path.is_file() else None
+
     @property
     def arms(self) -> list[str]:
         """Labels of the selectors in the plan's order, or else in that of the alphabet; none that is reserved."""
@@ -290,7 +297,7 @@ def read(folder: str | Path, *, trust: bool = False) -> Runs:
     manifest = Manifest.read(folder, "benchmark") if (folder / MANIFEST).is_file() else None
     if manifest is not None:
         again = "copy it again, or run the same `meddel benchmark run` again, which writes it anew"
-        manifest.check(folder, [PLAN, POOL], trust=trust, cure=again)
+        manifest.check(folder, [PLAN, POOL, EXCLUDED], trust=trust, cure=again)
     elif any(GROUND in cell.facts for cell in cells):
         raise IncompleteStore(
             f"{folder} has lost its {MANIFEST}, without which its cells cannot be told from those of another "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json, say
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.overlap.audit import Audit
 
@@ -34,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Returns 0 where no frame of the test set is in the pool, 1 where some are."""
+    from meddel_hf.commands.frames import frames_of
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.errors import Mismatch
     from meddel_hf.overlap.audit import audit
@@ -54,13 +58,16 @@ def run(args: argparse.Namespace) -> int:
             test = EmbeddingStore.load(args.test, trust=args.trust)
         else:
             test = _embedded(args, pool, Path(scratch) / "test")
-        answer = audit(pool, test)
+        frames = [frames_of(pool, args.pool), frames_of(test, None)]
+        answer = audit(pool, test, pool_frames=frames[0][0], test_frames=frames[1][0])
         if args.out is not None:
-            _write(args, answer, pool, test)
+            _write(args, answer, (pool, test), frames)
     if args.json:
         print_json({**answer.facts, "copies_in_pool": answer.copied.to_pylist()})
     else:
         _tell(answer)
+    if note := _on_groups(frames):
+        say(note)
     if args.out is not None:
         say(f"\nwrote {args.out}/audit.parquet: every test frame, and the frame of the pool that is most alike")
         if (args.out / "pairs.png").is_file():
@@ -82,18 +89,31 @@ def _embedded(args: argparse.Namespace, pool: EmbeddingStore, folder: Path) -> E
     )  # fmt: skip
 
 
-def _write(args: argparse.Namespace, answer: Audit, pool: EmbeddingStore, test: EmbeddingStore) -> None:
-    from meddel_hf.commands.frames import frames_of
+def _write(
+    args: argparse.Namespace,
+    answer: Audit,
+    stores: Sequence[EmbeddingStore],
+    frames: Sequence[tuple[Dataset | None, str]],
+) -> None:
+    """stores, frames: of the pool and of the test set; frames and why there are none, as `frames_of` gives them."""
     from meddel_hf.overlap.sheet import draw_pairs
     from meddel_hf.selectors.protocol import Readable
 
     sides = []
-    for store, spec in ((pool, args.pool), (test, None)):
-        frames, why_not = frames_of(store, spec)
-        sides.append(None if frames is None else (frames, Readable.of(store).origin))
+    for store, (dataset, why_not) in zip(stores, frames, strict=True):
+        sides.append(None if dataset is None else (dataset, Readable.of(store).origin))
         if why_not:
             say(f"note: {store.folder} stays dark in pairs.png: {why_not}")
     answer.save(args.out, pictures=lambda folder: draw_pairs(answer, sides[0], sides[1], folder / "pairs.png"))
+
+
+def _on_groups(frames: Sequence[tuple[Dataset | None, str]]) -> str:
+    """A note where patients or videos are named, but not compared."""
+    from meddel_hf.data.groups import names_groups
+
+    named = any(dataset is not None and names_groups(dataset) for dataset, _ in frames)
+    why = next((why_not for dataset, why_not in frames if dataset is None), "")
+    return f"note: whether both have frames of one patient or video is not known: {why}" if named and why else ""
 
 
 def _tell(answer: Audit) -> None:

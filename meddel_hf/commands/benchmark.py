@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json, say
+from meddel_hf.runtime.words import plural
 
 if TYPE_CHECKING:
     from meddel_hf.benchmark.cells import CellPlan
@@ -181,8 +182,8 @@ def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
     _tell_left(outcome)
     if outcome.verdicts is None:
         say(
-            f"{len(outcome.waiting)} cells of the gate are still to be finished by other shards, such as "
-            f"{outcome.waiting[0].place.words}: run the shards again once they are"
+            f"{plural(len(outcome.waiting), 'cell of the gate is', 'cells of the gate are')} still to be finished by "
+            f"other shards, such as {outcome.waiting[0].place.words}: run the shards again once they are"
         )
         return LATER
     if outcome.verdicts:
@@ -296,7 +297,7 @@ def _dry_run(
         return
     material = Material.of(plan)
     n, gone = len(material.pool), len(material.excluded)
-    print(f"pool: {n:,} frames, {gone:,} left out since they are tested downstream or excluded")
+    print(f"pool: {plural(n, 'frame')}, {gone:,} left out since they are tested downstream or excluded")
     todo = 0
     places = [folder(runs, share) for share in plan.redundancy] or [runs]
     for place in places:
@@ -312,7 +313,10 @@ def _dry_run(
     if each is None:
         speed = samples_per_second(plan.pretraining, args.device)
         each, by = plan.pretraining.samples / speed, f"{speed:,.0f} samples/s measured now; tasks come on top"
-    print(f"\n{todo} cells to pre-train, {plan.pretraining.samples:,} samples each, about {in_words(each)} each ({by})")
+    print(
+        f"\n{plural(todo, 'cell')}"
+        f" to pre-train, {plan.pretraining.samples:,} samples each, about {in_words(each)} each ({by})"
+    )
     print(f"in all about {in_words(each * todo)} on one machine like this")
     if cells_of is _cells_of_run and "headroom" in plan.asked_gates:
         print(

@@ -45,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from meddel_hf.embedding.loading import check_at_hand
+
+    if args.encoder is not None:
+        check_at_hand(args.encoder, args.revision)  # before imports that take seconds
     from meddel_hf.data.pool import load_pool
     from meddel_hf.embedding.embed import NO_ENCODER, embed
     from meddel_hf.runtime.manifest import check_target

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import say
+from meddel_hf.runtime.words import plural
 
 if TYPE_CHECKING:
     from meddel_hf.explore.explorer import Explorer
@@ -104,6 +105,7 @@ def _record(folder: Path) -> None:
 
 def _serve(args: argparse.Namespace, explorer: Explorer) -> None:
     import webbrowser
+    from threading import Thread
 
     from meddel_hf.explore.server import ExplorerServer
     from meddel_hf.runtime.files import whole_file
@@ -115,10 +117,11 @@ def _serve(args: argparse.Namespace, explorer: Explorer) -> None:
         with whole_file(path) as aside:
             aside.write_bytes(content)
             marks = Overrides.read(aside)
-        return f"meddel select … --overrides {path} ({len(marks):,} frames)"
+        return f"meddel select … --overrides {path} ({plural(len(marks), 'frame')})"
 
     with ExplorerServer(explorer, save, args.port) as server:
         print(server.address, flush=True)
+        Thread(target=server.prepared, daemon=True).start()  # while the browser opens
         say("this machine alone can reach it; Ctrl-C ends it")
         if not args.no_browser:
             webbrowser.open(server.address)

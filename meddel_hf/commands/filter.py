@@ -6,6 +6,7 @@ import argparse
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import say
+from meddel_hf.runtime.words import plural
 
 HELP = "write the kept frames as a data set that load_dataset opens"
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     facts = {"license": args.license} if args.license else {}
     written = write_subset(subset, args.out, args.strip_metadata, args.hash_ids, facts)
     written.findings.tell(stripped=args.strip_metadata)
-    say(f'wrote {len(subset):,} frames; open them with load_dataset("{args.out}", split="train")')
+    say(f'wrote {plural(len(subset), "frame")}; open them with load_dataset("{args.out}", split="train")')
     if written.key is not None:
         say(f"ids are hashed with the key {written.key}: keep it, it is not published")
         say(f"columns as they came: {', '.join(written.as_they_came)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import print_json, say
 from meddel_hf.runtime import checks
 
 HELP = "turn a folder of own pictures, masks, videos, DICOM files, volumes or slides into a pool"
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", metavar="FOLDER", type=kinds.path, help="what is read, archives in it too")
     options.out(parser, "folder to write; an earlier pool there is replaced, whole or not at all")
+    options.as_json(parser)
     which = parser.add_argument_group("which files")
     text = "masks: a folder's name or path, or what their names end in, such as _mask (may be repeated)"
     which.add_argument("--masks", metavar="WHERE", type=kinds.text, action="append", default=[], help=text)
@@ -84,5 +86,8 @@ def run(args: argparse.Namespace) -> None:
         level=args.level, tissue=args.tissue, key=args.key, plain_ids=args.plain_ids, burned_in=args.burned_in,
         strip_metadata=args.strip_metadata, workers=args.workers, quiet=args.quiet,
     )  # fmt: skip
-    print(made)
-    print(f"next: meddel embed {args.out} --encoder carried --out embeddings")
+    if args.json:
+        print_json(made.facts)
+    else:
+        print(made)
+    say(f"next: meddel embed {args.out} --encoder carried --out embeddings")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import MISSING, fields
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.printing import say
 from meddel_hf.pretraining.budgets import Budget, recipe_for
 from meddel_hf.pretraining.recipe import Recipe
 
@@ -95,13 +97,42 @@ def run(args: argparse.Namespace) -> None:
         check_can_write(args.frames)
     try:
         exclude = read_lines(args.exclude, "a list of ids") if args.exclude else []
+        pool = load_pool(args.pool, include=args.include)
+        if (
+            exclude
+            and os.environ.get("RANK", "0") == "0"
+            and (note := _parted(pool, set(exclude), args.image_column, args.id_column))
+        ):
+            say(note)
         if not args.keep_leaks:
             exclude += [id for id, _ in leaks(args.pool)]
         pretrain(
-            load_pool(args.pool, include=args.include), args.out, recipe=recipe, selection=args.selection,
+            pool, args.out, recipe=recipe, selection=args.selection,
             exclude=exclude, frames=args.frames, seed=args.seed, device=args.device, num_workers=args.num_workers,
             image_column=args.image_column, id_column=args.id_column, progress=not args.quiet, pool_spec=args.pool,
             trust=args.trust,
         )  # fmt: skip
     finally:
         leave()
+
+
+def _parted(pool: Any, excluded: set[str], image_column: str, id_column: str | None) -> str:
+    """A note where frames are left out by id, as tested ones are, and others of their videos or patients are not."""
+    from meddel_hf.data.groups import groups_of
+    from meddel_hf.data.pool import Pool
+    from meddel_hf.runtime.reading import some_of
+    from meddel_hf.runtime.words import plural
+
+    rows = list(
+        zip(Pool.of(pool, image_column=image_column, id_column=id_column).ids or [], groups_of(pool), strict=True)
+    )
+    gone = {group for id, group in rows if id in excluded and group is not None}
+    left = [group for id, group in rows if id not in excluded and group in gone]
+    if not left:
+        return ""
+    names = sorted(set(filter(None, left)))
+    what = plural(len(names), "video, sequence or patient", "videos, sequences or patients")
+    return (
+        f"warning: {plural(len(left), 'frame')} of {what} ({some_of(names)}) of which --exclude leaves out others "
+        "can be trained on: exclude them too where those others are tested"
+    )

@@ -9,6 +9,7 @@ from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json, say
 from meddel_hf.downstream.probing.probe import Method
 from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import LABEL
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _remarks(manifest: Manifest, labelled: Labelled, parts: Parts) -> str:
 
     facts = manifest.details
     by = {"match": "by pattern", "official": "official"}.get(parts.by, f"seeded, by {parts.by}")
-    remarks = [f"{facts['train']:,} frames trained, split {by}"]
+    remarks = [f"{plural(facts['train'], 'frame')} trained, split {by}"]
     remarks += [f"{parts.left_out:,} in neither part"] * bool(parts.left_out)
     remarks += [f"{labelled.unlabelled:,} without a label"] * bool(labelled.unlabelled)
     remarks += [f"{facts['unreadable']:,} unreadable, left out"] * bool(facts["unreadable"])

@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from meddel_hf.embedding.loading import check_at_hand
+
+    check_at_hand(args.encoder, args.revision)  # before imports that take seconds
     from meddel_hf.downstream.segmentation.scoring import facts, table
     from meddel_hf.downstream.segmentation.segment import CHECKPOINTS, segment
     from meddel_hf.runtime.manifest import Manifest, check_target

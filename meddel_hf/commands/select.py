@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.selection.answer import Origin
     from meddel_hf.selection.selection import Selection
+    from meddel_hf.selectors.by_hand import Overrides
 
 HELP = "choose frames, and say why each other one went"
 _NOT_EXTENDED = ("selector", "retention", "eta", "reference_eta", "overrides")  # goes on as it was
@@ -66,15 +67,17 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.runtime.reading import printable
     from meddel_hf.selection.answer import WARNING
     from meddel_hf.selection.measures import covered, facts_of, farthest, sequences
+    from meddel_hf.selectors.by_hand import Overrides
     from meddel_hf.selectors.measured import effective_kept, measured
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
-    together = Together.of(args, store)
+    overrides = None if args.overrides is None else Overrides.read(args.overrides)
+    together = Together.of(args, store, overrides)
     memory = getattr(args, "memory", None)
     with searching_on(args.device):
-        selection = together.selected(lambda: measured(_selection(args, store, pool), store, memory))
+        selection = together.selected(lambda: measured(_selection(args, store, pool, overrides), store, memory))
     drawn: list[str] = []
     if selection is None or not together.written(lambda: _save(args, selection, store, pool, drawn)):
         return
@@ -109,11 +112,13 @@ def run(args: argparse.Namespace) -> None:
         say(line)
 
 
-def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:
+def _selection(
+    args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None, overrides: Overrides | None
+) -> Selection:
     if args.extend is not None:
         return _extended(args, store, pool)
     from meddel_hf.embedding.store import EmbeddingStore
-    from meddel_hf.selectors.by_hand import Overrides, decided_by_hand
+    from meddel_hf.selectors.by_hand import decided_by_hand
     from meddel_hf.selectors.filling import check_used
     from meddel_hf.selectors.reference import Eta, selected_beside
     from meddel_hf.selectors.registry import make
@@ -138,9 +143,9 @@ def _selection(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | 
             return cast("Selection", selector.select(embeddings, pool=pool))
         return selected_beside(selector.select, embeddings, pool, reference, eta)
 
-    if args.overrides is None:
+    if overrides is None:
         return select(selector, store)
-    return decided_by_hand(selector, select, store, Overrides.read(args.overrides))
+    return decided_by_hand(selector, select, store, overrides)
 
 
 def _extended(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from meddel_hf.runtime.shard import Shard
     from meddel_hf.runtime.shared_work import SharedWork
     from meddel_hf.selection.selection import Selection
+    from meddel_hf.selectors.by_hand import Overrides
 
 PARTS = ".parts"  # behind the name of --out: the folder through which processes share the work
 
@@ -39,8 +40,9 @@ class Together:
     work: SharedWork | None
 
     @classmethod
-    def of(cls, args: argparse.Namespace, store: EmbeddingStore) -> Together:
-        """Raises InvalidArgument for what is no shard, Mismatch where parts of another selection stand in the way."""
+    def of(cls, args: argparse.Namespace, store: EmbeddingStore, overrides: Overrides | None) -> Together:
+        """overrides: what --overrides holds. Raises InvalidArgument for what is no shard, Mismatch where parts of
+        another selection stand in the way."""
         from meddel_hf.runtime.manifest import fingerprint
         from meddel_hf.runtime.parents import leave_with_launcher
         from meddel_hf.runtime.resume import state
@@ -54,7 +56,7 @@ class Together:
                 "leave it out"
             )
         shard = launched if args.shard is None else Shard.parse(args.shard)
-        facts = _asked(args, store)
+        facts = _asked(args, store, overrides)
         asked = fingerprint(json.dumps(facts, sort_keys=True))
         parts = args.out.resolve()
         parts = parts.with_name(parts.name + PARTS)
@@ -139,10 +141,9 @@ class Together:
             say(line)
 
 
-def _asked(args: argparse.Namespace, store: EmbeddingStore) -> dict[str, Any]:
+def _asked(args: argparse.Namespace, store: EmbeddingStore, overrides: Overrides | None) -> dict[str, Any]:
     """All that decides the answer, as plain values."""
     from meddel_hf.runtime.manifest import Manifest, installed_versions
-    from meddel_hf.selectors.by_hand import Overrides
 
     names = "selector", "option", "retention", "eta", "reference_eta"
     typed = {name: getattr(args, name) for name in names} | options.typed(args, *options.OF_DEDUP)
@@ -152,7 +153,7 @@ def _asked(args: argparse.Namespace, store: EmbeddingStore) -> dict[str, Any]:
         **json.loads(json.dumps(typed)),
         "reference": None if args.reference is None else Manifest.read(args.reference, "embeddings").fingerprint,
         "extend": None if args.extend is None else Manifest.read(args.extend, "selection").fingerprint,
-        "overrides": None if args.overrides is None else Overrides.read(args.overrides).fingerprint,
+        "overrides": None if overrides is None else overrides.fingerprint,
         "version": installed_versions().get("meddel-hf"),
     }
 

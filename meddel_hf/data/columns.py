@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from datasets import ClassLabel
+
+def texts_of(dataset: Any, column: str) -> list[str | None]:
+    """A column of single values as text, row by row; None of every row where the data set has no such column."""
+    if column not in dataset.column_names:
+        return [None] * len(dataset)
+    return as_texts(dataset.with_format(None).select_columns([column])[:][column], dataset.features[column])
 
 
 def as_texts(values: Sequence[Any], feature: Any) -> list[str | None]:
@@ -13,6 +18,8 @@ def as_texts(values: Sequence[Any], feature: Any) -> list[str | None]:
 
     A number that is none (NaN) is how tables say that a value is missing.
     """
+    from datasets import ClassLabel  # not above: `meddel --help` reads the modules that need this one
+
     if isinstance(feature, ClassLabel):
         return [None if value is None or value < 0 else feature.int2str(value) for value in values]
     return [None if value is None or value != value else str(value) for value in values]

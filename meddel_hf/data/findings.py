@@ -10,6 +10,7 @@ from typing import Any
 
 from meddel_hf.data.metadata.frames import tags_of
 from meddel_hf.errors import InvalidArgument, UnreadableImage
+from meddel_hf.runtime.words import plural
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +58,13 @@ class Findings:
         """What a user should know, a sentence each; none where nothing was found."""
         lines = []
         if self.carrying:
-            lines.append(f"{self.carrying:,} of {self.images:,} images carry {_named(self.tags, self.telling)}")
+            lines.append(
+                f"{self.carrying:,} of {plural(self.images, 'image')}"
+                f" {'carries' if self.carrying == 1 else 'carry'} {_named(self.tags, self.telling)}"
+            )
         if self.unread:
             lines.append(
-                f"metadata of {self.unread:,} of {self.images:,} images could not be looked at ({self.reason})"
+                f"metadata of {self.unread:,} of {plural(self.images, 'image')} could not be looked at ({self.reason})"
             )
         return lines
 

@@ -14,6 +14,7 @@ from meddel_hf.data.ids import check_unique
 from meddel_hf.data.local import holds_images, kind_of_data
 from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, Scan, Skipped
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID, IMAGE
 
 
@@ -106,7 +107,10 @@ class Beside:
             strangers = [row for row in table.rows if below + row not in pictures]
             if strangers:
                 count = len(strangers)
-                notes.append(f"{name} names {count:,} files that are no pictures here: {shown(strangers, count)}")
+                notes.append(
+                    f"{name} names {plural(count, 'file that is no picture', 'files that are no pictures')} "
+                    f"here: {shown(strangers, count)}"
+                )
             if own := [column for column in table.columns if column in (ID, IMAGE)]:
                 notes.append(f"the column {own[0]!r} of {name} was left out: ids are paths of the pictures")
             for row, values in table.rows.items():

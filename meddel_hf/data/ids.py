@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 _SHOWN = 3  # examples in an error message
@@ -30,24 +29,30 @@ def checked_ids_of(dataset: Dataset, column: str = ID) -> list[str]:
 
 def id_array(dataset: Dataset, column: str = ID) -> pa.ChunkedArray:
     """As `ids_of`, string; a tenth of their memory."""
-    values = _column(dataset, column)
-    if _are_plain(values) and not values.null_count:
-        return values.cast(pa.string())
-    return pa.chunked_array([[str(id) for id in values.to_pylist()]], pa.string())
+    import pyarrow as pa  # not above: `meddel --help` reads the modules that need this one
+
+    texts = _plain(dataset, column)
+    return texts if texts is not None else pa.chunked_array([ids_of(dataset, column)], pa.string())
 
 
 def checked_id_array(dataset: Dataset, column: str = ID) -> pa.ChunkedArray:
     """As `checked_ids_of`, string; a tenth of their memory."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = _plain(dataset, column)
+    if texts is not None and pc.count_distinct(texts).as_py() == len(texts) and not pc.any(pc.equal(texts, "")).as_py():
+        return texts
+    return pa.chunked_array([checked_ids_of(dataset, column)], pa.string())
+
+
+def _plain(dataset: Dataset, column: str) -> pa.ChunkedArray | None:
+    """Texts or whole numbers as texts; None where some are missing, or are something else."""
+    import pyarrow as pa
+
     values = _column(dataset, column)
-    if _are_plain(values) and not values.null_count:
-        texts = values.cast(pa.string())
-        if pc.count_distinct(texts).as_py() == len(texts) and not pc.any(pc.equal(texts, "")).as_py():
-            return texts
-    return pa.chunked_array([check_ids(values.to_pylist(), first_row=0)], pa.string())
-
-
-def _are_plain(values: pa.ChunkedArray) -> bool:
-    return bool(pa.types.is_string(values.type) or pa.types.is_integer(values.type))
+    plain = pa.types.is_string(values.type) or pa.types.is_integer(values.type)
+    return values.cast(pa.string()) if plain and not values.null_count else None
 
 
 def _values(dataset: Dataset, column: str) -> list[Any]:
@@ -64,7 +69,9 @@ def check_ids(ids: Iterable[Any], *, first_row: int) -> list[str]:
     ids = list(ids)
     missing = [str(first_row + row) for row, value in enumerate(ids) if value is None or value == ""]
     if missing:
-        raise InvalidDataset(f"{len(missing)} rows have no id, such as row {', '.join(missing[:_SHOWN])}")
+        raise InvalidDataset(
+            f"{plural(len(missing), 'row has', 'rows have')} no id, such as row {', '.join(missing[:_SHOWN])}"
+        )
     odd = next((value for value in ids if not isinstance(value, (str, int)) or isinstance(value, bool)), None)
     if odd is not None:
         raise InvalidDataset(f"ids must be strings or integers, got {odd!r}")
@@ -78,4 +85,4 @@ def check_unique(ids: list[str], message: str) -> None:
     repeated = [text for text, count in Counter(ids).items() if count > 1]
     if repeated:
         shown = ", ".join(repr(text) for text in repeated[:_SHOWN])
-        raise InvalidDataset(f"{message}: {len(repeated)} stand more than once, such as {shown}")
+        raise InvalidDataset(f"{message}: {plural(len(repeated), 'stands', 'stand')} more than once, such as {shown}")

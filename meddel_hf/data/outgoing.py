@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from meddel_hf.data.metadata.frames import stripped
 from meddel_hf.data.parquet import read_rows, write_parts
 from meddel_hf.data.scan import IMAGE_SUFFIXES
 from meddel_hf.errors import IncompleteStore, UnreadableImage
+from meddel_hf.runtime.files import aside_of, sweep
 
 _CELL = {"bytes", "path"}  # of an image in a table that does not say that it is one
 
@@ -40,12 +42,11 @@ def look(folder: Path) -> Findings:
 def clean_copy(folder: Path, strip: bool) -> Iterator[Path]:
     """Yield a folder of links to the files of `folder`, hidden ones left out; it is gone after the block.
 
-    strip: in place of links, copies of what holds images, without metadata; the room for them is taken beside `folder`.
+    strip: in place of links, copies of what holds images, without metadata; the room for them is taken beside `folder`,
+    where the copies of a push that was killed go first.
     Raises UnreadableImage, naming the file, where that cannot be done to an image.
     """
-    parent = folder.resolve().parent if strip and os.access(folder.resolve().parent, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix=f".{folder.resolve().name}.", suffix=".part", dir=parent) as scratch:
-        copy = Path(scratch)
+    with _beside(folder) if strip else _elsewhere() as copy:
         for path in _files(folder):
             target = copy / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +60,28 @@ def clean_copy(folder: Path, strip: bool) -> Iterator[Path]:
             except UnreadableImage as error:
                 raise UnreadableImage(f"the metadata in {path} cannot be left out: {error}") from error
         yield copy
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    place = folder.resolve()
+    if not os.access(place.parent, os.W_OK):
+        with _elsewhere() as scratch:
+            yield scratch
+        return
+    sweep(place.parent, place.name)
+    aside = aside_of(place)
+    aside.mkdir()
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _elsewhere() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        yield Path(scratch)
 
 
 def _files(folder: Path) -> list[Path]:

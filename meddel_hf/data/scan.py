@@ -14,6 +14,7 @@ from typing import Any
 
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.regular import open_regular, why_not_read
+from meddel_hf.runtime.words import plural
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class Scan:
         parts = [f"{_plain(kind)} {counts[kind]:,}" for kind in shown[:_KINDS_SHOWN]]
         if len(shown) > _KINDS_SHOWN:
             parts.append(f"{len(shown) - _KINDS_SHOWN:,} more kinds")
-        were = "1 file was" if len(self.skipped) == 1 else f"{len(self.skipped):,} files were"
+        were = plural(len(self.skipped), "file was", "files were")
         return f"{were} not looked at ({', '.join(parts)})"
 
     def save(self, folder: Path) -> None:

@@ -33,6 +33,7 @@ from meddel_hf.runtime.files import MANIFEST, check_can_write, is_vacant, whole_
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.records import recorded_files
+from meddel_hf.runtime.words import plural
 
 _SHOWN = 5
 
@@ -88,7 +89,9 @@ def _build(
     if not facts.rows():
         listing.write(problems, out)
         kept_out = len(facts.of_kind("kept out"))
-        raise InvalidDataset(f"no frame passed the checks: {out / REJECTED} lists {kept_out:,} files with reasons")
+        raise InvalidDataset(
+            f"no frame passed the checks: {out / REJECTED} lists {plural(kept_out, 'file')} with reasons"
+        )
     (out / MANIFEST).unlink(missing_ok=True)  # it records the files that are written now
     output.finish(out, facts.names)
     listing.write(problems, out)

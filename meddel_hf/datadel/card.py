@@ -17,6 +17,7 @@ from meddel_hf.datadel.shards.output import DATA, named
 from meddel_hf.datadel.shards.units import UNSPECIFIED, Count, Record, Shard
 from meddel_hf.datadel.source import Published, Source
 from meddel_hf.runtime.manifest import fingerprint
+from meddel_hf.runtime.words import plural
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _LEAKS_LIMIT = 40
@@ -167,7 +168,7 @@ def card(facts: Facts) -> str:
 
 def _sections(facts: Facts) -> Iterator[str]:
     yield (
-        f"# DataDEL: {facts.rows():,} endoscopy frames of {len(facts.sources)} sources\n\n"
+        f"# DataDEL: {plural(facts.rows(), 'endoscopy frame')} of {plural(len(facts.sources), 'source')}\n\n"
         "Built from the owners' archives by [meddel_hf](https://arxiv.org/abs/2401.17542). Every configuration has the "
         "same columns and one split, `train`; the owners' own split is the column `official_split`."
     )

@@ -12,6 +12,7 @@ from meddel_hf.datadel.card import Facts, mismatches, rows_of
 from meddel_hf.datadel.layouts import IMAGES
 from meddel_hf.datadel.registry import SOURCES
 from meddel_hf.datadel.shards.output import REJECTED
+from meddel_hf.runtime.words import plural
 
 _SHOWN = 5
 
@@ -50,7 +51,8 @@ class Build:
         ]
         lines += self._left_out()
         lines += [
-            f"leaks: {sum(how.values()):,} frames of {a} also stand in {b} ({_how(how)})"
+            f"leaks: {plural(sum(how.values()), f'frame of {a} also stands', f'frames of {a} also stand')} "
+            f"in {b} ({_how(how)})"
             for (a, b), how in sorted(leaks.counted(facts.leaks).items())
         ]
         for name in self.missing:
@@ -64,11 +66,14 @@ class Build:
         for source, published, count in mismatches(self.facts):
             if published.label is None:
                 unsure = "" if published.sure == "verified" else f" ({published.sure})"
-                counts = f"{count:,} frames found, {published.frames:,} published{unsure}"
+                counts = f"{plural(count, 'frame')} found, {published.frames:,} published{unsure}"
                 lines.append(f"differs: {source.name}, {published.of_what}: {counts}")
             else:
                 classes[source.name] = classes.get(source.name, 0) + 1
-        lines += [f"differs: {name}: {count} classes, listed in README.md" for name, count in classes.items()]
+        lines += [
+            f"differs: {name}: {plural(count, 'class', 'classes')}, listed in README.md"
+            for name, count in classes.items()
+        ]
         return lines
 
     def _left_out(self) -> Iterator[str]:
@@ -76,7 +81,7 @@ class Build:
         whole = [p for p in kept_out if p.source is None]
         yield from (f"kept out: {p.path}: {p.reason}" for p in whole[:_SHOWN])
         if len(whole) > _SHOWN:
-            yield f"kept out: {len(whole) - _SHOWN:,} more files that belong to no source, see {REJECTED}"
+            yield f"kept out: {plural(len(whole) - _SHOWN, 'more file')} of no source, see {REJECTED}"
         yield from problems.lines("kept out", (p for p in kept_out if p.source is not None))
         yield from problems.lines("kept, but", self.facts.of_kind("remark"))
         if skipped:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from meddel_hf.data.groups import groups_of
 from meddel_hf.data.ids import ids_of
 from meddel_hf.errors import InvalidArgument, InvalidDataset
-from meddel_hf.schema import GROUP, ID, OFFICIAL_SPLIT
+from meddel_hf.schema import ID, OFFICIAL_SPLIT
 
 TEST_SHARE = 0.2
 OFFICIAL = {"auto": None, "official": True, "seeded": False}  # as typed -> the argument `official` of a split
@@ -48,7 +49,7 @@ class Split:
 
 
 def split(dataset: Any, *, test_share: float = TEST_SHARE, official: bool | None = None, seed: int = 0) -> Split:
-    """Split a data set with DataDEL's columns (`id`, and `group` and `official_split` where it has them).
+    """Split a data set with DataDEL's columns (`id`, and `official_split` where it has it), by `groups_of` its rows.
 
     test_share: of frames, in (0, 1); met as closely as whole groups allow. An official split has its own.
     official:   None takes the owners' split where the rows name one, True demands it, False never takes it.
@@ -56,10 +57,10 @@ def split(dataset: Any, *, test_share: float = TEST_SHARE, official: bool | None
     """
     if ID not in dataset.column_names:
         raise InvalidDataset(f"a split needs the column {ID!r}; the data set has {', '.join(dataset.column_names)}")
-    columns = [column for column in (ID, GROUP, OFFICIAL_SPLIT) if column in dataset.column_names]
+    columns = [column for column in (ID, OFFICIAL_SPLIT) if column in dataset.column_names]
     rows = dataset.with_format(None).select_columns(columns)[:]
-    empty = [None] * len(rows[ID])
-    ids, groups, names = [str(id) for id in rows[ID]], rows.get(GROUP, empty), rows.get(OFFICIAL_SPLIT, empty)
+    ids, groups = [str(id) for id in rows[ID]], groups_of(dataset)
+    names = rows.get(OFFICIAL_SPLIT, [None] * len(ids))
     if official is not False:
         owners = official_split(ids, groups, names)
         if owners is not None:

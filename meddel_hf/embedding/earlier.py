@@ -17,6 +17,7 @@ from meddel_hf.embedding.copies import Copies
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.resume import check_same
+from meddel_hf.runtime.words import is_or_are, plural
 
 if TYPE_CHECKING:
     from meddel_hf.data.pool import Pool
@@ -139,8 +140,9 @@ def planned(
 def _summary(carried: Carried, ids: Sequence[str], gone: int) -> str:
     known, before = carried.row >= 0, carried.store.pool_ids
     renamed = sum(before[row] != id for row, id in zip(carried.row, ids, strict=True) if row >= 0)
-    parts = [f"{int((~known).sum()):,} of {len(ids):,} frames are new and are embedded"]
-    parts.append(f"{int(known.sum()):,} are carried over from {carried.store.folder}")
+    new, same = int((~known).sum()), int(known.sum())
+    parts = [f"{new:,} of {plural(len(ids), 'frame')} {is_or_are(new)} new and {is_or_are(new)} embedded"]
+    parts.append(f"{same:,} {is_or_are(same)} carried over from {carried.store.folder}")
     parts += [f"{renamed:,} of them under another id"] if renamed else []
-    parts += [f"{gone:,} of its frames are gone"] if gone else []
+    parts += [f"{gone:,} of its frames {is_or_are(gone)} gone"] if gone else []
     return ", ".join(parts)

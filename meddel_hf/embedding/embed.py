@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.progress import Progress
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID, IMAGE
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ class _Report:
 
         rows, unreadable = store.manifest.details["rows"], len(store.unreadable)
         new = rows - self.rows_before if self.rows_before is not None else 0
-        parts = [f"{len(store):,} of {rows:,} frames embedded" if unreadable else f"all {rows:,} frames embedded"]
+        parts = [f"{len(store):,} of {plural(rows, 'frame')} embedded" if unreadable else _all(rows)]
         if unreadable:
             parts.append(f"{unreadable:,} unreadable (reasons in unreadable.parquet)")
         parts.append(f"{new / (time.monotonic() - self.began):.1f} images/s" if new else "nothing was left to do")
@@ -337,6 +338,10 @@ class _Report:
         parts.append(f"{arguments['precision']} on {arguments['device']}")
         skipped = f"; {scan.told}, see {SKIPPED}" if scan is not None and scan.told else ""
         log.info("%s: %s%s", store.folder, ", ".join(parts), skipped)
+
+
+def _all(rows: int) -> str:
+    return "the one frame embedded" if rows == 1 else f"all {rows:,} frames embedded"
 
 
 def _plain(preprocessing: Any) -> dict[str, Any]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.runtime.reading import reason
 from meddel_hf.runtime.similar import did_you_mean
 
 CARRIED = "carried"  # what the encoder that the package carries is called
+_PORTS = {"http": 80, "https": 443}
+_PATIENCE = 5.0  # seconds
 _EXAMPLE = "google/vit-base-patch16-224-in21k"
 
 
@@ -37,6 +42,43 @@ def located(name: str) -> Iterator[str]:
         )
     else:
         yield name
+
+
+def check_at_hand(name: str, revision: str | None = None) -> None:
+    """Raises InvalidArgument, at once, for an encoder that is not on this machine where the Hub cannot be asked.
+
+    To be called before what takes seconds to import; huggingface_hub itself would try for half a minute. What else may
+    be wrong with the name is told by whoever loads it.
+    """
+    if Path(name).is_dir() or name.startswith(("/", ".", "~")) or "/" not in name:
+        return
+    from huggingface_hub import constants, errors, try_to_load_from_cache
+
+    try:
+        here = isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+    except errors.HFValidationError:
+        return
+    if not here and (constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT)):
+        raise InvalidArgument(_not_at_hand(name, "encoder"))
+
+
+def _answers(address: str) -> bool:
+    """Whether anybody listens there; taken for granted where a proxy stands between."""
+    url = urlsplit(address)
+    if getproxies():
+        return True
+    try:
+        socket.create_connection((url.hostname or "", url.port or _PORTS.get(url.scheme, 443)), _PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+def _not_at_hand(name: str, what: str) -> str:
+    return (
+        f"{what} {name!r} is no folder here, and the Hub cannot be reached: check the path, the network and "
+        "HF_HUB_OFFLINE" + f"; or take {CARRIED!r}, the encoder that the package carries" * (what == "encoder")
+    )
 
 
 @contextmanager
@@ -64,10 +106,7 @@ def explained(name: str, what: str = "encoder") -> Iterator[None]:
         raise
     except Exception as error:  # hubs, configurations and weight files fail in many ways; the cause stays chained
         if not Path(name).is_dir() and _unreachable(error):
-            raise InvalidArgument(
-                f"{what} {name!r} is no folder here, and the Hub cannot be reached: check the path, the network and "
-                "HF_HUB_OFFLINE" + f"; or take {CARRIED!r}, the encoder that the package carries" * (what == "encoder")
-            ) from error
+            raise InvalidArgument(_not_at_hand(name, what)) from error
         first = reason(ValueError(re.split(r"\.\s", str(error))[0].rstrip(".")) if str(error) else error)
         if "trust_remote_code" in str(error) and what == "encoder":
             first = "it brings its own code: read that code, then pass trust_remote_code=True (--trust-remote-code)"

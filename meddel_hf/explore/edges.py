@@ -32,22 +32,21 @@ class Edges:
     @classmethod
     def of(cls, graph: NearDuplicateGraph, rows: int, most: int) -> Edges:
         """rows: of the pool. most: pairs that a page can carry; where there are more, the floor is higher."""
-        order = np.concatenate(graph.groups)
-        rank = np.full(rows, -1, np.int64)
-        rank[order] = np.arange(len(order))
+        order = np.concatenate(graph.groups).astype(np.int32)
+        rank = np.full(rows, -1, np.int32)  # in 32 bits, as all below: of 16 million pairs each array is 64 MB
+        rank[order] = np.arange(len(order), dtype=np.int32)
         pairs, floor = graph.pairs, graph.floor
         a, b = rank[pairs.first], rank[pairs.second]
         held = (a >= 0) & (b >= 0)
         if held.sum() > most:
             floor = float(np.partition(pairs.cosine[held], -most - 1)[-most - 1])
             held &= pairs.cosine > rounded(floor)
-        earlier, later = np.minimum(a, b)[held], np.maximum(a, b)[held]
-        by_earlier = np.argsort(earlier, kind="stable")
-        return cls(
-            order.astype(np.int32),
-            np.searchsorted(earlier[by_earlier], np.arange(len(order) + 1)).astype(np.uint32),
-            later[by_earlier].astype(np.uint32),
-            pairs.cosine[held][by_earlier].astype(np.float32),
-            floor,
-            len(graph.groups),
-        )
+        a, b = a[held], b[held]
+        earlier = np.minimum(a, b)
+        by_earlier = np.argsort(earlier, kind="stable").astype(np.uint32)
+        starts = np.zeros(len(order) + 1, np.uint32)
+        starts[1:] = np.cumsum(np.bincount(earlier, minlength=len(order)))
+        del earlier
+        later = np.maximum(a, b, out=a)[by_earlier].astype(np.uint32)
+        del a, b
+        return cls(order, starts, later, pairs.cosine[held][by_earlier], floor, len(graph.groups))

@@ -85,6 +85,7 @@ class Explorer:
         notes = [f"No frames are shown: {self.why_not}"] if self.why_not else []
         encoder = self.choice.origin.encoder
         more: dict[str, Any] = {"encoder": encoder and public_name(encoder), "why_not": notes}
+        more["has_frames"] = self._opened is not None
         if self.marks is not None:
             more["overrides"] = [(row, self.marks[id]) for row, id in enumerate(self.choice.ids) if id in self.marks]
         return contents(

@@ -52,6 +52,11 @@ class ExplorerServer(ThreadingHTTPServer):
     def contents(self) -> bytes:
         return self.explorer.contents()
 
+    def prepared(self) -> bytes:
+        """The contents, made once, whoever asks first."""
+        with self.lock:
+            return self.contents
+
     @cached_property
     def page(self) -> bytes:
         return self.explorer.page(served=True).html.encode()
@@ -73,9 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/":
             self._send(self.server.page, _HTML)
         elif path == "/data":
-            with self.server.lock:
-                content = self.server.contents
-            self._send(content, _BYTES)
+            self._send(self.server.prepared(), _BYTES)
         elif row := re.fullmatch(r"/frame/([0-9]{1,10})", path):
             picture = self.server.explorer.frame(int(row[1]))
             if picture:

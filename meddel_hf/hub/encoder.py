@@ -9,6 +9,7 @@ from meddel_hf.hub.models import ModelRepository, provenance
 from meddel_hf.pretraining.result import PreTraining, Summary
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.network import public, public_name
+from meddel_hf.runtime.words import plural
 from meddel_hf.selection.card import PAPER, TAGS, table_of
 
 
@@ -54,7 +55,7 @@ should not have weights that were trained on few of them for long.
 def _seen(summary: Summary) -> str:
     if summary.loss is None:
         return "These are initial weights: nothing was trained."
-    return f"It saw {summary.frames:,} frames {summary.epochs:.3g} times each."
+    return f"It saw {plural(summary.frames, 'frame')}, {summary.epochs:.3g} times each."
 
 
 def _facts(run: PreTraining) -> list[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from meddel_hf.hub.models import ModelRepository, provenance
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.network import public, public_name
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import MODEL
 from meddel_hf.selection.card import PAPER, TAGS, cell, table_of
 
@@ -68,7 +69,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, Any]]:
     loss = details.get("loss")
     return [
         ("encoder", details.get("encoder") and public_name(str(manifest.details["encoder"]))),
-        ("trained on", f"{details.get('frames', 0):,} frames with masks"),
+        ("trained on", f"{plural(details.get('frames', 0), 'frame')} with masks"),
         ("loss at the end", None if loss is None else f"{loss:.4f}"),
         ("seed", manifest.arguments.get("seed")),
         *((name, recipe[name]) for name in sorted(recipe)),

@@ -23,6 +23,7 @@ from meddel_hf.ingest.writing import Group, Writer, Written
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step_folder
 from meddel_hf.runtime.progress import tqdm
+from meddel_hf.runtime.words import plural
 
 _DATA, _DIGITS = "data", 8
 _KILLED = "run it again with fewer workers (--workers 1)"
@@ -125,7 +126,9 @@ def _summed(planned: Plan, written: Sequence[Written], out: Path, name: str, key
     if not ids:
         kept_out = [problem for problem in problems if problem.kind == "kept out"]
         shown = "; ".join(f"{p.path}: {p.reason}" for p in kept_out[:3])
-        raise InvalidDataset(f"no frame passed the checks: {len(kept_out):,} files were kept out ({shown})")
+        raise InvalidDataset(
+            f"no frame passed the checks: {plural(len(kept_out), 'file was', 'files were')} kept out ({shown})"
+        )
     check_unique([id for id, _ in ids], "two frames would have one id, as of a video a.mp4 and a picture a/000001.jpg")
     same = list(doubles(ids, name))
     metadata, counts = Findings(), {column: Counter[str]() for column in written[0].counts}

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from meddel_hf.data.findings import Findings
 from meddel_hf.datadel import problems as listing
 from meddel_hf.datadel.archives.entries import Kind, Problem
 from meddel_hf.datadel.shards.output import REJECTED
 from meddel_hf.runtime.reading import printable
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import CENTER, LABEL, PATIENT, VIDEO
 
 _VALUES = 8  # of a centre or label that are shown
@@ -48,19 +50,32 @@ class MadePool:
     def of_kind(self, kind: Kind) -> list[Problem]:
         return [problem for problem in self.problems if problem.kind == kind]
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Plain values, for programs; which files were not taken, and why, stands in rejected.parquet."""
+        kinds: tuple[Kind, ...] = ("kept out", "remark", "not read")
+        return {
+            **{name: getattr(self, name) for name in ("out", "rows", "files", "masks", "empty_masks", "doubles")},
+            "without_mask": len(self.bare),
+            **{kind.replace(" ", "_"): len(self.of_kind(kind)) for kind in kinds},
+            "columns": {column: dict(counts) for column, counts in self.counts.items() if counts},
+        }
+
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        files = f"{self.files:,} file" + "s" * (self.files != 1)
+        files = plural(self.files, "file")
         masks = f", {self.masks:,} with a mask" if self.masks else ""
         empty = f" ({self.empty_masks:,} of them empty)" if self.empty_masks else ""
-        yield f"{self.out}: {self.rows:,} frame{'s' * (self.rows != 1)} of {files}{masks}{empty}"
+        yield f"{self.out}: {plural(self.rows, 'frame')} of {files}{masks}{empty}"
         for column in (*_COUNTED, *_ONLY_NUMBERED):
             if counts := self.counts[column]:
                 named = f": {_most(counts)}" if column in _COUNTED else ""
                 without = self.rows - counts.total()
-                yield f"  {column:<10}{len(counts):>8,}{named}" + (f"; {without:,} frames without" if without else "")
+                yield f"  {column:<10}{len(counts):>8,}{named}" + (
+                    f"; {plural(without, 'frame')} without" if without else ""
+                )
         yield from self._not_taken()
         if self.masks and self.bare:
             yield f"frames without a mask: {len(self.bare):,}, such as {printable(self.bare[0])}"
@@ -81,8 +96,7 @@ class MadePool:
         yield from _grouped("kept out", self.of_kind("kept out"))
         yield from _grouped("kept, but", self.of_kind("remark"))
         if not_read := self.of_kind("not read"):
-            files = "file" if len(not_read) == 1 else "files"
-            yield f"not read: {len(not_read):,} {files} ({listing.suffixes(not_read)}), listed in {REJECTED}"
+            yield f"not read: {plural(len(not_read), 'file')} ({listing.suffixes(not_read)}), listed in {REJECTED}"
 
     def card(self, patterns: Sequence[str]) -> str:
         """README.md. patterns: of the data files."""
@@ -92,15 +106,18 @@ class MadePool:
         data = DatasetCardData(pretty_name=self.out.name, configs=configs)
         kept_out, remarks = self.of_kind("kept out"), self.of_kind("remark")
         lines = [
-            f"---\n{data.to_yaml()}\n---\n\n# {self.out.name}: {self.rows:,} frames",
+            f"---\n{data.to_yaml()}\n---\n\n# {self.out.name}: {plural(self.rows, 'frame')}",
             "Made by `meddel pool`. One split, `train`.",
-            f"- {self.masks:,} frames have a mask; {self.empty_masks:,} of those masks are empty.",
+            f"- {plural(self.masks, 'frame has', 'frames have')} a mask; empty masks: {self.empty_masks:,}.",
         ]
         for column in (*_COUNTED, *_ONLY_NUMBERED):
             if counts := self.counts[column]:
-                lines.append(f"- `{column}`: {len(counts):,} values, in {counts.total():,} frames.")
-        lines.append(f"- Kept out: {len(kept_out):,} files. Remarks on {len(remarks):,} others. See `{REJECTED}`.")
-        lines.append(f"- {self.doubles:,} images are byte for byte that of an earlier frame.")
+                lines.append(f"- `{column}`: {plural(len(counts), 'value')}, in {plural(counts.total(), 'frame')}.")
+        lines.append(
+            f"- Kept out: {plural(len(kept_out), 'file')}. Remarks on {plural(len(remarks), 'other')}"
+            f". See `{REJECTED}`."
+        )
+        lines.append(f"- {plural(self.doubles, 'image is', 'images are')} byte for byte that of an earlier frame.")
         lines.append(
             "\n`group` is what no split may part: the patient where one is known, else the study, the video, the "
             "volume or the slide. Ids are paths of files."

@@ -13,6 +13,7 @@ from meddel_hf.errors import UnreadableImage
 from meddel_hf.ingest.files import File, Library
 from meddel_hf.ingest.pictures import as_jpeg
 from meddel_hf.ingest.reading import Picture, Reading, Remark
+from meddel_hf.runtime.words import plural
 
 _SIDE = 32  # pixels at which frames are compared
 
@@ -42,7 +43,10 @@ def of_stream(stream: IO[bytes], reading: Reading) -> Iterator[Picture | Remark]
             before = now
         yield Picture(f"{number:06d}", as_jpeg(picture), ".jpg", picture.width, picture.height, number)
     if still:
-        yield Remark(f"left out {still:,} frames that hardly differ from the one before (--min-change)")
+        yield Remark(
+            f"left out {plural(still, 'frame that hardly differs', 'frames that hardly differ')}"
+            f" from the one before (--min-change)"
+        )
 
 
 def _small(picture: Image.Image) -> np.ndarray:

@@ -103,7 +103,8 @@ class Writer:
             except (UnreadableArchive, UnreadableImage) as error:
                 reason, kind = str(error), _KEPT_OUT
                 if rows:
-                    reason, kind = f"only its first {rows:,} frames were taken: {error}", _REMARK
+                    first = "its first frame was" if rows == 1 else f"its first {rows:,} frames were"
+                    reason, kind = f"only {first} taken: {error}", _REMARK
                 written.problems.append(Problem(self._name, item.file.path, reason, kind))
             written.used += rows > 0
 

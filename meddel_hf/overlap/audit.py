@@ -9,16 +9,17 @@ any other frame of it. Those went the same way as test frames do, and cannot be 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from meddel_hf.data.groups import SharedGroups, shared_groups
 from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.copies import Copies
 from meddel_hf.embedding.space import Space
@@ -31,8 +32,12 @@ from meddel_hf.overlap.registration import registered
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
+from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selectors.protocol import Embeddings, Readable, opened
 from meddel_hf.selectors.reference import centred, check_same_space
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 TABLE = "audit.parquet"
 EACH = 5  # frames of the pool that are looked at for being near in either way
@@ -73,6 +78,7 @@ class Audit:
     unlike:    frames of the pool, upside down, that set the threshold.
     alike:     test frames that have no copy, but a frame of the pool above the store's threshold of cosines: other
                frames of the same scene may be among them. None where the store was not calibrated.
+    groups:    patients, videos and the like that both have frames of, where both data sets name them and were given.
     """
 
     table: pa.Table
@@ -84,6 +90,7 @@ class Audit:
     unlike: int
     alike: int | None
     parents: dict[str, str]
+    groups: Sequence[SharedGroups] = ()
 
     @cached_property
     def copied(self) -> pa.Table:
@@ -104,26 +111,29 @@ class Audit:
             "copied": len(self.copied),
             **{name: getattr(self, name) for name in names},
             "by_chance": self.by_chance,
+            "groups": [asdict(shared) for shared in self.groups],
         }
 
     def __str__(self) -> str:
         """What came out, and how sure it is, in two sentences or three."""
-        what = f"{len(self.copied):,} of {self.test:,} test frames are in the pool of {self.pool:,} frames"
-        if not len(self.copied):
-            what = f"none of {self.test:,} test frames is in the pool of {self.pool:,} frames"
+        pool = f"the pool of {plural(self.pool, 'frame')}"
+        number = f"{len(self.copied):,}" if len(self.copied) else "none"
+        what = f"{number} of {plural(self.test, 'test frame')} {is_or_are(len(self.copied))} in {pool}"
         held = "how many copies it misses is not known, since the pool's store holds none to try"
         if self.held is not None:
-            held = f"the same search traces {self.held:.1%} of {self.copies:,} mild test copies back to their frames"
+            copies = plural(self.copies, "mild test copy", "mild test copies")
+            held = f"the same search traces {self.held:.1%} of {copies} back to their frames"
         number = f"{self.by_chance:.1g}" if self.by_chance < 10 else f"{self.by_chance:,.0f}"
-        chance = f"takes {number} of {self.test:,} frames for one by chance"
+        chance = f"takes {number} of {plural(self.test, 'frame')} for one by chance"
         chance = f"{chance} (likeness above {self.likeness:.4f})"
         more = ""
         if self.alike:
             more = (
-                f"\n{self.alike:,} more have a near-duplicate by their embeddings alone, which may be the same scene: "
+                f"\n{plural(self.alike, 'more has', 'more have')}"
+                f" a near-duplicate by their embeddings alone, which may be the same scene: "
                 "`meddel select --reference` leaves those out too"
             )
-        return f"{what}\n{held}, and {chance}{more}"
+        return "\n".join([what, f"{held}, and {chance}{more}", *map(str, self.groups)])
 
     def save(self, folder: str | Path, *, pictures: Callable[[Path], Any] | None = None) -> Path:
         """Write audit.parquet to a folder, whole or not at all; an older audit there is replaced.
@@ -141,11 +151,19 @@ class Audit:
 
 
 @own_threads()
-def audit(pool: EmbeddingStore | str, test: EmbeddingStore | str) -> Audit:
+def audit(
+    pool: EmbeddingStore | str,
+    test: EmbeddingStore | str,
+    *,
+    pool_frames: Dataset | None = None,
+    test_frames: Dataset | None = None,
+) -> Audit:
     """Look for copies of the frames of `test` in `pool`: re-encoded, resized, shifted or cropped by up to a tenth of a
     side, mirrored, or with another brightness and contrast.
 
     pool, test: embedding stores, or their paths, of the same encoder, pooling and view.
+    pool_frames, test_frames: the data sets that were embedded; with both, patients, videos and the like that they
+                              share are told, whether or not a frame is a copy.
     Raises Mismatch where they are not, InvalidArgument where one of them holds no thumbnails.
     """
     there, here = _store(pool), _store(test)
@@ -160,7 +178,8 @@ def audit(pool: EmbeddingStore | str, test: EmbeddingStore | str) -> Audit:
     table = _table(pairs, copied, wanted, search, vectors)
     alike = None if search.eta is None else int(((pairs.top > search.eta) & ~copied).sum())
     parents = {"embeddings": there.fingerprint, "test": here.fingerprint}
-    return Audit(table, len(there), len(here), likeness, held, copies, unlike, alike, parents)
+    groups = () if pool_frames is None or test_frames is None else shared_groups(pool_frames, test_frames)
+    return Audit(table, len(there), len(here), likeness, held, copies, unlike, alike, parents, groups)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,8 +81,7 @@ def contrast(projected: Tensor, temperature: float) -> Tensor:
     here = torch.arange(n, device=mine.device)
     with torch.autocast(mine.device.type, enabled=False):
         likeness = mine @ everyone.T / temperature
-    itself = torch.zeros_like(likeness, dtype=torch.bool)
-    itself[here, first + here] = True
+    itself = torch.arange(likeness.shape[1], device=mine.device) == (first + here)[:, None]
     return functional.cross_entropy(likeness.masked_fill(itself, -torch.inf), first + here.roll(n // 2))
 
 

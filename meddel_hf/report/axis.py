@@ -20,13 +20,13 @@ from meddel_hf.report.document import (
     Section,
     Table,
     listed,
-    plural,
     signed,
 )
 from meddel_hf.report.entries import difference_entry
 from meddel_hf.report.figures.axis import gains
 from meddel_hf.report.findings import Contrast, Findings
 from meddel_hf.report.levels import Axis, compared_at, gained
+from meddel_hf.runtime.words import plural
 
 _COLUMNS = (
     "redundancy", "near_duplicates", "task", "set", "measure", "arm", "retention", "difference", "low", "high", "seeds",

@@ -25,7 +25,6 @@ from meddel_hf.report.document import (
     Section,
     Sheet,
     listed,
-    plural,
     slug,
 )
 from meddel_hf.report.figures.lines import alpha_curve, retention_curve, training_curve
@@ -40,6 +39,7 @@ from meddel_hf.report.sections.limits import flips, limits
 from meddel_hf.report.sections.measures import measures_data, measures_section
 from meddel_hf.report.sections.record import record
 from meddel_hf.report.sections.tables import differences_table, kept_by, removed, scores_table, stored
+from meddel_hf.runtime.words import plural
 from meddel_hf.selection.pictures import draw_duplicates
 from meddel_hf.selection.selection import Selection
 

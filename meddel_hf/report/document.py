@@ -152,11 +152,6 @@ def listed(items: Sequence[str], joint: str = "and") -> str:
     return " ".join([", ".join(items[:-1]), joint, items[-1]]) if len(items) > 1 else "".join(items)
 
 
-def plural(n: int, one: str, many: str | None = None) -> str:
-    """A count with its noun: "1 seed", "3 seeds"."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
 def signed(value: float) -> str:
     """A difference: "+0.031", or with a minus sign that is as wide."""
     return f"{value:+.3f}".replace("-", "−")  # noqa: RUF001

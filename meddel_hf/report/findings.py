@@ -21,7 +21,7 @@ from meddel_hf.benchmark.results import Runs, Target
 from meddel_hf.benchmark.verdicts import Headroom, Verdict
 from meddel_hf.downstream.intervals import Difference, Interval, compare, interval, simultaneous_level
 from meddel_hf.downstream.scores import OF_MASKS, Measure, Scores
-from meddel_hf.report.document import plural
+from meddel_hf.runtime.words import plural
 
 CLASS_MEASURES: tuple[Measure, ...] = ("balanced-accuracy", "accuracy")
 

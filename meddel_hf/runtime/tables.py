@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from meddel_hf.errors import IncompleteStore, MedDELError
 from meddel_hf.runtime.reading import CURE, intact
+from meddel_hf.runtime.words import plural
 
 
 def read_table(
@@ -39,7 +40,8 @@ def read_table(
         if column.type != field.type:
             raise error(f"{path} is damaged (column {field.name!r} is {column.type}, expected {field.type}): {cure}")
         if not field.nullable and column.null_count:
-            raise error(f"{path} is damaged ({column.null_count:,} rows have no {field.name!r}): {cure}")
+            without = plural(column.null_count, "row has", "rows have")
+            raise error(f"{path} is damaged ({without} no {field.name!r}): {cure}")
     return table
 
 

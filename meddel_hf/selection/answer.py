@@ -26,6 +26,7 @@ from meddel_hf.runtime.checks import within
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.reading import intact, printable
+from meddel_hf.runtime.words import plural
 from meddel_hf.selection.naming import row_named
 from meddel_hf.selection.notebook import PAIRS, of_folder, table
 from meddel_hf.selection.published import at_hand
@@ -273,7 +274,8 @@ class Answer:
         if row[schema.KEPT]:
             for_whom = pc.sum(pc.equal(self.table[schema.DUPLICATE_OF], id)).as_py() or 0
             by_hand = ", by hand" if row.get(schema.BY_HAND) else ""
-            return f"{name} is kept{by_hand}" + (f"; it stands for {for_whom} near-duplicates" if for_whom else "")
+            others = f"; it stands for {plural(for_whom, 'near-duplicate')}" if for_whom else ""
+            return f"{name} is kept{by_hand}{others}"
         match row[schema.REASON]:
             case "near-duplicate":
                 other, cosine, nearest = row[schema.DUPLICATE_OF], row[schema.SIMILARITY], row.get(schema.NEAREST_KEPT)

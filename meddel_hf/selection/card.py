@@ -13,6 +13,7 @@ from meddel_hf.data.privacy import id_key, with_hashed
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import installed_versions
 from meddel_hf.runtime.network import hub_errors, public, public_name
+from meddel_hf.runtime.words import plural
 from meddel_hf.selection.answer import Answer
 
 PAPER = "https://arxiv.org/abs/2401.17542"
@@ -44,8 +45,8 @@ def how_chosen(selection: Answer) -> str:
         ("retention", f"{s.retention:.4%} ({s.kept:,} of {s.pool:,} rows)"),
         (
             "dropped",
-            f"{s.near_duplicates:,} near-duplicates, "
-            + (f"{s.outliers:,} outliers, " if s.outliers or s.looks_for_outliers else "")
+            f"{plural(s.near_duplicates, 'near-duplicate')}, "
+            + (f"{plural(s.outliers, 'outlier')}, " if s.outliers or s.looks_for_outliers else "")
             + f"{s.unreadable:,} unreadable"
             + (f", {s.in_reference:,} within reach of the reference" if s.in_reference else "")
             + (f", {s.set_aside:,} set aside by hand" if s.set_aside else "")

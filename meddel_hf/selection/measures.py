@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -14,7 +13,8 @@ from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.data.columns import as_texts
+from meddel_hf.data.columns import texts_of
+from meddel_hf.data.groups import groups_of, names_groups
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.reading import printable
 from meddel_hf.selection.answer import Answer, Origin
@@ -154,11 +154,13 @@ def covered(selection: Choice, pool: Dataset | None) -> list[Kept]:
 
 
 def sequences(selection: Choice, pool: Dataset | None) -> Values | None:
-    """What is kept of the pool's videos, sequences or patients, which its column `group` names.
+    """What is kept of the pool's videos, sequences or patients, as `groups_of` has them.
 
-    None where there is no such column, and where the pool is not at hand or is another one.
+    None where it names none, and where it is not at hand or is another one.
     """
-    kept = None if pool is None else kept_of(selection, pool, schema.GROUP)
+    if pool is None or not names_groups(pool):
+        return None
+    kept = _kept(schema.GROUP, _rows_of(selection, pool), groups_of(pool))
     return None if kept is None else kept.values
 
 
@@ -188,22 +190,38 @@ def _counted(selection: Choice, pool: Dataset, columns: Sequence[str]) -> list[K
         raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(pool).__name__}: choose a split of it")
     features = {column: pool.features.get(column) for column in columns}
     there = [column for column, feature in features.items() if isinstance(feature, Value | ClassLabel)]
-    ids = selection.origin.id_array_in(pool, selection.id_array) if there else None
+    rows = _rows_of(selection, pool) if there else None
+    counted = (_kept(column, rows, texts_of(pool, column)) for column in there)
+    return [kept for kept in counted if kept is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Of every row of a data set, (n,) bool: whether it was selected from, and whether it is kept."""
+
+    known: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
+
+
+def _rows_of(selection: Choice, pool: Dataset) -> _Rows | None:
+    """None where the data set is not the one that was selected from."""
+    ids = selection.origin.id_array_in(pool, selection.id_array)
     if ids is None or not pc.all(pc.is_in(selection.id_array, ids.combine_chunks())).as_py():
-        return []
-    known = np.asarray(pc.is_in(ids, selection.id_array.combine_chunks()))
-    kept = np.asarray(pc.is_in(ids, selection.kept_array.combine_chunks()))
-    answer = []
-    for column in there:
-        raw = pool.with_format("arrow").select_columns([column])[:][column]
-        values = raw.combine_chunks().dictionary_encode("encode")
-        number, texts = np.asarray(values.indices), as_texts(values.dictionary.to_pylist(), features[column])
-        in_pool: Counter[str | None] = Counter()
-        in_kept: Counter[str | None] = Counter()
-        for counter, rows in ((in_pool, known), (in_kept, kept)):
-            for text, count in zip(texts, np.bincount(number[rows], minlength=len(texts)).tolist(), strict=True):
-                counter[text] += count
-        named = sorted((v for v in in_pool if v is not None and in_pool[v]), key=lambda v: (-in_pool[v], v))
-        each = tuple((value, in_pool[value], in_kept[value]) for value in named)
-        answer += [Kept(column, each, (in_pool[None], in_kept[None]))] if each else []
-    return answer
+        return None
+    known, kept = (pc.is_in(ids, some.combine_chunks()) for some in (selection.id_array, selection.kept_array))
+    return _Rows(np.asarray(known), np.asarray(kept))
+
+
+def _kept(column: str, rows: _Rows | None, texts: Sequence[str | None]) -> Kept | None:
+    """texts: of every row of the data set. None where rows are None, and where none has a value."""
+    if rows is None:
+        return None
+    values = pa.array(texts, pa.string()).dictionary_encode("encode")
+    number, names = np.asarray(values.indices), values.dictionary.to_pylist()
+    in_pool, in_kept = (
+        dict(zip(names, np.bincount(number[some], minlength=len(names)).tolist(), strict=True))
+        for some in (rows.known, rows.kept)
+    )
+    named = sorted((name for name in names if name is not None and in_pool[name]), key=lambda v: (-in_pool[v], v))
+    each = tuple((name, in_pool[name], in_kept[name]) for name in named)
+    return Kept(column, each, (in_pool.get(None, 0), in_kept.get(None, 0))) if each else None

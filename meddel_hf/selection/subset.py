@@ -22,6 +22,7 @@ from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.runtime.network import hub_errors
 from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.runtime.spacing import evenly_spaced
+from meddel_hf.runtime.words import plural
 from meddel_hf.selection.answer import Answer
 from meddel_hf.selection.card import describe_subset, for_others
 from meddel_hf.selection.notebook import of_rows, table
@@ -141,7 +142,7 @@ def chosen(selection: Answer, given: Frames, id_column: str) -> Subset | Iterabl
     if unknown or len(ids) != len(pool) or len(set(ids)) != len(pool):
         there = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own"
         if unknown:
-            there = f"{len(unknown):,} ids that are not in the pool, such as {unknown[0]!r}"
+            there = f"{plural(len(unknown), 'id that is', 'ids that are')} not in the pool, such as {unknown[0]!r}"
         raise Mismatch(
             f"the data set is not the pool that this selection was made from ({len(pool):,} rows): it has {there}; "
             "filter the pool itself"

@@ -24,6 +24,7 @@ from meddel_hf.runtime.checks import choice, fraction
 from meddel_hf.runtime.reading import printable, shown
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
+from meddel_hf.runtime.words import plural
 from meddel_hf.selection.measures import Kept, covered, vendi
 from meddel_hf.selectors.dedup import Dedup, FirstStep, doubt
 from meddel_hf.selectors.measured import directions
@@ -101,7 +102,7 @@ class Advice:
     def __str__(self) -> str:
         alike = "" if self.alike is None else f"; {self.alike:.0%} of those found look alike in their pixels"
         alike += "" if self.scope == "pool" else "; compared inside clusters, between which some more may lie"
-        scenes = f"distinct at this threshold; the largest of {self.largest:,} frames; {self.half:,} hold half"
+        scenes = f"distinct at this threshold; the largest of {plural(self.largest, 'frame')}; {self.half:,} hold half"
         lines = [
             f"{'frames':<16}{self.rows:>12,}",
             f"{'near-duplicates':<16}{self.copies:>12.2%}  {self.threshold}{alike}",
@@ -110,12 +111,12 @@ class Advice:
         ]
         if self.reach is not None:
             lines.append(
-                f"{'reach':<16}{self.reach.task:>12.4f}  median cosine of the task's {self.reach.n:,} frames to their "
-                f"nearest in the pool; of the pool's own {self.reach.pool:.4f}"
+                f"{'reach':<16}{self.reach.task:>12.4f}  median cosine of the task's {plural(self.reach.n, 'frame')} "
+                f"to their nearest in the pool; of the pool's own {self.reach.pool:.4f}"
             )
         for kept in self.groups:
             (most, frames, _), (least, fewest, _) = kept.rows[0], kept.rows[-1]
-            span = f"from {printable(least)} with {fewest:,} frames to {printable(most)} with {frames:,}"
+            span = f"from {printable(least)} with {plural(fewest, 'frame')} to {printable(most)} with {frames:,}"
             lines.append(f"{kept.column + 's':<16}{len(kept.rows):>12,}  {span}")
         lines += ["", f"{'retention':<16}{'frames':>12}{'scenes if random':>18}{'scenes if dropped':>21}{'gain':>8}"]
         lines += [

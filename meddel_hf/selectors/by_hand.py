@@ -27,6 +27,7 @@ from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.reading import intact, printable, some_of
 from meddel_hf.runtime.tables import exactly, read_table
+from meddel_hf.runtime.words import plural
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import with_marks
 from meddel_hf.selectors.protocol import Readable, opened
@@ -117,12 +118,19 @@ def decided_by_hand(
     missing = (overrides.keep | overrides.never) - set(whole.ids)
     if len(missing) == len(overrides) and missing:
         raise Mismatch(
-            f"none of the {len(missing):,} marked frames ({some_of(sorted(missing))}) is in the pool: name the marks "
+            f"none of the {plural(len(missing), 'marked frame')}"
+            f" ({some_of(sorted(missing))}) is in the pool: name the marks "
             "of this pool"
         )
-    notes = [f"{len(missing):,} marked frames are not in the pool: {some_of(sorted(missing))}"] if missing else []
+    notes = (
+        [f"{plural(len(missing), 'marked frame is', 'marked frames are')} not in the pool: {some_of(sorted(missing))}"]
+        if missing
+        else []
+    )
     blind = sorted(id for id in overrides.keep if id not in missing and whole.row[id] not in whole.readable)
-    notes += [f"{len(blind):,} frames that are always kept cannot be read, and go: {some_of(blind)}"] if blind else []
+    if blind:
+        goes = "cannot be read, and goes" if len(blind) == 1 else "cannot be read, and go"
+        notes.append(f"{plural(len(blind), 'frame that is', 'frames that are')} always kept {goes}: {some_of(blind)}")
     rest = np.setdiff1d(np.arange(len(whole.rows)), np.concatenate([keep, never]))
     near, of, cosine = _near(selector, embeddings, rest, keep)
     left = np.setdiff1d(rest, near)
@@ -135,10 +143,12 @@ def decided_by_hand(
     settings = {**answer.settings, "overrides": overrides.fingerprint}
     if "retention" in settings:
         settings["retention"] = selector.retention
+    of_kept = "of those that are kept"
     notes.insert(
         0,
-        f"by hand: {len(keep):,} frames are kept and {len(never):,} set aside; {len(near):,} near-duplicates of "
-        "those that are kept go for them",
+        f"by hand: {plural(len(keep), 'frame is', 'frames are')} kept and {len(never):,} set aside; "
+        + plural(len(near), f"near-duplicate {of_kept} goes", f"near-duplicates {of_kept} go")
+        + " for them",
     )
     return replace(answer, table=table, settings=settings, graph=None, notes=(*notes, *answer.notes))
 
@@ -150,7 +160,8 @@ def _for_the_rest(selector: Any, pool: int, kept: int) -> Any:
     target = round(selector.retention * pool)
     if target <= kept:
         raise InvalidArgument(
-            f"{kept:,} frames are always kept, and retention {selector.retention} of {pool:,} asks for {target:,}: ask "
+            f"{plural(kept, 'frame is', 'frames are')}"
+            f" always kept, and retention {selector.retention} of {pool:,} asks for {target:,}: ask "
             f"for more than {kept / pool:.4g}, or mark fewer"
         )
     return replace(selector, retention=(target - kept) / pool)

@@ -28,6 +28,7 @@ from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.clustering import distance
 from meddel_hf.neighbors.cosines import Rows, Vectors, rounded
 from meddel_hf.runtime.threads import own_threads
+from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests, with_reference
@@ -248,11 +249,12 @@ class Extension:
 
     def _summary(self, kept: NDArray[np.bool_]) -> str:
         before = self.before
-        parts = [f"{int(before.kept.sum()):,} kept frames stay", f"{int((kept & before.new).sum()):,} of"]
-        parts[-1] += f" {int(before.new.sum()):,} new ones are kept, at eta {self.eta:.4f} as before"
+        parts, chosen = [plural(int(before.kept.sum()), "kept frame stays", "kept frames stay")], kept & before.new
+        ones, now = plural(int(before.new.sum()), "new one"), int(chosen.sum())
+        parts.append(f"{now:,} of {ones} {is_or_are(now)} kept, at eta {self.eta:.4f} as before")
         promoted = int((kept & ~before.new & ~before.kept).sum())
-        parts += [f"{len(before.gone):,} frames are gone"] if len(before.gone) else []
-        parts += [f"{promoted:,} that went are kept in the place of such"] if promoted else []
+        parts += [plural(len(before.gone), "frame is gone", "frames are gone")] if len(before.gone) else []
+        parts += [f"{promoted:,} that went {is_or_are(promoted)} kept in the place of such"] if promoted else []
         return ", ".join(parts)
 
     def _of_retention(self, kept: NDArray[np.bool_]) -> list[str]:
@@ -285,7 +287,8 @@ def _beside(
         ids += [name for name, here in zip(reached.ids, new, strict=True) if here]
     left = out_of_reach(embeddings, places, old.settings["reference_eta"])
     selection = Extension.of(old, left, memory).selection(pool)
-    note = f"{len(places):,} frames are within reach of the reference, {len(places) - len(were):,} of them new"
+    within = plural(len(places), "frame is", "frames are")
+    note = f"{within} within reach of the reference, {len(places) - len(were):,} of them new"
     return replace(
         selection,
         table=with_reference(selection.table, readable.rows[places], ids, cosine),

@@ -24,6 +24,7 @@ from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.pairs import Pairs
 from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.runtime.replacing import STAGE, Replacement, finish_pending
+from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors.extending import EXTENDS, extend, extends_to
 
@@ -44,10 +45,15 @@ class Change:
     kept: int
 
     def __str__(self) -> str:
-        lines, promoted = [f"{self.folder}: {self.kept:,} of {self.rows:,} frames are kept"], set(self.promoted)
+        kept = f"{self.kept:,} of {plural(self.rows, 'frame')} {is_or_are(self.kept)} kept"
+        lines, promoted = [f"{self.folder}: {kept}"], set(self.promoted)
         for name, others in self.stood_for.items():
             now = [other for other in others if other in promoted]
-            what = f"stood for {len(others):,} near-duplicates ({some_of(others)})" if others else "stood for itself"
+            what = (
+                f"stood for {plural(len(others), 'near-duplicate')} ({some_of(others)})"
+                if others
+                else "stood for itself"
+            )
             after = f"; kept in its place: {some_of(now)}" if now else ""
             lines.append(f"{printable(name)} was kept and {what}{after}")
         return "\n".join(lines)
@@ -71,12 +77,16 @@ class Forgotten:
 
     def __str__(self) -> str:
         lines = [f"finished what an earlier run had begun: {self.finished}"] if self.finished else []
-        lines += [f"{len(self.ids):,} frames are forgotten"]
+        lines += [plural(len(self.ids), "frame is forgotten", "frames are forgotten")]
         if self.unknown:
-            lines.append(f"{len(self.unknown):,} ids are not in the store, or no longer: {some_of(self.unknown)}")
+            lines.append(
+                f"{plural(len(self.unknown), 'id is', 'ids are')}"
+                f" not in the store, or no longer: {some_of(self.unknown)}"
+            )
         if self.same:
             lines.append(
-                f"warning: {len(self.same):,} frames that stay are the same bytes under another id: "
+                f"warning: {plural(len(self.same), 'frame that stays is', 'frames that stay are')}"
+                f" the same bytes under another id: "
                 f"{some_of(self.same)}"
             )
         return "\n".join([*lines, *map(str, self.changes)])

@@ -22,6 +22,7 @@ from meddel_hf.neighbors.cosines import Rows, Vectors, rounded, unit_mean
 from meddel_hf.neighbors.row_source import ArrayRows, MeanSubtracted, RowSource, Survey, blocks
 from meddel_hf.neighbors.shared import nearest
 from meddel_hf.runtime.threads import own_threads
+from meddel_hf.runtime.words import plural
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import with_reference
 from meddel_hf.selectors import checks
@@ -57,7 +58,8 @@ class Reached:
     @property
     def note(self) -> str:
         how = f"cosine above {self.eta:.4f}" if self.threshold is None else str(self.threshold)
-        return f"{len(self.rows):,} frames are within reach of {len(self.reference.rows):,} of the reference: {how}"
+        within = plural(len(self.rows), "frame is", "frames are")
+        return f"{within} within reach of {len(self.reference.rows):,} of the reference: {how}"
 
     @property
     def ids(self) -> list[str]:

@@ -236,7 +236,7 @@ def test_another_shards_gate_cells_are_waited_for(data, tmp_path, capsys):
     path = written(tmp_path / "plan.yaml", plan_of(data, arms=[], seeds=1))
     out = ["--out", str(tmp_path / "runs")]
     assert main(["benchmark", "run", str(path), *out, "--shard", "1/2"]) == 75
-    assert "1 cells of the gate are still to be finished by other shards" in printed(capsys)
+    assert "1 cell of the gate is still to be finished by other shards" in printed(capsys)
     assert main(["benchmark", "run", str(path), *out, "--shard", "2/2"]) in (0, 3)
     assert "light" in printed(capsys)
 
@@ -332,6 +332,26 @@ def test_frames_of_a_patient_who_is_tested_are_left_out(data, tmp_path):
     assert len(material.pool) == POOL - 1
 
 
+def test_a_patient_who_is_tested_in_another_data_set_of_the_same_source_is_left_out_too(data, tmp_path):
+    """The column patient does where there is no group; a patient of another source is another one."""
+
+    def named(name: str, source: str, rows: list[str]) -> str:
+        shutil.copytree(data / "frames", tmp_path / name)
+        lines = [f"{row},{source}" for row in rows]
+        (tmp_path / name / "metadata.csv").write_text("\n".join(["file_name,patient,source", *lines]))
+        return str(tmp_path / name)
+
+    tested = ["test/dark/00.png,p1", "test/light/01.png,p2"]
+    for source, gone in (("hospital", ["pool/dark/02"]), ("elsewhere", [])):
+        task = {**plan_of(data)["tasks"][0], "labels": named(f"tested {source}", source, tested)}
+        pool = named(f"pool beside {source}", "hospital", ["pool/dark/02.png,p1", "pool/light/01.png,p3"])
+        material = Material.of(Plan.of(plan_of(data, pool=[{"pool": pool, "match": "pool/*"}], tasks=[task])))
+        assert material.excluded["id"].to_pylist() == gone
+        groups = {row["id"]: row["group"] for row in material.table().to_pylist()}
+        assert groups["pool/light/01"] == "p3"
+        assert groups["pool/dark/04"] is None
+
+
 def test_a_pool_is_known_again_wherever_the_cache_keeps_it(data):
     first, second = (Material.of(Plan.of(plan_of(data))) for _ in range(2))
     assert first.fingerprint == second.fingerprint
@@ -377,7 +397,7 @@ def test_what_a_plan_names_is_looked_for_before_any_work(data, tmp_path):
     for change, message in (
         ({"pool": [{"pool": str(data / "frames"), "match": "x*"}]}, "no id of .* matches 'x"),
         ({"pool": ["./nowhere"]}, "does not exist"),
-        ({"pool": [str(data / "frames")] * 2}, "stand more than once"),
+        ({"pool": [str(data / "frames")] * 2}, r"stands? more than once"),
         ({"pool": [{"pool": str(data / "frames"), "match": "test/*"}]}, "no frame of the pool is left"),
     ):
         with pytest.raises(InvalidDataset, match=message):

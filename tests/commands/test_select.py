@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +16,7 @@ from PIL import Image as Picture
 from tiny import textured, tiny_encoder
 
 import meddel_hf.dedup.larger_than_memory as larger
-from meddel_hf import EmbeddingStore, Selection
+from meddel_hf import EmbeddingStore, Overrides, Selection
 from meddel_hf.cli import main
 from meddel_hf.selection import pictures
 from meddel_hf.selectors import dedup
@@ -386,6 +390,20 @@ def test_memory_that_is_no_size_is_refused(store, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["select", store, "--retention", "0.2", "--memory", "lots", "--out", str(tmp_path / "s")])
     assert "--memory: must be a size such as 4GB or 512MiB, got 'lots'" in capsys.readouterr().err
+
+
+def test_marks_are_read_once_so_that_they_may_come_out_of_a_pipe(store, tmp_path):
+    """What is recorded is what was done, too: a file that changes between two readings would say otherwise."""
+    pipe, out = tmp_path / "marks.csv", tmp_path / "selection"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("id,mark\nf/3,keep\nf/4,never\n",), daemon=True)
+    writer.start()
+    line = ["select", store, "--retention", "0.2", "--out", str(out), "--no-pictures", "--overrides", str(pipe)]
+    command = [sys.executable, "-m", "meddel_hf", *line]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)  # to read it again would wait for ever
+    rows = {row["id"]: row for row in pq.read_table(out / "rows.parquet").to_pylist()}
+    assert (rows["f/3"]["by_hand"], rows["f/4"]["by_hand"]) == ("keep", "never")
+    assert Selection.load(out).settings["overrides"] == Overrides(["f/3"], ["f/4"]).fingerprint
 
 
 def test_a_reference_goes_first_and_is_shown(store, tmp_path, capsys):

@@ -131,7 +131,7 @@ def test_what_the_table_does_not_say_is_told(folder):
     assert pool["id"][:] == ["a/0", "a/2", "b/1", "b/3"]
     assert pool["label"][:] == ["1", None, None, None]
     strangers, own, without = scan_of(pool).notes
-    assert strangers == "a/metadata.jsonl names 1 files that are no pictures here: 9.png"
+    assert strangers == "a/metadata.jsonl names 1 file that is no picture here: 9.png"
     assert own.startswith("the column 'id' of a/metadata.jsonl was left out")
     assert without == "a/metadata.jsonl say nothing of 3 pictures: a/2.png, b/1.png, b/3.png"
 

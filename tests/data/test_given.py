@@ -90,7 +90,7 @@ def test_of_splits_all_or_one():
     other = DatasetDict({**splits(), "odd": Dataset.from_dict({"id": [0], "image": [1.5]})})
     with pytest.raises(InvalidDataset, match="the splits train, test, odd do not go together"):
         as_data_set(other)
-    with pytest.raises(InvalidDataset, match="stand more than once, such as '0'"):
+    with pytest.raises(InvalidDataset, match=r"stands? more than once, such as '0'"):
         Pool.of(as_data_set({"a": splits()["train"], "b": splits()["train"]}))
 
 

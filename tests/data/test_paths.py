@@ -45,7 +45,7 @@ def test_a_selection_of_a_folder_filters_an_imagefolder_of_it(folder, tmp_path):
     with pytest.raises(InvalidDataset, match="nor files whose paths tell the ids"):
         selection.filter(dataset.map(lambda row: row, remove_columns="image"))
     (folder / "class0" / "new.jpg").write_bytes((folder / "class0" / "0.v1.jpg").read_bytes())
-    with pytest.raises(Mismatch, match="1 ids that are not in the pool, such as 'class0/new'"):
+    with pytest.raises(Mismatch, match="1 id that is not in the pool, such as 'class0/new'"):
         selection.filter(opened(folder, tmp_path / "later"))
 
 

@@ -206,9 +206,9 @@ def test_a_stream_learns_its_columns_from_its_first_row():
     [
         (frames(), {"image_column": "frame"}, "no image column 'frame'; it has id, image"),
         (frames(), {"id_column": "name"}, "no id column 'name'; it has id, image"),
-        (frames(2, note=["x", "x"]), {"id_column": "note"}, "1 stand more than once, such as 'x'"),
-        (frames(2, note=["x", None]), {"id_column": "note"}, "1 rows have no id, such as row 1"),
-        (frames(2, note=["", "y"]), {"id_column": "note"}, "1 rows have no id, such as row 0"),
+        (frames(2, note=["x", "x"]), {"id_column": "note"}, "1 stands more than once, such as 'x'"),
+        (frames(2, note=["x", None]), {"id_column": "note"}, "1 row has no id, such as row 1"),
+        (frames(2, note=["", "y"]), {"id_column": "note"}, "1 row has no id, such as row 0"),
         (Dataset.from_dict({"id": [0.5], "image": ["a"]}), {}, "strings or integers, got 0.5"),
         (Dataset.from_dict({"id": ["a"], "image": [3]}), {}, "column 'image' holds Value"),
         (Dataset.from_dict({"image": [np.zeros((2, 2, 3))]}, features=Features({"image": Array3D((2, 2, 3), "uint8")})),

@@ -252,7 +252,7 @@ def test_leaks_by_name_and_by_picture(tmp_path):
         ("kvasir_seg/images/a", "kvasir_sessile/images/a", "name"),
         ("kvasir_sessile/images/a", "kvasir_seg/images/a", "name"),
     }
-    assert "leaks: 1 frames of gastrovision also stand in kvasir_seg (1 by picture)" in str(done)
+    assert "leaks: 1 frame of gastrovision also stands in kvasir_seg (1 by picture)" in str(done)
 
 
 def test_nearest_is_what_a_plain_loop_finds(monkeypatch):

@@ -43,6 +43,16 @@ def test_no_group_is_parted_and_rows_may_come_in_any_order(groups, seed, share, 
     assert set(again.test) == set(found.test)
 
 
+@pytest.mark.parametrize("column", ["patient", "study", "video", "group"])
+def test_whatever_column_says_what_belongs_together_is_not_parted(column):
+    of = [f"p{row // 3}" for row in range(30)]
+    dataset = Dataset.from_dict({"id": ids_of(of), column: of})
+    parts = split(dataset, seed=1)
+    place = dict(zip(ids_of(of), of, strict=True))
+    assert parts.by == "group"
+    assert not {place[id] for id in parts.train} & {place[id] for id in parts.test}
+
+
 def test_frames_without_groups_are_split_to_the_frame_and_by_the_seed():
     ids = ids_of([None] * 1000)
     parts = [grouped_split(ids, [None] * 1000, test_share=0.2, seed=seed) for seed in (0, 0, 1)]

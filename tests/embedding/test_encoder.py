@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -440,6 +442,25 @@ def test_an_encoder_that_the_hub_is_needed_for_is_told_without_one(tmp_path):
         "error: encoder 'me/vit' is no folder here, and the Hub cannot be reached: check the path, the network and "
         "HF_HUB_OFFLINE; or take 'carried', the encoder that the package carries"
     )
+
+
+def test_without_a_network_the_answer_comes_before_anything_slow_is_imported(tmp_path):
+    """huggingface_hub itself tries a refused connection for half a minute; a closed port stands for no network."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    code = (
+        "import sys; from meddel_hf.cli import main; "
+        f"status = main(['embed', {str(tmp_path)!r}, '--encoder', 'me/vit', '--out', 'out']); "
+        "print(status, 'torch' in sys.modules, 'datasets' in sys.modules)"
+    )
+    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    env = {**kept, "HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["2", "False", "False"]
+    assert "or take 'carried', the encoder that the package carries" in done.stderr
+    assert time.monotonic() - began < 15, "it was tried again and again"
 
 
 def test_a_model_of_timm_is_told(tmp_path):

@@ -261,6 +261,93 @@ def test_marks_are_saved_as_a_table_that_select_heeds(browser, pool, store, tmp_
     assert said == [after.why(after.ids[20]), after.why(after.ids[33])]
 
 
+def test_all_frames_that_pass_the_filters_are_marked_at_once_and_unmarked_again(browser, pool, store, tmp_path):
+    selection = Dedup(0.3, eta=0.95, then="random").select(store)
+    opened(browser, selection, tmp_path, pool, store)
+    browser.js("localStorage.clear(); window.meddel.marks.clear(); window.meddel.mark(0, 'keep')")
+    assert browser.js("return document.getElementById('bulk').hidden"), "one click would mark the whole pool"
+    browser.js(
+        "window.meddel.filters.search = { ...window.meddel.pool.search('patient 3/'), text: 'patient 3/' };"
+        "document.querySelector('#tabs [data-tab=all]').click()"
+    )
+    wanted = [row for row, id in enumerate(selection.ids) if "patient 3/" in id.lower()]
+    assert len(wanted) > 3
+    words = browser.js("return document.getElementById('bulk-words').textContent")
+    assert words == f"All {len(wanted)} of these frames:"
+
+    def marks_after(button: str) -> dict[int, str]:
+        browser.js("document.getElementById(arguments[0]).click()", button)
+        return dict(browser.js("return [...window.meddel.marks]"))
+
+    assert marks_after("bulk-never") == {0: "keep", **dict.fromkeys(wanted, "never")}
+    assert marks_after("bulk-undo") == {0: "keep"}
+    assert browser.js("return document.getElementById('bulk-undo').disabled")
+    assert marks_after("bulk-keep") == dict.fromkeys([0, *wanted], "keep")
+    assert marks_after("bulk-none") == dict.fromkeys({0}.difference(wanted), "keep")
+    assert marks_after("bulk-undo") == dict.fromkeys([0, *wanted], "keep")
+    browser.js("document.getElementById('bulk-ids').click()")
+    path = browser.downloads / "ids.txt"
+    browser.until(path.is_file)
+    assert path.read_text(encoding="utf-8").split("\n") == [*(selection.ids[row] for row in wanted), ""]
+    path.unlink()
+    browser.open(tmp_path / "page.html")  # a second file without a person's click is refused; marks are remembered
+    browser.js("document.getElementById('save').click()")
+    path = browser.downloads / "overrides.parquet"
+    browser.until(path.is_file)
+    assert Overrides.read(path) == Overrides({selection.ids[row] for row in [0, *wanted]})
+    path.unlink()
+    browser.js("localStorage.clear()")
+
+
+def test_marks_of_a_tab_are_those_of_its_rows_alone(browser, pool, store, tmp_path):
+    selection = Dedup(0.3, eta=0.95, then="random").select(store)
+    opened(browser, selection, tmp_path, pool, store)
+    browser.js("localStorage.clear(); window.meddel.marks.clear()")
+    browser.js(
+        "window.meddel.filters.lasso = { mask: new Uint8Array(window.meddel.pool.length).fill(1), count: 1 };"
+        "document.querySelector('#tabs [data-tab=groups]').click(); document.getElementById('bulk-keep').click()"
+    )
+    rows = selection.table.to_pylist()
+    leaders = {row["duplicate_of"] for row in rows if row["reason"] == "near-duplicate"}
+    wanted = [n for n, row in enumerate(rows) if row["reason"] == "near-duplicate" or row["id"] in leaders]
+    assert sorted(browser.js("return [...window.meddel.marks.keys()]")) == wanted
+    browser.js("localStorage.clear()")
+
+
+def test_where_points_hide_one_another_a_pixel_has_the_mean_of_their_colours(browser, pool, store, tmp_path):
+    """40,000 points in three places: three of four at the first are red and drawn first, which kept ones would hide."""
+    opened(browser, Random(0.5).select(store), tmp_path, pool, store)
+    pixels = browser.js(
+        """
+        const canvas = document.createElement("canvas"), n = 40000;
+        canvas.style.cssText = "width:300px;height:300px;position:fixed;top:0;left:0";
+        document.body.append(canvas);
+        const x = new Uint16Array(n), y = new Uint16Array(n), colors = new Uint32Array(n), front = new Uint8Array(n);
+        for (let row = 0; row < n; row++) {
+          const single = row === n - 1, first = row < n / 2;
+          [x[row], y[row]] = single ? [60000, 0] : first ? [0, 0] : [60000, 60000];
+          front[row] = single ? 0 : first ? row % 4 === 0 : 1;
+          colors[row] = front[row] ? 0xff00ff00 : 0xff0000ff;
+        }
+        const map = new window.meddel.map.constructor(canvas, { x, y }, { onHover() {}, onPick() {}, onLasso() {} });
+        [map.colors, map.front] = [colors, front];
+        map.paint();
+        const { scale, left, top } = map.frame;
+        const context = canvas.getContext("2d"), pixel = (value, from) => Math.round(from + value * scale);
+        const at = ([a, b]) => [...context.getImageData(pixel(a, left), pixel(b, top), 1, 1).data];
+        const answer = [[0, 0], [60000, 60000], [60000, 0], [30000, 30000]].map(at);
+        canvas.remove();
+        return answer;
+        """
+    )
+    mixed, whole, single, nothing = pixels
+    assert mixed == pytest.approx([191, 64, 0, 255], abs=3)
+    assert whole == pytest.approx([0, 255, 0, 255], abs=3)
+    assert single[:3] == pytest.approx([255, 0, 0], abs=3)
+    assert 90 < single[3] < 140, "a single point is fainter, and there"
+    assert nothing == [0, 0, 0, 0]
+
+
 def test_a_mark_of_the_selection_that_is_taken_away_stays_away(browser, store, tmp_path):
     selection = Random(0.5).select(store, overrides=Overrides(["  "], [HOSTILE]))
     path = opened(browser, selection, tmp_path)

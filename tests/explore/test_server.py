@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -43,10 +44,16 @@ def server(tmp_path):
         return "taken"
 
     explorer = Explorer(Random(0.5).select(store), "t", pool, Plane.of(store))
+    with served(explorer, save) as server:
+        yield server, taken
+
+
+@contextmanager
+def served(explorer: Explorer, save=lambda content: "taken"):
     with ExplorerServer(explorer, save) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield server, taken
+        yield server
         server.shutdown()
         thread.join()
 
@@ -166,3 +173,15 @@ def test_a_browser_shows_what_it_serves(server, browser):
     assert browser.js("return document.getElementById('lead').textContent").startswith("15 of 30 frames stay")
     browser.until(lambda: browser.js("return document.querySelector('#cards .frame img')?.naturalWidth === 256"))
     assert browser.messages() == []
+
+
+def test_where_there_are_no_frames_none_is_asked_for(server, browser):
+    """A pool that is not at hand: a page of a million rows would ask for a picture of each that it shows."""
+    choice = server[0].explorer.choice
+    with served(Explorer(choice, "t", None, None, "the pool is elsewhere")) as bare:
+        browser.open(bare.address)
+        asked = browser.js("return performance.getEntriesByType('resource').map((one) => one.name)")
+        assert any("/data?" in name for name in asked)
+        assert not any("/frame/" in name for name in asked)
+        assert browser.js("return document.querySelectorAll('#cards .frame .none').length") > 10
+        assert not [line for line in browser.messages() if "404" in line]

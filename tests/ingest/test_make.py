@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import struct
 import subprocess
@@ -192,9 +193,22 @@ def test_missing_values_where_they_are_allowed(tmp_path):
     folder = put(tmp_path / "f", north__p1__1_dot_jpg=jpeg(1), north__2_dot_jpg=jpeg(2))
     made, rows = pool(folder, tmp_path / "pool", parts="{center}/{patient}/*", allow_missing=True)
     assert rows["north/2"]["center"] is None
-    assert "1 frames without" in str(made)
+    assert "1 frame without" in str(made)
     _, rows = pool(folder, tmp_path / "two", parts=["{center}/{patient}/*", "{center}/*"])
     assert rows["north/2"]["center"] == "north"
+
+
+def test_json_counts_what_the_pool_holds(tmp_path, capsys):
+    folder = put(tmp_path / "f", north__p1__1_dot_jpg=jpeg(1), north__p2__2_dot_jpg=jpeg(2), south__p3__3_dot_jpg=b"x")
+    line = ["pool", str(folder), "--out", str(tmp_path / "pool"), "--parts", "{center}/{patient}/*"]
+    assert main([*line, "--json", "--workers", "1", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    facts = json.loads(printed.out)
+    rows = load_dataset(str(tmp_path / "pool"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert (facts["rows"], facts["files"], facts["kept_out"]) == (len(rows), 2, 1)
+    assert facts["columns"]["center"] == {"north": 2}
+    assert facts["columns"]["patient"] == {"north/p1": 1, "north/p2": 1}
+    assert "next: meddel embed" in printed.err
 
 
 def test_rows_of_a_table_without_a_file_are_named(tmp_path):
@@ -327,7 +341,7 @@ def test_another_pool_there_is_replaced_whole_and_foreign_folders_are_not(tmp_pa
     before = content(tmp_path / "pool")
     (folder / "a.jpg").unlink()
     (folder / "b.jpg").write_bytes(b"")
-    with pytest.raises(InvalidDataset, match=r"no frame passed the checks: 1 files were kept out \(b.jpg: empty"):
+    with pytest.raises(InvalidDataset, match=r"no frame passed the checks: 1 file was kept out \(b.jpg: empty"):
         make_pool(folder, tmp_path / "pool", workers=1)
     assert content(tmp_path / "pool") == before
     put(folder, c_dot_jpg=jpeg(3))
@@ -362,7 +376,7 @@ def test_personal_metadata_is_told_and_left_out_where_asked_for(tmp_path):
     exif[0x013B] = "DOE^JANE"
     folder = put(tmp_path / "f", a_dot_jpg=encoded(picture(1), exif=exif))
     made, _ = pool(folder, tmp_path / "plain")
-    assert "metadata: 1 of 1 images carry" in str(made)
+    assert "metadata: 1 of 1 image carries" in str(made)
     made, rows = pool(folder, tmp_path / "clean", strip_metadata=True)
     assert "metadata: " not in str(made)
     assert b"DOE" not in b"".join(content(tmp_path / "clean").values())

@@ -129,6 +129,19 @@ def test_a_pool_of_one_frame(stores, tmp_path):
     assert "takes 11 of 22 frames for one by chance" in str(audit(one, stores["test"][1]))
 
 
+def test_patients_that_both_have_are_told_whether_or_not_a_frame_is_a_copy(stores, answer):
+    (pool, there), (test, here) = stores["pool"], stores["test"]
+    pool = pool.add_column("patient", [f"p{row // 10}" for row in range(N)])  # p0 to p8
+    test = test.add_column("patient", ["p8"] * 2 + ["p9"] * 20)
+    with_frames = audit(there, here, pool_frames=pool, test_frames=test)
+    assert with_frames.table.equals(answer.table)
+    assert answer.groups == ()
+    (shared,) = with_frames.groups
+    assert (shared.names, shared.pool_frames, shared.test_frames) == (("p8",), 10, 2)
+    assert str(with_frames).startswith(f"{answer}\nwarning: 1 of the 2 patients of the test set has frames in the pool")
+    assert with_frames.facts["groups"][0]["names"] == ("p8",)
+
+
 def test_stores_that_cannot_be_compared(stores, tmp_path):
     other = embed(stores["test"][0], tiny_encoder(tmp_path / "other", seed=1), tmp_path / "e", progress=False)
     with pytest.raises(Mismatch, match="the reference's encoder is"):

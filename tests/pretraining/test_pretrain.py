@@ -532,6 +532,24 @@ def test_frames_that_leaked_are_left_out_unless_told_otherwise(tmp_path):
         assert PreTraining.load(out).summary.excluded == excluded
 
 
+def test_a_patient_of_whom_some_frames_are_left_out_is_told(tmp_path, capsys):
+    pool = folder_of_images(tmp_path / "pool")
+    rows = ["000.jpg,p1", "001.jpg,p1", "002.jpg,p2", "003.jpg,p3", "004.jpg,p3"]
+    (pool / "metadata.csv").write_text("\n".join(["file_name,patient", *rows]))
+    for ids, note in (
+        (
+            "000\n002\n",
+            "warning: 1 frame of 1 video, sequence or patient (p1) of which --exclude leaves out others can",
+        ),
+        ("000\n001\n002\n", ""),
+    ):
+        (tmp_path / "gone.txt").write_text(ids)
+        line = command(pool, tmp_path / f"out{len(ids)}", "--samples", "0", "--exclude", str(tmp_path / "gone.txt"))
+        assert main(["pretrain", *line[1:]]) == 0
+        warnings = [line for line in capsys.readouterr().err.splitlines() if "warning:" in line]
+        assert [line.startswith(note) for line in warnings] == ([True] if note else [])
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory) -> Path:
     """A run that was interrupted after the checkpoint of step 6 of 8."""

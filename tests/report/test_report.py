@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
@@ -415,6 +416,20 @@ def test_a_pool_gives_centres_and_contact_sheets(tmp_path):
     assert list((tmp_path / "report" / "figures").glob("duplicates-*.png"))
     page = Page(done.page.read_text(encoding="utf-8"))
     assert [attrs for tag, attrs in page.tags if tag == "img" and attrs["src"].startswith("data:image/")]
+
+
+def test_videos_and_patients_are_counted_and_one_that_the_pool_names_too_is_a_warning(tmp_path):
+    tasks = {"polyps": Task(SEG, {"polyps": 40}, video=8), "frames": Task(SEG, {"f": 9})}
+    folder = make_runs(tmp_path / "runs", replace(SMALL, snapshots=0, tasks=tasks))
+    groups = ["polyps/video1", "polyps/video3", *[f"own/{i}" for i in range(len(POOL) - 3)], None]
+    pq.write_table(pa.table({"id": POOL, "group": pa.array(groups, pa.string())}), folder / "pool.parquet")
+    why = ["tested in polyps"] * 3 + ["of the same video or patient (a) as b, tested in polyps", "listed in gone.txt"]
+    pq.write_table(pa.table({"id": [str(i) for i in range(5)], "why": why}), folder / "excluded.parquet")
+    said = markdown(contents(findings(read(folder), DRAWS), None, tmp_path, ""))
+    assert "3 tested downstream, 1 of a video, sequence or patient that is tested and 1 listed in" in said
+    assert f"polyps 5 and the pool {len(POOL) - 1}; not named: f" in said.replace("\\", "")
+    assert "polyps has 2 videos, sequences or patients called as in the pool (polyps/video1, polyps/video3)" in said
+    assert said.count("called as in the pool") == 1
 
 
 def test_targets_keep_the_plans_order_and_a_tasks_own_set_comes_first(runs):

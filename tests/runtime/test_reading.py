@@ -45,7 +45,7 @@ def test_a_sound_table_is_read(tmp_path):
 
 @pytest.mark.parametrize(("columns", "words"), [
     ({"row": [1]}, "has no column 'id'"), ({"row": ["1"], "id": ["a"]}, "column 'row' is string, expected int64"),
-    ({"row": [1, None], "id": ["a", "b"]}, "1 rows have no 'row'"),
+    ({"row": [1, None], "id": ["a", "b"]}, "1 row has no 'row'"),
     ({"row": [1], "id": pa.array([b"\xff\xfe"]).cast(pa.binary()).view(pa.string())}, "UTF8")])  # fmt: skip
 def test_a_table_of_something_else(columns, words, tmp_path):
     path = written(tmp_path / "t.parquet", **columns)

@@ -109,7 +109,8 @@ def test_why_names_the_reason(selection):
         assert told.startswith(f"{i} is ")
         if row["kept"]:
             stands_for = sum(other["duplicate_of"] == i for other in rows.values())
-            assert told == f"{i} is kept" + (f"; it stands for {stands_for} near-duplicates" if stands_for else "")
+            others = f"; it stands for {stands_for} near-duplicate{'s' * (stands_for > 1)}" if stands_for else ""
+            assert told == f"{i} is kept{others}"
         elif row["reason"] == "near-duplicate":
             assert f"near-duplicate of {row['duplicate_of']} (cosine {row['similarity']:.4f})" in told
         else:
@@ -168,7 +169,7 @@ def test_a_stream_of_another_pool_is_refused_when_it_shows(selection):
 
 
 def test_another_pool_is_refused(selection):
-    with pytest.raises(Mismatch, match=r"not the pool .*\(30 rows\): it has 1 ids .* such as 'frame/99'"):
+    with pytest.raises(Mismatch, match=r"not the pool .*\(30 rows\): it has 1 id .* such as 'frame/99'"):
         selection.filter(pool([*IDS[:-1], "frame/99"]))
     with pytest.raises(Mismatch, match=r"it has 29 rows, .* filter the pool itself"):
         selection.filter(pool(IDS[:-1]))

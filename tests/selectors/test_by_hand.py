@@ -123,8 +123,8 @@ def test_marks_of_another_pool_of_no_pool_and_both_at_once_are_told(store):
     with pytest.raises(Mismatch, match=r"none of the 2 marked frames .* is in the pool"):
         Random(0.2).select(store, overrides=Overrides(["a"], ["b"]))
     selection = Random(0.2).select(store, overrides=Overrides([KEEP[0], "gone", IDS[7]]))
-    assert "1 marked frames are not in the pool: gone" in selection.notes[1]
-    assert f"1 frames that are always kept cannot be read, and go: {IDS[7]}" in selection.notes[2]
+    assert "1 marked frame is not in the pool: gone" in selection.notes[1]
+    assert f"1 frame that is always kept cannot be read, and goes: {IDS[7]}" in selection.notes[2]
     with pytest.raises(InvalidArgument, match="both as always and as never kept"):
         Overrides(["a"], ["a"])
     with pytest.raises(InvalidArgument, match="must be a list of ids"):

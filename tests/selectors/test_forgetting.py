@@ -121,7 +121,7 @@ def test_the_next_best_is_kept_and_told(folder, made, copied):
     assert set(now.kept) == set(old.kept) - {name} | set(change.promoted)
     assert change.promoted
     assert set(change.promoted) <= set(others)
-    assert f"{name} was kept and stood for {len(others)} near-duplicates" in str(done)
+    assert f"{name} was kept and stood for {len(others)} near-duplicate{'s' * (len(others) > 1)} (" in str(done)
     assert f"kept in its place: {change.promoted[0]}" in str(done)
     store = EmbeddingStore.load(copied / "e")
     assert now.origin.embeddings == store.fingerprint
@@ -169,7 +169,7 @@ def test_the_same_bytes_under_another_id_are_told(tmp_path):
     embed(pool, tiny_encoder(tmp_path / "encoder"), tmp_path / "e", num_workers=0, progress=False)
     done = forget(["a"], tmp_path / "e")
     assert done.same == ("c",)
-    assert "1 frames that stay are the same bytes under another id: c" in str(done)
+    assert "1 frame that stays is the same bytes under another id: c" in str(done)
     assert EmbeddingStore.load(tmp_path / "e").pool_fingerprint.startswith("without-")
 
 
@@ -267,9 +267,9 @@ def test_as_it_is_typed(copied, capsys):
     line = ["forget", str(copied / "withdrawn.txt"), str(copied / "e"), str(copied / "s"), str(copied / "r")]
     assert main(line) == 0
     printed = capsys.readouterr().out
-    assert "1 frames are forgotten" in printed
-    assert "1 ids are not in the store, or no longer: nobody" in printed
-    assert f"{name} was kept and stood for {len(others)} near-duplicates" in printed
+    assert "1 frame is forgotten" in printed
+    assert "1 id is not in the store, or no longer: nobody" in printed
+    assert f"{name} was kept and stood for {len(others)} near-duplicate{'s' * (len(others) > 1)} (" in printed
     assert main(line) == 0
     assert "0 frames are forgotten" in capsys.readouterr().out
 

@@ -64,7 +64,7 @@ def test_another_pool_is_refused(tmp_path):
     with pytest.raises(Mismatch, match=r"lacks 1 of the 27 ids that were embedded, such as 'frame/12'"):
         select(store, pool=pool([*IDS[:12], *IDS[13:]]))
     assert select(store, pool=pool([id for row, id in enumerate(IDS) if row not in UNREADABLE])).summary.kept == 18
-    with pytest.raises(InvalidDataset, match="1 stand more than once, such as 'frame/03'"):
+    with pytest.raises(InvalidDataset, match="1 stands more than once, such as 'frame/03'"):
         select(store, pool=pool([*IDS, "frame/03"]))
     with pytest.raises(InvalidDataset, match=r"must be a datasets\.Dataset, got IterableDataset"):
         select(store, pool=pool().to_iterable_dataset())

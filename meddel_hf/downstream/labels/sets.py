@@ -8,6 +8,8 @@ from pathlib import Path
 from datasets import Dataset
 
 from meddel_hf import schema
+from meddel_hf.data.columns import texts_of
+from meddel_hf.data.groups import groups_of
 from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.downstream.labels.classes import ClassTask
 from meddel_hf.downstream.labels.masks import MaskTask
@@ -16,6 +18,7 @@ from meddel_hf.downstream.labels.tokens import patch_features
 from meddel_hf.downstream.probing.labels import Labelled
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.words import is_or_are, plural
 
 
 def class_task(
@@ -48,8 +51,8 @@ def class_task(
         missing = [id for id in frames.ids if id not in place]
         if missing:
             raise InvalidDataset(
-                f"{len(missing):,} frames, such as {missing[0]!r}, are embedded in {store.folder} and unreadable in "
-                f"{features.folder}: embed both anew from the same files"
+                f"{plural(len(missing), 'frame')}, such as {missing[0]!r}, {is_or_are(len(missing))} embedded "
+                f"in {store.folder} and unreadable in {features.folder}: embed both anew from the same files"
             )
         vectors = seen.vectors[[place[id] for id in frames.ids]]
     return frames, ClassTask(vectors, frames.strata, frames.groups)
@@ -64,11 +67,8 @@ def mask_task(
     where the store lacks a frame.
     """
     ids = checked_ids_of(dataset)
-    columns = [column for column in (schema.CENTER, schema.GROUP) if column in dataset.column_names]
-    rows = dataset.with_format(None).select_columns(columns)[:] if columns else {}
-    empty = [None] * len(ids)
-    centres = {id: str(centre) for id, centre in zip(ids, rows.get(schema.CENTER, empty), strict=True)}
-    groups = {id: group for id, group in zip(ids, rows.get(schema.GROUP, empty), strict=True) if group is not None}
+    centres = {id: str(centre) for id, centre in zip(ids, texts_of(dataset, schema.CENTER), strict=True)}
+    groups = {id: group for id, group in zip(ids, groups_of(dataset), strict=True) if group is not None}
     frames = Frames.of(store, dataset, Labelled(centres, groups, {}, 0))
     features, shares = patch_features(dataset, encoder, tokens, name=name, device=device).rows(frames.ids)
     return frames, MaskTask(features, shares, frames.groups)

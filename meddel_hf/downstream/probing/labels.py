@@ -11,11 +11,13 @@ from typing import Any, Literal
 from datasets import Dataset
 
 from meddel_hf.data.columns import as_texts
+from meddel_hf.data.groups import groups_of
 from meddel_hf.data.ids import check_ids
 from meddel_hf.downstream.splits import TEST_SHARE, grouped_split, official_split
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime.similar import did_you_mean
-from meddel_hf.schema import GROUP, ID, LABEL, OFFICIAL_SPLIT
+from meddel_hf.runtime.words import plural
+from meddel_hf.schema import ID, LABEL, OFFICIAL_SPLIT
 
 _SHOWN = 3  # examples in an error message
 FOLDER = "folder"  # a target that is no column: the name of the folder that holds the image
@@ -57,7 +59,7 @@ class Labelled:
                 f"the data set has no column {target!r}; it has {', '.join(columns)}: choose one with target "
                 f"(--target), or {FOLDER!r} for the name of the folder that holds the image{meant}"
             )
-        wanted = [name for name in {ID, GROUP, OFFICIAL_SPLIT, target} if name in columns]
+        wanted = [name for name in {ID, OFFICIAL_SPLIT, target} if name in columns]
         rows = dataset.with_format(None).select_columns(wanted)[:] if wanted else {}
         ids = check_ids(rows[ID], first_row=0) if ID in rows else [str(row) for row in range(len(dataset))]
         texts = _texts(rows[target], dataset, target) if target in columns else [_folder(id) for id in ids]
@@ -65,11 +67,11 @@ class Labelled:
         if not labels:
             raise InvalidDataset(f"no row has a {target}: nothing to train a probe on")
 
-        def named(column: str) -> dict[str, str]:
-            values = zip(ids, rows.get(column, [None] * len(ids)), strict=True)
-            return {id: str(value) for id, value in values if value is not None and id in labels}
+        def named(values: Sequence[Any]) -> dict[str, str]:
+            return {id: str(value) for id, value in zip(ids, values, strict=True) if value is not None and id in labels}
 
-        return cls(labels, named(GROUP), named(OFFICIAL_SPLIT), len(ids) - len(labels))
+        official = rows.get(OFFICIAL_SPLIT, [None] * len(ids))
+        return cls(labels, named(groups_of(dataset)), named(official), len(ids) - len(labels))
 
     def matched(self, train: str | None, test: Mapping[str, str]) -> Parts:
         """Parts by fnmatch patterns on ids (`*` matches slashes too); without one for train, all that is not tested."""
@@ -137,17 +139,20 @@ def check_parts(
     unlabelled = sorted((train | tested).difference(labels))
     if unlabelled:
         raise InvalidDataset(
-            f"{len(unlabelled):,} frames have no label, such as {examples(unlabelled)}: leave them out"
+            f"{plural(len(unlabelled), 'frame has', 'frames have')}"
+            f" no label, such as {examples(unlabelled)}: leave them out"
         )
     both = sorted(train & tested)
     if both:
         raise InvalidDataset(
-            f"{len(both):,} frames are in train and in test, such as {examples(both)}: keep each in one"
+            f"{plural(len(both), 'frame is', 'frames are')}"
+            f" in train and in test, such as {examples(both)}: keep each in one"
         )
     shared = sorted({groups.get(id, id) for id in train} & {groups.get(id, id) for id in tested})
     if shared:
         raise InvalidDataset(
-            f"{len(shared):,} groups have frames in train and in test, such as {examples(shared)}: their frames look "
+            f"{plural(len(shared), 'group has', 'groups have')}"
+            f" frames in train and in test, such as {examples(shared)}: their frames look "
             "alike, and the score would be too good; keep each group in one part"
         )
 

@@ -13,10 +13,13 @@ from datasets import Dataset, Image
 from PIL import Image as Pillow
 
 from meddel_hf import schema
+from meddel_hf.data.columns import texts_of
+from meddel_hf.data.groups import groups_of
 from meddel_hf.data.images import Preprocessing, decode, prepare_sized
 from meddel_hf.data.masks import EXPECTED, UnclearMask, binary, classes
 from meddel_hf.data.pool import Pool
 from meddel_hf.errors import InvalidDataset, UnreadableImage
+from meddel_hf.runtime.words import plural
 
 IGNORED = 255  # label of pixels that count for nothing, where there are more than two classes
 _AHEAD = 32  # rows read from the data set at a time
@@ -58,11 +61,9 @@ class LabelledFrames:
                 f"{name} has no column {schema.MASK!r}; it has {', '.join(dataset.column_names)}: masks absent; choose "
                 "a data set with masks, such as datadel:kvasir_seg"
             )
-        columns = [column for column in (schema.GROUP, schema.SOURCE) if column in dataset.column_names]
-        rows = dataset.with_format(None).select_columns(columns)[:] if columns else {}
-        empty = [None] * len(pool.ids)
-        groups = [group or id for group, id in zip(rows.get(schema.GROUP, empty), pool.ids, strict=True)]
-        origins = [(source or "", group) for source, group in zip(rows.get(schema.SOURCE, empty), groups, strict=True)]
+        groups = [group or id for group, id in zip(groups_of(dataset), pool.ids, strict=True)]
+        sources = texts_of(dataset, schema.SOURCE)
+        origins = [(source or "", group) for source, group in zip(sources, groups, strict=True)]
         frames = cls(name, _raw(dataset), pool.ids, groups, origins, num_labels, str(dataset._fingerprint))
         frames._check_masks()
         return frames
@@ -224,7 +225,8 @@ def check_apart(train: LabelledFrames, tests: Sequence[LabelledFrames]) -> None:
         shared = ids.intersection(test.ids)
         if shared:
             raise InvalidDataset(
-                f"{len(shared):,} frames stand in the training set and in the test set {test.name}, such as "
+                f"{plural(len(shared), 'frame stands', 'frames stand')}"
+                f" in the training set and in the test set {test.name}, such as "
                 f"{min(shared)!r}: split the data set first (meddel_hf.downstream.splits.split)"
             )
         parted = Counter(origin for origin in test.origins if origin in origins)
@@ -232,7 +234,7 @@ def check_apart(train: LabelledFrames, tests: Sequence[LabelledFrames]) -> None:
             (_, group), frames = min(parted.items())
             raise InvalidDataset(
                 f"the group {group!r} (a video, sequence or patient) has frames in the training set and {frames:,} in "
-                f"the test set {test.name}; {len(parted):,} groups are parted so: split by group "
+                f"the test set {test.name}; {plural(len(parted), 'group is', 'groups are')} parted so: split by group "
                 "(meddel_hf.downstream.splits.split)"
             )
 

@@ -5,6 +5,7 @@ const STATE_WORDS = [
   "kept", "near-duplicates", "not selected", "outliers", "in the reference", "unreadable", "set aside by hand",
 ];
 const grouped = (number) => number.toLocaleString("en");
+const plural = (number, one) => `${grouped(number)} ${one}${number === 1 ? "" : "s"}`;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true }); // it is part of an id that begins with it
 
 function unpack(buffer) {
@@ -111,7 +112,7 @@ class Pool {
         let others = 0;
         for (const other of of) others += other === row;
         const byHand = arrays.byHand?.[row] === 1 ? ", by hand" : "";
-        return `${name} is kept${byHand}` + (others ? `; it stands for ${others} near-duplicates` : "");
+        return `${name} is kept${byHand}` + (others ? `; it stands for ${plural(others, "near-duplicate")}` : "");
       }
       case NEAR_DUPLICATE: {
         const other = of[row];

@@ -262,7 +262,7 @@ class Page {
         this.list();
       },
     });
-    at("map-note").textContent = `Two principal components of the embeddings: ${percent(facts.share)} of their variance. What lies together is alike, what lies apart may still be alike in other directions.`;
+    at("map-note").textContent = `Two principal components of the embeddings: ${percent(facts.share)} of their variance. What lies together is alike, what lies apart may still be alike in other directions.${facts.rows > CROWD ? " Where many points share a place, its colour is their mean." : ""}`;
     at("color").append(make("option", { value: "state" }, "what became of it"));
     columns.forEach(({ name }, number) => at("color").append(make("option", { value: number }, name)));
     if (arrays.cluster) at("color").append(make("option", { value: "cluster" }, "cluster"));
@@ -408,9 +408,22 @@ class Page {
     return this.groups;
   }
 
+  // Rows of the list that is open that pass the filters.
+  listed() {
+    const { pool, tab } = this, { state } = pool.now, rows = [];
+    const wanted = tab === "groups" ? NEAR_DUPLICATE : tab.startsWith("state") ? Number(tab.slice(5)) : -1;
+    const leaders = new Set(tab === "groups" ? this.findGroups().map(({ leader }) => leader) : []);
+    for (let row = 0; row < pool.length; row++) {
+      const here = tab === "all" || (tab === "marked" ? this.marks.has(row) : state[row] === wanted || leaders.has(row));
+      if (here && this.passes(row)) rows.push(row);
+    }
+    return rows;
+  }
+
   list() {
     this.chips();
-    const order = at("order").value, { pool } = this, { state, similarity } = pool.now;
+    this.bulk();
+    const order = at("order").value, { pool } = this, { similarity } = pool.now;
     const nothing = "No frame here with these filters.";
     if (this.tab === "groups" && this.findGroups().length) {
       let groups = this.findGroups().filter(({ leader, members }) => this.passes(leader) || members.some((row) => this.passes(row)));
@@ -424,18 +437,43 @@ class Page {
       }, nothing);
       return;
     }
-    const wanted = this.tab === "groups" ? NEAR_DUPLICATE : this.tab.startsWith("state") ? Number(this.tab.slice(5)) : -1, rows = [];
-    for (let row = 0; row < pool.length; row++) {
-      const here = this.tab === "all" || (this.tab === "marked" ? this.marks.has(row) : state[row] === wanted);
-      if (here && this.passes(row)) rows.push(row);
-    }
+    const rows = this.listed();
     const { nearestSimilarity, distance, referenceSimilarity } = pool.arrays;
     if (order.startsWith("least like")) rows.sort((a, b) => nearestSimilarity[a] - nearestSimilarity[b] || a - b);
     if (order.startsWith("farthest")) rows.sort((a, b) => distance[b] - distance[a] || a - b);
-    if (wanted === IN_REFERENCE) rows.sort((a, b) => referenceSimilarity[a] - referenceSimilarity[b] || a - b);
+    if (this.tab === `state${IN_REFERENCE}`) rows.sort((a, b) => referenceSimilarity[a] - referenceSimilarity[b] || a - b);
     const standing = new Map(this.findGroups().map(({ leader, members }) => [leader, members.length]));
     if (order.startsWith("standing")) rows.sort((a, b) => (standing.get(b) ?? 0) - (standing.get(a) ?? 0) || a - b);
     this.gallery.show(rows.length, (place) => this.gallery.frame(rows[place], this.words(rows[place], standing)), nothing);
+  }
+
+  // All frames that the filters let through, at once: marks, and their ids. Without a filter it would be the pool.
+  bulk() {
+    const { lasso, value, search } = this.filters, count = lasso || value || search ? this.listed().length : 0;
+    at("bulk").hidden = !count;
+    at("bulk-words").textContent = count === 1 ? "This frame:" : `All ${grouped(count)} of these frames:`;
+  }
+
+  markAll(mark) {
+    this.unmarked = new Map(this.marks);
+    for (const row of this.listed()) {
+      if (mark) this.marks.set(row, mark);
+      else this.marks.delete(row);
+    }
+    this.markedAll();
+  }
+
+  markedAll() {
+    at("bulk-undo").disabled = !this.unmarked;
+    this.marked();
+    this.tabs();
+    this.list();
+  }
+
+  offer(name, content, type) {
+    const link = make("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
   words(row, standing) {
@@ -458,7 +496,7 @@ class Page {
       close.addEventListener("click", clear);
       chips.push(make("span", { className: "chip" }, words, close));
     };
-    if (lasso) chip(`lasso: ${grouped(lasso.count)} frames`, () => this.map.clearLasso());
+    if (lasso) chip(`lasso: ${plural(lasso.count, "frame")}`, () => this.map.clearLasso());
     if (value) {
       const { name, values } = this.pool.columns[value.column];
       chip(`${name}: ${value.code ? printable(values[value.code - 1]) : "none"}`, () => {
@@ -467,7 +505,7 @@ class Page {
         this.list();
       });
     }
-    if (search) chip(`${grouped(search.count)} ids hold “${search.text}”`, () => {
+    if (search) chip(`${plural(search.count, "id")} ${search.count === 1 ? "holds" : "hold"} “${search.text}”`, () => {
       at("search").value = "";
       this.filters.search = null;
       this.list();
@@ -540,8 +578,17 @@ class Page {
       // a browser that remembers nothing of pages on the disk
     }
     at("save").addEventListener("click", () => this.save());
+    for (const [name, mark] of [["keep", "keep"], ["never", "never"], ["none", null]]) at(`bulk-${name}`).addEventListener("click", () => this.markAll(mark));
+    at("bulk-undo").addEventListener("click", () => {
+      this.marks = this.unmarked;
+      this.unmarked = null;
+      this.markedAll();
+    });
+    at("bulk-ids").addEventListener("click", () => this.offer("ids.txt", this.listed().map((row) => `${this.pool.id(row)}\n`).join(""), "text/plain"));
     at("forget").addEventListener("click", () => {
       this.marks.clear();
+      this.unmarked = null;
+      at("bulk-undo").disabled = true;
       this.marked();
       this.tabs();
       this.list();
@@ -550,6 +597,8 @@ class Page {
   }
 
   mark(row, mark) {
+    this.unmarked = null;
+    at("bulk-undo").disabled = true;
     if (mark) this.marks.set(row, mark);
     else this.marks.delete(row);
     this.marked();
@@ -567,8 +616,9 @@ class Page {
     const differ = [...this.marks, ...undone].filter(([row, mark]) => this.given.get(row) !== mark);
     try {
       localStorage.setItem(this.drawer, JSON.stringify(differ.map(([row, mark]) => [this.pool.id(row), mark])));
+      this.forgetful = false;
     } catch {
-      // as above
+      this.forgetful = true; // as above, or more than it remembers
     }
     this.showMarks();
   }
@@ -576,7 +626,8 @@ class Page {
   showMarks() {
     const marks = [...this.marks.values()], keep = marks.filter((mark) => mark === "keep").length;
     at("marked").hidden = !marks.length;
-    at("marked-words").textContent = `${grouped(keep)} always kept, ${grouped(marks.length - keep)} never kept`;
+    const save = this.forgetful ? "; save them: this browser will not remember them" : "";
+    at("marked-words").textContent = `${grouped(keep)} always kept, ${grouped(marks.length - keep)} never kept${save}`;
   }
 
   async save() {
@@ -597,9 +648,7 @@ class Page {
       }
       return;
     }
-    const link = make("a", { href: URL.createObjectURL(new Blob([content])), download: "overrides.parquet" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    this.offer("overrides.parquet", content);
   }
 
   // Keys
@@ -679,7 +728,7 @@ async function contents(token) {
   const token = new URLSearchParams(location.search).get("token");
   try {
     const pool = new Pool(unpack(await contents(token)));
-    const page = new Page(pool, new Pictures(at("pictures").textContent, token), token);
+    const page = new Page(pool, new Pictures(at("pictures").textContent, pool.facts.has_frames ? token : null), token);
     for (const id of ["data", "pictures"]) at(id).remove();
     window.meddel = page; // for whoever looks at the page from its console
     await page.begin();

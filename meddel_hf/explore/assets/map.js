@@ -3,6 +3,8 @@
 const CELLS = 256; // of the grid, along each axis, in which a pointer looks for the nearest point
 const NOWHERE = 65535;
 const REACH = 14; // pixels
+const CROWD = 30000; // points in view from which they hide one another
+const LEAST_INK = 0.4; // of a pixel with a single point
 
 function rgba(hex) {
   const value = parseInt(hex.slice(1), 16);
@@ -69,14 +71,24 @@ class PlaneMap {
   }
 
   paint() {
-    const { canvas, context, x, y, colors, front } = this, ratio = Math.min(2, devicePixelRatio || 1);
+    const { canvas, context, x } = this, ratio = Math.min(2, devicePixelRatio || 1);
     const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
     if (!width || !height) return;
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     const { scale, left, top } = this.frame, image = context.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
     const crowd = x.length / this.view.scale ** 2;
-    const radius = Math.max(1, Math.round((crowd > 200000 ? 0.5 : crowd > 30000 ? 1 : crowd > 4000 ? 1.6 : 2.4) * ratio));
+    const radius = Math.max(1, Math.round((crowd > 200000 ? 0.5 : crowd > CROWD ? 1 : crowd > 4000 ? 1.6 : 2.4) * ratio));
+    if (crowd > CROWD) this.blend(pixels, width, height, { scale, left, top, radius });
+    else this.stack(pixels, width, height, { scale, left, top, radius, ratio });
+    context.putImageData(image, 0, 0);
+    if (this.hovered >= 0) this.ring(this.hovered, radius + 4 * ratio);
+    if (this.path) this.outline();
+  }
+
+  // One over another, what is in front last.
+  stack(pixels, width, height, { scale, left, top, radius, ratio }) {
+    const { canvas, x, y, colors, front } = this;
     const put = (row, size, color) => {
       const px = Math.round(left + x[row] * scale), py = Math.round(top + y[row] * scale);
       if (px < -size || py < -size || px >= width + size || py >= height + size) return;
@@ -98,9 +110,36 @@ class PlaneMap {
         put(row, radius + Math.round(ratio), colors[row]);
       }
     }
-    context.putImageData(image, 0, 0);
-    if (this.hovered >= 0) this.ring(this.hovered, radius + 4 * ratio);
-    if (this.path) this.outline();
+  }
+
+  // So many that they hide one another: each pixel has the mean colour of its points, the fuller the more there are.
+  blend(pixels, width, height, { scale, left, top, radius }) {
+    const { x, y, colors } = this, size = width * height;
+    const [red, green, blue, count] = [0, 1, 2, 3].map(() => new Float32Array(size));
+    let most = 1;
+    for (let row = 0; row < x.length; row++) {
+      const color = colors[row];
+      if (!color || x[row] === NOWHERE) continue;
+      const px = Math.round(left + x[row] * scale), py = Math.round(top + y[row] * scale);
+      const r = color & 255, g = (color >> 8) & 255, b = (color >> 16) & 255;
+      for (let dy = -radius; dy <= radius; dy++) {
+        const line = py + dy;
+        if (line < 0 || line >= height) continue;
+        const half = Math.floor(Math.sqrt(radius * radius + radius * 0.8 - dy * dy));
+        for (let at = line * width + Math.max(0, px - half); at <= line * width + Math.min(width - 1, px + half); at++) {
+          red[at] += r;
+          green[at] += g;
+          blue[at] += b;
+          if (++count[at] > most) most = count[at];
+        }
+      }
+    }
+    const whole = Math.log1p(most);
+    for (let at = 0; at < size; at++) {
+      if (!count[at]) continue;
+      const alpha = Math.round(255 * (LEAST_INK + ((1 - LEAST_INK) * Math.log1p(count[at])) / whole));
+      pixels[at] = (alpha << 24) | (Math.round(blue[at] / count[at]) << 16) | (Math.round(green[at] / count[at]) << 8) | Math.round(red[at] / count[at]);
+    }
   }
 
   ring(row, size) {

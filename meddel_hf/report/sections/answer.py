@@ -9,9 +9,10 @@ from meddel_hf.benchmark.place import FULL, UNTRAINED, percent
 from meddel_hf.benchmark.results import Target
 from meddel_hf.benchmark.verdicts import Headroom
 from meddel_hf.downstream.intervals import expected_by_chance
-from meddel_hf.report.document import Block, Paragraph, Point, Points, Section, Tone, listed, plural, signed
+from meddel_hf.report.document import Block, Paragraph, Point, Points, Section, Tone, listed, signed
 from meddel_hf.report.findings import Contrast, Findings, counted
 from meddel_hf.report.sections.tables import overview_table
+from meddel_hf.runtime.words import plural
 
 CANNOT_RANK = "pre-training itself shows no effect here, so selectors cannot be compared"
 _NO_ROOM = "all frames are not shown to do better than a few random ones, so there is nothing to choose"

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from meddel_hf.benchmark.results import in_words
 from meddel_hf.downstream.intervals import expected_by_chance
 from meddel_hf.downstream.labels.outcomes import Line, Outcomes
-from meddel_hf.report.document import Block, Data, Entry, Gallery, Paragraph, Section, Table, listed, plural, signed
+from meddel_hf.report.document import Block, Data, Entry, Gallery, Paragraph, Section, Table, listed, signed
 from meddel_hf.report.figures.choices import choices
+from meddel_hf.runtime.words import plural
 
 _COLUMNS = (
     "task", "arm", "budget", "frames", "measure", "score", "overlap", "difference", "low", "high", "shown",

@@ -14,7 +14,7 @@ _WHAT = (
     "teaches more is what the scores say."
 )
 _NOTES = {
-    "scenes": "Videos, sequences or patients (the pool's column group) of which at least one frame is kept",
+    "scenes": "Videos, sequences or patients, as the pool names them, of which at least one frame is kept",
     "labels": "Classes (the pool's column label) of which at least one frame is kept",
     "centers": "Centres (the pool's column center) of which at least one frame is kept",
     "farthest": "Cosine of the frame that is least like anything kept to the kept frame nearest to it: higher is a "

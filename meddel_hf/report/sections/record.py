@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from meddel_hf.benchmark.estimate import in_words
 from meddel_hf.benchmark.place import Place
 from meddel_hf.benchmark.results import Runs
-from meddel_hf.report.document import Block, Entry, Listing, Paragraph, Point, Points, Section, Table, listed, plural
+from meddel_hf.report.document import Block, Entry, Listing, Paragraph, Point, Points, Section, Table, listed
 from meddel_hf.report.findings import Findings
 from meddel_hf.report.sections.gates import gate_tables
+from meddel_hf.report.sections.groups import left_out, shared_groups, tested_groups
 from meddel_hf.report.sections.tables import time_table
 from meddel_hf.runtime.manifest import installed_versions
+from meddel_hf.runtime.words import plural
 
 _SHOWN = 40  # missing cells that are named one by one
 
@@ -22,7 +24,7 @@ def record(f: Findings, command: str) -> Section:
     runs = f.runs
     blocks: list[Block] = [Points(tuple(_facts(f, command) if runs.cells else _typed(runs, command)))]
     if runs.cells:
-        blocks += [*_missing(runs), *_diverged(runs)]
+        blocks += [*shared_groups(runs), *_missing(runs), *_diverged(runs)]
     if f.verdicts:
         blocks += gate_tables(f)
     if runs.cells:
@@ -52,6 +54,8 @@ def _facts(f: Findings, command: str) -> list[Point]:
         Point("Device:", f"{listed(devices) or 'not recorded'}."),
         Point("Selectors:", f"{listed(_selectors(runs)) or 'none'}; the rival is {runs.rival or 'missing'}."),
         Point("Bootstrap:", draws),
+        *left_out(runs),
+        *tested_groups(runs),
         *_typed(runs, command),
     ]
 

@@ -291,7 +291,7 @@ def test_counts_are_held_against_the_published_ones(all_sources):
     _, done = all_sources
     text = str(done)
     assert "differs: kvasir_seg, all: 3 frames found, 1,000 published" in text
-    assert "polypgen2021, single frames, c1: 1 frames found, 256 published (unsure)" in text
+    assert "polypgen2021, single frames, c1: 1 frame found, 256 published (unsure)" in text
     card = (done.out / "README.md").read_text()
     assert "| Kvasir-SEG | all | 3 | 1,000 | verified | **differs** |" in card
     assert "| GastroVision | Ulcer | 0 | 6 | verified | **differs** |" in card

@@ -299,11 +299,11 @@ def test_what_is_refused(made, tmp_path):
         ({"train": []}, "no frame is in train"),
         ({"test": {}}, "no frame is in test"),
         ({"test": {"seen": test, "hidden": []}}, "no frame is in hidden"),
-        ({"train": [*train, test[0]]}, f"1 frames are in train and in test, such as '{test[0]}'"),
-        ({"groups": video}, "1 groups have frames in train and in test, such as 'v'"),
+        ({"train": [*train, test[0]]}, f"1 frame is in train and in test, such as '{test[0]}'"),
+        ({"groups": video}, "1 group has frames in train and in test, such as 'v'"),
         ({"train": only_a}, "one class, 'a'"),
         ({"test": {"test": [id for id in test if labels[id] == "b"]}}, "holds one class, 'b'"),
-        ({"train": [*train, "f/99"]}, "1 frames have no label, such as 'f/99'"),
+        ({"train": [*train, "f/99"]}, "1 frame has no label, such as 'f/99'"),
         ({"method": "svm"}, "method must be one of knn, linear"),
     ]
     for change, message in refused:

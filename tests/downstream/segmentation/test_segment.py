@@ -306,7 +306,7 @@ MISTAKES = {
         "mask of f/000 in the training set holds class 7, and the head has 2 classes: expected 0 and 255, or 0 and 1",
     ),
     "the same frame": (
-        lambda: (frames(0, 4), {"t": frames(3, 4)}), InvalidDataset, "1 frames stand in the training set.*'f/003'"
+        lambda: (frames(0, 4), {"t": frames(3, 4)}), InvalidDataset, "1 frame stands in the training set.*'f/003'"
     ),
     "the same group": (
         lambda: (frames(0, 4, "video"), {"t": frames(9, 4, "video")}), InvalidDataset,

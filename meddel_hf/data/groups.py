@@ -1,0 +1,73 @@
+"""Which frames belong together: those of one video, sequence or patient, which look alike and no split may part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from meddel_hf import schema
+from meddel_hf.data.columns import texts_of
+from meddel_hf.runtime.reading import some_of
+
+# What a frame belongs to, the first that it has: as told, else by the widest thing that is known of it.
+_WORDS = {schema.GROUP: "groups", schema.PATIENT: "patients", schema.STUDY: "studies", schema.VIDEO: "videos"}
+
+
+def names_groups(dataset: Any) -> bool:
+    """Whether a data set has a column that says what belongs together."""
+    return any(column in dataset.column_names for column in _WORDS)
+
+
+def groups_of(dataset: Any) -> list[str | None]:
+    """Of each row of a data set its group, else its patient, else its DICOM study, else its video; None where it has
+    none of them, and then it is a group of its own."""
+    by_column = [texts_of(dataset, column) for column in _WORDS]
+    return [next(filter(None, each), None) for each in zip(*by_column, strict=True)]
+
+
+@dataclass(frozen=True)
+class SharedGroups:
+    """Values of a column, such as patients, of which a pool and a test set both have frames, by their names.
+
+    names: ascending. pool, test: values that either has. pool_frames, test_frames: of the shared ones.
+    """
+
+    column: str
+    names: tuple[str, ...]
+    pool: int
+    test: int
+    pool_frames: int
+    test_frames: int
+
+    def __str__(self) -> str:
+        """A sentence; a warning where something is shared."""
+        what = _WORDS[self.column]
+        if not self.names:
+            return f"none of the {self.test:,} {what} of the test set is in the pool"
+        have = "has" if len(self.names) == 1 else "have"
+        return (
+            f"warning: {len(self.names):,} of the {self.test:,} {what} of the test set {have} frames in the pool too "
+            f"({self.test_frames:,} of its frames, {self.pool_frames:,} in the pool): {some_of(self.names)}; take them "
+            "out of the pool, unless they are called alike by chance"
+        )
+
+
+def shared_groups(pool: Any, test: Any) -> list[SharedGroups]:
+    """Of each column that names what belongs together in both data sets, what they share; nothing where none does.
+
+    Names are compared as they stand. What `group` says again, since it was made of another column, is left out.
+    """
+    by_column = [_shared(column, texts_of(pool, column), texts_of(test, column)) for column in _WORDS]
+    known = [shared for shared in by_column if shared is not None]
+    told = {shared.names for shared in known if shared.column != schema.GROUP}
+    return [shared for shared in known if shared.column != schema.GROUP or shared.names not in told]
+
+
+def _shared(column: str, pool: Sequence[str | None], test: Sequence[str | None]) -> SharedGroups | None:
+    there, here = set(filter(None, pool)), set(filter(None, test))
+    if not there or not here:
+        return None
+    both = there & here
+    pool_frames, test_frames = (sum(value in both for value in side) for side in (pool, test))
+    return SharedGroups(column, tuple(sorted(both)), len(there), len(here), pool_frames, test_frames)

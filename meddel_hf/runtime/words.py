@@ -1,0 +1,13 @@
+"""Counts in words."""
+
+from __future__ import annotations
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """A count with its noun: "1 seed", "3 seeds", "1,000 frames"; many: where it is not `one` with an s."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def is_or_are(n: int) -> str:
+    """What follows a count: "1 of 5 frames is", "2 of 5 frames are", "none is"."""
+    return "is" if n < 2 else "are"

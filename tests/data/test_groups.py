@@ -1,0 +1,45 @@
+"""What belongs together, and what two data sets share of it, counted by hand."""
+
+from __future__ import annotations
+
+from datasets import Dataset
+
+from meddel_hf.data.groups import groups_of, names_groups, shared_groups
+
+
+def test_a_frame_belongs_to_its_group_else_its_patient_study_or_video():
+    dataset = Dataset.from_dict(
+        {
+            "id": list("abcdef"),
+            "video": ["v1", "v1", "v2", "v2", None, "v3"],
+            "study": [None, None, "s1", None, None, None],
+            "patient": [7, None, 8, None, None, None],
+            "group": ["g1", "", None, None, None, None],
+        }
+    )
+    assert groups_of(dataset) == ["g1", "v1", "8", "v2", None, "v3"]
+    assert names_groups(dataset)
+
+
+def test_a_data_set_that_names_nothing():
+    dataset = Dataset.from_dict({"id": ["a", "b"]})
+    assert groups_of(dataset) == [None, None]
+    assert not names_groups(dataset)
+    assert shared_groups(dataset, dataset) == []
+
+
+def test_what_is_shared_is_counted_by_column_and_said_once():
+    patients, others = ["p1", "p1", "p2", None], ["p1", "p3", "p1"]
+    pool = Dataset.from_dict({"patient": patients, "group": patients, "video": list("abcd")})
+    test = Dataset.from_dict({"patient": others, "group": others, "video": list("xyz")})
+    first, second = shared_groups(pool, test)
+    assert (first.column, first.names, first.pool, first.test) == ("patient", ("p1",), 2, 2)
+    assert (first.pool_frames, first.test_frames) == (2, 2)
+    assert str(first).startswith("warning: 1 of the 2 patients of the test set has frames in the pool too (2 of its")
+    assert str(second) == "none of the 3 videos of the test set is in the pool"
+
+
+def test_names_out_of_the_data_are_safe_on_a_terminal():
+    dataset = Dataset.from_dict({"patient": ["\x1b[31mp"]})
+    (shared,) = shared_groups(dataset, dataset)
+    assert "\x1b" not in str(shared)
