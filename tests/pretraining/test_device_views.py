@@ -282,4 +282,5 @@ def test_a_run_on_a_gpu_learns_the_same_either_way(name, tmp_path, monkeypatch):
     for cuts in (False, True):
         run = trained(tmp_path / str(cuts), monkeypatch, recipe, device="cuda", cuts=cuts, workers=2)
         losses.append([line["loss"] for line in curve(run)])
-    np.testing.assert_allclose(*losses, rtol=1e-3)  # kernels of a GPU may sum in another order each time
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5)
+    np.testing.assert_allclose(*losses, rtol=1e-2)  # its kernels sum in another order each time: 1e-3 after six steps
