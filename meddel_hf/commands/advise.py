@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", metavar="DIR", type=kinds.path, help=text)
     text = "compare all frames with all, or inside k-means clusters (default: auto, pool up to 200,000 frames)"
     parser.add_argument("--scope", choices=("auto", "pool", "cluster"), default="auto", help=text)
+    text = "such as 4GB: read a larger pool in parts, with a scratch file as large as the store (in TMPDIR)"
+    parser.add_argument("--memory", type=kinds.size, help=f"{text}; the answer is the same")
     options.as_json(parser)
     options.trust(parser)
 
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     pool, why_not = frames_of(store, args.pool)
     if why_not:
         say(f"note: no counts of centres: {why_not}")
-    advice = advise(store, pool=pool, task=args.task, retentions=retentions, scope=args.scope)
+    advice = advise(store, pool=pool, task=args.task, retentions=retentions, scope=args.scope, memory=args.memory)
     if args.json:
         print_json(advice.facts(args.retention))
         return

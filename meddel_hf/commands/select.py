@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     if why_not:
         sheets = "" if args.no_pictures else "no contact sheets, and "
         say(f"note: {sheets}no counts of centres: {why_not}")
-    distinct = effective_kept(selection, store, memory)
+    distinct = effective_kept(selection, store) if selection.summary.kept else None
     far, groups, columns = farthest(selection), sequences(selection, pool), covered(selection, pool)
     notes = [*selection.notes, *filter(None, (kept.warning(selection) for kept in columns))]
     if together.note is not None:

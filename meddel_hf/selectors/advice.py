@@ -19,15 +19,16 @@ from meddel_hf.embedding.calibration import Threshold
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.cosines import Vectors, nearest
-from meddel_hf.neighbors.knn import nearest_other
+from meddel_hf.neighbors.knn import nearest_other_in
+from meddel_hf.neighbors.row_source import PickedRows, blocks
 from meddel_hf.runtime.checks import choice, fraction
 from meddel_hf.runtime.reading import printable, shown
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.runtime.words import plural
-from meddel_hf.selection.measures import Kept, covered, vendi
+from meddel_hf.selection.measures import Kept, covered
 from meddel_hf.selectors.dedup import Dedup, FirstStep, doubt
-from meddel_hf.selectors.measured import directions
+from meddel_hf.selectors.measured import effective_of
 from meddel_hf.selectors.protocol import opened
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ PAYS = 1.2  # times the scenes of a random share, from which choosing is said to
 _FEW = 100  # frames that somebody may be about to label
 _TELLS = 0.5  # share of mild copies that an encoder must hold for its word on near-duplicates
 _WHOLE = 200_000  # frames up to which all are compared with all: minutes on two cores, and 25 times that at a million
+_AT_ONCE = 2**16  # embeddings in memory, when frames are asked for their nearest
 _ROWS = 2048  # frames that are asked for their nearest
 
 
@@ -201,6 +203,8 @@ def advise(
     task: EmbeddingStore | str | Path | None = None,
     retentions: Sequence[float] = RETENTIONS,
     scope: Scope | Literal["auto"] = "auto",
+    memory: str | int | None = None,
+    scratch: str | Path | None = None,
 ) -> Advice:
     """Tell whether choosing can pay.
 
@@ -209,6 +213,7 @@ def advise(
     task:       embeddings of a task's own frames, by the same encoder.
     scope:      "pool" compares all frames with all, "cluster" inside k-means clusters; "auto" is "pool" up to 200,000
                 frames, beyond which that is no matter of minutes.
+    memory, scratch: as of `Dedup`.
     Raises InvalidArgument where the store was not calibrated, Mismatch where the task's encoder is another.
     """
     if isinstance(retentions, str) or not isinstance(retentions, Sequence) or not retentions:
@@ -219,11 +224,11 @@ def advise(
     choice("scope", scope, ("auto", "pool", "cluster"))
     if scope == "auto":
         scope = "pool" if len(store) <= _WHOLE else "cluster"
-    step = Dedup(scope=scope).first_step(store)
-    assert step.threshold is not None
-    scene = _scene_of(step)
-    size = np.bincount(scene)
-    apart = np.bincount(scene[step.apart()], minlength=len(size))
+    with Dedup(scope=scope, memory=memory, scratch=scratch).stepped(store) as step:
+        assert step.threshold is not None
+        scene = _scene_of(step)
+        size = np.bincount(scene)
+        apart = np.bincount(scene[step.apart()], minlength=len(size))
     descending = np.sort(size)[::-1]
     return Advice(
         threshold=step.threshold,
@@ -234,9 +239,9 @@ def advise(
         alike=step.alike,
         largest=int(descending[0]),
         half=int(np.searchsorted(np.cumsum(descending), len(store) / 2) + 1),
-        diversity=vendi(directions(store)),
+        diversity=effective_of(store, np.arange(len(store))),
         dim=store.dim,
-        scenes=tuple(scenes(size, apart, retention, len(store.pool_ids)) for retention in sorted(retentions)),
+        scenes=tuple(scenes(size, apart, retention, len(store.pool_id_column)) for retention in sorted(retentions)),
         groups=tuple(covered(step, pool)),
         reach=None if task is None else _reach(store, step.threshold, step.decision.kept, task),
     )
@@ -282,9 +287,10 @@ def _reach(
         raise Mismatch(
             f"{other.folder} was embedded by another encoder, pooling or view than {store.folder}: embed both alike"
         )
-    pool = Vectors.prepare(store.pooled(pooling))
-    asked = Vectors.prepare(other.pooled(pooling))
-    distinct = np.flatnonzero(kept)
-    of_task = nearest(asked, evenly_spaced(len(asked), _ROWS), pool, distinct)[1]
-    of_pool = nearest_other(pool, distinct[evenly_spaced(len(distinct), _ROWS)], distinct)[1]
+    distinct = PickedRows(store.reader(pooling), np.flatnonzero(kept))
+    asked = Vectors.prepare(other.reader(pooling).take(evenly_spaced(len(other), _ROWS)))
+    everyone, of_task = np.arange(len(asked)), np.full(len(asked), -2, np.float32)
+    for _, block in blocks(distinct, _AT_ONCE):
+        of_task = nearest(asked, everyone, asked.like(block), np.arange(len(block)), of_task)[1]
+    of_pool = nearest_other_in(distinct, evenly_spaced(distinct.shape[0], _ROWS), _AT_ONCE)[1]
     return Reach(len(other), float(np.median(of_task)), float(np.median(of_pool)))

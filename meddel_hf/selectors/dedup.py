@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -177,17 +178,8 @@ class Dedup(PoolSelector):
         Raises InvalidArgument where eta is "auto" and the embeddings were not calibrated, where more rows are asked for
         than are readable, or where floors ask for more rows than are kept.
         """
-        store = opened(embeddings)
-        threshold, space, eta = self._threshold(store)
-        parts = InParts.beyond(store, self.memory, self.scratch, space.pooling)
-        if parts is None:
-            return self.answer(self.first_step(store), pool)
-        settings = replace(self._settings(eta, len(parts.rows)), subtract_mean=space.subtract_mean)
-        with grouped(settings, parts.source, len(parts.ids), parts.room, parts.name) as search:
-            others = InParts.beyond(store, self.memory, self.scratch)  # in the space in which rows are drawn
-            assert others is not None
-            drawn_from = replace(others, room=parts.room.beside(len(parts.rows)))
-            return self.answer(self._decided(store, drawn_from, threshold, space, search), pool)
+        with self.stepped(embeddings) as first:
+            return self.answer(first, pool)
 
     def answer(self, first: FirstStep, pool: Dataset | None = None) -> Selection:
         """What follows from the first step."""
@@ -238,6 +230,22 @@ class Dedup(PoolSelector):
             del settings["max_per"]
         graph = graph_of(search, readable.rows)
         return Selection(table, settings, readable.origin, decision.eta, graph, search.sample, tuple(notes))
+
+    @contextmanager
+    def stepped(self, embeddings: Embeddings) -> Iterator[FirstStep]:
+        """As `first_step`; of a pool beyond the memory in parts, and then it answers inside the block alone."""
+        store = opened(embeddings)
+        threshold, space, eta = self._threshold(store)
+        parts = InParts.beyond(store, self.memory, self.scratch, space.pooling)
+        if parts is None:
+            yield self.first_step(store)
+            return
+        settings = replace(self._settings(eta, len(parts.rows)), subtract_mean=space.subtract_mean)
+        with grouped(settings, parts.source, len(parts.ids), parts.room, parts.name) as search:
+            others = InParts.beyond(store, self.memory, self.scratch)  # in the space in which rows are drawn
+            assert others is not None
+            drawn_from = replace(others, room=parts.room.beside(len(parts.rows)))
+            yield self._decided(store, drawn_from, threshold, space, search)
 
     def first_step(self, embeddings: Embeddings) -> FirstStep:
         """Near-duplicates alone; `answer` goes on from there, for one retention, rule or seed after another."""

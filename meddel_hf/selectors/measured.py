@@ -17,7 +17,10 @@ from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidEmbeddings
+from meddel_hf.neighbors.cosines import Rows, Vectors
+from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey
 from meddel_hf.neighbors.shared import nearest
+from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.measures import Measures, covered, farthest, sequences, vendi
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _PAIRS = 2**32  # rows that go times rows that stay: two minutes on two cores
+_AT_ONCE = 2**16  # rows of a store, held in memory
 _MOST = 2**16  # rows, evenly spaced, whose diversity is taken: of some hundred numbers each, more change nothing
 
 
@@ -65,16 +69,22 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
 
 
 @own_threads()
-def directions(store: EmbeddingStore) -> NDArray[np.float32]:
-    """(n, d) the readable rows of a store, of length 1, in the space in which diversity is measured.
+def directions(store: EmbeddingStore, places: Rows | None = None) -> NDArray[np.float32]:
+    """(n, d) the readable rows of a store at some places, ascending, or all, of length 1, in the space in which
+    diversity is measured.
 
     Mean pooling where the store has it, with the pool's mean subtracted, unless that leaves nothing of a row.
     """
-    readable = Readable.of(store, "mean" if "mean" in store.poolings else None)
+    source = store.reader("mean" if "mean" in store.poolings else None)
+    survey = Survey.of(source, _AT_ONCE, str)
+    centred: RowSource = MeanSubtracted(source, survey.mean)
     try:
-        return readable.vectors(subtract_mean=True).unit.numpy()
+        survey = Survey.of(centred, _AT_ONCE, str, sums=False)
     except InvalidEmbeddings:  # a row is the pool's mean
-        return readable.vectors().unit.numpy()
+        centred = source
+    rows = centred.take(np.arange(source.shape[0]) if places is None else places)
+    with searching_on("cpu"):
+        return survey.unit(Vectors.prepare(rows, screen="float32"))
 
 
 def effective(rows: NDArray[np.float32]) -> float:
@@ -82,11 +92,14 @@ def effective(rows: NDArray[np.float32]) -> float:
     return vendi(rows[evenly_spaced(len(rows), _MOST)])
 
 
-def effective_kept(selection: Selection, store: EmbeddingStore, memory: int | None = None) -> float | None:
-    """Effective number of the frames that are kept; None where the store does not fit in `memory` bytes."""
-    if memory is not None and not Room(memory).fits(store.reader()):
-        return None
-    return effective(directions(store)[_kept_places(selection, store)])
+def effective_kept(selection: Selection, store: EmbeddingStore) -> float:
+    """Effective number of the frames that are kept; of 65,536 of them where there are more."""
+    return effective_of(store, np.flatnonzero(_kept_places(selection, store)))
+
+
+def effective_of(store: EmbeddingStore, places: Rows) -> float:
+    """`effective` of the readable rows of a store at some places, ascending; no other is held in memory."""
+    return vendi(directions(store, places[evenly_spaced(len(places), _MOST)]))
 
 
 def measures(

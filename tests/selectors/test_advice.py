@@ -13,8 +13,10 @@ from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 from tiny import textured, tiny_encoder
 
+import meddel_hf.dedup.larger_than_memory as larger
 from meddel_hf import Dedup, embed
 from meddel_hf.cli import main
+from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.selectors.advice import advise, scenes
 from meddel_hf.selectors.dedup import doubt
@@ -103,6 +105,19 @@ def test_of_many_frames_those_of_a_cluster_are_compared(world, monkeypatch):
     assert advise(store, scope="cluster").count == advice.count
     with pytest.raises(InvalidArgument, match="scope must be one of auto, pool, cluster"):
         advise(store, scope="all")
+
+
+@pytest.mark.parametrize("scope", ["pool", "cluster"])
+def test_a_pool_larger_than_memory_gets_the_same_advice(scope, world, tmp_path, monkeypatch):
+    _, store, data, clean = world
+    whole = advise(store, pool=data, task=clean, scope=scope)
+    for name in ("_PROGRAM", "_LEAST_PIECE"):
+        monkeypatch.setattr(larger, name, 0)
+    monkeypatch.setattr(larger, "_OF_A_NUMBER", 10**4)  # so that 140 frames are 45 MB
+    monkeypatch.setattr(EmbeddingStore, "embeddings", property(lambda store: pytest.fail("read as a whole")))
+    parts = advise(store, pool=data, task=clean, scope=scope, memory=44_860_000, scratch=tmp_path)
+    assert parts.facts(0.1) == whole.facts(0.1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_of_the_pool_it_reads_what_it_counts(world):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from datasets import Dataset, Features, Image, Value
+from stores import IDS, stored
 from tiny import textured, tiny_encoder
 
 from meddel_hf import Dedup, MedDEL, embed
 from meddel_hf.cli import main
+from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.selection.measures import farthest
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors import measured as module
 from meddel_hf.selectors.advice import advise
-from meddel_hf.selectors.measured import effective_kept, measured
+from meddel_hf.selectors.measured import measured
 from meddel_hf.selectors.random import Random
 
 
@@ -83,7 +85,18 @@ def test_the_command_says_it_of_random_too(store, tmp_path, capsys):
     assert float(line.split()[1]) == pytest.approx(np.exp(-(share * np.log(share)).sum()), abs=0.051)
 
 
-def test_diversity_is_not_asked_of_a_store_that_does_not_fit_in_memory(store):
-    selection = Random(0.2).select(store)
-    assert effective_kept(selection, store, memory=1) is None
-    assert effective_kept(selection, store, memory=2**40) == effective_kept(selection, store)
+def test_diversity_reads_no_more_rows_than_it_needs(tmp_path, monkeypatch):
+    """In blocks of two rows, and of some rows alone: the long way in float64, without what else a store has."""
+    store = stored(tmp_path / "few", Dataset.from_dict({"id": IDS}))
+    whole = store.embeddings.astype(np.float64)
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    centred = whole - whole.mean(axis=0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    monkeypatch.setattr(EmbeddingStore, "embeddings", property(lambda store: pytest.fail("read as a whole")))
+    monkeypatch.setattr(module, "_AT_ONCE", 2)
+    places = np.array([0, 3, 4, 20])
+    np.testing.assert_allclose(module.directions(store, places), centred[places], atol=1e-6)
+    np.testing.assert_allclose(module.directions(store), centred, atol=1e-6)
+    share = np.linalg.eigvalsh(centred[places] @ centred[places].T / 4)
+    share = share[share > 1e-12]
+    assert module.effective_of(store, places) == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-4)
