@@ -161,7 +161,7 @@ ETAS = (-1.0, -0.5, 0.5, 0.8, 0.95, 1 - 2**-23, 1 - 2**-24, 1.0)
 
 
 def check_engine(engine, cosine: np.ndarray, groups: list[np.ndarray], etas) -> None:
-    """Both rules of an engine, and, of what the second keeps, who stands for whom."""
+    """Both rules of an engine, who stands for whom, the same in one pass, and who shares a near-duplicate."""
     for eta in etas:
         for rule in (greedy, semdedup):
             done, kept = getattr(engine, rule.__name__)(eta), rule(cosine, groups, eta)
@@ -175,9 +175,8 @@ def check_engine(engine, cosine: np.ndarray, groups: list[np.ndarray], etas) -> 
         one_pass = engine.thinned(eta)
         for mine, theirs in zip(one_pass, (stays, *nearest_kept(cosine, groups, stays)), strict=True):
             np.testing.assert_array_equal(mine, theirs)
-        met = [
-            pair for part in engine.links(stays, eta) for pair in zip(*(rows.tolist() for rows in part), strict=True)
-        ]
+        found = list(engine.links(stays, eta))
+        met = [pair for part in found for pair in zip(*(rows.tolist() for rows in part), strict=True)]
         assert len(met) == len(set(met))
         assert set(met) == links(cosine, groups, stays, eta)
-        np.testing.assert_array_equal(engines.apart(engine, stays, eta), apart(cosine, groups, stays, eta))
+        np.testing.assert_array_equal(engines.apart(groups, stays, found), apart(cosine, groups, stays, eta))

@@ -6,7 +6,7 @@ its memory is bounded however dense the near-duplicates are, and compares each r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -439,16 +439,17 @@ class PairEngine:
         yield np.where(kept[first], first, second), np.where(kept[first], second, first)
 
 
-def apart(engine: Engine, kept: NDArray[np.bool_], eta: float) -> NDArray[np.bool_]:
+def apart(groups: Sequence[Rows], kept: NDArray[np.bool_], links: Iterable[Links]) -> NDArray[np.bool_]:
     """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order.
 
     Two rows may both stay, just below eta, and be of one scene nevertheless: what is near to both says so.
+    links: as `Engine.links` has them for these groups.
     """
     rank = np.zeros(len(kept), np.int64)
-    order = np.concatenate(engine.groups)
+    order = np.concatenate(groups)
     rank[order] = np.arange(len(order))
     answer, claimed = kept.copy(), np.zeros(len(kept), bool)
-    for stays, goes in engine.links(kept, eta):
+    for stays, goes in links:
         by_rank = np.argsort(rank[stays], kind="stable")
         rows, starts = np.unique(rank[stays[by_rank]], return_index=True)
         for row, copies in zip(order[rows].tolist(), np.split(goes[by_rank], starts[1:]), strict=False):

@@ -112,7 +112,8 @@ class Scratch:
 
         if not any(work.folder.glob(f"{_REGROUPING}-*")):
             _check_room(len(order) * dim * source.stored.itemsize, existing(work.folder))
-        question = digest_of(order, pieces.bounds, starts, dim, source.stored.str)
+        # The first row tells spaces apart: of one store there may be two in one selection.
+        question = digest_of(order, pieces.bounds, starts, dim, source.stored.str, source.read(0, 1))
         costs = [float(stop - start) for start, stop in pairwise(starts)]
         paths = list(work.files(_REGROUPING, question, costs, write, sync=True))
         size = dim * source.stored.itemsize

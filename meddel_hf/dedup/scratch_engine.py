@@ -43,7 +43,10 @@ class ScratchEngine:
         self.scratch, self.n, self.groups, self._rows = scratch, n, groups, pieces.rows
         self._order = np.concatenate(groups)
         self._pieces = _cut(list(map(len, groups)), pieces)
-        self._question = "" if shared_work() is None else digest_of(self._order, list(map(len, groups)), pieces.bounds)
+        sizes = list(map(len, groups))
+        self._question = (
+            "" if shared_work() is None else digest_of(scratch.read(0, 1), self._order, sizes, pieces.bounds)
+        )
 
     def greedy(self, eta: float, limit: int | None = None) -> Pass:
         return self._pass("greedy", eta, limit)

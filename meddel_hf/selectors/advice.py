@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from meddel_hf.dedup.engines import Links
 from meddel_hf.embedding.calibration import Threshold
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
@@ -27,7 +28,7 @@ from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.runtime.words import plural
 from meddel_hf.selection.measures import Kept, covered
-from meddel_hf.selectors.dedup import Dedup, FirstStep, doubt
+from meddel_hf.selectors.dedup import Dedup, doubt
 from meddel_hf.selectors.measured import effective_of
 from meddel_hf.selectors.protocol import opened
 
@@ -226,9 +227,10 @@ def advise(
         scope = "pool" if len(store) <= _WHOLE else "cluster"
     with Dedup(scope=scope, memory=memory, scratch=scratch).stepped(store) as step:
         assert step.threshold is not None
-        scene = _scene_of(step)
+        links = list(step.links())
+        scene = _scenes_of(len(step.decision.kept), links)
         size = np.bincount(scene)
-        apart = np.bincount(scene[step.apart()], minlength=len(size))
+        apart = np.bincount(scene[step.apart(links)], minlength=len(size))
     descending = np.sort(size)[::-1]
     return Advice(
         threshold=step.threshold,
@@ -265,13 +267,12 @@ def scenes(size: NDArray[np.int64], apart: NDArray[np.int64], retention: float, 
     return Scenes(retention, min(rows, int(size.sum())), expected(size), deduplicated)
 
 
-def _scene_of(step: FirstStep) -> NDArray[np.int64]:
+def _scenes_of(n: int, links: Sequence[Links]) -> NDArray[np.int64]:
     """(n,) number of each row's scene."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    n = len(step.decision.kept)
-    stays, goes = (np.concatenate(rows) for rows in zip(*step.links(), strict=True))
+    stays, goes = (np.concatenate(rows) for rows in zip(*links, strict=True))
     joined = coo_array((np.ones(len(stays), bool), (stays, goes)), shape=(n, n))
     scene: NDArray[np.int64] = connected_components(joined, directed=False)[1]
     return scene

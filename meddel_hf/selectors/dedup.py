@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -86,9 +86,12 @@ class FirstStep:
         """Ids of the rows that stay, string, in the pool's order."""
         return self.readable.among(np.flatnonzero(self.decision.kept)).names
 
-    def apart(self) -> NDArray[np.bool_]:
-        """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order."""
-        return apart(self.search.engine, self.decision.kept, self.decision.eta)
+    def apart(self, links: Iterable[Links] | None = None) -> NDArray[np.bool_]:
+        """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order.
+
+        links: those of `links`, where they are at hand.
+        """
+        return apart(self.search.groups, self.decision.kept, self.links() if links is None else links)
 
 
 @dataclass(frozen=True)
