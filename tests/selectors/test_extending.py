@@ -27,7 +27,7 @@ def extend(request, monkeypatch):
     if request.param == "in memory":
         return meddel_hf.extend
     if request.param == "a few rows at once":
-        monkeypatch.setattr(Plan, "within", lambda *_: Plan(7))
+        monkeypatch.setattr(Plan, "within", lambda *_: Plan(50))
 
     def in_parts(old, embeddings, *args, **kwargs):
         with monkeypatch.context() as here:
