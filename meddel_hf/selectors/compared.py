@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -22,8 +22,8 @@ _SUMMED = 16 * BLOCK  # rows whose directions are summed up at once: the same fo
 class Compared(Protocol):
     """Rows are numbers among the readable ones, in any order."""
 
-    def group(self, rows: Rows) -> Compared:
-        """Ready to be asked about these rows, ascending, again and again."""
+    def in_groups(self, groups: Iterable[Rows]) -> Iterator[tuple[Rows, Compared]]:
+        """Each group, rows ascending, with what is ready to be asked about its rows again and again."""
 
     def nearest(self, rows: Rows, among: Rows, floor: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
         """Of each of `rows` the row of `among` of greatest cosine (equals: the earlier there), and that cosine; where
@@ -60,8 +60,9 @@ class InMemory:
     vectors: Vectors
     rows: Rows | None = None
 
-    def group(self, rows: Rows) -> Compared:
-        return self
+    def in_groups(self, groups: Iterable[Rows]) -> Iterator[tuple[Rows, Compared]]:
+        for group in groups:
+            yield group, self
 
     def nearest(self, rows: Rows, among: Rows, floor: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
         at, cosine = nearest(self.vectors, self._places(rows), self.vectors, self._places(among), floor)
@@ -107,10 +108,23 @@ class FromSource:
             survey = Survey.of(source, at_once, names.name)
         return cls(source, survey, at_once)
 
-    def group(self, rows: Rows) -> Compared:
-        if len(rows) > self.rows_at_once:
-            return self
-        return InMemory(Vectors.prepare(self.source.take(rows)), rows)
+    def in_groups(self, groups: Iterable[Rows]) -> Iterator[tuple[Rows, Compared]]:
+        """As many groups at once as are held in memory; one that is not is read as it is asked about."""
+        together: list[Rows] = []
+        for group in groups:
+            if sum(map(len, together)) + len(group) > self.rows_at_once:
+                yield from self._read(together)
+                together = []
+            together.append(group)
+        yield from self._read(together)
+
+    def _read(self, groups: Sequence[Rows]) -> Iterator[tuple[Rows, Compared]]:
+        rows: Compared = self
+        if 0 < sum(map(len, groups)) <= self.rows_at_once:
+            here = np.sort(np.concatenate(groups))
+            rows = InMemory(Vectors.prepare(self.source.take(here), screen="float32"), here)  # few meet few
+        for group in groups:
+            yield group, rows
 
     def nearest(self, rows: Rows, among: Rows, floor: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
         return nearest_among(self.source, rows, among, self.rows_at_once, floor)

@@ -159,8 +159,7 @@ class Extension:
             similarity[named] = self.rows.cosines(named, where[named])
         where[self.freed], similarity[self.freed] = -1, -2
         candidates = (before.new | self.freed) & ~self.outlier
-        for group in self._groups(candidates):
-            rows = self.rows.group(group)
+        for group, rows in self.rows.in_groups(self._groups(candidates)):
             stood = self._in_keep_order(group[self.stays[group]])
             asked = self._in_keep_order(group[candidates[group]])
             _name(rows, asked, stood, where, similarity)
