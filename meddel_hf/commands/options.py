@@ -106,7 +106,8 @@ def meddel(parser: argparse.ArgumentParser) -> None:
 
     text = "distance beyond which a frame is an outlier, or 'none'"
     option("--epsilon", type=kinds.or_word("none", kinds.number(0, 2)), help=text)
-    option("--scope", choices=("cluster", "pool"), help="compare inside clusters (the paper), or all")
+    text = "compare inside clusters (the paper, and dedup beyond a million frames), or all with all (dedup below)"
+    option("--scope", choices=("cluster", "pool"), help=text)
     option("--keep", choices=("closest", "farthest", "random"), help="which of a group stays")
     option("--rule", choices=("greedy", "semdedup"), help="which frames count as neighbours")
     option("--subtract-mean", action="store_true", help="spread out the features of one narrow domain")

@@ -73,7 +73,7 @@ class Plan:
         (n, d), of_a_row, held = source.shape, _bytes_in_work(source), room.held + _PROGRAM
         trains = min(n, sampled(clusters)) * of_a_row
         left = room.memory - held - n * _OF_A_ROW
-        least = max(trains, _LEAST_PIECE * of_a_row)
+        least = max(trains, min(n, _LEAST_PIECE) * of_a_row)
         needed = held + max(n * _OF_A_ROW + least, n * _OF_A_TABLE_ROW)
         if room.memory < needed:
             cure = f", or ask for fewer clusters than {clusters:,} (n_clusters)" if 4 * trains > needed else ""
