@@ -29,7 +29,7 @@ from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts, shared_wo
 from meddel_hf.runtime.sizes import written
 
 # Bytes; measured by benchmarks/bench_memory.py.
-_PROGRAM = 600 * 10**6  # Python, torch, and the tiles that threads compute at once
+_PROGRAM = 700 * 10**6  # Python, torch, and the tiles that threads compute at once
 _OF_A_ROW = 64  # its number, place, cluster, cosine and the like, while rows are searched
 _OF_A_TABLE_ROW = 250  # of the selection's table, with ids of usual lengths, beside what was decided
 _OF_A_NUMBER = (
@@ -153,24 +153,29 @@ def nearest_among(
 
     floor: (len(goes),); a row whose greatest cosine does not exceed it answers any row and the floor.
     """
-    half = max(1, rows_at_once // 2)
+    third = max(1, rows_at_once // 3)  # rows of either side, and room for what is looked at exactly
 
     def answer(asked: slice) -> Arrays:
         rows = goes[asked]
         where = np.zeros(len(rows), np.int64)
         best = np.full(len(rows), -2, np.float32) if floor is None else floor[asked].copy()
-        slabs = range(0, len(stays), half)
+
+        def look(part: slice, those: Rows, others: Vectors, cols: Rows) -> None:
+            vectors, here = _taken(source, rows[part])
+            near, value = nearest(vectors, here, others, cols, best[part])
+            better = value > best[part]
+            where[part][better], best[part][better] = those[near[better]], value[better]
+
+        def look_among(those: Rows, bar: tqdm) -> None:
+            others, cols = _taken(source, those)
+            for first in range(0, len(rows), third):
+                look(slice(first, first + third), those, others, cols)  # whose rows are gone before the next are read
+                bar.update(min(third, len(rows) - first))
+
+        slabs = [stays[start : start + third] for start in range(0, len(stays), third)]
         with tqdm(total=len(slabs) * len(rows), desc="nearest", unit="row", delay=5, leave=False) as bar:
-            for start in slabs:
-                those = stays[start : start + half]
-                others, cols = _taken(source, those)
-                for first in range(0, len(rows), half):
-                    part = slice(first, first + half)
-                    vectors, here = _taken(source, rows[part])
-                    near, value = nearest(vectors, here, others, cols, best[part])
-                    better = value > best[part]
-                    where[part][better], best[part][better] = those[near[better]], value[better]
-                    bar.update(len(here))
+            for those in slabs:
+                look_among(those, bar)
         return {"where": where, "best": best}
 
     def question() -> str:
@@ -178,7 +183,7 @@ def nearest_among(
         return digest_of("nearest among", source.shape, kind, goes, stays, "" if floor is None else floor)
 
     cost = float(len(stays)) * source.shape[1]
-    found = in_parts("nearest kept", question, len(goes), cost, answer, half)
+    found = in_parts("nearest kept", question, len(goes), cost, answer, third)
     return found["where"], found["best"]
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _PAIRS = 2**32  # rows that go times rows that stay: two minutes on two cores
-_AT_ONCE = 2**16  # rows of a store, held in memory
+_AT_ONCE = 2**13  # rows of a store, held in memory beside those that are asked for
 _MOST = 2**16  # rows, evenly spaced, whose diversity is taken: of some hundred numbers each, more change nothing
 
 
@@ -82,9 +82,14 @@ def directions(store: EmbeddingStore, places: Rows | None = None) -> NDArray[np.
         survey = Survey.of(centred, _AT_ONCE, str, sums=False)
     except InvalidEmbeddings:  # a row is the pool's mean
         centred = source
-    rows = centred.take(np.arange(source.shape[0]) if places is None else places)
+    if places is None:
+        places = np.arange(source.shape[0])
+    answer = np.empty((len(places), source.shape[1]), np.float32)
     with searching_on("cpu"):
-        return survey.unit(Vectors.prepare(rows, screen="float32"))
+        for start in range(0, len(places), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            answer[part] = survey.unit(Vectors.prepare(centred.take(places[part]), screen="float32"))
+    return answer
 
 
 def effective(rows: NDArray[np.float32]) -> float:
