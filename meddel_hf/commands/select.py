@@ -90,7 +90,9 @@ def run(args: argparse.Namespace) -> None:
     if together.note is not None:
         notes.append(together.note)
     if option := _implied(args):
-        notes.insert(0, f"{option} is an option of MedDEL, the paper's Algorithm 1: --selector meddel")
+        notes.insert(
+            0, f"MedDEL, the paper's Algorithm 1, chose (--selector meddel), since {option} is an option of it alone"
+        )
     if args.json:
         print_json(facts_of(selection, far, groups, columns) | {"effective": distinct, "notes": notes, "out": args.out})
     else:

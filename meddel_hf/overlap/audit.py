@@ -299,7 +299,7 @@ def _in_words(pairs: _Pairs, row: int) -> str:
     words = ["mirrored"] if pairs.mirrored[row] else []
     words += [f"moved by {pairs.cut[row]:.0%}"] if pairs.cut[row] > 0.02 else []
     words += ["re-windowed"] if abs(contrast - 1) > _CONTRAST or abs(level) > _LEVEL else []
-    return ", ".join(words) or "as it is"
+    return ", ".join(words) or "as it is, but for size and compression"
 
 
 def _pixels(small: NDArray[np.uint8]) -> Vectors:

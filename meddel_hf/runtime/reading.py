@@ -81,6 +81,8 @@ def read_lines(path: Path, what: str) -> list[str]:
         return _bytes(path).decode("utf-8").splitlines()
     except FileNotFoundError as error:
         raise InvalidArgument(f"{path} is not there: expected {what}, one a line") from error
+    except IsADirectoryError as error:
+        raise InvalidArgument(f"{path} is a folder: expected a file with {what}, one a line") from error
     except UnicodeDecodeError as error:
         raise InvalidArgument(f"{path} is no text in UTF-8: expected {what}, one a line") from error
 

@@ -39,8 +39,8 @@ def jpeg(image: Picture.Image, quality: int) -> Picture.Image:
 
 
 ALTERED = {  # how -> (a copy of scene k, words that tell it)
-    "jpeg": (lambda image: jpeg(image, 40), "as it is"),
-    "smaller": (lambda image: image.resize((66, 55)), "as it is"),
+    "jpeg": (lambda image: jpeg(image, 40), "as it is, but for size and compression"),
+    "smaller": (lambda image: image.resize((66, 55)), "as it is, but for size and compression"),
     "moved": (lambda image: image.crop((9, 0, 120, 93)), "moved"),
     "mirrored": (ImageOps.mirror, "mirrored"),
     "darker": (lambda image: image.point(lambda value: int(value * 0.6)), "re-windowed"),

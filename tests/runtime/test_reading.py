@@ -87,6 +87,8 @@ def test_json_that_is_no_mapping(content, tmp_path):
 
 def test_a_list_of_ids_that_is_no_text(tmp_path):
     (tmp_path / "ids").write_bytes(b"a\n\xff\n")
+    with pytest.raises(InvalidArgument, match="is a folder: expected a file with a list of ids, one a line"):
+        read_lines(tmp_path, "a list of ids")
     with pytest.raises(InvalidArgument, match="is no text in UTF-8: expected a list of ids"):
         read_lines(tmp_path / "ids", "a list of ids")
 
