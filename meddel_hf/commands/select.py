@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         notes.append(together.note)
     if option := _implied(args):
         notes.insert(
-            0, f"MedDEL, the paper's Algorithm 1, chose (--selector meddel), since {option} is an option of it alone"
+            0, f"MedDEL, the paper's Algorithm 1, chose (--selector meddel): {option} is an option of it alone"
         )
     if args.json:
         print_json(facts_of(selection, far, groups, columns) | {"effective": distinct, "notes": notes, "out": args.out})

@@ -29,7 +29,7 @@ from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts, shared_wo
 from meddel_hf.runtime.sizes import written
 
 # Bytes; measured by benchmarks/bench_memory.py.
-_PROGRAM = 700 * 10**6  # Python, torch, and the tiles that threads compute at once
+_PROGRAM = 800 * 10**6  # Python, torch, and the tiles that threads compute at once
 _OF_A_ROW = 64  # its number, place, cluster, cosine and the like, while rows are searched
 _OF_A_TABLE_ROW = 250  # of the selection's table, with ids of usual lengths, beside what was decided
 _OF_A_NUMBER = (

@@ -20,7 +20,8 @@ from meddel_hf.runtime.tables import exactly, read_table
 
 MAP = "map.parquet"
 _SAMPLED = 20_000  # rows, evenly spaced, whose directions are looked for
-_AT_ONCE = 2**25  # numbers that are read at once
+_AT_ONCE = 2**22  # numbers that are read at once
+_PART = 1024  # rows that are held in float64
 _SHARE = b"share"
 
 
@@ -39,10 +40,8 @@ class Plane:
         """Principal components of the unit embeddings, in the store's first pooling. Which way an axis points is
         settled by its largest entry, which is positive."""
         source, rows = store.reader(), store.rows
-        sample = _unit(source.take(evenly_spaced(len(rows), _SAMPLED)))
-        mean = sample.mean(axis=0)
-        spread = np.cov(sample - mean, rowvar=False, bias=True) if len(sample) > 1 else np.eye(sample.shape[1])
-        variances, directions = np.linalg.eigh(np.atleast_2d(spread))
+        mean, spread = _mean_and_spread(source.take(evenly_spaced(len(rows), _SAMPLED)))
+        variances, directions = np.linalg.eigh(spread)
         axes = directions[:, [-1, -2]] if directions.shape[1] > 1 else np.repeat(directions, 2, axis=1)
         axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
         whole = np.full((len(store.pool_id_column), 2), np.nan, np.float32)
@@ -71,6 +70,16 @@ class Plane:
         steps = np.full(both.shape, 65_535, np.uint16)
         steps[:, there] = np.rint((both[:, there] - low[:, None]) / (length or 1.0) * 65_534)
         return steps[0], steps[1]
+
+
+def _mean_and_spread(sample: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(d,) mean and (d, d) covariance of some rows at length 1."""
+    parts = [sample[start : start + _PART] for start in range(0, len(sample), _PART)]
+    mean = sum((_unit(part).sum(axis=0) for part in parts), np.zeros(sample.shape[1])) / len(sample)
+    if len(sample) == 1:
+        return mean, np.eye(len(mean))
+    around = (_unit(part) - mean for part in parts)
+    return mean, sum((part.T @ part for part in around), np.zeros((len(mean), len(mean)))) / len(sample)
 
 
 def _unit(rows: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -434,7 +434,7 @@ def test_a_sweep_of_a_pool_larger_than_memory(many, monkeypatch, tmp_path):
 def test_memory_that_is_no_size_or_too_little_is_refused_before_the_work(many, monkeypatch):
     with pytest.raises(InvalidArgument, match="memory must be a size such as 4GB or 512MiB, got 'a lot'"):
         MedDEL(0.1, memory="a lot")
-    with pytest.raises(InvalidArgument, match=r"4,950 embeddings of 64 numbers need 70\d MB of memory, got 1 MB"):
+    with pytest.raises(InvalidArgument, match=r"4,950 embeddings of 64 numbers need 80\d MB of memory, got 1 MB"):
         MedDEL(0.1, memory="1MB").select(many)
     monkeypatch.setattr(larger, "_PROGRAM", 0)
     with pytest.raises(InvalidArgument, match="engine='pairs' stores the graph of a pool that does not fit into 2 MB"):
