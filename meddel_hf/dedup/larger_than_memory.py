@@ -76,7 +76,7 @@ class Plan:
         least = max(trains, min(n, _LEAST_PIECE) * of_a_row)
         needed = held + max(n * _OF_A_ROW + least, n * _OF_A_TABLE_ROW)
         if room.memory < needed:
-            cure = f", or ask for fewer clusters than {clusters:,} (n_clusters)" if 4 * trains > needed else ""
+            cure = f"; or ask MedDEL for fewer clusters than {clusters:,} (n_clusters)" if 4 * trains > needed else ""
             raise InvalidArgument(
                 f"{n:,} embeddings of {d} numbers need {written(needed)} of memory, got {written(room.memory)}: give "
                 f"so much{cure}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.engines import Links, apart
-from meddel_hf.dedup.larger_than_memory import grouped
+from meddel_hf.dedup.larger_than_memory import Plan, grouped
 from meddel_hf.dedup.search import Grouping, Search, Settings
 from meddel_hf.embedding.calibration import Threshold, calibration_of, threshold_of
 from meddel_hf.embedding.embed import embed
@@ -24,6 +24,7 @@ from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors.clustering import by_default
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.sizes import bytes_of
@@ -243,11 +244,14 @@ class Dedup(PoolSelector):
         if parts is None:
             yield self.first_step(store)
             return
+        beside = parts.room.beside(len(parts.rows))
+        if self.retention is not None:  # too little for the second step is told before the first
+            Plan.within(beside, parts.source, by_default(len(parts.rows)))
         settings = replace(self._settings(eta, len(parts.rows)), subtract_mean=space.subtract_mean)
         with grouped(settings, parts.source, len(parts.ids), parts.room, parts.name) as search:
             others = InParts.beyond(store, self.memory, self.scratch)  # in the space in which rows are drawn
             assert others is not None
-            drawn_from = replace(others, room=parts.room.beside(len(parts.rows)))
+            drawn_from = replace(others, room=beside)
             yield self._decided(store, drawn_from, threshold, space, search)
 
     def first_step(self, embeddings: Embeddings) -> FirstStep:

@@ -379,7 +379,7 @@ def test_memory_changes_no_row_and_too_little_is_one_sentence(how, store, tmp_pa
     for name in ("_PROGRAM", "_LEAST_PIECE"):
         monkeypatch.setattr(larger, name, 0)
     monkeypatch.setattr(larger, "_OF_A_NUMBER", 10**4)  # so that 93 frames are 30 MB
-    assert main([*line, "--memory", "29MB", "--out", str(tmp_path / "new" / "parts")]) == 0
+    assert main([*line, "--memory", "29.8MB", "--out", str(tmp_path / "new" / "parts")]) == 0
     whole, fits, parts = (pq.read_table(tmp_path / name / "rows.parquet") for name in ("whole", "fits", "new/parts"))
     assert whole == fits == parts
     assert "nearest_kept" in parts.column_names

@@ -38,7 +38,7 @@ QUESTIONS = {
     "memory, pool": [*POOL[:-2], "--memory", "1.2MB"],
     "memory, clusters": ["--selector", "meddel", "--retention", "0.1", "--memory", "2MB", "--subtract-mean"],
     "dedup": ["--eta", "0.8", "--retention", "0.05"],
-    "dedup, memory": ["--eta", "0.8", "--retention", "0.05", "--memory", "1.2MB"],
+    "dedup, memory": ["--eta", "0.8", "--retention", "0.05", "--memory", "1.5MB"],
     "dedup, cover": ["--eta", "0.8", "--retention", "0.05", "--then", "cover"],
     "many iterations": ["--selector", "meddel", "--eta", "0.7", "--max-iterations", "3"],
     "random": ["--selector", "random", "--retention", "0.1"],

@@ -93,7 +93,7 @@ def test_too_little_memory_is_refused_with_what_is_needed():
     sentence = r"^1,000,000 embeddings of 768 numbers need 1\.\d GB .* got 500 MB: give"
     with pytest.raises(InvalidArgument, match=sentence):
         Plan.within(Room(GB // 2), rows(10**6), 1000)
-    with pytest.raises(InvalidArgument, match=r"or ask for fewer clusters than 100,000 \(n_clusters\)"):
+    with pytest.raises(InvalidArgument, match=r"or ask MedDEL for fewer clusters than 100,000 \(n_clusters\)"):
         Plan.within(Room(2 * GB), rows(10**7), 100_000)
     with pytest.raises(InvalidArgument, match=r"need 2\.1 GB of memory, got 1\.5 GB"):
         Plan.within(Room(3 * GB // 2, held=GB), rows(10**6), 1)

@@ -17,6 +17,7 @@ from tiny import textured, tiny_encoder
 
 import meddel_hf.dedup.larger_than_memory as larger
 from meddel_hf import Dedup, MedDEL, Selection, embed
+from meddel_hf.dedup.scratch import Scratch
 from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidDataset
@@ -453,7 +454,7 @@ def test_what_is_beside_a_selector_is_as_it_is_of_a_pool_in_memory(many, tmp_pat
     same(Dedup(0.05, eta=0.8, memory="4.5MB", scratch=tmp_path).select(many, **beside), whole)
 
 
-def test_a_rule_that_compares_all_at_once_needs_the_memory_for_it(many, tmp_path, request):
+def test_a_rule_that_compares_all_at_once_needs_the_memory_for_it(many, tmp_path, request, monkeypatch):
     whole = Dedup(0.05, eta=0.8, then="balanced").select(many)
     request.getfixturevalue("only_in_parts")
     parts = Dedup(0.05, eta=0.8, then="balanced", memory="4.5MB", scratch=tmp_path).select(many)
@@ -462,6 +463,11 @@ def test_a_rule_that_compares_all_at_once_needs_the_memory_for_it(many, tmp_path
         Dedup(0.9, eta=1.0, then="balanced", memory="4.5MB", scratch=tmp_path).select(many)
     with pytest.raises(InvalidArgument, match=r"4,950 embeddings of 64 numbers need 2 MB of memory, got 1 MB"):
         Dedup(eta=0.8, memory=900_000, scratch=tmp_path).select(many)
+    monkeypatch.setattr(Scratch, "of", lambda *_: pytest.fail("begun"))
+    with pytest.raises(
+        InvalidArgument, match=r"need 5 MB of memory, got 4 MB: give so much; or ask MedDEL for fewer clusters"
+    ):
+        Dedup(0.05, eta=0.8, memory="4MB", scratch=tmp_path).select(many)  # the second step's, before the first
     with pytest.raises(InvalidArgument, match="memory must be a size such as 4GB"):
         Dedup(memory="a lot")
 
@@ -474,4 +480,4 @@ def test_a_calibrated_store_in_parts(calibrated, tmp_path, monkeypatch):
     for how in ({}, {"retention": 0.2}, {"pooling": "mean", "subtract_mean": False}):
         whole = Dedup(**how).select(store, pool=data)
         assert "look alike in their pixels" in whole.notes[0]
-        same(Dedup(**how, memory="19MB", scratch=tmp_path).select(store, pool=data), whole)
+        same(Dedup(**how, memory=19_230_000, scratch=tmp_path).select(store, pool=data), whole)
