@@ -81,7 +81,8 @@ class Plan:
                 f"{n:,} embeddings of {d} numbers need {written(needed)} of memory, got {written(room.memory)}: give "
                 f"so much{cure}"
             )
-        return cls(max(_LEAST_PIECE, min(left, _LARGEST_PIECE) // of_a_row))
+        rows = min(left * 2 // 3, _LARGEST_PIECE) // of_a_row  # a third is for what is looked at exactly
+        return cls(max(_LEAST_PIECE, rows))
 
 
 def _bytes_in_work(source: RowSource) -> int:
@@ -153,7 +154,7 @@ def nearest_among(
 
     floor: (len(goes),); a row whose greatest cosine does not exceed it answers any row and the floor.
     """
-    third = max(1, rows_at_once // 3)  # rows of either side, and room for what is looked at exactly
+    some = max(1, rows_at_once // 3)  # rows of either side, and room for those that were read before
 
     def answer(asked: slice) -> Arrays:
         rows = goes[asked]
@@ -168,11 +169,11 @@ def nearest_among(
 
         def look_among(those: Rows, bar: tqdm) -> None:
             others, cols = _taken(source, those)
-            for first in range(0, len(rows), third):
-                look(slice(first, first + third), those, others, cols)  # whose rows are gone before the next are read
-                bar.update(min(third, len(rows) - first))
+            for first in range(0, len(rows), some):
+                look(slice(first, first + some), those, others, cols)  # whose rows are gone before the next are read
+                bar.update(min(some, len(rows) - first))
 
-        slabs = [stays[start : start + third] for start in range(0, len(stays), third)]
+        slabs = [stays[start : start + some] for start in range(0, len(stays), some)]
         with tqdm(total=len(slabs) * len(rows), desc="nearest", unit="row", delay=5, leave=False) as bar:
             for those in slabs:
                 look_among(those, bar)
@@ -183,7 +184,7 @@ def nearest_among(
         return digest_of("nearest among", source.shape, kind, goes, stays, "" if floor is None else floor)
 
     cost = float(len(stays)) * source.shape[1]
-    found = in_parts("nearest kept", question, len(goes), cost, answer, third)
+    found = in_parts("nearest kept", question, len(goes), cost, answer, some)
     return found["where"], found["best"]
 
 
