@@ -18,7 +18,7 @@ from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidEmbeddings
 from meddel_hf.neighbors.cosines import Rows, Vectors
-from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey
+from meddel_hf.neighbors.row_source import MeanSubtracted, PickedRows, RowSource, Survey, blocks
 from meddel_hf.neighbors.shared import nearest
 from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.spacing import evenly_spaced
@@ -73,22 +73,25 @@ def directions(store: EmbeddingStore, places: Rows | None = None) -> NDArray[np.
     """(n, d) the readable rows of a store at some places, ascending, or all, of length 1, in the space in which
     diversity is measured.
 
-    Mean pooling where the store has it, with the pool's mean subtracted, unless that leaves nothing of a row.
+    Mean pooling where the store has it, with the pool's mean (of 65,536 of its rows where there are more) subtracted,
+    unless that leaves nothing of a row.
     """
     source = store.reader("mean" if "mean" in store.poolings else None)
-    survey = Survey.of(source, _AT_ONCE, str)
-    centred: RowSource = MeanSubtracted(source, survey.mean)
+    n = source.shape[0]
+    mean = Survey.of(PickedRows(source, evenly_spaced(n, _MOST)), _AT_ONCE, str).mean
+    some = PickedRows(source, np.arange(n) if places is None else places)
     try:
-        survey = Survey.of(centred, _AT_ONCE, str, sums=False)
+        return _unit_rows(MeanSubtracted(some, mean))
     except InvalidEmbeddings:  # a row is the pool's mean
-        centred = source
-    if places is None:
-        places = np.arange(source.shape[0])
-    answer = np.empty((len(places), source.shape[1]), np.float32)
+        return _unit_rows(some)
+
+
+def _unit_rows(source: RowSource) -> NDArray[np.float32]:
+    survey = Survey.of(source, _AT_ONCE, str, sums=False)
+    answer = np.empty(source.shape, np.float32)
     with searching_on("cpu"):
-        for start in range(0, len(places), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            answer[part] = survey.unit(Vectors.prepare(centred.take(places[part]), screen="float32"))
+        for start, rows in blocks(source, _AT_ONCE):
+            answer[start : start + len(rows)] = survey.unit(Vectors.prepare(rows, screen="float32"))
     return answer
 
 
