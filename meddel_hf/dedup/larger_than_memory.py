@@ -219,17 +219,17 @@ def _clustered(
     first = np.searchsorted(draw.sample, draw.first)
     centroids = trained(sample, np.arange(len(sample)), first, survey.unit(sample))
     del sample
-    return nearest_of_each(source, centroids, rows_at_once)
+    return _nearest_of_each(source, centroids, rows_at_once)
 
 
 def to_mean(source: RowSource, survey: Survey, rows_at_once: int) -> NDArray[np.float32]:
     """Cosine of every row to the mean direction, as `cosines.cosine_to_mean` has it."""
     if np.linalg.norm(survey.direction_sum) < 1e-6:
         return np.zeros(source.shape[0], np.float32)
-    return nearest_of_each(source, Vectors.prepare(survey.direction_sum[None]), rows_at_once)[1]
+    return _nearest_of_each(source, Vectors.prepare(survey.direction_sum[None]), rows_at_once)[1]
 
 
-def nearest_of_each(source: RowSource, few: Vectors, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
+def _nearest_of_each(source: RowSource, few: Vectors, rows_at_once: int) -> tuple[Rows, NDArray[np.float32]]:
     """Of every row of the source: which of a few vectors is nearest, and the cosine to it."""
     (n, dim), everywhere = source.shape, np.arange(len(few))
 
