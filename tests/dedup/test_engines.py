@@ -47,17 +47,21 @@ def engines(x: np.ndarray, groups, floor: float, screen="auto"):
     return {"blocks": blocks, "pairs": PairEngine(pairs_within(vectors, groups, floor), len(x), groups, blocks)}
 
 
+def questions(name: str, screen: str):
+    """Cosines, each grouping, and both engines of it."""
+    x = oracle.INPUTS[name]()
+    cosine = oracle.cosines(x)
+    for groups in groupings(len(x)):
+        yield cosine, groups, engines(x, groups, 0.55, screen).values()
+
+
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("name", oracle.INPUTS)
 def test_both_rules_at_many_etas(name, screen, tiles):
-    x = oracle.INPUTS[name]()
-    cosine = oracle.cosines(x)
-    somewhere = cosine[0, len(x) // 2]  # met exactly by one pair at least
-    for groups in groupings(len(x)):
-        both = engines(x, groups, 0.55, screen)
-        for eta in (*oracle.ETAS, somewhere):
+    for cosine, groups, both in questions(name, screen):
+        for eta in (*oracle.ETAS, cosine[0, len(cosine) // 2]):  # the last is met exactly by one pair at least
             expected = {"greedy": oracle.greedy(cosine, groups, eta), "semdedup": oracle.semdedup(cosine, groups, eta)}
-            for engine in both.values():
+            for engine in both:
                 for rule, kept in expected.items():
                     done = apply(engine, rule, float(eta))
                     np.testing.assert_array_equal(done.kept, kept, err_msg=f"{rule} at {eta}")
@@ -67,13 +71,10 @@ def test_both_rules_at_many_etas(name, screen, tiles):
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("name", oracle.INPUTS)
 def test_the_nearest_kept_row(name, screen, tiles):
-    x = oracle.INPUTS[name]()
-    cosine = oracle.cosines(x)
-    for groups in groupings(len(x)):
-        both = engines(x, groups, 0.55, screen)
+    for cosine, groups, both in questions(name, screen):
         for kept in (oracle.greedy(cosine, groups, 0.8), oracle.semdedup(cosine, groups, 0.5)):
             where, value = oracle.nearest_kept(cosine, groups, kept)
-            for engine in both.values():
+            for engine in both:
                 got, similarity = engine.nearest_kept(kept)
                 np.testing.assert_array_equal(got, where)
                 np.testing.assert_array_equal(similarity, value)
@@ -82,11 +83,9 @@ def test_the_nearest_kept_row(name, screen, tiles):
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("name", oracle.INPUTS)
 def test_one_pass_and_who_shares_a_near_duplicate(name, screen, tiles):
-    x = oracle.INPUTS[name]()
-    cosine = oracle.cosines(x)
-    for groups in groupings(len(x)):
-        for engine in engines(x, groups, 0.55, screen).values():
-            oracle.check_engine(engine, cosine, groups, (*map(float, oracle.ETAS), float(cosine[0, len(x) // 2])))
+    for cosine, groups, both in questions(name, screen):
+        for engine in both:
+            oracle.check_engine(engine, cosine, groups, (*oracle.ETAS, float(cosine[0, len(cosine) // 2])))
 
 
 @pytest.mark.parametrize("name", oracle.INPUTS)
