@@ -346,10 +346,7 @@ class PairEngine:
     @cached_property
     def _rank(self) -> Rows:
         """Position of each row in keep order, (n,)."""
-        order = np.concatenate(self.groups)
-        rank = np.full(self.n, -1, np.int64)
-        rank[order] = np.arange(len(order))
-        return rank
+        return _ranks(self.groups, self.n)
 
     @cached_property
     def _by_earlier(self) -> tuple[Rows, Rows, NDArray[np.float32]]:
@@ -445,9 +442,7 @@ def apart(groups: Sequence[Rows], kept: NDArray[np.bool_], links: Iterable[Links
     Two rows may both stay, just below eta, and be of one scene nevertheless: what is near to both says so.
     links: as `Engine.links` has them for these groups.
     """
-    rank = np.zeros(len(kept), np.int64)
-    order = np.concatenate(groups)
-    rank[order] = np.arange(len(order))
+    order, rank = np.concatenate(groups), _ranks(groups, len(kept))
     answer, claimed = kept.copy(), np.zeros(len(kept), bool)
     for stays, goes in links:
         by_rank = np.argsort(rank[stays], kind="stable")
@@ -458,6 +453,14 @@ def apart(groups: Sequence[Rows], kept: NDArray[np.bool_], links: Iterable[Links
             else:
                 claimed[copies] = True
     return answer
+
+
+def _ranks(groups: Sequence[Rows], n: int) -> Rows:
+    """Position of each of n rows in keep order, (n,); -1 of those in no group."""
+    order = np.concatenate(groups)
+    rank = np.full(n, -1, np.int64)
+    rank[order] = np.arange(len(order))
+    return rank
 
 
 def thinned_in_two(engine: Engine, eta: float) -> Thinned:

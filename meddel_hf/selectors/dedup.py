@@ -242,22 +242,22 @@ class Dedup(PoolSelector):
         threshold, space, eta = self._threshold(store)
         parts = InParts.beyond(store, self.memory, self.scratch, space.pooling)
         if parts is None:
-            yield self.first_step(store)
+            yield self._in_memory(store, threshold, space, eta)
             return
         beside = parts.room.beside(len(parts.rows))
         if self.retention is not None:  # too little for the second step is told before the first
             Plan.within(beside, parts.source, by_default(len(parts.rows)))
         settings = replace(self._settings(eta, len(parts.rows)), subtract_mean=space.subtract_mean)
         with grouped(settings, parts.source, len(parts.ids), parts.room, parts.name) as search:
-            others = InParts.beyond(store, self.memory, self.scratch)  # in the space in which rows are drawn
-            assert others is not None
-            drawn_from = replace(others, room=beside)
+            drawn_from = replace(parts.in_first_pooling(store), room=beside)
             yield self._decided(store, drawn_from, threshold, space, search)
 
     def first_step(self, embeddings: Embeddings) -> FirstStep:
         """Near-duplicates alone; `answer` goes on from there, for one retention, rule or seed after another."""
         store = opened(embeddings)
-        threshold, space, eta = self._threshold(store)
+        return self._in_memory(store, *self._threshold(store))
+
+    def _in_memory(self, store: Any, threshold: Threshold | None, space: Space, eta: float) -> FirstStep:
         readable = Readable.of(store, space.pooling)
         vectors = readable.vectors(space.subtract_mean)
         search = Search.among(self._settings(eta, len(vectors)), vectors, np.arange(len(vectors)), len(readable.ids))

@@ -213,9 +213,8 @@ class Extension:
             old["then"], old["seed"], tuple(old.get("by") or ("center", "source")), old.get("per"),
             old.get("shares") or "equal", old.get("min_per") or {},
         )  # fmt: skip
-        room = self.readable.room if isinstance(self.readable, InParts) else None
-        parts = None if room is None else InParts.beyond(self.embeddings, room.memory, room.scratch)
-        whole = Readable.of(self.embeddings) if parts is None else parts
+        parts = self.readable if isinstance(self.readable, InParts) else None
+        whole = Readable.of(self.embeddings) if parts is None else parts.in_first_pooling(self.embeddings)
         chosen, notes = filling.draw(whole, left, np.zeros(len(left), bool), count, pool)
         kept[left[chosen]] = True
         return kept, notes

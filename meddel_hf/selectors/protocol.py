@@ -207,6 +207,13 @@ class InParts(PoolRows):
         parts = cls(rows.rows, rows.ids, rows.origin, rows.digests, rows.left, source=source, room=room)
         return None if parts.fits or source.stored not in (np.float16, np.float32, np.float64) else parts
 
+    def in_first_pooling(self, embeddings: Any) -> Self:
+        """The same rows in the pooling of the store's `embeddings`, by which rows are drawn; of an array as they are.
+
+        embeddings: whose rows they are, opened.
+        """
+        return replace(self, source=embeddings.reader()) if isinstance(embeddings, EmbeddingStore) else self
+
     @property
     def fits(self) -> bool:
         """Whether they do fit."""
