@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors import device_search
-from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, nearest, nearest_by, nearest_in_tile, rounded
+from meddel_hf.neighbors.cosines import (
+    BLOCK,
+    SIDE_BY_SIDE,
+    TILE,
+    Rows,
+    Tier,
+    Vectors,
+    nearest,
+    nearest_by,
+    nearest_in_tile,
+    rounded,
+)
 from meddel_hf.neighbors.device_search import greedy_by_pairs
 from meddel_hf.neighbors.pairs import Pairs, pairs_between
 from meddel_hf.runtime.progress import tqdm
@@ -26,6 +37,7 @@ from meddel_hf.runtime.threads import own_threads, stream_threads
 
 Rule = Literal["greedy", "semdedup"]
 Answer = TypeVar("Answer")
+_SMALL_BLOCK = 512  # rows of a small group that are looked at together
 _MANY = 4  # groups per thread from which threads work at groups of their own
 
 
@@ -139,29 +151,30 @@ class BlockEngine:
     def _thinned_in(self, order: Rows, eta: float, bar: tqdm) -> _Met:
         """One pass in which each row meets each kept one once: those before it to know whether it stays, the others,
         where it does not, to know which is nearest."""
-        n = len(order)
-        kept = _Kept(self.vectors, self.vectors.cheapest if n > BLOCK else "float32")
+        n, (vectors, order, step, tier) = len(order), self._at_hand(order)
+        kept = _Kept(vectors, tier)
         of = _Met(np.zeros(n, bool), np.zeros(n, np.int64), np.full(n, rounded(eta), np.float32), np.zeros(n, np.int64))
-        meet = partial(self._meet, kept, order, of)
-        for start in range(0, n, BLOCK):
-            here = np.arange(start, min(start + BLOCK, n))
+        meet = partial(_meet, kept, order, of)
+        for start in range(0, n, step):
+            here = np.arange(start, min(start + step, n))
             with own_threads() as threads:
                 for _ in threads.map(meet, [here[part] for part in threads.parts(len(here))]):
                     pass
             free = here[of.best[here] <= rounded(eta)]
-            keep, tile = self._greedy_within(order[free], eta)
-            of.stays[free[keep]] = True
-            if n <= BLOCK:  # then it is whom all have to meet, and met
-                goes, margin = free[~keep], self.vectors.margin(self.vectors, "float32")
-                of.where[goes], of.best[goes] = nearest_by(
-                    torch.from_numpy(tile[np.ix_(~keep, keep)]), margin, self.vectors, order[goes], self.vectors,
-                    order[free[keep]], of.best[goes], "float32",
+            keep, tile = _greedy_within(vectors, order[free], eta)
+            stays, goes = free[keep], free[~keep]
+            of.stays[stays] = True
+            if len(goes):  # what these have met in the block is in the tile
+                at, of.best[goes] = nearest_by(
+                    torch.from_numpy(tile[np.ix_(~keep, keep)]), vectors.margin(vectors, "float32"), vectors,
+                    order[goes], vectors, order[stays], of.best[goes], "float32",
                 )  # fmt: skip
-                bar.update(n)
-                return of
-            kept.add(order[free[keep]])
+                of.where[goes] = len(kept) + at
+            kept.add(order[stays])
+            of.met[goes] = len(kept)
             bar.update(len(here))
         goes = np.flatnonzero(~of.stays & (of.met < len(kept)))
+        goes = goes[np.argsort(of.met[goes], kind="stable")]
         alike = np.split(goes, np.flatnonzero(np.diff(of.met[goes])) + 1)  # met as many
         blocks = [rows[at : at + BLOCK] for rows in alike for at in range(0, len(rows), BLOCK)]
         with own_threads() as threads:
@@ -170,17 +183,6 @@ class BlockEngine:
             ):
                 pass
         return of
-
-    def _meet(self, kept: _Kept, order: Rows, of: _Met, rows: Rows) -> None:
-        """Compare `rows`, places in the group that met as many, with the kept ones that they did not meet."""
-        for start, cols, panel in kept.tiles(int(of.met[rows[0]]) if len(rows) else len(kept)):
-            live = rows[of.best[rows] < 1]  # no cosine exceeds 1
-            if not len(live):
-                break
-            at, value = nearest_in_tile(self.vectors, order[live], self.vectors, cols, panel, of.best[live], kept.tier)
-            better = value > of.best[live]
-            of.where[live[better]], of.best[live[better]] = start + at[better], value[better]
-        of.met[rows] = len(kept)
 
     def greedy(self, eta: float, limit: int | None = None) -> Pass:
         kept = np.zeros(len(self.vectors), bool)
@@ -218,12 +220,12 @@ class BlockEngine:
             return stays
         if self.vectors.device is not None:
             return device_search.greedy_in_group(self.vectors.device, order, eta, room, bar.update)
-        tier = self.vectors.cheapest if len(order) > BLOCK else "float32"
-        kept = _Kept(self.vectors, tier)
-        for start in range(0, len(order), BLOCK):
-            block = order[start : start + BLOCK]
-            free = self._free(block, kept, eta)
-            new = free[self._greedy_within(block[free], eta)[0]]
+        vectors, order, step, tier = self._at_hand(order)
+        kept = _Kept(vectors, tier)
+        for start in range(0, len(order), step):
+            block = order[start : start + step]
+            free = _free(kept, block, eta)
+            new = free[_greedy_within(vectors, block[free], eta)[0]]
             if room is not None and len(kept) + len(new) > room:
                 stays[start + new[: room + 1 - len(kept)]] = True
                 return stays
@@ -232,38 +234,14 @@ class BlockEngine:
             bar.update(len(block))
         return stays
 
-    def _free(self, block: Rows, kept: _Kept, eta: float) -> Rows:
-        """Positions in a block of rows that no kept one is above eta to."""
+    def _at_hand(self, order: Rows) -> tuple[Vectors, Rows, int, Tier]:
+        """The rows of a group and their numbers there, how many to look at together, and by which products first.
 
-        def free(part: slice) -> Rows:
-            rows = np.arange(part.start, part.stop)
-            for _, cols, panel in kept.tiles():
-                if not len(rows):
-                    break
-                rows = rows[~self.vectors.any_above(block[rows], cols, eta, kept.tier, panel)]
-            return rows
-
-        with own_threads() as threads:
-            return np.concatenate(list(threads.map(free, threads.parts(len(block)))))
-
-    def _greedy_within(self, rows: Rows, eta: float) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """The greedy rule among the rows of one block, (m,) bool; and their cosines as float32 products, (m, m)."""
-        keep, blocked = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
-        tile = self.vectors.panel(rows, "float32")
-        cosine, margin = (tile @ tile.T).numpy(), self.vectors.margin(self.vectors, "float32")
-        above, maybe = cosine > float(rounded(eta)) + margin, cosine >= float(rounded(eta)) - margin
-        maybe &= ~above
-        for r in range(len(rows)):
-            if blocked[r]:
-                continue
-            keep[r] = True
-            blocked |= above[r]
-            if maybe[r].any():
-                ask = np.flatnonzero(maybe[r] & ~blocked)
-                ask = ask[ask > r]
-                exact = self.vectors.exact(np.full(len(ask), rows[r]), self.vectors, rows[ask])
-                blocked[ask] = exact > rounded(eta)
-        return keep, cosine
+        A small group is copied; its products are so small that bfloat16 is no quicker.
+        """
+        if len(order) > SIDE_BY_SIDE:
+            return self.vectors, order, BLOCK, self.vectors.cheapest
+        return self.vectors.among(order), np.arange(len(order)), _SMALL_BLOCK, "float32"
 
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         return _semdedup(self.groups, self._earlier, eta)
@@ -335,6 +313,54 @@ class BlockEngine:
                 return
             with closing(threads.map(work, self.groups)) as answers:
                 yield answers
+
+
+def _meet(kept: _Kept, order: Rows, of: _Met, rows: Rows) -> None:
+    """Compare `rows`, places in the group that met as many, with the kept ones that they did not meet."""
+    for start, cols, panel in kept.tiles(int(of.met[rows[0]]) if len(rows) else len(kept)):
+        live = rows[of.best[rows] < 1]  # no cosine exceeds 1
+        if not len(live):
+            break
+        at, value = nearest_in_tile(kept.vectors, order[live], kept.vectors, cols, panel, of.best[live], kept.tier)
+        better = value > of.best[live]
+        of.where[live[better]], of.best[live[better]] = start + at[better], value[better]
+    of.met[rows] = len(kept)
+
+
+def _free(kept: _Kept, block: Rows, eta: float) -> Rows:
+    """Positions in a block of rows that no kept one is above eta to."""
+
+    def free(part: slice) -> Rows:
+        rows = np.arange(part.start, part.stop)
+        for _, cols, panel in kept.tiles():
+            if not len(rows):
+                break
+            rows = rows[~kept.vectors.any_above(block[rows], cols, eta, kept.tier, panel)]
+        return rows
+
+    with own_threads() as threads:
+        return np.concatenate(list(threads.map(free, threads.parts(len(block)))))
+
+
+def _greedy_within(vectors: Vectors, rows: Rows, eta: float) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """The greedy rule among the rows of one block, (m,) bool; and their cosines as float32 products, (m, m)."""
+    keep, blocked = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+    panel = vectors.panel(rows, "float32")
+    cosine, margin = (panel @ panel.T).numpy(), vectors.margin(vectors, "float32")
+    above, maybe = cosine > float(rounded(eta)) + margin, cosine >= float(rounded(eta)) - margin
+    maybe &= ~above
+    doubtful = np.asarray(maybe.any(axis=1))
+    for r in range(len(rows)):
+        if blocked[r]:
+            continue
+        keep[r] = True
+        blocked |= above[r]
+        if doubtful[r]:
+            ask = np.flatnonzero(maybe[r] & ~blocked)
+            ask = ask[ask > r]
+            exact = vectors.exact(np.full(len(ask), rows[r]), vectors, rows[ask])
+            blocked[ask] = exact > rounded(eta)
+    return keep, cosine
 
 
 class PairEngine:
@@ -412,8 +438,11 @@ class PairEngine:
         grouped &= (kept[first] & asked[second]) | (asked[first] & kept[second])
         first, second, cosine = first[grouped], second[grouped], cosine[grouped]
         stays, goes = np.where(kept[first], first, second), np.where(kept[first], second, first)
-        order = np.lexsort((self._rank[stays], -cosine, goes))
-        best = order[np.unique(goes[order], return_index=True)[1]]
+        greatest = np.full(self.n, -2, np.float32)
+        np.maximum.at(greatest, goes, cosine)
+        best = np.flatnonzero(cosine == greatest[goes])  # one of each that goes, but for equals
+        best = best[np.lexsort((self._rank[stays[best]], goes[best]))]
+        best = best[np.unique(goes[best], return_index=True)[1]]
         where, similarity = np.full(self.n, -1, np.int64), np.full(self.n, -2, np.float32)
         where[goes[best]], similarity[goes[best]] = stays[best], cosine[best]
         if self.below is not None:  # by SemDeDup's rule the nearest kept row may lie below the floor

@@ -119,6 +119,11 @@ def clusters_rows(settings: Settings) -> bool:
     return settings.epsilon is not None or settings.scope == "cluster"
 
 
+def meets_often(settings: Settings) -> bool:
+    """Whether a row is compared with many, so that a copy to multiply with is worth its memory."""
+    return settings.scope == "pool" or settings.max_iterations > 1
+
+
 def clusters_for(settings: Settings, pool: int, rows: int) -> int:
     """round(sqrt(rows)) for "auto"; but no more than the rows to keep, since every cluster keeps one at least."""
     if settings.n_clusters != "auto":

@@ -33,7 +33,8 @@ def cluster(vectors: Vectors, rows: Rows, n_clusters: int | None, seed: int) -> 
     """
     draw = Draw.among(len(rows), n_clusters, seed)
     sample = rows[draw.sample]
-    centroids = trained(vectors, sample, rows[draw.first], vectors.unit_rows(sample))
+    some, first = vectors.like(vectors.base[sample]), np.searchsorted(draw.sample, draw.first)
+    centroids = trained(some, np.arange(len(some)), first, vectors.unit_rows(sample))
     label, cosine = nearest(vectors, rows, centroids, np.arange(len(centroids)))
     return Clustering(label, cosine, centroids)
 
@@ -66,14 +67,30 @@ def trained(vectors: Vectors, sample: Rows, first: Rows, unit: NDArray[np.floati
     length 1.
     """
     centroids = vectors.like(vectors.base[first])
-    everywhere = np.arange(len(first))
-    label: Rows | None = None
-    for _ in range(_MOST_ROUNDS):
-        new = nearest_place(vectors, sample, centroids, everywhere)
-        if label is not None and np.array_equal(new, label):
+    label, moved = np.zeros(len(sample), np.int64), np.ones(len(first), bool)
+    for number in range(_MOST_ROUNDS):
+        new = _assigned(vectors, sample, centroids, moved, label)
+        if number and np.array_equal(new, label):
             break
-        label, centroids = new, _moved(centroids, unit, new)
+        before, centroids, label = centroids, _moved(centroids, unit, new), new
+        moved = (centroids.base != before.base).any(axis=1)
     return centroids
+
+
+def _assigned(vectors: Vectors, sample: Rows, centroids: Vectors, moved: NDArray[np.bool_], label: Rows) -> Rows:
+    """The nearest centroid of each row; label: that before some of them moved, (k,) bool.
+
+    Where a row's own did not move, only those that did can be nearer.
+    """
+    new, away = label.copy(), moved[label]
+    new[away] = nearest_place(vectors, sample[away], centroids, np.arange(len(moved)))
+    rest, others = np.flatnonzero(~away), np.flatnonzero(moved)
+    if len(rest) and len(others):
+        own = vectors.exact(sample[rest], centroids, label[rest])
+        at, best = nearest(vectors, sample[rest], centroids, others, np.nextafter(own, np.float32(-2)))
+        nearer = (best > own) | ((best == own) & (others[at] < label[rest]))
+        new[rest[nearer]] = others[at[nearer]]
+    return new
 
 
 def distance(cosine: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ computed again in float64. Results therefore do not depend on block size or thre
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Literal
 
@@ -33,6 +33,7 @@ Screen = Literal["auto", "bfloat16", "float32"]
 
 BLOCK = 1024  # rows of a product
 TILE = 4096  # columns of a product
+SIDE_BY_SIDE = 4096  # rows of a group up to which a copy of it, close together, is soon made and sooner read
 _PART = 128  # rows of a product at least that a thread of its own pays for
 _CHUNK = 64  # columns whose maximum is looked at before any of them is
 _LOW_FROM = 2048  # rows from which a bfloat16 copy pays
@@ -48,15 +49,17 @@ class Vectors:
 
     base:      (n, d) float32 or float64, as given; exact cosines are taken from it.
     norms:     (n,) float64, Euclidean.
-    low:       (n, d) bfloat16 copy of `unit`, or None where the processor has no bfloat16 products.
-    low_error: greatest Euclidean distance between a row of `unit` and its copy.
+    cheapest:  the products that screen first: bfloat16 where the processor has them and there are enough rows.
+    low:       (n, d) bfloat16 copy of `unit`; without one, rows are rounded each time that a screen asks for them.
+    low_error: greatest Euclidean distance between a row of `unit` and itself in bfloat16.
     device:    the rows on a GPU, which then answers what it can; None where the processor does.
     """
 
     base: NDArray[np.floating]
     norms: NDArray[np.float64]
-    low: torch.Tensor | None
-    low_error: float
+    cheapest: Literal["bfloat16", "float32"] = "float32"
+    low: torch.Tensor | None = None
+    low_error: float = 0.0
     device: DeviceRows | None = None
 
     @classmethod
@@ -66,11 +69,13 @@ class Vectors:
         *,
         names: Sequence[str] | None = None,
         screen: Screen = "auto",
+        copy: bool = True,
         device: torch.device | Literal["auto"] = "auto",
     ) -> Vectors:
         """Check (n, d) embeddings and compute what screens need.
 
         names:  ids of the rows, for error messages.
+        copy:   whether to have `low`, which pays where rows are asked for more than a few times.
         device: where the rows are searched; "auto" is what `searching_on` says, or the processor where a GPU's memory
                 is too small.
         Raises InvalidEmbeddings for an empty or misshapen array, and names the rows that are zero or not finite.
@@ -87,20 +92,25 @@ class Vectors:
         _refuse(norms < np.finfo(np.float32).tiny, "zero vectors, which have no direction", names)
         place = search_device(len(base)) if device == "auto" else device
         if place is not None and not (device == "auto" and not fits(base.shape, base.dtype.itemsize, place)):
-            copy = None if screen == "auto" else screen == "bfloat16"
-            return cls(base, norms, None, 0.0, DeviceRows.copy(base, norms, place, copy))
-        vectors = cls(base, norms, None, 0.0)
-        if screen == "bfloat16" or (screen == "auto" and len(base) >= _LOW_FROM and has_bfloat16_products()):
-            return cls(base, norms, *_low_copy(vectors.unit))
-        return vectors
+            low = None if screen == "auto" else screen == "bfloat16"
+            return cls(base, norms, device=DeviceRows.copy(base, norms, place, low))
+        if screen == "float32" or (screen == "auto" and (len(base) < _LOW_FROM or not has_bfloat16_products())):
+            return cls(base, norms)
+        vectors = cls(base, norms, "bfloat16")
+        in_bfloat16 = torch.empty(base.shape, dtype=torch.bfloat16) if copy else None
+        return replace(vectors, low=in_bfloat16, low_error=_round_to_bfloat16(vectors.unit, in_bfloat16))
 
     def like(self, base: NDArray[np.floating]) -> Vectors:
         """Other (m, d) embeddings, made ready to be compared with these, where and as these are."""
         if self.device is None:
             with searching_on("cpu"):
-                return Vectors.prepare(base, screen="float32" if self.low is None else "bfloat16")
+                return Vectors.prepare(base, screen=self.cheapest)
         screen: Screen = "float32" if self.device.low is None else "bfloat16"
         return Vectors.prepare(base, screen=screen, device=self.device.place)
+
+    def among(self, rows: Rows) -> Vectors:
+        """Some of the rows, side by side in memory of their own. Not of rows on a device."""
+        return Vectors(self.base[rows], self.norms[rows], self.cheapest, low_error=self.low_error)
 
     @cached_property
     def unit(self) -> torch.Tensor:
@@ -135,10 +145,6 @@ class Vectors:
     def dim(self) -> int:
         return int(self.base.shape[1])
 
-    @property
-    def cheapest(self) -> Tier:
-        return "float32" if self.low is None else "bfloat16"
-
     def margin(self, other: Vectors, tier: Tier) -> float:
         """Bound on |screened - exact| cosine of any row of self with any row of other."""
         single = single_error(self.dim)
@@ -151,8 +157,10 @@ class Vectors:
 
     def panel(self, rows: Rows, tier: Tier) -> torch.Tensor:
         """Unit rows in the tier's precision, (len(rows), d), to multiply with."""
-        source = self.unit if tier == "float32" or self.low is None else self.low
-        return source[torch.from_numpy(rows)]
+        places = torch.from_numpy(rows)
+        if tier == "float32":
+            return self.unit[places]
+        return self.unit[places].to(torch.bfloat16) if self.low is None else self.low[places]
 
     def exact(self, rows: Rows, other: Vectors, cols: Rows) -> NDArray[np.float32]:
         """The cosine of each pair (rows[p], cols[p]), (len(rows),) float32 in [-1, 1]."""
@@ -342,7 +350,7 @@ def nearest_place(queries: Vectors, rows: Rows, reference: Vectors, cols: Rows) 
 
 def _tier_of(queries: Vectors, reference: Vectors, pairs: int) -> Tier:
     """Of the products that so many pairs are screened by."""
-    low = queries.low is not None and reference.low is not None and pairs >= _LOW_PRODUCT
+    low = queries.cheapest == reference.cheapest == "bfloat16" and pairs >= _LOW_PRODUCT
     return "bfloat16" if low else "float32"
 
 
@@ -470,16 +478,19 @@ def _are_unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> bool:
     return base.dtype == np.float32 and bool(np.all(np.abs(norms - 1) < 2.0**-20))
 
 
-def _low_copy(unit: torch.Tensor) -> tuple[torch.Tensor, float]:
-    low = torch.empty(unit.shape, dtype=torch.bfloat16)
+def _round_to_bfloat16(unit: torch.Tensor, low: torch.Tensor | None) -> float:
+    """`low_error` of unit rows, which are copied into `low`, where there is one."""
 
-    def copy(start: int) -> float:
+    def error(start: int) -> float:
         part = slice(start, start + BLOCK)
-        low[part] = unit[part]
-        return float((low[part].double() - unit[part].double()).norm(dim=1).max())
+        rounded_rows = unit[part].to(torch.bfloat16)
+        if low is not None:
+            low[part] = rounded_rows
+        return float((rounded_rows.float() - unit[part]).norm(dim=1).max())  # these differences are exact in float32
 
     with own_threads() as threads:
-        return low, max(threads.map(copy, range(0, len(unit), BLOCK)))
+        worst = max(threads.map(error, range(0, len(unit), BLOCK)))
+    return worst * (1 + unit.shape[1] * 2.0**-23)  # what rounding took from the norm
 
 
 def _refuse(bad: NDArray[np.bool_], what: str, names: Sequence[str] | None) -> None:

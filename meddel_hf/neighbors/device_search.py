@@ -123,9 +123,9 @@ def counts_by_cosine(vectors: DeviceRows, rows: Rows, cols: Rows, bins: int) -> 
     return counts.view(len(rows), width).cpu().numpy()
 
 
-def order_of_pairs(vectors: DeviceRows, first: Rows, second: Rows) -> Rows:
+def order_of_pairs(first: Rows, second: Rows, place: torch.device | None = None) -> Rows:
     """What sorts different pairs of rows by the first, then by the second, (m,)."""
-    key = vectors.index(first).mul_(int(second.max(initial=0)) + 1).add_(vectors.index(second))
+    key = torch.from_numpy(first).to(place) * (int(second.max(initial=0)) + 1) + torch.from_numpy(second).to(place)
     return key.argsort().cpu().numpy()
 
 

@@ -143,7 +143,9 @@ class _Search:
 
     @classmethod
     def begin(cls, queries: Vectors, reference: Vectors) -> _Search:
-        return cls(queries, reference, "float32" if queries.low is None or reference.low is None else "bfloat16")
+        return cls(
+            queries, reference, "bfloat16" if queries.cheapest == reference.cheapest == "bfloat16" else "float32"
+        )
 
     def find(self, rows: Rows, cols: Rows, k: int) -> tuple[Rows, NDArray[np.float32]]:
         k = min(k, len(cols))

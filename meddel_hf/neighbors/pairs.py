@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from meddel_hf.neighbors import device_search
-from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Tier, Vectors, candidates, product, rounded
+from meddel_hf.neighbors.cosines import BLOCK, SIDE_BY_SIDE, TILE, Rows, Tier, Vectors, candidates, product, rounded
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.reading import intact
@@ -23,8 +24,10 @@ from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.runtime.threads import own_threads
 
 _FLOOR = b"floor"
+_SMALL_BLOCK = 256  # rows of a small group whose products with later ones are looked at together
 _LARGE = 8 * TILE  # rows of a group from which its parts, where processes share them, are as wide as a product
 
+_Found = tuple[Rows, Rows, NDArray[np.float32]]  # of pairs: first, second and cosine
 _Panel = tuple[Rows, int, int]  # rows of a group, and the first and the end of those that are columns of a product
 
 
@@ -68,7 +71,12 @@ def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: i
                 yield rows[above : min(above + height, stop)], rows[start:stop], above + height > start
 
     def found(panels: Sequence[_Panel]) -> Pairs | None:
-        return _search(vectors, vectors, tiles(panels), floor, most, sum(stop - start for _, start, stop in panels))
+        columns = sum(stop - start for _, start, stop in panels)
+        if vectors.device is not None:
+            return _search(vectors, vectors, tiles(panels), floor, most, columns)
+        small = [rows for rows, start, stop in panels if stop - start == len(rows) <= SIDE_BY_SIDE]
+        large = [panel for panel in panels if not panel[2] - panel[1] == len(panel[0]) <= SIDE_BY_SIDE]
+        return _search(vectors, vectors, tiles(large), floor, most, columns, small)
 
     # Ascending rows make the position in a tile tell which of two is first.
     groups = [np.sort(rows) for rows in groups]
@@ -158,7 +166,7 @@ def _joined(parts: Iterable[Arrays], floor: float, most: int | None) -> Pairs | 
     first, second, cosine = (np.concatenate(each) for each in zip(*chunks, strict=True))
     if _are_sorted(first, second):  # as what one search found is
         return Pairs(first, second, cosine, floor)
-    order = np.lexsort((second, first))
+    order = device_search.order_of_pairs(first, second)
     return Pairs(first[order], second[order], cosine[order], floor)
 
 
@@ -179,10 +187,11 @@ def _search(
     floor: float,
     most: int | None,
     columns: int,
+    small: Sequence[Rows] = (),
 ) -> Pairs | None:
     none = np.zeros(0, np.int64)
     chunks: list[tuple[Rows, Rows, NDArray[np.float32]]] = [(none, none, np.zeros(0, np.float32))]
-    count, low = 0, left.low is not None and right.low is not None
+    count, low = 0, left.cheapest == right.cheapest == "bfloat16"
 
     def counted() -> Iterator[tuple[Rows, Rows, bool]]:
         last: Rows | None = None
@@ -191,6 +200,11 @@ def _search(
                 last = tile[1]
                 bar.update(len(last))
             yield tile
+
+    def counted_groups() -> Iterator[Rows]:
+        for rows in small:
+            bar.update(len(rows))
+            yield rows
 
     def with_panels() -> Iterator[tuple[Rows, Rows, bool, Tier, torch.Tensor]]:
         last: Rows | None = None
@@ -219,17 +233,31 @@ def _search(
             answers = device_search.pairs_of_tiles(left.device, right.device, counted(), floor)
         else:
             answers = threads.map(search, with_panels())
-        for part in stack.enter_context(closing(answers)):
+        of_small = threads.map(lambda rows: _within(left, rows, floor), counted_groups())
+        for part in chain(stack.enter_context(closing(answers)), stack.enter_context(closing(of_small))):
             chunks.append(part)
             count += len(part[0])
             if most is not None and count > most:
                 return None
     first, second, cosine = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-    if left.device is not None:
-        order = device_search.order_of_pairs(left.device, first, second)
-    else:
-        order = np.lexsort((second, first))
+    order = device_search.order_of_pairs(first, second, None if left.device is None else left.device.place)
     return Pairs(first[order], second[order], cosine[order], floor)
+
+
+def _within(vectors: Vectors, rows: Rows, floor: float) -> _Found:
+    """Every pair of a small group above `floor`. rows: ascending."""
+    some, places = vectors.among(rows), np.arange(len(rows))
+    tier = some.cheapest
+    panel, limit = some.panel(places, tier), float(rounded(floor)) - some.margin(some, tier)
+    found = []
+    for start in range(0, len(rows), _SMALL_BLOCK):
+        tile = product(panel[start : start + _SMALL_BLOCK], panel[start:])
+        r, c = candidates(tile, torch.full((len(tile),), limit))
+        found.append((start + r[r < c], start + c[r < c]))
+    r, c = (np.concatenate(each) for each in zip(*found, strict=True))
+    cosine = _exact(some, places, some, places, r, c)
+    above = cosine > rounded(floor)
+    return rows[r[above]], rows[c[above]], cosine[above]
 
 
 def _screen(
@@ -240,6 +268,6 @@ def _screen(
 
 
 def _exact(left: Vectors, rows: Rows, right: Vectors, cols: Rows, r: Rows, c: Rows) -> NDArray[np.float32]:
-    if len(r) > len(rows) * len(cols) / 128:  # then one product is cheaper than so many pairs
+    if len(r) > len(rows) * len(cols) / 32:  # then one product is cheaper than so many pairs
         return left.exact_tile(rows, right, cols)[r, c]
     return left.exact(rows[r], right, cols[c])

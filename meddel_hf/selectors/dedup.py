@@ -17,7 +17,7 @@ from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.engines import Links, apart
 from meddel_hf.dedup.larger_than_memory import Plan, grouped
-from meddel_hf.dedup.search import Grouping, Search, Settings
+from meddel_hf.dedup.search import Grouping, Search, Settings, meets_often
 from meddel_hf.embedding.calibration import Threshold, calibration_of, threshold_of
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.space import Space
@@ -259,8 +259,9 @@ class Dedup(PoolSelector):
 
     def _in_memory(self, store: Any, threshold: Threshold | None, space: Space, eta: float) -> FirstStep:
         readable = Readable.of(store, space.pooling)
-        vectors = readable.vectors(space.subtract_mean)
-        search = Search.among(self._settings(eta, len(vectors)), vectors, np.arange(len(vectors)), len(readable.ids))
+        settings = self._settings(eta, len(readable.rows))
+        vectors = readable.vectors(space.subtract_mean, copy=meets_often(settings))
+        search = Search.among(settings, vectors, np.arange(len(vectors)), len(readable.ids))
         return self._decided(store, readable, threshold, space, search)
 
     def _decided(

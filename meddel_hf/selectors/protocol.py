@@ -162,9 +162,10 @@ class Readable(PoolRows):
     def among(self, places: Rows) -> Self:
         return replace(self, embeddings=self.embeddings[places], rows=self.rows[places])
 
-    def vectors(self, subtract_mean: bool = False) -> Vectors:
+    def vectors(self, subtract_mean: bool = False, *, copy: bool = True) -> Vectors:
         """The embeddings made ready for cosines; with `subtract_mean`, of the unit rows minus the pool's mean.
 
+        copy: as of `Vectors.prepare`.
         Raises InvalidEmbeddings where there are none, and for rows that are zero or not finite.
         """
         self.check_any()
@@ -172,7 +173,7 @@ class Readable(PoolRows):
         if subtract_mean:
             with searching_on("cpu"):  # a check alone: what is searched is the result
                 base = minus_mean(Vectors.prepare(base, names=names, screen="float32").base, names)
-        return Vectors.prepare(base, names=names)
+        return Vectors.prepare(base, names=names, copy=copy)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph
 from meddel_hf.dedup.larger_than_memory import grouped
-from meddel_hf.dedup.search import Grouping, Search, Settings
+from meddel_hf.dedup.search import Grouping, Search, Settings, meets_often
 from meddel_hf.dedup.shared_engine import engine_of
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows
@@ -35,7 +35,7 @@ class Thinning:
     @classmethod
     def begin(cls, settings: Settings, readable: Readable, etas: Sequence[float] = ()) -> Thinning:
         """etas: what a sweep will ask for; else what the settings say."""
-        vectors = readable.vectors(settings.subtract_mean)
+        vectors = readable.vectors(settings.subtract_mean, copy=meets_often(settings))
         rows = np.arange(len(vectors))
         return cls(readable, Search.among(settings, vectors, rows, len(readable.ids), etas))
 

@@ -19,13 +19,17 @@ from meddel_hf.neighbors.cosines import Vectors
 from meddel_hf.neighbors.pairs import pairs_within
 
 SCREENS = ["float32", "bfloat16"]
-TILES = [(1024, 4096), (16, 48)]
+# Rows and columns of a product; rows of a group that is copied, and of those that are then looked at together.
+TILES = [(1024, 4096, 4096, 256), (16, 48, 0, 0), (16, 48, 4096, 7)]
 
 
-def set_tiles(patch, block: int, tile: int) -> None:
+def set_tiles(patch, block: int, tile: int, side_by_side: int = 0, small_block: int = 0) -> None:
     for module in (neighbors, pairs_module, rules):
         patch.setattr(module, "BLOCK", block)
         patch.setattr(module, "TILE", tile)
+    for module in (pairs_module, rules):
+        patch.setattr(module, "SIDE_BY_SIDE", side_by_side)
+        patch.setattr(module, "_SMALL_BLOCK", small_block)
     patch.setattr(neighbors, "_LOW_PRODUCT", 0)  # so that small products are screened in bfloat16 too
 
 

@@ -10,7 +10,7 @@ import oracle
 import pytest
 import torch
 
-from meddel_hf.dedup import density, scratch, shared_engine
+from meddel_hf.dedup import density, engines, scratch, shared_engine
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.engines import BlockEngine
 from meddel_hf.dedup.scratch import Pieces, Scratch
@@ -33,6 +33,7 @@ def small_parts(monkeypatch):
         (shared_work, "_LEAST", 1), (shared_engine, "_LARGE", 30), (shared_engine, "BLOCK", 8),
         (shared_engine, "TILE", 16), (shared_engine, "_ROWS", 3), (shared_engine, "_STRETCHES", 5),
         (density, "TILE", 16), (pairs_module, "BLOCK", 8), (pairs_module, "TILE", 16), (pairs_module, "_LARGE", 40),
+        (pairs_module, "SIDE_BY_SIDE", 20), (engines, "SIDE_BY_SIDE", 20), (engines, "_SMALL_BLOCK", 7),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 

@@ -75,6 +75,27 @@ def test_the_seed_and_the_rows_alone_decide(monkeypatch):
     assert (cluster(Vectors.prepare(x), rows, None, seed=4).label != first.label).any()
 
 
+@pytest.mark.parametrize("clusters", [3, 9])
+@pytest.mark.parametrize("name", oracle.INPUTS)
+def test_every_round_is_as_if_every_row_met_every_centroid(name, clusters):
+    x = oracle.INPUTS[name]()
+    vectors = Vectors.prepare(x)
+    draw = clustering.Draw.among(len(x), clusters, seed=2)
+    unit = vectors.unit_rows(draw.sample).astype(np.float64)
+    centroids, label = x[draw.first].astype(np.float64), None
+    for _ in range(20):
+        new = oracle.cosines(x[draw.sample], centroids).argmax(axis=1)  # the first of equals
+        if label is not None and (new == label).all():
+            break
+        label = new
+        for c in set(label.tolist()):
+            total = unit[label == c].sum(axis=0)
+            centroids[c] = total if np.linalg.norm(total) > 1e-6 else centroids[c]
+    found = cluster(vectors, np.arange(len(x)), clusters, seed=2)
+    np.testing.assert_allclose(np.diag(oracle.cosines(centroids, found.centroids.base)), 1, atol=2**-23)
+    np.testing.assert_array_equal(found.label, oracle.cosines(x, found.centroids.base).argmax(axis=1))
+
+
 def test_equal_rows_fill_one_cluster_and_leave_the_others_empty():
     found = cluster(Vectors.prepare(np.full((50, 4), 0.7, np.float32)), np.arange(50), 6, seed=0)
     assert (found.label == 0).all()

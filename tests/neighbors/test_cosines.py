@@ -180,7 +180,11 @@ def test_no_screen_is_off_by_more_than_its_margin(d):
         assert error <= vectors.margin(other, tier)
         assert vectors.margin(other, tier) < {"float32": 0.02, "bfloat16": 0.05}[tier]  # or it would rule nothing out
     copied = vectors.low.double().numpy() - vectors.unit.double().numpy()
-    assert np.sqrt((copied**2).sum(axis=1)).max() <= vectors.low_error * (1 + 1e-12)
+    assert np.sqrt((copied**2).sum(axis=1)).max() <= vectors.low_error
+    without = Vectors.prepare(x, screen="bfloat16", copy=False)
+    assert (without.low, without.low_error) == (None, vectors.low_error)
+    rows = np.arange(len(x))[::-2].copy()
+    assert torch.equal(without.panel(rows, "bfloat16"), vectors.panel(rows, "bfloat16"))
 
 
 def test_unit_rows_given_as_such_are_trusted_only_within_the_margin():

@@ -15,11 +15,14 @@ from meddel_hf.neighbors.pairs import Pairs, pairs_within
 SCREENS = ["float32", "bfloat16"]
 
 
-@pytest.fixture(params=[(1024, 4096), (16, 48)], ids=str)
+@pytest.fixture(params=[(1024, 4096, 4096, 256), (16, 48, 0, 0), (16, 48, 4096, 7)], ids=str)
 def tiles(request, monkeypatch):
+    block, tile, side_by_side, small_block = request.param
     for module in (neighbors, pairs_module):
-        monkeypatch.setattr(module, "BLOCK", request.param[0])
-        monkeypatch.setattr(module, "TILE", request.param[1])
+        monkeypatch.setattr(module, "BLOCK", block)
+        monkeypatch.setattr(module, "TILE", tile)
+    monkeypatch.setattr(pairs_module, "SIDE_BY_SIDE", side_by_side)
+    monkeypatch.setattr(pairs_module, "_SMALL_BLOCK", small_block)
 
 
 def as_dict(found: Pairs) -> dict[tuple[int, int], float]:

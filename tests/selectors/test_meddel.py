@@ -195,7 +195,7 @@ def test_blocks_threads_and_engines_change_nothing(scope, settings, monkeypatch)
     try:
         for block, tile, count, engine in ((500, 1000, 2, "pairs"), (500, 1000, 1, "blocks")):
             for module in (neighbors, pairs_module, rules, density):
-                for name, value in (("BLOCK", block), ("TILE", tile)):
+                for name, value in (("BLOCK", block), ("TILE", tile), ("SIDE_BY_SIDE", 100)):
                     if hasattr(module, name):
                         monkeypatch.setattr(module, name, value)
             torch.set_num_threads(count)
