@@ -169,11 +169,11 @@ class Method:
     pools: tuple[str, ...] = ("spread", "concentrated", "all equal")
 
 
-def retained(x: np.ndarray, eta: float) -> str:
-    return meddel(x, None, retention=0.05, scope="pool")
-
-
 RETENTION = 0.05
+
+
+def retained(x: np.ndarray, scope: str) -> str:
+    return meddel(x, None, retention=RETENTION, scope=scope)
 
 
 def selector(x: np.ndarray, name: str, **options: object) -> str:
@@ -230,12 +230,13 @@ METHODS = [
         for eta in ETAS
     ],
     Method("MedDEL sweep of these five", meddel_sweep, ("spread", "concentrated")),
-    Method("MedDEL pool, exactly 5 %", retained),
+    Method("MedDEL pool, exactly 5 %", lambda x, _: retained(x, "pool")),
+    Method("MedDEL cluster, exactly 5 %", lambda x, _: retained(x, "cluster")),
 ]
 RIVALS = ("MedDEL pool", "MedDEL cluster")  # that others are measured against
 SELECTORS = [
     Method("k-centre", lambda x, _: selector(x, "k-centre"), TWO),
-    Method("MedDEL pool, exactly 5 %", retained, TWO),
+    Method("MedDEL pool, exactly 5 %", lambda x, _: retained(x, "pool"), TWO),
     Method("balanced", lambda x, _: selector(x, "balanced"), TWO),
     Method("typiclust", lambda x, _: selector(x, "typiclust"), TWO),
     Method("max-herding", lambda x, _: selector(x, "max-herding"), TWO),

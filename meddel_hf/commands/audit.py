@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.pool(parser, "--pool", "where the pool's frames are now, for the contact sheet (default: where they were)")
     options.include(parser)
     options.trust(parser)
+    parser.epilog = f"Status: 0 no frame of the test set stands in the pool, {COPIED} some do, 2 error."
 
 
 def run(args: argparse.Namespace) -> int:

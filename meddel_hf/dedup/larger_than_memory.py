@@ -237,7 +237,7 @@ def _nearest_of_each(source: RowSource, few: Vectors, rows_at_once: int) -> tupl
         label = np.empty(asked.stop - asked.start, np.int64)
         cosine = np.empty(len(label), np.float32)
         for start, stop in blocks_of(len(label), rows_at_once):
-            rows = Vectors.prepare(source.read(asked.start + start, asked.start + stop))
+            rows = Vectors.prepare(source.read(asked.start + start, asked.start + stop), copy=False)
             label[start:stop], cosine[start:stop] = nearest(rows, np.arange(len(rows)), few, everywhere)
         return {"label": label, "cosine": cosine}
 

@@ -172,9 +172,9 @@ class Scratch:
             result[order[begin:end]] = part if whole else part[ascending[begin:end] - first]
         return result
 
-    def vectors(self, start: int, stop: int) -> Vectors:
-        """As `read`, ready for cosines."""
-        return Vectors.prepare(self.read(start, stop))
+    def vectors(self, start: int, stop: int, *, copy: bool = True) -> Vectors:
+        """As `read`, ready for cosines. copy: as of `Vectors.prepare`."""
+        return Vectors.prepare(self.read(start, stop), copy=copy)
 
     def _write(self, first: int, rows: NDArray[np.floating]) -> None:
         assert not isinstance(self.file, _Joined)

@@ -210,19 +210,23 @@ class ScratchEngine:
         costs = np.array([sum(len(group) ** 2 for group in piece.groups) / 2 for piece in pieces]) * self.scratch.dim
 
         def of_part(part: slice) -> Arrays:
-            read = ((piece, self.scratch.vectors(piece.start, piece.stop)) for piece in pieces[part])
+            read = ((piece, self._of_groups(piece)) for piece in pieces[part])
             answers = [answer(piece, vectors) for piece, vectors in read]
             return {"answers": np.concatenate(answers), "lengths": np.array(list(map(len, answers)))}
 
         work, parts = shared_work(), cut(costs)
         if work is None or len(parts) < 2:
             for piece in pieces:
-                yield answer(piece, self.scratch.vectors(piece.start, piece.stop))
+                yield answer(piece, self._of_groups(piece))
             return
         dear = [float(costs[part].sum()) for part in parts]
         asked = digest_of(self._question, *question)
         for there in work.answers(name, asked, dear, lambda number: of_part(parts[number]), in_turn):
             yield from np.split(there["answers"], np.cumsum(there["lengths"])[:-1])
+
+    def _of_groups(self, piece: _Piece) -> Vectors:
+        """The rows of whole groups, which meet few others."""
+        return self.scratch.vectors(piece.start, piece.stop, copy=False)
 
     def _nearest(self, vectors: Vectors, rows: Rows, places: Rows) -> tuple[Rows, NDArray[np.float32]]:
         """Of each of `rows`: the place among `places`, ascending, of greatest cosine, and that; -1 and -2 of none."""

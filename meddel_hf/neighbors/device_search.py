@@ -123,12 +123,6 @@ def counts_by_cosine(vectors: DeviceRows, rows: Rows, cols: Rows, bins: int) -> 
     return counts.view(len(rows), width).cpu().numpy()
 
 
-def order_of_pairs(first: Rows, second: Rows, place: torch.device | None = None) -> Rows:
-    """What sorts different pairs of rows by the first, then by the second, (m,)."""
-    key = torch.from_numpy(first).to(place) * (int(second.max(initial=0)) + 1) + torch.from_numpy(second).to(place)
-    return key.argsort().cpu().numpy()
-
-
 def pairs_of_tiles(
     left: DeviceRows, right: DeviceRows, tiles: Iterable[tuple[Rows, Rows, bool]], floor: float
 ) -> Generator[Found, None, None]:

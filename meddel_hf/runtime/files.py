@@ -71,7 +71,10 @@ def whole_folder(path: Path, replaced: Collection[str] | None = None) -> Iterato
     name = "" if in_place else target.name
     sweep(beside, name)
     aside = beside / _aside(name)
-    aside.mkdir()
+    try:
+        aside.mkdir()
+    except FileNotFoundError:  # such as /proc, whose rights say otherwise
+        raise InvalidArgument(f"{path} cannot be written: {beside} takes no new folders; name another place") from None
     try:
         yield aside
         for file in aside.rglob("*"):

@@ -182,6 +182,15 @@ def test_what_is_no_regular_file_is_written_straight(tmp_path):
     assert Path("/dev/stdout").is_symlink()
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_file_system_that_takes_no_folders_is_named_and_not_what_is_written_aside():
+    with (
+        pytest.raises(InvalidArgument, match=r"^/proc/nope cannot be written: /proc takes"),
+        whole_folder(Path("/proc/nope")),
+    ):
+        pass
+
+
 def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidArgument, match="is a file: name a folder"), whole_folder(tmp_path / "file"):
