@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 _ALL_WITH_ALL = 1_000_000  # rows up to which that is done unasked: a quarter of an hour on two cores
-_MOST_NEAREST = 2**36  # cosines of rows that go with rows that stay, to name the nearest: minutes on two cores
+_MOST_NEAREST = 2**33  # cosines to name the nearest by, where fewer are compared: a minute on two cores
 _LOOKED_AT = 4096  # near-duplicates, evenly spaced, whose pixels are compared
 _LOOK_ALIKE = 0.5  # share of them that should, at least; of three real pools 0.75 to 0.83 did
 
@@ -368,14 +368,17 @@ def _with_more(decision: Decision, search: Grouping, target: int) -> Decision:
 
 
 def _left_out(search: Grouping, left: NDArray[np.bool_], drawn: NDArray[np.int64]) -> LeftOut:
-    """left: (n,) rows that the first step left. drawn: those that stay; unless there are millions, the nearest of them
-    is named for each other row."""
+    """left: (n,) rows that the first step left. drawn: those that stay.
+
+    The nearest of them is named for each other row, unless there are many and rows were compared inside clusters, so
+    that it would be by far the longest part.
+    """
     rest = left.copy()
     rest[drawn] = False
     goes = np.ones(len(left), bool)
     goes[drawn] = False
     rows = np.flatnonzero(goes)
-    if len(rows) * len(drawn) > _MOST_NEAREST:
+    if search.settings.scope == "cluster" and len(rows) * len(drawn) > _MOST_NEAREST:
         return LeftOut(rest)
     to, similarity = np.full(len(left), -1, np.int64), np.full(len(left), -2, np.float32)
     to[rows], similarity[rows] = search.nearest(rows, drawn)

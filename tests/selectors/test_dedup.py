@@ -381,11 +381,12 @@ def test_a_large_pool_is_compared_inside_clusters_unless_one_says_otherwise(monk
     assert Dedup(0.1, eta=ETA, scope="pool").select(x).table.equals(small.table)
 
 
-def test_the_nearest_kept_frames_of_millions_are_not_named(monkeypatch):
+def test_the_nearest_kept_frames_of_many_are_not_named_inside_clusters(monkeypatch):
     x = oracle.clumps(400, 8, seed=3, spread=0.2)
-    named = Dedup(0.1, eta=ETA).select(x)
+    named, in_pool = Dedup(0.1, eta=ETA, scope="cluster").select(x), Dedup(0.1, eta=ETA).select(x)
     monkeypatch.setattr("meddel_hf.selectors.dedup._MOST_NEAREST", 360 * 40 - 1)
-    selection = Dedup(0.1, eta=ETA).select(x)
+    assert Dedup(0.1, eta=ETA).select(x).table.equals(in_pool.table)  # where more is compared anyway
+    selection = Dedup(0.1, eta=ETA, scope="cluster").select(x)
     without = [name for name in named.table.column_names if not name.startswith("nearest_")]
     assert selection.table.equals(named.table.select(without))
     gone = next(row["id"] for row in selection.table.to_pylist() if row["reason"] == "not-selected")
