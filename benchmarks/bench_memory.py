@@ -11,11 +11,13 @@ last week, when a random hundredth of the frames was not there. Peaks are of tha
 memory (RssAnon, looked at twenty times a second), which no other process can have; `resident` is ru_maxrss, which also
 counts pages of the store's files that are mapped at the time, and that the system takes back when it needs them. `work`
 is its processor seconds, which busy neighbours change less than seconds; last comes the exponent with which it grows.
+With --csv rows are added to a file, of which `python benchmarks/draw_growth.py FILE.csv FILE.png` makes a picture.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import os
 import shutil
@@ -86,6 +88,7 @@ QUESTIONS = {
 }  # fmt: skip
 
 
+COLUMNS = ("selector", "memory", "question", "rows", "seconds", "processor seconds", "GB", "GB with files", "kept")
 WEEK = 0.01  # share of the pool that is new
 
 
@@ -123,6 +126,16 @@ def select(store: Path, out: Path, memory: str | None, selector: str, how: list[
     return Run(seconds, work, anonymous / 1e9, usage.ru_maxrss * 1024 / 1e9, f"{kept} kept")
 
 
+def add_row(path: Path, selector: str, memory: str, question: str, n: int, run: Run) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        if new:
+            table.writerow(COLUMNS)
+        measured = (run.seconds, run.work, run.anonymous, run.resident)
+        table.writerow((selector, memory, question, n, *(f"{value:.2f}" for value in measured), run.said))
+
+
 def own_memory(pid: int) -> int:
     """Bytes that a process has for itself now."""
     try:
@@ -140,6 +153,7 @@ def main() -> None:
     parser.add_argument("--selector", choices=tuple(QUESTIONS), default="dedup")
     parser.add_argument("--only", choices=("eta", "retention", "week"), help="one of the three questions")
     parser.add_argument("--keep", action="store_true", help="leave the stores, and take those that are there")
+    parser.add_argument("--csv", type=Path, help="a file that each row is added to; draw_growth.py draws it")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     memory = None if args.memory == "none" else args.memory
@@ -164,6 +178,8 @@ def main() -> None:
                     work.setdefault(name, []).append((n, run.work))
                     figures = f"{run.seconds:>10.1f}{run.work:>10.1f}{run.anonymous:>14.2f}{run.resident:>13.2f}"
                     print(f"{n:>12,}{name:>12}{figures}  {run.said}", flush=True)
+                    if args.csv:
+                        add_row(args.csv, args.selector, args.memory, name, n, run)
         if not args.keep:
             shutil.rmtree(store)
     for name, points in work.items():
