@@ -38,6 +38,7 @@ from meddel_hf.runtime.threads import own_threads, stream_threads
 Rule = Literal["greedy", "semdedup"]
 Answer = TypeVar("Answer")
 _SMALL_BLOCK = 512  # rows of a small group that are looked at together
+_FLOAT32_UP_TO = 2048  # rows of a group
 _MANY = 4  # groups per thread from which threads work at groups of their own
 
 
@@ -237,11 +238,12 @@ class BlockEngine:
     def _at_hand(self, order: Rows) -> tuple[Vectors, Rows, int, Tier]:
         """The rows of a group and their numbers there, how many to look at together, and by which products first.
 
-        A small group is copied; its products are so small that bfloat16 is no quicker.
+        A small group is copied; of a very small one products are so small that bfloat16 is no quicker.
         """
         if len(order) > SIDE_BY_SIDE:
             return self.vectors, order, BLOCK, self.vectors.cheapest
-        return self.vectors.among(order), np.arange(len(order)), _SMALL_BLOCK, "float32"
+        tier: Tier = "float32" if len(order) <= _FLOAT32_UP_TO else self.vectors.cheapest
+        return self.vectors.among(order), np.arange(len(order)), _SMALL_BLOCK, tier
 
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         return _semdedup(self.groups, self._earlier, eta)

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.cosines import Rows, Vectors
-from meddel_hf.neighbors.row_source import RowSource, blocks, blocks_of
+from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors
+from meddel_hf.neighbors.row_source import RowSource, blocks, blocks_of, wide
 from meddel_hf.runtime.files import existing
 from meddel_hf.runtime.shared_work import PartsGone, SharedWork, digest_of
 from meddel_hf.runtime.sizes import written
+from meddel_hf.runtime.threads import own_threads
 
 _REGROUPING = "regrouping"
 _GAP = 8  # rows that are read although nobody asks for them, so that two reads become one
@@ -108,7 +110,7 @@ class Scratch:
 
         def write(part: int, path: Path) -> None:
             rows = source.read(starts[part], starts[part + 1])[by_piece[part]]
-            rows.astype(source.stored, copy=False).tofile(path)
+            _as_stored(rows, source.stored).tofile(path)
 
         if not any(work.folder.glob(f"{_REGROUPING}-*")):
             _check_room(len(order) * dim * source.stored.itemsize, existing(work.folder))
@@ -148,7 +150,7 @@ class Scratch:
             if number >= 0:
                 here = by_piece[begin:end]
                 self.at[places[here]] = free_at[number] + np.arange(len(here))
-                self._write(int(free_at[number]), rows[here].astype(self.dtype, copy=False))
+                self._write(int(free_at[number]), _as_stored(rows[here], self.dtype))
                 free_at[number] += len(here)
 
     def __len__(self) -> int:
@@ -168,8 +170,14 @@ class Scratch:
         for begin, end in pairwise([0, *breaks.tolist(), len(ascending)] if len(ascending) else []):
             first = int(ascending[begin])
             part = self._read(first, int(ascending[end - 1]) + 1 - first)
-            whole = len(part) == end - begin
-            result[order[begin:end]] = part if whole else part[ascending[begin:end] - first]
+
+            def put(start: int, part: NDArray[np.floating] = part, first: int = first, end: int = end) -> None:
+                some = slice(start, min(start + BLOCK, end))
+                result[order[some]] = wide(part[ascending[some] - first])
+
+            with own_threads() as threads:
+                for _ in threads.map(put, range(begin, end, BLOCK)):
+                    pass
         return result
 
     def vectors(self, start: int, stop: int, *, copy: bool = True) -> Vectors:
@@ -193,6 +201,13 @@ class Scratch:
                 raise EOFError("the scratch file ends before its rows do")
             left = left[count:]
         return part
+
+
+def _as_stored(rows: NDArray[np.floating], dtype: np.dtype) -> NDArray[np.floating]:
+    """Rows of a source as they stand in its store: in float16 by torch, several times as fast as by numpy."""
+    if dtype != np.float16:
+        return rows.astype(dtype, copy=False)
+    return torch.from_numpy(rows).half().numpy()
 
 
 def _check_room(needed: int, folder: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.row_source import copied, wide
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class StoredRows:
         for number in self._shards_of(start, stop):
             first = int(self.starts[number])
             begin, end = max(start, first), min(stop, int(self.starts[number + 1]))
-            result[begin - start : end - start] = self.shard(number)[begin - first : end - first]
+            copied(self.shard(number)[begin - first : end - first], result[begin - start : end - start])
         return result
 
     def take(self, rows: Rows) -> NDArray[np.floating]:
@@ -44,7 +45,7 @@ class StoredRows:
             first = self.starts[number]
             here = slice(*np.searchsorted(rows, (first, self.starts[number + 1])))
             if here.start < here.stop:
-                result[here] = self.shard(number)[rows[here] - first]
+                result[here] = wide(self.shard(number)[rows[here] - first])
         return result
 
     def _shards_of(self, start: int, stop: int) -> range:

@@ -468,9 +468,14 @@ def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tenso
     if already and base.flags.c_contiguous and base.flags.writeable:
         return torch.from_numpy(base)
     unit = np.empty(base.shape, np.float32)
-    for start in range(0, len(base), BLOCK):
+
+    def scale(start: int) -> None:
         part = slice(start, start + BLOCK)
         unit[part] = base[part] if already else base[part] / norms[part, None]
+
+    with own_threads() as threads:
+        for _ in threads.map(scale, range(0, len(base), BLOCK)):
+            pass
     return torch.from_numpy(unit)
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidEmbeddings
@@ -60,7 +61,10 @@ class ArrayRows:
         return self.array.dtype
 
     def read(self, start: int, stop: int) -> NDArray[np.floating]:
-        return np.array(self.array[start:stop], self.dtype)
+        rows = self.array[start:stop]
+        result = np.empty(rows.shape, self.dtype)
+        copied(rows, result)
+        return result
 
     def take(self, rows: Rows) -> NDArray[np.floating]:
         return np.array(self.array[rows], self.dtype)
@@ -184,6 +188,23 @@ class Survey:
             part = slice(start, start + BLOCK)
             unit[part] = vectors.base[part] / vectors.norms[part, None]
         return unit
+
+
+def wide(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Rows as they are read: float16, in memory of its own, as float32; by torch, several times as fast as by numpy."""
+    return torch.from_numpy(rows).float().numpy() if rows.dtype == np.float16 else rows
+
+
+def copied(rows: NDArray[np.floating], into: NDArray[np.floating]) -> None:
+    """Copy rows, which may be mapped from a file, on several threads."""
+
+    def copy(start: int) -> None:
+        part = slice(start, start + BLOCK)
+        into[part] = wide(np.array(rows[part])) if rows.dtype == np.float16 else rows[part]
+
+    with own_threads() as threads:
+        for _ in threads.map(copy, range(0, len(rows), BLOCK)):
+            pass
 
 
 def blocks(source: RowSource, rows_at_once: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
