@@ -38,6 +38,7 @@ from meddel_hf.runtime.threads import own_threads, stream_threads
 Rule = Literal["greedy", "semdedup"]
 Answer = TypeVar("Answer")
 _SMALL_BLOCK = 512  # rows of a small group that are looked at together
+_SMALL_STEP = 256  # where nobody asks for the nearest kept rows, so that little is compared
 _FLOAT32_UP_TO = 2048  # rows of a group
 _MANY = 4  # groups per thread from which threads work at groups of their own
 
@@ -152,7 +153,7 @@ class BlockEngine:
     def _thinned_in(self, order: Rows, eta: float, bar: tqdm) -> _Met:
         """One pass in which each row meets each kept one once: those before it to know whether it stays, the others,
         where it does not, to know which is nearest."""
-        n, (vectors, order, step, tier) = len(order), self._at_hand(order)
+        n, (vectors, order, step, tier) = len(order), self._at_hand(order, _SMALL_BLOCK)
         kept = _Kept(vectors, tier)
         of = _Met(np.zeros(n, bool), np.zeros(n, np.int64), np.full(n, rounded(eta), np.float32), np.zeros(n, np.int64))
         meet = partial(_meet, kept, order, of)
@@ -221,7 +222,7 @@ class BlockEngine:
             return stays
         if self.vectors.device is not None:
             return device_search.greedy_in_group(self.vectors.device, order, eta, room, bar.update)
-        vectors, order, step, tier = self._at_hand(order)
+        vectors, order, step, tier = self._at_hand(order, _SMALL_STEP)
         kept = _Kept(vectors, tier)
         for start in range(0, len(order), step):
             block = order[start : start + step]
@@ -235,15 +236,16 @@ class BlockEngine:
             bar.update(len(block))
         return stays
 
-    def _at_hand(self, order: Rows) -> tuple[Vectors, Rows, int, Tier]:
-        """The rows of a group and their numbers there, how many to look at together, and by which products first.
+    def _at_hand(self, order: Rows, step: int) -> tuple[Vectors, Rows, int, Tier]:
+        """The rows of a group and their numbers there, how many to look at together (of a small group, `step`), and by
+        which products first.
 
         A small group is copied; of a very small one products are so small that bfloat16 is no quicker.
         """
         if len(order) > SIDE_BY_SIDE:
             return self.vectors, order, BLOCK, self.vectors.cheapest
         tier: Tier = "float32" if len(order) <= _FLOAT32_UP_TO else self.vectors.cheapest
-        return self.vectors.among(order), np.arange(len(order)), _SMALL_BLOCK, tier
+        return self.vectors.among(order), np.arange(len(order)), step, tier
 
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
         return _semdedup(self.groups, self._earlier, eta)

@@ -30,6 +30,7 @@ def set_tiles(patch, block: int, tile: int, side_by_side: int = 0, small_block: 
     for module in (pairs_module, rules):
         patch.setattr(module, "SIDE_BY_SIDE", side_by_side)
         patch.setattr(module, "_SMALL_BLOCK", small_block)
+    patch.setattr(rules, "_SMALL_STEP", small_block)
     patch.setattr(rules, "_FLOAT32_UP_TO", 20)  # rows; a group of more is screened in bfloat16
     patch.setattr(neighbors, "_LOW_PRODUCT", 0)  # so that small products are screened in bfloat16 too
 

@@ -34,6 +34,7 @@ def small_parts(monkeypatch):
         (shared_engine, "TILE", 16), (shared_engine, "_ROWS", 3), (shared_engine, "_STRETCHES", 5),
         (density, "TILE", 16), (pairs_module, "BLOCK", 8), (pairs_module, "TILE", 16), (pairs_module, "_LARGE", 40),
         (pairs_module, "SIDE_BY_SIDE", 20), (engines, "SIDE_BY_SIDE", 20), (engines, "_SMALL_BLOCK", 7),
+        (engines, "_SMALL_STEP", 7),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 
