@@ -217,7 +217,7 @@ def _clustered(
     draw = Draw.among(n, clusters, seed)
     sample = Vectors.prepare(source.take(draw.sample))
     first = np.searchsorted(draw.sample, draw.first)
-    centroids = trained(sample, np.arange(len(sample)), first, survey.unit(sample))
+    centroids = trained(sample, first, survey.unit(sample))
     del sample
     return _nearest_of_each(source, centroids, rows_at_once)
 

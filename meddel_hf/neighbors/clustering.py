@@ -34,7 +34,7 @@ def cluster(vectors: Vectors, rows: Rows, n_clusters: int | None, seed: int) -> 
     draw = Draw.among(len(rows), n_clusters, seed)
     sample = rows[draw.sample]
     some, first = vectors.like(vectors.base[sample]), np.searchsorted(draw.sample, draw.first)
-    centroids = trained(some, np.arange(len(some)), first, vectors.unit_rows(sample))
+    centroids = trained(some, first, vectors.unit_rows(sample))
     label, cosine = nearest(vectors, rows, centroids, np.arange(len(centroids)))
     return Clustering(label, cosine, centroids)
 
@@ -60,16 +60,15 @@ def sampled(clusters: int) -> int:
     return _SAMPLE_PER_CLUSTER * clusters
 
 
-def trained(vectors: Vectors, sample: Rows, first: Rows, unit: NDArray[np.floating]) -> Vectors:
+def trained(sample: Vectors, first: Rows, unit: NDArray[np.floating]) -> Vectors:
     """Centroids of a sample, k rows.
 
-    sample, first: rows of `vectors`, and those of them that begin as centroids. unit: (len(sample), d), the sample at
-    length 1.
+    first: rows of it that begin as centroids. unit: (len(sample), d), the sample at length 1.
     """
-    centroids = vectors.like(vectors.base[first])
+    centroids = sample.like(sample.base[first])
     label, moved = np.zeros(len(sample), np.int64), np.ones(len(first), bool)
     for number in range(_MOST_ROUNDS):
-        new = _assigned(vectors, sample, centroids, moved, label)
+        new = _assigned(sample, centroids, moved, label)
         if number and np.array_equal(new, label):
             break
         before, centroids, label = centroids, _moved(centroids, unit, new), new
@@ -77,17 +76,17 @@ def trained(vectors: Vectors, sample: Rows, first: Rows, unit: NDArray[np.floati
     return centroids
 
 
-def _assigned(vectors: Vectors, sample: Rows, centroids: Vectors, moved: NDArray[np.bool_], label: Rows) -> Rows:
+def _assigned(sample: Vectors, centroids: Vectors, moved: NDArray[np.bool_], label: Rows) -> Rows:
     """The nearest centroid of each row; label: that before some of them moved, (k,) bool.
 
     Where a row's own did not move, only those that did can be nearer.
     """
-    new, away = label.copy(), moved[label]
-    new[away] = nearest_place(vectors, sample[away], centroids, np.arange(len(moved)))
-    rest, others = np.flatnonzero(~away), np.flatnonzero(moved)
+    new, others = label.copy(), np.flatnonzero(moved)
+    away, rest = np.flatnonzero(moved[label]), np.flatnonzero(~moved[label])
+    new[away] = nearest_place(sample, away, centroids, np.arange(len(moved)))
     if len(rest) and len(others):
-        own = vectors.exact(sample[rest], centroids, label[rest])
-        at, best = nearest(vectors, sample[rest], centroids, others, np.nextafter(own, np.float32(-2)))
+        own = sample.exact(rest, centroids, label[rest])
+        at, best = nearest(sample, rest, centroids, others, np.nextafter(own, np.float32(-2)))
         nearer = (best > own) | ((best == own) & (others[at] < label[rest]))
         new[rest[nearer]] = others[at[nearer]]
     return new

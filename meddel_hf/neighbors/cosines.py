@@ -467,16 +467,21 @@ def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tenso
     already = _are_unit(base, norms)
     if already and base.flags.c_contiguous and base.flags.writeable:
         return torch.from_numpy(base)
+    return torch.from_numpy(base.copy() if already else scaled(base, norms))
+
+
+def scaled(base: NDArray[np.floating], norms: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(n, d) rows at length 1."""
     unit = np.empty(base.shape, np.float32)
 
     def scale(start: int) -> None:
         part = slice(start, start + BLOCK)
-        unit[part] = base[part] if already else base[part] / norms[part, None]
+        unit[part] = base[part] / norms[part, None]
 
     with own_threads() as threads:
         for _ in threads.map(scale, range(0, len(base), BLOCK)):
             pass
-    return torch.from_numpy(unit)
+    return unit
 
 
 def _are_unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> bool:

@@ -74,8 +74,12 @@ def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: i
         columns = sum(stop - start for _, start, stop in panels)
         if vectors.device is not None:
             return _search(vectors, vectors, tiles(panels), floor, most, columns)
-        small = [rows for rows, start, stop in panels if stop - start == len(rows) <= SIDE_BY_SIDE]
-        large = [panel for panel in panels if not panel[2] - panel[1] == len(panel[0]) <= SIDE_BY_SIDE]
+        small, large = [], []
+        for rows, start, stop in panels:
+            if stop - start == len(rows) <= SIDE_BY_SIDE:
+                small.append(rows)
+            else:
+                large.append((rows, start, stop))
         return _search(vectors, vectors, tiles(large), floor, most, columns, small)
 
     # Ascending rows make the position in a tile tell which of two is first.
@@ -225,7 +229,7 @@ def _search(
         tile: tuple[Rows, Rows, bool, Tier, torch.Tensor],
     ) -> tuple[Rows, Rows, NDArray[np.float32]]:
         rows, cols, triangle, tier, panel = tile
-        r, c = _screen(left, rows, panel, left.margin(right, tier), floor, tier)
+        r, c = _screen(left.panel(rows, tier), panel, left.margin(right, tier), floor)
         if triangle:
             upper = rows[r] < cols[c]
             r, c = r[upper], c[upper]
@@ -255,11 +259,10 @@ def _within(vectors: Vectors, rows: Rows, floor: float) -> _Found:
     """Every pair of a small group above `floor`. rows: ascending."""
     some, places = vectors.among(rows), np.arange(len(rows))
     tier = some.cheapest
-    panel, limit = some.panel(places, tier), float(rounded(floor)) - some.margin(some, tier)
+    panel, margin = some.panel(places, tier), some.margin(some, tier)
     found = []
     for start in range(0, len(rows), _SMALL_BLOCK):
-        tile = product(panel[start : start + _SMALL_BLOCK], panel[start:])
-        r, c = candidates(tile, torch.full((len(tile),), limit))
+        r, c = _screen(panel[start : start + _SMALL_BLOCK], panel[start:], margin, floor)
         found.append((start + r[r < c], start + c[r < c]))
     r, c = (np.concatenate(each) for each in zip(*found, strict=True))
     cosine = _exact(some, places, some, places, r, c)
@@ -267,11 +270,9 @@ def _within(vectors: Vectors, rows: Rows, floor: float) -> _Found:
     return rows[r[above]], rows[c[above]], cosine[above]
 
 
-def _screen(
-    left: Vectors, rows: Rows, panel: torch.Tensor, margin: float, floor: float, tier: Tier
-) -> tuple[Rows, Rows]:
-    tile = product(left.panel(rows, tier), panel)
-    return candidates(tile, torch.full((len(rows),), float(rounded(floor)) - margin))
+def _screen(asked: torch.Tensor, panel: torch.Tensor, margin: float, floor: float) -> tuple[Rows, Rows]:
+    tile = product(asked, panel)
+    return candidates(tile, torch.full((len(tile),), float(rounded(floor)) - margin))
 
 
 def _exact(left: Vectors, rows: Rows, right: Vectors, cols: Rows, r: Rows, c: Rows) -> NDArray[np.float32]:

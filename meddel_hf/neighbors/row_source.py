@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidEmbeddings
-from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, lengths
+from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, lengths, scaled
 from meddel_hf.runtime.threads import own_threads
 
 _NEAR_ONE = 2.0**-20  # `Vectors.prepare` takes rows of such lengths for unit rows as they are, if all are
@@ -183,16 +183,14 @@ class Survey:
         as_they_are = vectors.base.dtype == np.float32 and bool(np.all(np.abs(vectors.norms - 1) < _NEAR_ONE))
         if as_they_are == self.all_unit:
             return vectors.unit.numpy()
-        unit = np.empty(vectors.base.shape, np.float32)
-        for start in range(0, len(unit), BLOCK):
-            part = slice(start, start + BLOCK)
-            unit[part] = vectors.base[part] / vectors.norms[part, None]
-        return unit
+        return scaled(vectors.base, vectors.norms)
 
 
 def wide(rows: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Rows as they are read: float16, in memory of its own, as float32; by torch, several times as fast as by numpy."""
-    return torch.from_numpy(rows).float().numpy() if rows.dtype == np.float16 else rows
+    """Rows as they are read: float16 as float32; by torch, several times as fast as by numpy."""
+    if rows.dtype != np.float16:
+        return rows
+    return torch.from_numpy(np.require(rows, requirements="W")).float().numpy()  # torch takes no read-only memory
 
 
 def copied(rows: NDArray[np.floating], into: NDArray[np.floating]) -> None:
@@ -200,7 +198,7 @@ def copied(rows: NDArray[np.floating], into: NDArray[np.floating]) -> None:
 
     def copy(start: int) -> None:
         part = slice(start, start + BLOCK)
-        into[part] = wide(np.array(rows[part])) if rows.dtype == np.float16 else rows[part]
+        into[part] = wide(rows[part])
 
     with own_threads() as threads:
         for _ in threads.map(copy, range(0, len(rows), BLOCK)):
