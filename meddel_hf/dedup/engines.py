@@ -160,8 +160,7 @@ class BlockEngine:
         for start in range(0, n, step):
             here = np.arange(start, min(start + step, n))
             with own_threads() as threads:
-                for _ in threads.map(meet, [here[part] for part in threads.parts(len(here))]):
-                    pass
+                threads.each(meet, [here[part] for part in threads.parts(len(here))])
             free = here[of.best[here] <= rounded(eta)]
             keep, tile = _greedy_within(vectors, order[free], eta)
             stays, goes = free[keep], free[~keep]

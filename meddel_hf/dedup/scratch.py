@@ -176,8 +176,7 @@ class Scratch:
                 result[order[some]] = wide(part[ascending[some] - first])
 
             with own_threads() as threads:
-                for _ in threads.map(put, range(begin, end, BLOCK)):
-                    pass
+                threads.each(put, range(begin, end, BLOCK))
         return result
 
     def vectors(self, start: int, stop: int, *, copy: bool = True) -> Vectors:

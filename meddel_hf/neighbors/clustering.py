@@ -111,8 +111,7 @@ def _moved(centroids: Vectors, unit: NDArray[np.floating], label: Rows) -> Vecto
                 moved[c] = total
 
     with own_threads() as threads:
-        for _ in threads.map(move, threads.parts(len(filled))):
-            pass
+        threads.each(move, threads.parts(len(filled)))
     return centroids.like(moved)
 
 

@@ -127,7 +127,7 @@ class Vectors:
         if self.device is None:
             some: NDArray[np.float32] = self.unit.numpy()[rows]
             return some
-        if _are_unit(self.base, self.norms):
+        if are_unit(self.base, self.norms):
             return self.base[rows]
         some = (self.base[rows] / self.norms[rows, None]).astype(np.float32)
         return some
@@ -464,7 +464,7 @@ def _norms(base: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tensor:
-    already = _are_unit(base, norms)
+    already = are_unit(base, norms)
     if already and base.flags.c_contiguous and base.flags.writeable:
         return torch.from_numpy(base)
     return torch.from_numpy(base.copy() if already else scaled(base, norms))
@@ -479,12 +479,12 @@ def scaled(base: NDArray[np.floating], norms: NDArray[np.float64]) -> NDArray[np
         unit[part] = base[part] / norms[part, None]
 
     with own_threads() as threads:
-        for _ in threads.map(scale, range(0, len(base), BLOCK)):
-            pass
+        threads.each(scale, range(0, len(base), BLOCK))
     return unit
 
 
-def _are_unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> bool:
+def are_unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> bool:
+    """Whether rows of these norms are taken for unit rows as they are, if all are."""
     return base.dtype == np.float32 and bool(np.all(np.abs(norms - 1) < 2.0**-20))
 
 

@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidEmbeddings
-from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, lengths, scaled
+from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, are_unit, lengths, scaled
 from meddel_hf.runtime.threads import own_threads
 
-_NEAR_ONE = 2.0**-20  # `Vectors.prepare` takes rows of such lengths for unit rows as they are, if all are
 _NOTHING_LEFT = 1e-6  # length below which a row without the pool's mean has no direction
 
 
@@ -124,8 +123,7 @@ class MeanSubtracted:
             result[part] = rows[part] / lengths(rows[part])[:, None] - self.mean
 
         with own_threads() as threads:
-            for _ in threads.map(subtract, range(0, len(rows), BLOCK)):
-                pass
+            threads.each(subtract, range(0, len(rows), BLOCK))
         return result
 
 
@@ -164,7 +162,7 @@ class Survey:
                 norms = np.concatenate([of for of, _ in measured])
                 infinite.note(start, ~np.isfinite(norms))
                 zero.note(start, norms < least)
-                all_unit = all_unit and bool(np.all(np.abs(norms - 1) < _NEAR_ONE))
+                all_unit = all_unit and are_unit(rows, norms)
                 for _, directions in measured:  # block after block, so that the sum is that of all rows at once
                     total += 0 if directions is None else directions
         infinite.refuse("not finite (NaN or infinite)")
@@ -180,8 +178,7 @@ class Survey:
 
     def unit(self, vectors: Vectors) -> NDArray[np.float32]:
         """Some rows of the source at length 1, with the very numbers that `Vectors` of all its rows has for them."""
-        as_they_are = vectors.base.dtype == np.float32 and bool(np.all(np.abs(vectors.norms - 1) < _NEAR_ONE))
-        if as_they_are == self.all_unit:
+        if are_unit(vectors.base, vectors.norms) == self.all_unit:
             return vectors.unit.numpy()
         return scaled(vectors.base, vectors.norms)
 
@@ -201,8 +198,7 @@ def copied(rows: NDArray[np.floating], into: NDArray[np.floating]) -> None:
         into[part] = wide(rows[part])
 
     with own_threads() as threads:
-        for _ in threads.map(copy, range(0, len(rows), BLOCK)):
-            pass
+        threads.each(copy, range(0, len(rows), BLOCK))
 
 
 def blocks(source: RowSource, rows_at_once: int) -> Iterator[tuple[int, NDArray[np.floating]]]:

@@ -50,6 +50,11 @@ class OwnThreads:
                 future.cancel()
             wait(under_way)
 
+    def each(self, work: Callable[[Item], None], items: Iterable[Item]) -> None:
+        """work(item) of each item, for what it does."""
+        for _ in self.map(work, items):
+            pass
+
     def parts(self, size: int, least: int = 1) -> list[slice]:
         """Slices of [0, size), one for each thread, of `least` each at least; one where there is one thread."""
         step = max(-(-size // self.count), least, 1)
