@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     text = "frames with masks: data set folder or Hub id, with :config and @split if needed"
     add("data", metavar="DATA", type=kinds.text, help=text)
-    text = "ViT or MAE of transformers: Hub id, folder, or carried, the package's own"
+    text = "ViT, MAE, ResNet or ConvNeXt of transformers: Hub id, folder, or carried, the package's own"
     add("--encoder", required=True, type=kinds.text, help=text)
     options.out(parser, "folder to write; an interrupted one goes on")
     options.force(parser)

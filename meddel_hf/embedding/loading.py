@@ -33,7 +33,7 @@ def located(name: str) -> Iterator[str]:
     elif name == CARRIED:
         with as_file(files("meddel_hf.assets") / "encoder") as folder:
             yield str(folder)
-    elif name.startswith(("/", ".", "~")):
+    elif _is_a_path(name):
         raise InvalidArgument(f"encoder {name!r} is not a folder: expected one with config.json, or a Hub id")
     elif "/" not in name:
         raise InvalidArgument(
@@ -44,13 +44,18 @@ def located(name: str) -> Iterator[str]:
         yield name
 
 
+def _is_a_path(name: str) -> bool:
+    """Whether it can be nothing but a folder: a Hub id is an owner and a name."""
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1
+
+
 def check_at_hand(name: str, revision: str | None = None) -> None:
     """Raises InvalidArgument, at once, for an encoder that is not on this machine where the Hub cannot be asked.
 
     To be called before what takes seconds to import; huggingface_hub itself would try for half a minute. What else may
     be wrong with the name is told by whoever loads it.
     """
-    if Path(name).is_dir() or name.startswith(("/", ".", "~")) or "/" not in name:
+    if Path(name).is_dir() or _is_a_path(name) or "/" not in name:
         return
     from huggingface_hub import constants, errors, try_to_load_from_cache
 

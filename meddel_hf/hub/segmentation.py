@@ -30,7 +30,7 @@ def segmentation_card(manifest: Manifest, to: ModelRepository) -> str:
     return f"""{to.front_matter(pipeline_tag="image-segmentation", tags=[*TAGS, "segmentation"])}
 # {to.name}
 
-A segmentation model, an encoder with a head on its patches, trained with [meddel_hf]({PAPER}). For research; not a
+A segmentation model, an encoder with a head on its features, trained with [meddel_hf]({PAPER}). For research; not a
 medical device.
 
 ```python

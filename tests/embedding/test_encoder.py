@@ -410,6 +410,8 @@ def test_a_convolutional_network_has_no_cls_token(tmp_path):
 def test_one_sentence_for_what_is_not_there(tmp_path):
     with pytest.raises(InvalidArgument, match=r"nowhere/at-all.* is not a folder"):
         load_encoder("./nowhere/at-all")
+    with pytest.raises(InvalidArgument, match=r"encoder 'runs/mae/encoder' is not a folder"):
+        load_encoder("runs/mae/encoder")  # no Hub id: that is an owner and a name
     ViTModel(ViTConfig(**SMALL)).save_pretrained(tmp_path)
     with pytest.raises(InvalidArgument, match=r"no preprocessor_config\.json"):
         load_encoder(str(tmp_path))

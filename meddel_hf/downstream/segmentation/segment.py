@@ -1,4 +1,4 @@
-"""From an encoder and frames with masks to per-frame scores: MLP head on a ViT, trained through `Trainer`.
+"""From an encoder and frames with masks to per-frame scores: a head on an encoder, trained through `Trainer`.
 
     meddel segment datadel:kvasir_seg --encoder runs/mae --out runs/kvasir --test datadel:cvc_clinicdb
     accelerate launch --multi_gpu --num_processes 2 -m meddel_hf.segment datadel:kvasir_seg --encoder ... --out ...
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from meddel_hf.data.images import Preprocessing
     from meddel_hf.downstream.scores import Scores
+    from meddel_hf.downstream.segmentation.architecture import SegmentationModel
     from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, Shown
-    from meddel_hf.downstream.segmentation.model import ViTForSegmentation
 
 OVERLAYS = "overlays.png"
 CHECKPOINTS = "checkpoints"
@@ -58,7 +58,7 @@ def segment(
 
     train, test: data sets with DataDEL's columns id, image, mask and, where frames belong together, group. `test` names
                  each test set; a frame or a group of the training set in one of them is an error (see `splits.split`).
-    encoder:     Hub id or folder of a ViT or an MAE with safetensors weights.
+    encoder:     Hub id or folder of a ViT, MAE, ResNet or ConvNeXt with safetensors weights.
     out:         folder to write: manifest.json, scores.parquet, overlays.png, model/. A finished one with the same
                  data, encoder, recipe and seed is answered from; an interrupted one goes on at its last checkpoint.
     seed:        draws the head's first weights, the order of the frames and their augmentation.
@@ -70,6 +70,7 @@ def segment(
     Raises InvalidDataset, InvalidArgument or Mismatch before anything is trained, Diverged where the loss is no number.
     """
     from meddel_hf.downstream.scores import Scores
+    from meddel_hf.downstream.segmentation.architecture import Head
     from meddel_hf.downstream.segmentation.decoded_frames import shown as shown_once
     from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, check_apart
     from meddel_hf.downstream.segmentation.model import from_encoder
@@ -84,8 +85,8 @@ def segment(
     place = computing_device(device, processes)
     with quiet():
         model, preprocessing, digest = from_encoder(
-            str(encoder), seed=seed, num_labels=recipe.num_labels, hidden_size=recipe.hidden_size,
-            dice_weight=recipe.dice_weight, image_size=recipe.image_size, revision=revision,
+            str(encoder), seed=seed, head=Head(recipe.hidden_size, recipe.dice_weight, recipe.num_labels),
+            image_size=recipe.image_size, revision=revision,
         )  # fmt: skip
     manifest = _manifest(train, test, digest, recipe, seed)
     if _is_finished(out, manifest):
@@ -138,7 +139,7 @@ class _Run:
     manifest: Manifest
     recipe: SegmentationRecipe
     seed: int
-    model: ViTForSegmentation
+    model: SegmentationModel
     preprocessing: Preprocessing
     device: torch.device
     processes: PartialState
@@ -149,7 +150,7 @@ class _Run:
     def train(self, frames: LabelledFrames) -> None:
         """Train the model in place."""
         from meddel_hf.downstream.segmentation.decoded_frames import decoded as decoded_once
-        from meddel_hf.downstream.segmentation.training import FrameSamples, Samples, TokenSamples, encoded_views, fit
+        from meddel_hf.downstream.segmentation.training import FeatureSamples, FrameSamples, Samples, encoded_views, fit
         from meddel_hf.runtime.devices import resolve_precision
         from meddel_hf.runtime.processes import decoding_workers
         from meddel_hf.training.checkpoints import written
@@ -171,8 +172,8 @@ class _Run:
             self.model.encoder.requires_grad_(False)
             with self._timed("features"):
                 views = 4 if self.recipe.mirrored else 1
-                tokens = encoded_views(self.model, decoded.pixels, self.preprocessing, self.device, precision, views)
-            samples = TokenSamples(tokens, decoded.masks, self.seed)
+                features = encoded_views(self.model, decoded.pixels, self.preprocessing, self.device, precision, views)
+            samples = FeatureSamples(features, decoded.masks, self.seed)
         else:
             samples = FrameSamples(decoded, self.preprocessing, self.recipe, self.seed)
         with self._timed("training"), written("a checkpoint", checkpoints, checkpoints):

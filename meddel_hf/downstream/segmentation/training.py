@@ -18,8 +18,8 @@ from PIL import Image
 from transformers import TrainerCallback, TrainingArguments
 
 from meddel_hf.data.images import Preprocessing
+from meddel_hf.downstream.segmentation.architecture import SegmentationModel
 from meddel_hf.downstream.segmentation.masked_frames import Decoded
-from meddel_hf.downstream.segmentation.model import ViTForSegmentation
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import Diverged, InvalidArgument
 from meddel_hf.runtime.progress import Progress
@@ -81,26 +81,26 @@ class FrameSamples:
         return flipped(pixels, view), flipped(mask, view)
 
 
-class TokenSamples:
-    """Patch tokens of every frame, and of its mirror images, computed once: for training the head alone."""
+class FeatureSamples:
+    """Features of every frame, and of its mirror images, computed once: for training the head alone."""
 
-    def __init__(self, tokens: list[torch.Tensor], masks: np.ndarray, seed: int) -> None:
-        """tokens: for each view (see `flipped`) (n, N, D). masks: (n, H, W) uint8."""
-        self.tokens, self.masks, self.seed = tokens, masks, seed
+    def __init__(self, features: list[torch.Tensor], masks: np.ndarray, seed: int) -> None:
+        """features: for each view (see `flipped`) (n, ...). masks: (n, H, W) uint8."""
+        self.features, self.masks, self.seed = features, masks, seed
         self.frames = len(masks)
 
     def batch(self, samples: Sequence[int]) -> dict[str, np.ndarray]:
         """views and rows (B,) int64 of the frames."""
         rows = order(np.array(samples), self.frames, self.seed, by_generator)
         draws = [generator(sample, self.seed) for sample in samples]
-        return {"views": np.array([draw.integers(len(self.tokens)) for draw in draws]), "rows": rows}
+        return {"views": np.array([draw.integers(len(self.features)) for draw in draws]), "rows": rows}
 
     def inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        """tokens (B, N, D) float32 and labels (B, H, W) int64, which may be coarser than the frames."""
+        """features (B, ...) float32 and labels (B, H, W) int64, which may be coarser than the frames."""
         places = list(zip(batch["views"].tolist(), batch["rows"].tolist(), strict=True))
-        tokens = torch.stack([self.tokens[view][row] for view, row in places])
+        features = torch.stack([self.features[view][row] for view, row in places])
         masks = np.stack([flipped(self.masks[row], view) for view, row in places])
-        return {"tokens": tokens.float(), "labels": torch.from_numpy(masks).long()}
+        return {"features": features.float(), "labels": torch.from_numpy(masks).long()}
 
 
 def flipped(array: np.ndarray, view: int) -> np.ndarray:
@@ -116,14 +116,14 @@ def normalised(pixels: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor
 
 
 def encoded_views(
-    model: ViTForSegmentation,
+    model: SegmentationModel,
     pixels: np.ndarray,
     preprocessing: Preprocessing,
     device: torch.device,
     precision: Resolved,
     views: int,
 ) -> list[torch.Tensor]:
-    """Patch tokens of every frame in each of the first `views` views: (n, N, D) each, in `precision`, on the host."""
+    """Features of every frame in each of the first `views` views: (n, ...) each, in `precision`, on the host."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     by_view: list[torch.Tensor] = []
     model.to(device).eval()  # type: ignore[arg-type]  # transformers wraps nn.Module.to
@@ -138,7 +138,7 @@ def encoded_views(
 
 
 def logits_of(
-    model: ViTForSegmentation,
+    model: SegmentationModel,
     pixels: np.ndarray,
     preprocessing: Preprocessing,
     device: torch.device,
@@ -159,7 +159,7 @@ def computing(device: torch.device, precision: Resolved) -> Iterator[None]:
 
 
 def fit(
-    model: ViTForSegmentation,
+    model: SegmentationModel,
     samples: Samples,
     recipe: SegmentationRecipe,
     checkpoints: Path,
@@ -206,7 +206,7 @@ class _Trainer(SampleTrainer):
 
     def __init__(
         self,
-        model: ViTForSegmentation,
+        model: SegmentationModel,
         settings: TrainingArguments,
         samples: Samples,
         batch_size: int,

@@ -21,13 +21,9 @@ from transformers import (
 )
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from meddel_hf.downstream.segmentation.model import (
-    ViTForSegmentation,
-    from_encoder,
-    predicted_mask,
-    save,
-    segmentation_loss,
-)
+from meddel_hf.downstream.segmentation.architecture import Head, segmentation_loss
+from meddel_hf.downstream.segmentation.model import from_encoder, predicted_mask, save
+from meddel_hf.downstream.segmentation.vit import ViTForSegmentation
 from meddel_hf.errors import InvalidArgument
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
@@ -91,7 +87,7 @@ def test_another_image_size_interpolates_positions_as_transformers_does(kind, tm
 
 @pytest.mark.parametrize("labels", [2, 5])
 def test_saved_and_loaded_through_the_auto_classes(labels, tmp_path, pixels):
-    model, preprocessing, _ = from_encoder(str(saved(tmp_path / "vit", "vit")), seed=1, num_labels=labels)
+    model, preprocessing, _ = from_encoder(str(saved(tmp_path / "vit", "vit")), seed=1, head=Head(num_labels=labels))
     (tmp_path / "out").mkdir()
     save(model, preprocessing, tmp_path / "out")
     loaded, report = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "out", output_loading_info=True)
@@ -159,17 +155,17 @@ def test_upsampling_keeps_a_constant_and_takes_the_greatest():
     assert not predicted_mask(torch.ones(3, 2, 2), (4, 4)).any()  # of equal ones the first, as argmax does
 
 
-def test_tokens_stand_in_for_pixels(tmp_path, pixels):
+def test_features_stand_in_for_pixels(tmp_path, pixels):
     model, _, _ = from_encoder(str(saved(tmp_path, "vit")), seed=0)
     with torch.no_grad():
-        assert torch.equal(model(tokens=model.encode(pixels)).logits, model(pixels).logits)
+        assert torch.equal(model(features=model.encode(pixels)).logits, model(pixels).logits)
     with pytest.raises(InvalidArgument, match="got neither"):
         model()
 
 
 def test_what_is_no_encoder(tmp_path):
     deit = saved(tmp_path / "deit", "deit")
-    with pytest.raises(InvalidArgument, match="is a deit: expected a ViT or an MAE"):
+    with pytest.raises(InvalidArgument, match="is a deit: expected a ViT, an MAE, a ResNet"):
         from_encoder(str(deit), seed=0)
     vit = saved(tmp_path / "vit", "vit")
     with pytest.raises(InvalidArgument, match="multiple of 8"):

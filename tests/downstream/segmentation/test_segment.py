@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -17,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, Features, Image, Value
+from datasets import Dataset
+from make_discs import FEATURES, disc, frames, png
 from PIL import Image as Picture
 from transformers import AutoModelForSemanticSegmentation, ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -31,47 +31,15 @@ from meddel_hf.downstream.segmentation.masked_frames import Decoded
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.scoring import table
 from meddel_hf.downstream.segmentation.segment import segment
-from meddel_hf.downstream.segmentation.training import FrameSamples, TokenSamples, flipped
+from meddel_hf.downstream.segmentation.training import FeatureSamples, FrameSamples, flipped
 from meddel_hf.errors import Diverged, IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.training.checkpoints import record
 
-FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image(), "group": Value("string")})
 QUICK = {"epochs": 30, "batch_size": 8, "precision": "float32", "hidden_size": 32, "learning_rate": 3e-3}
 FROZEN = SegmentationRecipe(frozen=True, **QUICK)
 WHOLE = SegmentationRecipe(**QUICK)
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
           "--main_process_port", "0", "-m"]  # fmt: skip
-
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Picture.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def disc(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A grey frame with noise and a red disc, (height, width, 3) uint8, and where the disc is, (height, width) bool."""
-    draw = np.random.default_rng(seed)
-    height, width = (int(side) for side in draw.integers(40, 80, 2))
-    radius = draw.uniform(0.2, 0.3) * min(height, width)
-    y, x = draw.uniform(0.35, 0.65) * height, draw.uniform(0.35, 0.65) * width
-    rows, columns = np.mgrid[:height, :width]
-    inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
-    pixels = draw.integers(90, 130, (height, width, 3))
-    pixels[inside] += (90, -60, -60)
-    return pixels.astype(np.uint8), inside
-
-
-def frames(first: int, rows: int, group: str | None = None, **change) -> Dataset:
-    pairs = [disc(first + row) for row in range(rows)]
-    columns = {
-        "id": [f"f/{first + row:03d}" for row in range(rows)],
-        "image": [png(pixels) for pixels, _ in pairs],
-        "mask": [png(inside.astype(np.uint8) * np.uint8(255)) for _, inside in pairs],
-        "group": [group and f"{group} {row // 2}" for row in range(rows)],
-        **change,
-    }
-    return Dataset.from_dict(columns, features=FEATURES)
 
 
 @pytest.fixture(scope="module")
@@ -221,12 +189,12 @@ def test_seeds_repeat_and_differ_and_so_do_mirrored_features(encoder, tmp_path):
 
 
 def test_mirrored_features_are_those_of_mirrored_frames_with_mirrored_masks():
-    """Sample numbers draw the view: tokens and mask of a sample must be of the same one."""
+    """Sample numbers draw the view: features and mask of a sample must be of the same one."""
     masks = np.arange(24, dtype=np.uint8).reshape(1, 4, 6)
-    tokens = [torch.full((1, 2, 3), float(view)) for view in range(4)]
-    samples = TokenSamples(tokens, masks, seed=0)
+    features = [torch.full((1, 2, 3), float(view)) for view in range(4)]
+    samples = FeatureSamples(features, masks, seed=0)
     batch = samples.inputs(samples.batch(range(40)))
-    views = batch["tokens"][:, 0, 0].int().tolist()
+    views = batch["features"][:, 0, 0].int().tolist()
     assert set(views) == {0, 1, 2, 3}
     for view, labels in zip(views, batch["labels"].numpy(), strict=True):
         assert np.array_equal(labels, flipped(masks[0], view))
