@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fork_server import PATIENCE, ForkServer
 from loopback_hub import TOKEN, LoopbackHub
 
 # What tests read is remembered in a folder of their own: not in the user's, and not from one run to the next. Read by
@@ -60,6 +61,7 @@ class HubSession:
     env: dict[str, str]
     home: Path
     outside: Path
+    clients: ForkServer
 
     @property
     def endpoint(self) -> str:
@@ -89,9 +91,12 @@ class HubSession:
 
     def call(self, command: list[str], cwd: Path | None = None, **env: str) -> str:
         """The same for any command, such as `meddel push`."""
-        done = subprocess.run(
-            command, cwd=cwd or self.home, env={**self.env, **env}, capture_output=True, text=True, timeout=300
-        )
+        cwd, python = cwd or self.home, command[0] == sys.executable
+        if python and not env:
+            done = self.clients.run(command[1:], cwd)
+        else:
+            env = {**self.env, **env}
+            done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert not self.outside.exists(), f"a client left the loopback: {self.outside.read_text()}"
         return done.stdout
@@ -134,7 +139,9 @@ def hub_in(folder: Path) -> Iterator[HubSession]:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # evaluate.load would count downloads at amazonaws.com
         }
-        yield HubSession(server, env, home, outside)
+        clients = ForkServer(env)
+        yield HubSession(server, env, home, outside, clients)
+        clients.close()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import oracle
 import pytest
 import yaml
 from datasets import Dataset
+from fork_server import ForkServer
 from pages import blocks
 from stores import stored
 
@@ -49,11 +48,11 @@ def test_the_selector_of_the_page_is_chosen_by_its_name(tmp_path, installed, mon
     stored(tmp_path / "embeddings", Dataset.from_dict({"id": ids}), vectors)
     env = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
     commands = [shlex.split(line[2:]) for line in the("console").splitlines()]
-    said = [
-        subprocess.run([sys.executable, "-m", "meddel_hf", *arguments], cwd=tmp_path, env=env, capture_output=True,
-                       text=True, check=True).stdout
-        for program, *arguments in commands
-    ]  # fmt: skip
+    server = ForkServer(env)
+    done = [server.run(["-m", "meddel_hf", *arguments], tmp_path) for program, *arguments in commands]
+    server.close()
+    assert [each.returncode for each in done] == [0] * len(commands)
+    said = [each.stdout for each in done]
     assert "exam-17/000120 is " in said[1]
 
     store = EmbeddingStore.load(tmp_path / "embeddings")

@@ -146,6 +146,7 @@ def test_the_log_says_what_was_seen_and_learned(whole):
     assert seconds == sorted(seconds)
 
 
+@pytest.mark.slow
 def test_a_longer_run_learns(tmp_path):
     recipe = TINY.but(samples=1600, norm_pix_loss=False, crop=1.0, flips="none")
     done = pretrain(frames(2, {}), tmp_path / "out", recipe=recipe, progress=False)

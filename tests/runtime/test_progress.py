@@ -80,6 +80,7 @@ def test_a_quiet_command_draws_no_bar_and_another_does(pool, tmp_path):
     assert without_bars(quiet), quiet
 
 
+@pytest.mark.slow
 def test_a_quiet_benchmark_draws_no_bar_where_it_makes_pools(tmp_path):
     data = make_data(tmp_path)
     for row in range(100, 190):  # near-copies are made of 60 frames

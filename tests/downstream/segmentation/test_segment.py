@@ -350,6 +350,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return AutoModelForSemanticSegmentation.from_pretrained(out / "model").state_dict()
 
 
+@pytest.mark.slow  # its checkpoints are those of pre-training, which is killed in test_pretrain.py
 def test_a_killed_run_ends_where_an_unkilled_one_does(encoder, tmp_path, capsys):
     sets = saved_sets(tmp_path)
     parts = [sys.executable, "-m", *command(sets, encoder, tmp_path / "killed", "--epochs", "60", "--quiet")]
