@@ -45,4 +45,7 @@ UNION = "union"
 # Folders of weights inside a run's: the whole model beside an encoder, encoders exported on the way, a segmentation's.
 WHOLE, SNAPSHOTS, MODEL = "objective", "snapshots", "model"
 
+# Of a report's folder; SHOWS, in its manifest's details: what of it not everybody may see.
+REPORT_TEXT, REPORT_TABLES, SHOWS = "report.md", "tables", "shows"
+
 TRUST = "compare the sizes of files that are read, and not their checksums"  # what --trust does, everywhere

@@ -72,8 +72,10 @@ SHOWN = Truth(
 )
 
 
-def make_runs(folder: Path, truth: Truth = SHOWN, *, gate: bool = True) -> Path:
-    """Write the folder of a finished matrix; gate=False leaves gate.json out."""
+def make_runs(
+    folder: Path, truth: Truth = SHOWN, *, gate: bool = True, more: Mapping[str, object] | None = None, typed: str = ""
+) -> Path:
+    """Write the folder of a finished matrix; gate=False leaves gate.json out. more: of the plan; typed: the command."""
     cells = [("full", 1.0), ("untrained", 0.0)]
     cells += [(arm, retention) for arm in truth.arms for retention in truth.retentions]
     cells += [("ladder", share) for share in truth.ladder]
@@ -86,9 +88,10 @@ def make_runs(folder: Path, truth: Truth = SHOWN, *, gate: bool = True) -> Path:
         "retentions": list(truth.retentions),
         "seeds": truth.seeds,
         "tasks": [{"name": name, "kind": task.kind, "test": list(task.sets)} for name, task in truth.tasks.items()],
+        **(more or {}),
     }
     (folder / "plan.yaml").write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")  # JSON is YAML
-    _benchmark(plan).write(folder, ["plan.yaml"])
+    _benchmark(plan, typed).write(folder, ["plan.yaml"])
     if gate:
         passed = [name for name, task in truth.tasks.items() if task.untrained < -0.01]
         verdicts = {name: _gate(task, name in passed) for name, task in truth.tasks.items()}
@@ -99,9 +102,10 @@ def make_runs(folder: Path, truth: Truth = SHOWN, *, gate: bool = True) -> Path:
     return folder
 
 
-def _benchmark(plan: Mapping[str, object]) -> Manifest:
-    arguments = {"pretraining": {"samples": 800_000}}
-    return Manifest("benchmark", fingerprint("made"), arguments, {"pool": "0" * 32}, {"plan": plan})
+def _benchmark(plan: Mapping[str, object], typed: str = "") -> Manifest:
+    arguments, details = {"pretraining": {"samples": 800_000}}, {"plan": plan}
+    details |= {"command": typed} if typed else {}
+    return Manifest("benchmark", fingerprint("made"), arguments, {"pool": "0" * 32}, details)
 
 
 def _gate(task: Task, passed: bool) -> dict[str, object]:

@@ -6,18 +6,18 @@ import argparse
 
 from meddel_hf.commands import kinds, options
 
-HELP = "publish a selection, a subset, a model or the metric on the Hub"
+HELP = "publish a selection, a subset, a model, a report or the metric on the Hub"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    text = "folder that select, filter, build, pretrain or segment wrote, or the word 'normdel' for the metric's Space"
+    text = "folder that select, filter, build, report, pretrain or segment wrote, or 'normdel' for the metric's Space"
     add("path", metavar="PATH", help=text)
     add("repo", metavar="USER/NAME", help="repository to create or update")
     add("--private", action="store_true", default=None, help="create it private")
     options.strip_metadata(parser)
     add("--yes-with-metadata", action="store_true", help="publish names and positions that stand in the images")
-    add("--license", metavar="ID", help="of a model: licence to name in its card, such as apache-2.0")
+    add("--license", metavar="ID", help="of a model or report: licence to name in its card, such as apache-2.0")
     add("--hash-ids", metavar="KEYFILE", type=kinds.path, help="of a selection: hash its ids with this key")
 
 

@@ -1,4 +1,4 @@
-"""Folders of steps to the Hub: a selection, a subset, a built data set, an encoder, a segmentation model."""
+"""Folders of steps to the Hub: a selection, a subset, a built data set, a report, an encoder, a segmentation model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from meddel_hf.data.outgoing import clean_copy, look
 from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.hub.encoder import push_encoder
 from meddel_hf.hub.models import ModelRepository
+from meddel_hf.hub.report import push_report
 from meddel_hf.hub.segmentation import push_segmentation
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
@@ -29,7 +30,7 @@ def push(
     yes_with_metadata: bool = False,
     license: str | None = None,
 ) -> str:
-    """Publish a folder made by `meddel select`, `filter` or `build` as a data set, or one of `pretrain` or
+    """Publish a folder made by `meddel select`, `filter`, `build` or `report` as a data set, or one of `pretrain` or
     `segment` as a model; returns its address.
 
     What an earlier push left there, and this one does not bring along, goes in the same commit.
@@ -37,7 +38,7 @@ def push(
     strip_metadata:    leave metadata out of the images' files on the way; no pixel changes.
     hash_ids:          of a selection: file of the key by which ids are hashed, such as that of the subset.
     yes_with_metadata: publish names, positions and serial numbers that stand in images; else they are an error.
-    license:           of a model's weights, to be named in its card.
+    license:           of a model's weights, or of a report, to be named in its card.
 
     Raises InvalidArgument where it holds a source of DataDEL whose licence forbids that, unless it is to be private;
     IncompleteStore where its files are not those that its manifest records; HubFailed where the Hub refuses.
@@ -57,6 +58,10 @@ def push(
             raise InvalidArgument(f"{path} holds {what}, no frames and no ids: leave the options about those out")
         to = ModelRepository(repo_id, private, token, license)
         return push_encoder(path, to) if step == "pretraining" else push_segmentation(path, to)
+    if step == "report":
+        if hash_ids is not None or strip_metadata or yes_with_metadata:
+            raise InvalidArgument(f"{path} holds a report, no frames and no ids: leave the options about those out")
+        return push_report(path, repo_id, private=private, token=token, license=license)
     if license is not None:
         raise InvalidArgument(f"{path} has a card that names its licence, or none: `meddel filter --license` names one")
     if not (path / "README.md").is_file():

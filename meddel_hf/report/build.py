@@ -15,7 +15,7 @@ from meddel_hf.errors import IncompleteStore
 from meddel_hf.report.axis import axis_document
 from meddel_hf.report.axis import headline as axis_headline
 from meddel_hf.report.contents import contents
-from meddel_hf.report.document import Document
+from meddel_hf.report.document import Document, Sheet
 from meddel_hf.report.figures.drawing import render
 from meddel_hf.report.findings import Draws, Findings, findings
 from meddel_hf.report.levels import Axis
@@ -23,13 +23,15 @@ from meddel_hf.report.pages.html import html
 from meddel_hf.report.pages.markdown import markdown
 from meddel_hf.report.sections.answer import headline
 from meddel_hf.report.sections.choices import label_headline
+from meddel_hf.report.sections.groups import shared_groups
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step_folder
+from meddel_hf.schema import REPORT_TABLES, REPORT_TEXT, SHOWS
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-PAGE, MARKDOWN, FIGURES, TABLES = "report.html", "report.md", "figures", "tables"
+PAGE, FIGURES = "report.html", "figures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,8 @@ def _axis(
         files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
         places = [level_folder(aside, share) for share in by_share]
         parents = {place.name: Manifest.read(place, "report").fingerprint for place in places}
-        details = {"levels": list(by_share), "command": command}
+        shows = sorted({what for place in places for what in Manifest.read(place, "report").details[SHOWS]})
+        details = {"levels": list(by_share), SHOWS: shows, "command": command}
         made = fingerprint(*parents.values())
         Manifest("report", made, asdict(draws or Draws()), parents, details).write(aside, files)
     last = list(by_share.values())[-1]
@@ -111,18 +114,24 @@ def _name(levels: Mapping[float, Findings]) -> str:
 
 
 def _write(document: Document, folder: Path) -> None:
-    for name in (FIGURES, TABLES):
+    for name in (FIGURES, REPORT_TABLES):
         (folder / name).mkdir(exist_ok=True)
     drawn: dict[str, str] = {}
     for picture in document.pictures:
         drawn[picture.name], image = render(picture)
         (folder / FIGURES / f"{picture.name}.png").write_bytes(image)
     for data in document.data:
-        data.write(folder / TABLES)
-    texts: Mapping[str, str] = {PAGE: html(document, drawn), MARKDOWN: markdown(document)}
+        data.write(folder / REPORT_TABLES)
+    texts: Mapping[str, str] = {PAGE: html(document, drawn), REPORT_TEXT: markdown(document)}
     for name, text in texts.items():
         with whole_file(folder / name) as aside:
             aside.write_text(text, encoding="utf-8")
+
+
+def _shows(runs: Runs, document: Document) -> list[str]:
+    """What the page shows that not everybody may see."""
+    sheets = any(isinstance(block, Sheet) for section in document.sections for block in section.blocks)
+    return ["frames"] * sheets + ["names of videos or patients"] * bool(shared_groups(runs))
 
 
 def _manifest(runs: Runs, findings: Findings, document: Document, command: str) -> Manifest:
@@ -133,6 +142,7 @@ def _manifest(runs: Runs, findings: Findings, document: Document, command: str) 
         "missing": len(runs.missing),
         "passed_gate": sorted({target.judged for target in findings.comparable}),
         "pictures": [picture.name for picture in document.pictures],
+        SHOWS: _shows(runs, document),
         "command": command,
     }
     facts = [json.dumps(dict(cell.facts), sort_keys=True) for cell in runs.cells]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ _BY_STATUS = {
     413: "a file is too large for it: write smaller shards",
     429: "it asks for fewer requests: wait some minutes, and run the same command again",
 }
+_ABSOLUTE = re.compile(r"[/~\\]|[A-Za-z]:[\\/]")
 _CLIENTS = ("httpx", "httpx2", "httpcore", "requests", "urllib3")  # that huggingface_hub has used
 
 
@@ -57,8 +59,37 @@ def public_name(name: str) -> str:
     path = name.partition("@")[0].rpartition(":")[0] or name
     is_local = name.startswith(("/", "~", ".")) or "\\" in name or path.count("/") > 1 or re.match(r"[A-Za-z]:/", name)
     if is_local or Path(name).exists() or Path(path).exists():
-        return re.split(r"[\\/]", name.rstrip("/\\"))[-1]
+        return _last_part(name)
     return name
+
+
+def without_places(value: Any) -> Any:
+    """Facts, such as a plan's, with the last part in place of every absolute path, however deep it stands.
+
+    Unlike `public` it looks at nothing on this machine. Patterns of ids, whose keys end in "match", stay."""
+    if isinstance(value, dict):
+        return {key: inner if str(key).endswith("match") else without_places(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_places(inner) for inner in value]
+    return _last_part(value) if isinstance(value, str) and _ABSOLUTE.match(value) else value
+
+
+def typed_without_places(command: str) -> str:
+    """A command line, with the last part in place of every absolute path."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # no command line
+        return text_without_places(command)
+    return shlex.join(_last_part(word) if _ABSOLUTE.match(word) else word for word in words)
+
+
+def text_without_places(text: str) -> str:
+    """A sentence, with the last part in place of every absolute path without spaces."""
+    return re.sub(r"(?<![^\s'\"(])[/~][^\s'\"(),;]*/[^\s'\"(),;]+", lambda found: _last_part(found[0]), text)
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("/\\"))[-1]
 
 
 def public(value: Any) -> Any:

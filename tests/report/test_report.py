@@ -35,6 +35,7 @@ from meddel_hf.report.findings import Draws, findings
 from meddel_hf.report.pages.markdown import markdown
 from meddel_hf.report.sections.answer import headline
 from meddel_hf.report.sections.limits import break_even, crossing
+from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.records import read_facts, write_facts
 
 HOSTILE = '<script>alert(1)</script>&"$x_1$|`*'
@@ -414,6 +415,7 @@ def test_a_pool_gives_centres_and_contact_sheets(tmp_path):
     done = report(folder, tmp_path / "report", pool=pool, draws=DRAWS)
     assert {row["origin"] for row in table(done, "origins")} == {"north", *SOURCES}
     assert list((tmp_path / "report" / "figures").glob("duplicates-*.png"))
+    assert Manifest.read(tmp_path / "report").details["shows"] == ["frames"]
     page = Page(done.page.read_text(encoding="utf-8"))
     assert [attrs for tag, attrs in page.tags if tag == "img" and attrs["src"].startswith("data:image/")]
 
@@ -430,6 +432,8 @@ def test_videos_and_patients_are_counted_and_one_that_the_pool_names_too_is_a_wa
     assert f"polyps 5 and the pool {len(POOL) - 1}; not named: f" in said.replace("\\", "")
     assert "polyps has 2 videos, sequences or patients called as in the pool (polyps/video1, polyps/video3)" in said
     assert said.count("called as in the pool") == 1
+    report(folder, tmp_path / "report", draws=DRAWS)
+    assert Manifest.read(tmp_path / "report").details["shows"] == ["names of videos or patients"]
 
 
 def test_targets_keep_the_plans_order_and_a_tasks_own_set_comes_first(runs):

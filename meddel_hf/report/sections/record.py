@@ -1,10 +1,12 @@
-"""What was run: the plan, the versions, the device, what it cost, and what is missing."""
+"""What was run: the plan, the versions, the device, what it cost, and what is missing; names, and no local paths."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Sequence
+
+import yaml
 
 from meddel_hf.benchmark.estimate import in_words
 from meddel_hf.benchmark.place import Place
@@ -15,6 +17,7 @@ from meddel_hf.report.sections.gates import gate_tables
 from meddel_hf.report.sections.groups import left_out, shared_groups, tested_groups
 from meddel_hf.report.sections.tables import time_table
 from meddel_hf.runtime.manifest import installed_versions
+from meddel_hf.runtime.network import text_without_places, typed_without_places, without_places
 from meddel_hf.runtime.words import plural
 
 _SHOWN = 40  # missing cells that are named one by one
@@ -30,9 +33,10 @@ def record(f: Findings, command: str) -> Section:
     if runs.cells:
         blocks.append(time_table(runs))
     if runs.plan:
-        blocks.append(Listing("plan.yaml", runs.plan))
+        named = without_places(yaml.safe_load(runs.plan))
+        blocks.append(Listing("plan.yaml", yaml.safe_dump(named, sort_keys=False, allow_unicode=True)))
     elif runs.manifest:
-        blocks.append(Listing("plan", json.dumps(runs.manifest.details.get("plan"), indent=1)))
+        blocks.append(Listing("plan", json.dumps(without_places(runs.manifest.details.get("plan")), indent=1)))
     blocks.append(_versions(runs))
     return Section("record", "What was run", tuple(blocks))
 
@@ -63,7 +67,8 @@ def _facts(f: Findings, command: str) -> list[Point]:
 def _typed(runs: Runs, command: str) -> list[Point]:
     """What was typed to run the benchmark, where it was recorded, and to make this page."""
     typed = runs.manifest.details.get("command") if runs.manifest else None
-    return [*([Point("Benchmark:", str(typed))] if typed else []), Point("This page:", command or "made from Python")]
+    benchmark = [Point("Benchmark:", typed_without_places(str(typed)))] if typed else []
+    return [*benchmark, Point("This page:", typed_without_places(command) if command else "made from Python")]
 
 
 def _selectors(runs: Runs) -> list[str]:
@@ -88,7 +93,7 @@ def _missing(runs: Runs) -> list[Block]:
 
 
 def _diverged(runs: Runs) -> list[Block]:
-    points = tuple(Point(f"{one.place.words}:", one.sentence) for one in runs.diverged)
+    points = tuple(Point(f"{one.place.words}:", text_without_places(one.sentence)) for one in runs.diverged)
     note = "They are in no mean. A cell is tried again once its diverged.json is deleted."
     return [Points(points, f"Diverged, {plural(len(points), 'cell')}", note)] if points else []
 

@@ -1,0 +1,119 @@
+"""A report on the Hub: pushed by the real client, tables opened by `load_dataset`, no path of this machine in it."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import HubSession
+from make_runs import PROBE, Task, Truth, make_runs
+
+from meddel_hf.errors import IncompleteStore, InvalidArgument
+from meddel_hf.hub.push import push
+from meddel_hf.report.build import report
+from meddel_hf.report.findings import Draws
+from meddel_hf.runtime.manifest import Manifest
+
+MEDDEL = [sys.executable, "-m", "meddel_hf"]
+SECRET = "/home/anna smith/ward seven"
+TRUTH = Truth(
+    arms={"random": "random", "sieve": "dedup"},
+    effects={"sieve": {0.05: 0.06}},
+    tasks={"findings": Task(PROBE, {"findings": 60}, 0.7)},
+    retentions=(0.05,),
+)
+PLAN = {
+    "pool": [{"pool": f"{SECRET}/frames:all@train", "match": "/C1/*"}, {"pool": "pools/here", "match": None}],
+    "embedding": {"encoder": "~/ward seven/vit", "pooling": "cls"},
+}
+TYPED = f"meddel benchmark run '{SECRET}/plan.yaml' --out runs"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ward seven")
+    runs = make_runs(folder / "runs", TRUTH, more=PLAN, typed=TYPED)
+    command = f"meddel report '{folder}/runs' --out out"
+    return report(runs, folder / "out", draws=Draws(draws=200), command=command).page.parent
+
+
+def test_a_report_is_published_and_its_tables_are_opened(written, hub: HubSession):
+    said = hub.call([*MEDDEL, "push", str(written), "me/kept", "--license", "cc-by-4.0"])
+    assert f"{hub.endpoint}/datasets/me/kept" in said
+    files = {path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()}
+    assert set(hub.files("me/kept", "dataset")) - {".gitattributes"} == files - {"report.md"} | {"README.md"}
+    card = hub.read("me/kept", "README.md", "dataset").decode()
+    _, front, text = card.split("---\n", 2)
+    facts = yaml.safe_load(front)
+    assert facts["license"] == "cc-by-4.0"
+    tables = sorted(path.stem for path in (written / "tables").iterdir())
+    assert [config["config_name"] for config in facts["configs"]] == tables
+    body = (written / "report.md").read_text(encoding="utf-8")
+    assert text.strip().startswith(body.partition("\n")[0])
+    assert body.partition("\n")[2] in text
+    for name in tables:
+        with (written / "tables" / f"{name}.csv").open(encoding="utf-8") as file:
+            columns, *rows = csv.reader(file)
+        if rows:
+            code = f"from datasets import load_dataset; t = load_dataset('me/kept', {name!r}, split='train'); "
+            assert hub.run(code + "print(t.num_rows, *t.column_names)").split() == [str(len(rows)), *columns]
+    assert f'load_dataset("me/kept", "{tables[0]}", split="train")' in card
+
+
+def test_no_path_of_this_machine_is_in_it(written, hub: HubSession):
+    hub.call([*MEDDEL, "push", str(written), "me/kept"])
+    everything = {name: hub.read("me/kept", name, "dataset") for name in hub.files("me/kept", "dataset")}
+    for name, data in everything.items():
+        assert b"ward seven" not in data, name
+        assert b"anna" not in data, name
+    card = everything["README.md"].decode()
+    (plan,) = [block for block in card.split("```")[1::2] if "redundancy" in block or "retentions" in block]
+    read = yaml.safe_load(plan.strip())
+    assert [pool["pool"] for pool in read["pool"]] == ["frames:all@train", "pools/here"]
+    assert read["pool"][0]["match"] == "/C1/*", "a pattern is no path"
+    assert read["embedding"]["encoder"] == "vit"
+    assert "meddel benchmark run plan.yaml --out runs" in card
+
+
+def test_what_an_earlier_push_left_goes_and_what_is_not_ours_stays(written, hub: HubSession):
+    hub.run(
+        "from huggingface_hub import HfApi\n"
+        "api = HfApi(); api.create_repo('me/kept', repo_type='dataset')\n"
+        "for name in ('tables/older.csv', 'redundancy-80/report.html', 'notes.txt'):\n"
+        "    api.upload_file(path_or_fileobj=b'a,b', path_in_repo=name, repo_id='me/kept', repo_type='dataset')"
+    )
+    hub.call([*MEDDEL, "push", str(written), "me/kept"])
+    there = hub.files("me/kept", "dataset")
+    assert "notes.txt" in there
+    assert "tables/older.csv" not in there
+    assert "redundancy-80/report.html" not in there
+
+
+@pytest.mark.parametrize(
+    ("shows", "sentence"),
+    [
+        (["frames"], "shows frames, in contact sheets: write the report again without --pool"),
+        (["names of videos or patients"], "shows names of videos or patients"),
+        (None, "was written by an earlier version, which printed local paths: write it again"),
+    ],
+)
+def test_what_not_everybody_may_see_is_not_published(shows, sentence, written, tmp_path):
+    copy = Path(shutil.copytree(written, tmp_path / "report"))
+    manifest = Manifest.read(copy, "report")
+    assert manifest.details.pop("shows") == []
+    manifest.details.update({} if shows is None else {"shows": shows})
+    manifest.write(copy, list(manifest.files))
+    with pytest.raises(InvalidArgument, match=sentence):
+        push(copy, "me/kept")
+    (copy / "report.html").write_text("other")
+    with pytest.raises(IncompleteStore):
+        push(copy, "me/kept")
+
+
+def test_options_about_frames_are_refused(written):
+    with pytest.raises(InvalidArgument, match="holds a report, no frames and no ids"):
+        push(written, "me/kept", strip_metadata=True)
