@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class HubSession:
     home: Path
     outside: Path
     clients: ForkServer
+    called: list[list[str]] = field(default_factory=list)
 
     @property
     def endpoint(self) -> str:
@@ -91,12 +92,13 @@ class HubSession:
 
     def call(self, command: list[str], cwd: Path | None = None, **env: str) -> str:
         """The same for any command, such as `meddel push`."""
-        cwd, python = cwd or self.home, command[0] == sys.executable
-        if python and not env:
-            done = self.clients.run(command[1:], cwd)
-        else:
+        cwd, is_first = cwd or self.home, not self.called
+        self.called.append(command)
+        if is_first or env or command[0] != sys.executable:  # one call is not worth a server
             env = {**self.env, **env}
             done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE)
+        else:
+            done = self.clients.run(command[1:], cwd)
         assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert not self.outside.exists(), f"a client left the loopback: {self.outside.read_text()}"
         return done.stdout

@@ -76,6 +76,7 @@ def test_pretrain(tmp_path, processes):
     assert PreTraining.load(tmp_path / "all").summary.processes == processes
 
 
+@pytest.mark.slow  # as the README runs it
 def test_segment(tmp_path):
     masked(tmp_path, 10, "here")
     masked(tmp_path, 3, "there")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from shutil import copyfile
 
@@ -74,6 +76,7 @@ def report_card(folder: Path, manifest: Manifest, repo_id: str, license: str | N
     from huggingface_hub import DatasetCardData
 
     tables = sorted(name for name in manifest.files if name.startswith(f"{REPORT_TABLES}/"))
+    tables = [name for name in tables if _has_rows(folder / name)]  # `datasets` opens none without
     configs = [{"config_name": Path(name).stem, "data_files": name} for name in tables]
     data = DatasetCardData(license=license, tags=[*TAGS, "benchmark"], configs=configs)
     title, _, text = (folder / REPORT_TEXT).read_text(encoding="utf-8").partition("\n")
@@ -88,3 +91,8 @@ table = load_dataset("{repo_id}", "{Path(tables[0]).stem}", split="train")
 ```
 """
     return f"---\n{data.to_yaml()}\n---\n\n{opened if tables else title}{text}"
+
+
+def _has_rows(table: Path) -> bool:
+    with table.open(encoding="utf-8", newline="") as file:
+        return len(list(islice(csv.reader(file), 2))) > 1

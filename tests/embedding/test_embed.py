@@ -220,7 +220,7 @@ def interrupted(parts: list[str], out: Path, sign: signal.Signals) -> tuple[int,
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_resumed_after_an_interruption_the_bytes_are_the_same(sign, encoder, tmp_path):
-    pool = folder_of_images(tmp_path / "pool", 240)
+    pool = folder_of_images(tmp_path / "pool", 160)
     small = ("--batch-size", "1", "--precision", "bf16")  # slow enough to be caught midway
     assert run([*ALONE, *command(pool, encoder, tmp_path / "whole", *small)]).returncode == 0
     out = tmp_path / sign.name
@@ -231,7 +231,7 @@ def test_resumed_after_an_interruption_the_bytes_are_the_same(sign, encoder, tmp
     assert ("the same command goes on from there" in said) == (sign == signal.SIGINT)
     counted = [path.with_suffix(".safetensors") for path in out.glob("shard-*.json")]
     kept = {path: path.stat().st_mtime_ns for path in counted}
-    assert 0 < len(kept) < 30
+    assert 0 < len(kept) < 20
 
     done = run(parts)
     assert done.returncode == 0, done.stderr

@@ -87,7 +87,7 @@ BEGUN = {"embed": "shard-*.json", "pretrain": "checkpoints/checkpoint-*", "build
     ("name", "sign"),
     [
         ("embed", signal.SIGKILL),
-        ("embed", signal.SIGTERM),
+        pytest.param("embed", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("pretrain", signal.SIGKILL, marks=pytest.mark.slow),
         ("build", signal.SIGTERM),
     ],
