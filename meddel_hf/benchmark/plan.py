@@ -322,12 +322,7 @@ class Plan(Record):
     def _check_convolutional(self, preset: str) -> None:
         """What the cells' encoder cannot do is told before the first of them is trained."""
         for task in self.trained_tasks:
-            if isinstance(task, SegmentationTask):
-                raise InvalidArgument(
-                    f"task {task.name!r} segments with the patches of a ViT, and preset {preset} is none: choose a "
-                    "ViT, or leave the task out"
-                )
-            if task.pooling == "cls":
+            if not isinstance(task, SegmentationTask) and task.pooling == "cls":
                 raise InvalidArgument(
                     f'task {task.name!r} asks for pooling "cls", and preset {preset} has no CLS token: use "mean"'
                 )

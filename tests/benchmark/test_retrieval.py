@@ -302,7 +302,6 @@ def test_data_that_do_not_fit_are_told_before_any_training(change, message, data
     ("task", "message"),
     [
         ({"name": "t", "kind": "instance", "frames": "x", "pooling": "cls"}, "task 't' asks for pooling \"cls\""),
-        ({"name": "t", "kind": "segmentation", "train": "x"}, "task 't' segments with the patches of a ViT"),
         ({"name": "t", "kind": "probe", "labels": "x", "pooling": "cls"}, "has no CLS token: use \"mean\""),
         ({"name": "t", "kind": "instance", "frames": "x", "pooling": "max"}, "pooling"),
         ({"name": "t", "kind": "instance"}, "frames"),
