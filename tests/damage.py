@@ -12,17 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import oracle
 from downstream.segmentation.test_segment import FROZEN
-from downstream.segmentation.test_segment import frames as discs
+from make_discs import frames as discs
 from make_runs import PROBE, SEG, Task, Truth, make_runs
 from pretraining.test_pretrain import TINY, frames
 
-from meddel_hf import MedDEL
+from meddel_hf import Dedup, MedDEL
 from meddel_hf.benchmark.results import read
 from meddel_hf.data.pool import Pool
 from meddel_hf.downstream.probing.probe import probe
@@ -167,14 +168,17 @@ def _stores(folder: Path) -> list[Kind]:
 def _selections(folder: Path) -> list[Kind]:
     chosen = MedDEL(eta=0.6, epsilon=None, scope="pool").select(EmbeddingStore.load(folder / "store"))
     chosen.save(folder / "selection")
+    in_two_steps = Dedup(0.5, eta=0.99).select(EmbeddingStore.load(folder / "store"))
+    assert in_two_steps.second is not None
+    in_two_steps.save(folder / "two-steps")
 
-    def looked_up() -> Any:
-        found = Selection.load(folder / "selection")
-        other = found.at(retention=0.2)
+    def looked_up(name: str) -> Any:
+        found = Selection.load(folder / name)
+        others = found.at(retention=0.3), found.at(eta=0.99)
         parts = found.table.to_pylist(), found.summary, found.origin, found.notes, found.settings
-        return *parts, other.table.to_pylist(), other.eta
+        return *parts, *((other.table.to_pylist(), other.eta) for other in others)
 
-    return [Kind("selection", _files(folder / "selection"), looked_up)]
+    return [Kind(name, _files(folder / name), partial(looked_up, name)) for name in ("selection", "two-steps")]
 
 
 def _trained(folder: Path) -> list[Kind]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +16,16 @@ from meddel_hf.dedup.decision import Decision, at_count, at_eta, rows_for
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.engines import PairEngine
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors.clustering import by_default
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.runtime.checks import fraction
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.tables import exactly, read_table
 
+DENSITY = "density.parquet"  # in a selection's folder, beside these
 _PAIRS, _ORDER = "pairs.parquet", "order.parquet"
+_DRAWN = "drawn-"  # before the names of a second step's
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +50,11 @@ class NearDuplicateGraph:
         assert retention is not None
         return at_count(engine, "greedy", rows_for(retention, pool, sum(map(len, self.groups))), density)
 
-    def save(self, folder: Path) -> None:
-        self.pairs.save(folder / _PAIRS)
+    def save(self, folder: Path, prefix: str = "") -> None:
+        """prefix: of the names of its files."""
+        self.pairs.save(folder / f"{prefix}{_PAIRS}")
         group = np.repeat(np.arange(len(self.groups)), [len(g) for g in self.groups])
-        with whole_file(folder / _ORDER) as aside:
+        with whole_file(folder / f"{prefix}{_ORDER}") as aside:
             pq.write_table(pa.table({"group": group, "row": np.concatenate(self.groups)}), aside)
 
 
@@ -56,10 +62,11 @@ class StoredGraph(NearDuplicateGraph):
     """The graph in a selection's folder, read when it is first asked: `why` and `filter` do without it.
 
     sound: gives the path of a file in the folder, once that was found to be as it was written.
+    prefix: of the names of its files.
     """
 
-    def __init__(self, sound: Callable[[str], Path]) -> None:
-        self.__dict__["_sound"] = sound
+    def __init__(self, sound: Callable[[str], Path], prefix: str = "") -> None:
+        self.__dict__ |= {"_sound": sound, "_prefix": prefix}
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -72,9 +79,69 @@ class StoredGraph(NearDuplicateGraph):
         return np.split(row, np.flatnonzero(np.diff(group)) + 1)
 
     def _path(self, name: str) -> Path:
-        answer: Path = self.__dict__["_sound"](name)
+        answer: Path = self.__dict__["_sound"](self.__dict__["_prefix"] + name)
         return answer
 
     @staticmethod
-    def is_in(folder: Path) -> bool:
-        return (folder / _PAIRS).is_file()
+    def is_in(folder: Path, prefix: str = "") -> bool:
+        return (folder / f"{prefix}{_PAIRS}").is_file()
+
+
+class HasGraph(Protocol):
+    """An answer of Algorithm 1, which stands in a room above this one."""
+
+    @property
+    def graph(self) -> NearDuplicateGraph | None: ...
+    @property
+    def density(self) -> CosineSample | None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class SecondStep:
+    """What a second step draws from by Algorithm 1: a graph of the rows that may be drawn, and how dense it is.
+
+    It answers each retention that leaves some of them out, and that keeps as many as there are clusters by default:
+    for fewer, clusters would be fewer.
+    """
+
+    graph: NearDuplicateGraph
+    density: CosineSample
+
+    @classmethod
+    def of(cls, answer: HasGraph, drawn: int) -> SecondStep | None:
+        """Of what drew so many rows; None where it stored no graph, or one that is about that number of rows alone."""
+        if answer.graph is None or answer.density is None:
+            return None
+        step = cls(answer.graph, answer.density)
+        return step if drawn >= step.fewest else None
+
+    @property
+    def most(self) -> int:
+        """Rows that may be drawn."""
+        return sum(map(len, self.graph.groups))
+
+    @property
+    def fewest(self) -> int:
+        """Rows that must be drawn."""
+        return by_default(self.most)
+
+    def decide(self, retention: float, pool: int) -> Decision:
+        """Exactly round(retention * pool) rows. Raises InvalidArgument where so many, or so few, cannot be told."""
+        fraction("retention", retention)
+        if not self.fewest <= round(retention * pool) <= self.most:
+            raise InvalidArgument(
+                f"retention {retention} keeps {round(retention * pool):,} of {pool:,} frames, and the stored pairs "
+                f"tell what {self.fewest:,} to {self.most:,} would be: select again from the embeddings"
+            )
+        return self.graph.decide(eta=None, retention=retention, pool=pool, density=self.density)
+
+    def save(self, folder: Path) -> None:
+        self.graph.save(folder, _DRAWN)
+        self.density.save(folder / f"{_DRAWN}{DENSITY}")
+
+    @classmethod
+    def load(cls, folder: Path, sound: Callable[[str], Path]) -> SecondStep | None:
+        """None where none was stored. sound: as of `StoredGraph`."""
+        if not StoredGraph.is_in(folder, _DRAWN):
+            return None
+        return cls(StoredGraph(sound, _DRAWN), CosineSample.load(sound(f"{_DRAWN}{DENSITY}")))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from meddel_hf import schema
 from meddel_hf.data.columns import as_texts
 from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.graph import NearDuplicateGraph
+from meddel_hf.dedup.graph import NearDuplicateGraph, SecondStep
 from meddel_hf.explore.edges import Edges
 from meddel_hf.explore.packing import packed
 from meddel_hf.explore.plane import Plane
@@ -64,6 +64,8 @@ class Choice(Protocol):
     def graph(self) -> NearDuplicateGraph | None: ...
     @property
     def density(self) -> CosineSample | None: ...
+    @property
+    def second(self) -> SecondStep | None: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
     @property
@@ -171,6 +173,11 @@ def contents(
         facts |= {"floor": edges.floor, "groups": edges.groups}
     if choice.graph is not None and choice.density is not None:
         arrays["stay"] = choice.density.stay.astype(np.float64)
+    if choice.second is not None:
+        edges = Edges.of(choice.second.graph, n, most_edges)
+        arrays |= {"drawnOrder": edges.order, "drawnStarts": edges.starts, "drawnLater": edges.later}
+        arrays |= {"drawnCosine": edges.cosine, "drawnStay": choice.second.density.stay.astype(np.float64)}
+        facts["drawn"] = {"floor": edges.floor, "groups": edges.groups, "fewest": choice.second.fewest}
     facts |= {
         "title": title, "rows": n, "states": STATES, "eta": choice.eta, "notes": list(choice.notes),
         "settings": plain(public(choice.settings)), "fingerprint": choice.fingerprint, **(more or {}),

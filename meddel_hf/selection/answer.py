@@ -19,7 +19,7 @@ from meddel_hf.data.identity import same_pool
 from meddel_hf.data.ids import id_array, ids_of
 from meddel_hf.data.paths import ids_by_path
 from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.graph import NearDuplicateGraph, StoredGraph
+from meddel_hf.dedup.graph import DENSITY, NearDuplicateGraph, SecondStep, StoredGraph
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.cosines import rounded
 from meddel_hf.runtime.checks import within
@@ -30,12 +30,11 @@ from meddel_hf.runtime.words import plural
 from meddel_hf.selection.naming import row_named
 from meddel_hf.selection.notebook import PAIRS, of_folder, table
 from meddel_hf.selection.published import at_hand
-from meddel_hf.selection.table import ROWS, decided, read_rows
+from meddel_hf.selection.table import ROWS, decided, drawn, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-DENSITY = "density.parquet"
 WARNING = "warning: "  # how a note begins that questions the answer
 _OF_DRAWING = {"then", "by", "per", "shares", "min_per"}  # settings of `Dedup`'s second step
 
@@ -163,6 +162,7 @@ class Answer:
     density:  sampled curves of near-duplicates over eta, or None where the selector compared nothing.
     notes:    sentences that the reader of the result should see; of what questions it, with "warning: " before them.
     asked:    digest of what `meddel select` was asked: by it one of several processes knows that its work is done.
+    second:   what the second step of `Dedup` draws from, or None where that is not by pairs, or none were stored.
     """
 
     table: pa.Table
@@ -173,6 +173,7 @@ class Answer:
     density: CosineSample | None = None
     notes: tuple[str, ...] = field(default=())
     asked: str | None = None
+    second: SecondStep | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -282,9 +283,10 @@ class Answer:
                 if other is None:
                     return f"{name} is dropped: near-duplicate of a frame that was forgotten"
                 what = f"{name} is dropped: near-duplicate of {printable(other)} (cosine {cosine:.4f}), which is"
-                if nearest is None or pc.any(self._kept_of(other)).as_py():
+                if pc.any(self._kept_of(other)).as_py():
                     return f"{what} kept"
-                return f"{what} not selected either; the nearest kept frame is {_named(row)}"
+                nearest_one = "" if nearest is None else f"; the nearest kept frame is {_named(row)}"
+                return f"{what} not selected either{nearest_one}"
             case "in-reference":
                 other, cosine = row[schema.IN_REFERENCE], row[schema.REFERENCE_SIMILARITY]
                 what = "a frame that was forgotten" if other is None else printable(other)
@@ -310,17 +312,16 @@ class Answer:
     def at(self, *, eta: float | None = None, retention: float | None = None) -> Self:
         """Another threshold or retention, looked up in the stored graph: no embeddings are read.
 
-        Same keep order, clusters and outliers. Raises InvalidArgument where no graph was stored, where eta is below the
-        lowest cosine that it holds, and for a retention of `Dedup`, which draws by the embeddings.
+        Same keep order, clusters and outliers. A retention of `Dedup` is met as it was by the selection, by Algorithm 1
+        among the rows that its first step left; nearest kept rows are then not told, which the embeddings know.
+        Raises InvalidArgument where no graph was stored, where eta is below the lowest cosine that it holds, and for a
+        retention of `Dedup` that draws by another rule or in shares, or that leaves nothing to draw.
         """
         eta = eta.item() if isinstance(eta, np.generic) else eta
         if eta is not None:
             within("eta", eta, -1, 1)
         if retention is not None and self.settings["selector"] == "dedup":
-            raise InvalidArgument(
-                "what Dedup draws needs the embeddings, and `at` reads none: select again from them, "
-                f"Dedup({retention}).select(store) or meddel select --retention {retention}"
-            )
+            return self._drawn_at(retention)
         if self.graph is None or self.density is None:
             raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")
         decision = self.graph.decide(eta=eta, retention=retention, pool=len(self), density=self.density)
@@ -328,6 +329,20 @@ class Answer:
         settings |= {"eta": eta, "retention": retention}
         table = decided(self.table, decision)
         return type(self)(table, settings, self.origin, decision.eta, self.graph, self.density)
+
+    def _drawn_at(self, retention: float) -> Self:
+        """Another retention of `Dedup`, drawn among the same rows."""
+        if self.second is None:
+            raise InvalidArgument(
+                "what this selection of Dedup draws needs the embeddings, and `at` reads none: select again from them, "
+                f"Dedup({retention}).select(store) or meddel select --retention {retention}"
+            )
+        decision = self.second.decide(retention, len(self))
+        table = drawn(self.table, decision.kept)
+        settings = {**self.settings, "retention": retention}
+        if not pc.any(pc.equal(table[schema.REASON], "not-selected")).as_py():  # nothing was to be drawn
+            settings |= dict.fromkeys(_OF_DRAWING & self.settings.keys())
+        return type(self)(table, settings, self.origin, self.eta, self.graph, self.density, second=self.second)
 
     def save(self, folder: str | Path, *, pictures: Callable[[Path], None] | None = None) -> Path:
         """Write the selection to a folder, whole or not at all; an older selection there is replaced.
@@ -341,6 +356,8 @@ class Answer:
                 self.graph.save(aside)
             if self.density is not None:
                 self.density.save(aside / DENSITY)
+            if self.second is not None:
+                self.second.save(aside)
             if pictures is not None:
                 pictures(aside)
             self.manifest.write(aside, [path.name for path in aside.iterdir()])
@@ -391,6 +408,7 @@ class Answer:
             CosineSample.load(sound(DENSITY)) if (folder / DENSITY).is_file() else None,
             notes,
             manifest.details.get("asked"),
+            SecondStep.load(folder, sound),
         )
         if selection.fingerprint != manifest.fingerprint:
             raise Mismatch(

@@ -22,7 +22,8 @@ TAGS = ["data-effective-learning", "meddel"]
 # slashes too; what a new push does not bring along goes. Anything else there is its owner's.
 OURS = (
     "data/train-*.parquet", "data*/*/train-*.parquet", "class_masks*/*.parquet", "preview*/*.png", "rows.parquet",
-    "density.parquet", "pairs.parquet", "order.parquet", "leaks.parquet", "rejected.parquet", "manifest.json",
+    "density.parquet", "pairs.parquet", "order.parquet", "drawn-*.parquet", "leaks.parquet", "rejected.parquet",
+    "manifest.json",
 )  # fmt: skip
 _DROPS_NEAR_DUPLICATES = ("dedup", "meddel", "semdedup")
 _CALIBRATED = ", as mild copies of frames are"

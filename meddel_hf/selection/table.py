@@ -153,15 +153,26 @@ def _known(table: pa.Table, named: str, cosine: str) -> tuple[NDArray[np.int64],
 
 def decided(table: pa.Table, decision: Decision) -> pa.Table:
     """`table` with the outcome of `decision`, which is about all rows of the pool; other reasons stay as they are."""
+    table = _with_kept(table, decision.kept, (_NEAR_DUPLICATE, _NOT_SELECTED, _KEPT), _NEAR_DUPLICATE)
+    return _naming(table, np.arange(len(table)), decision.duplicate_of, decision.similarity, _OF_DUPLICATES)
+
+
+def drawn(table: pa.Table, kept: NDArray[np.bool_]) -> pa.Table:
+    """`table` where a second step drew these rows, (n,), among those that were kept or not selected."""
+    return _with_kept(table, kept, (_NOT_SELECTED, _KEPT), _NOT_SELECTED)
+
+
+def _with_kept(table: pa.Table, kept: NDArray[np.bool_], of: Sequence[int], goes: int) -> pa.Table:
+    """`table` with other rows kept, among those of some reasons; the others of those go for one. Which kept row is
+    nearest to one that goes is not told any more."""
     names = pa.array(_REASONS, pa.string())
     reason = pc.index_in(table[schema.REASON], names).fill_null(_KEPT).to_numpy().copy()
-    open_rows = (reason == _NEAR_DUPLICATE) | (reason == _NOT_SELECTED) | (reason == _KEPT)
-    reason[open_rows] = np.where(decision.kept[open_rows], _KEPT, _NEAR_DUPLICATE)
+    open_rows = np.isin(reason, of)
+    reason[open_rows] = np.where(kept[open_rows], _KEPT, goes)
     columns = {name: table[name] for name in table.column_names if name not in _OF_NEAREST}
     columns[schema.KEPT] = pa.array(reason == _KEPT)
     columns[schema.REASON] = names.take(pa.array(reason, mask=reason == _KEPT))
-    every = np.arange(len(table))
-    return _naming(pa.table(columns), every, decision.duplicate_of, decision.similarity, _OF_DUPLICATES)
+    return pa.table(columns)
 
 
 def _in_order(table: pa.Table) -> pa.Table:

@@ -150,7 +150,7 @@ def decided_by_hand(
         + plural(len(near), f"near-duplicate {of_kept} goes", f"near-duplicates {of_kept} go")
         + " for them",
     )
-    return replace(answer, table=table, settings=settings, graph=None, notes=(*notes, *answer.notes))
+    return replace(answer, table=table, settings=settings, graph=None, second=None, notes=(*notes, *answer.notes))
 
 
 def _for_the_rest(selector: Any, pool: int, kept: int) -> Any:

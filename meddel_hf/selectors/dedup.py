@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.engines import Links, apart
+from meddel_hf.dedup.graph import SecondStep
 from meddel_hf.dedup.larger_than_memory import Plan, grouped
 from meddel_hf.dedup.search import Grouping, Search, Settings, meets_often
 from meddel_hf.embedding.calibration import Threshold, calibration_of, threshold_of
@@ -34,7 +35,17 @@ from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests
 from meddel_hf.selectors import checks
 from meddel_hf.selectors.caps import within_caps
-from meddel_hf.selectors.filling import BY, DEFAULT, OPTIONS, Filling, Shares, check_then, check_used, is_stratified
+from meddel_hf.selectors.filling import (
+    BY,
+    DEFAULT,
+    OPTIONS,
+    Drawn,
+    Filling,
+    Shares,
+    check_then,
+    check_used,
+    is_stratified,
+)
 from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, InParts, PoolRows, Readable, opened
 from meddel_hf.selectors.thinning import graph_of
@@ -193,6 +204,7 @@ class Dedup(PoolSelector):
             left = within_caps(readable, left, self.max_per, pool)
         target = len(left) if self.retention is None else readable.rows_to_keep(self.retention)
         left_out: LeftOut | None = None
+        second: SecondStep | None = None
         notes: list[str] = []
         if self.max_per and target > len(left):
             raise InvalidArgument(
@@ -202,7 +214,8 @@ class Dedup(PoolSelector):
         if target > decision.kept.sum():
             decision = _with_more(decision, search, target)
         elif target < decision.kept.sum():
-            left_out, notes = self._second_step(first, left, target, pool)
+            left_out, drawn = self._second_step(first, left, target, pool)
+            notes, second = drawn.notes, drawn.second
         if left_out is None and self._given:
             self._filling().check(readable, pool)
             notes.append(
@@ -233,7 +246,9 @@ class Dedup(PoolSelector):
         if not self.max_per:  # as in the records of older selections
             del settings["max_per"]
         graph = graph_of(search, readable.rows)
-        return Selection(table, settings, readable.origin, decision.eta, graph, search.sample, tuple(notes))
+        return Selection(
+            table, settings, readable.origin, decision.eta, graph, search.sample, tuple(notes), second=second
+        )
 
     @contextmanager
     def stepped(self, embeddings: Embeddings) -> Iterator[FirstStep]:
@@ -333,11 +348,11 @@ class Dedup(PoolSelector):
         first = store.poolings[0] if isinstance(store, EmbeddingStore) else "cls"
         return Space(first if self.pooling == "auto" else self.pooling, self.subtract_mean is True)
 
-    def _second_step(self, first: FirstStep, left: Rows, target: int, pool: Any) -> tuple[LeftOut, list[str]]:
+    def _second_step(self, first: FirstStep, left: Rows, target: int, pool: Any) -> tuple[LeftOut, Drawn]:
         """left: rows among which `target` are drawn."""
         whole = first.readable if isinstance(first.readable, InParts) else Readable.of(first.embeddings)
-        drawn, notes = self._filling().draw(whole, left, first.apart()[left], target, pool)
-        return _left_out(first.search, first.decision.kept, left[drawn]), notes
+        drawn = self._filling().draw(whole, left, first.apart()[left], target, pool)
+        return _left_out(first.search, first.decision.kept, left[drawn.rows]), drawn
 
 
 def doubt(alike: float | None) -> str | None:

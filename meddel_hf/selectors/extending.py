@@ -215,9 +215,9 @@ class Extension:
         )  # fmt: skip
         parts = self.readable if isinstance(self.readable, InParts) else None
         whole = Readable.of(self.embeddings) if parts is None else parts.in_first_pooling(self.embeddings)
-        chosen, notes = filling.draw(whole, left, np.zeros(len(left), bool), count, pool)
-        kept[left[chosen]] = True
-        return kept, notes
+        drawn = filling.draw(whole, left, np.zeros(len(left), bool), count, pool)
+        kept[left[drawn.rows]] = True
+        return kept, drawn.notes
 
     def _left_out(self, kept: NDArray[np.bool_]) -> LeftOut | None:
         """Distinct rows that were not drawn; and the kept row nearest to each that goes, where the old one told it."""

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf import schema
+from meddel_hf.dedup.graph import SecondStep
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.selection.answer import Answer
 from meddel_hf.selectors.floors import Floor, lifted
 from meddel_hf.selectors.protocol import PoolRows
 from meddel_hf.selectors.quotas import quotas
@@ -35,6 +37,19 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
 _POWERS: dict[str, float] = {"proportional": 1, "root": 0.5, "equal": 0}
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What was drawn.
+
+    rows:   (n,) bool. notes: what a reader should know of it.
+    second: what tells what another retention would draw; None where that is not by pairs alone, or none were stored.
+    """
+
+    rows: NDArray[np.bool_]
+    notes: list[str]
+    second: SecondStep | None = None
+
+
 @dataclass(frozen=True)
 class Filling:
     """How rows are drawn.
@@ -53,10 +68,8 @@ class Filling:
     shares: Shares
     min_per: Mapping[str, int]
 
-    def draw(
-        self, whole: PoolRows, left: Rows, first: NDArray[np.bool_], count: int, pool: Any
-    ) -> tuple[NDArray[np.bool_], list[str]]:
-        """Draw `count` of the rows that an earlier step left: (n,) bool, and what a reader should know of it.
+    def draw(self, whole: PoolRows, left: Rows, first: NDArray[np.bool_], count: int, pool: Any) -> Drawn:
+        """Draw `count` of the rows that an earlier step left.
 
         whole: all readable rows. left: (n,) their places among them, ascending.
         first: (n,) rows that are drawn before any other; of each value of `per`, whose share they do not change.
@@ -66,15 +79,17 @@ class Filling:
         """
         readable = whole.among(left)
         rule, options, notes = self._rule(readable, pool)
-        drawn = np.zeros(len(first), bool)
+        drawn, second = np.zeros(len(first), bool), None
         for rows, share in self._shared_out(readable, count, pool):
-            drawn[rows] = self._in_order(rule, options, readable.among(rows), first[rows], share, pool)
+            drawn[rows], second = self._in_order(rule, options, readable.among(rows), first[rows], share, pool)
         floors = []
         for column, least in self.min_per.items():
             values = values_of(whole, pool, column)
             floors.append(Floor.of(column, [values[place] for place in left], least, values))
         drawn = lifted(drawn, floors, self.seed) if floors else drawn
-        return drawn, [*notes, *(note for floor in floors for note in floor.shortfalls())]
+        notes += [note for floor in floors for note in floor.shortfalls()]
+        alone = self.per is None and not floors and count < first.sum()  # all are drawn among the same rows, by pairs
+        return Drawn(drawn, notes, second if alone else None)
 
     def _rule(self, readable: PoolRows, pool: Any) -> tuple[str, dict[str, Any], list[str]]:
         """The selector, its options, and what is to be told of it."""
@@ -110,25 +125,26 @@ class Filling:
 
     def _in_order(
         self, rule: str, options: dict[str, Any], readable: PoolRows, first: NDArray[np.bool_], count: int, pool: Any
-    ) -> NDArray[np.bool_]:
+    ) -> tuple[NDArray[np.bool_], SecondStep | None]:
         drawn, rows = first.copy(), np.flatnonzero(~first)
         if count < first.sum():
             drawn, rows = np.zeros(len(first), bool), np.flatnonzero(first)
-        drawn[rows] = self._ruled(rule, options, readable.among(rows), count - int(drawn.sum()), pool)
-        return drawn
+        drawn[rows], second = self._ruled(rule, options, readable.among(rows), count - int(drawn.sum()), pool)
+        return drawn, second
 
     def _ruled(
         self, selector: str, options: dict[str, Any], readable: PoolRows, count: int, pool: Any
-    ) -> NDArray[np.bool_]:
+    ) -> tuple[NDArray[np.bool_], SecondStep | None]:
         if count == 0:
-            return np.zeros(len(readable.rows), bool)
+            return np.zeros(len(readable.rows), bool), None
         if count == len(readable.rows):
-            return np.ones(len(readable.rows), bool)
-        chosen: Any = make(selector, retention=count / len(readable.ids), seed=self.seed, **options)
-        kept: NDArray[np.bool_] = chosen.select(readable, pool=pool).table[schema.KEPT].to_numpy()[readable.rows]
+            return np.ones(len(readable.rows), bool), None
+        chosen = make(selector, retention=count / len(readable.ids), seed=self.seed, **options)
+        answer: Answer = chosen.select(readable, pool=pool)
+        kept: NDArray[np.bool_] = answer.table[schema.KEPT].to_numpy()[readable.rows]
         if kept.sum() != count:
             raise InvalidArgument(f"selector {selector!r} kept {kept.sum():,} of the {count:,} rows asked for")
-        return kept
+        return kept, SecondStep.of(answer, count)
 
 
 def is_stratified(then: str) -> bool:

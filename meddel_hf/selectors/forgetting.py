@@ -171,7 +171,7 @@ def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str
         )
     origin = replace(old.origin, fingerprint=store.pool_fingerprint, embeddings=store.fingerprint)
     settings = {**old.settings, EXTENDS: old.fingerprint}
-    return replace(old, table=table, settings=settings, origin=origin, graph=graph, notes=())
+    return replace(old, table=table, settings=settings, origin=origin, graph=graph, second=None, notes=())
 
 
 def _beside_fewer(old: Selection, reference: EmbeddingStore, ids: Collection[str]) -> Selection:

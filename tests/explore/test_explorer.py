@@ -121,6 +121,31 @@ def test_the_sliders_answer_what_python_answers(browser, pool, store, tmp_path):
         assert sum(state == 0 for state in answer["state"]) == round(retention * ROWS)
 
 
+def test_what_would_be_drawn_at_another_retention_is_what_python_and_a_new_selection_draw(browser, store, tmp_path):
+    selection = Dedup(0.2, eta=0.95).select(store)
+    assert selection.second is not None
+    opened(browser, selection, tmp_path)
+    assert browser.js("return document.getElementById('keep-row').hidden") is False
+    fewest, most = selection.second.fewest, selection.second.most
+    for count in (fewest, fewest + 1, (fewest + most) // 2, most - 1, most):
+        answer = moved(browser, {"ask": "draw", "retention": count / ROWS})
+        agrees(answer, selection.at(retention=count / ROWS))
+        anew = Dedup(count / ROWS, eta=0.95).select(store)
+        assert [row for row, state in enumerate(answer["state"]) if state == 0] == [
+            row for row, kept in enumerate(anew.table["kept"].to_pylist()) if kept
+        ]
+        assert answer["eta"] == selection.eta
+        command = browser.js("return document.getElementById('command').textContent")
+        assert round(float(command.split("--retention ")[1]) * ROWS) == count
+    said = browser.js("const { pool } = window.meddel; return [...pool.now.state.keys()].map((row) => pool.why(row))")
+    assert said == words(selection.at(retention=most / ROWS))
+    for count in (fewest - 1, most + 1):
+        moved(browser, {"ask": "draw", "retention": count / ROWS})
+        assert "Not known here" in browser.js("return document.getElementById('moved').textContent")
+    moved(browser, {"ask": "eta", "eta": 0.97})
+    assert "first step alone" in browser.js("return document.getElementById('moved').textContent")
+
+
 def test_clusters_and_outliers_stay_what_they_are_when_the_threshold_moves(browser, store, tmp_path):
     selection = MedDEL(0.3, epsilon=0.9, engine="pairs", n_clusters=6).select(store)
     assert selection.summary.outliers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -295,6 +296,94 @@ def test_a_store_without_calibration_says_what_to_do(tmp_path):
     with pytest.raises(InvalidArgument, match="holds no mild copies of its frames: run its `meddel embed` again"):
         Dedup(0.5).select(store)
     assert Dedup(0.5, eta=0.99, then="random").select(store).summary.kept == 15
+
+
+def again(selector: Dedup, retention: float, x, of) -> tuple[list, list]:
+    """What stays, and why others go: looked up at another retention, and selected anew."""
+    looked_up, anew = selector.select(x, pool=of).at(retention=retention), replace(selector, retention=retention)
+    selected = anew.select(x, pool=of)
+    assert looked_up.settings == selected.settings
+    assert looked_up.fingerprint == selected.fingerprint
+    columns = ["kept", "reason", "duplicate_of", "similarity"]
+    return looked_up.table.select(columns).to_pylist(), selected.table.select(columns).to_pylist()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("more", [{}, {"max_per": {"label": 20}}], ids=["plain", "capped"])
+def test_another_retention_is_looked_up_as_it_would_be_selected(seed, more):
+    x = oracle.clumps(300, 12, spread=0.7, seed=seed)
+    selector = Dedup(0.3, eta=ETA, seed=seed, **more)
+    second = selector.select(x, pool=pool(300)).second
+    cosine, order, stays = first_step(x, ETA)
+    if not more:
+        apart = {row for row in order if stays[row] and not shares_one(cosine, order, stays, row)}
+        assert {row for group in second.graph.groups for row in group.tolist()} == apart
+    for count in (second.fewest, 40, 77, second.most):
+        looked_up, selected = again(selector, count / 300, x, pool(300))
+        assert looked_up == selected
+        assert sum(row["kept"] for row in looked_up) == count
+    for count in (second.fewest - 1, second.most + 1):
+        with pytest.raises(InvalidArgument, match=f"keeps {count} of 300 frames, and the stored pairs tell what"):
+            selector.select(x, pool=pool(300)).at(retention=count / 300)
+
+
+def shares_one(cosine: np.ndarray, order: np.ndarray, stays: np.ndarray, row: int) -> bool:
+    """Whether a near-duplicate of a row that stays is also one of another that stays, earlier in keep order, and that
+    shares none itself."""
+    return row in _sharing(cosine, tuple(order.tolist()), tuple(stays.tolist()))
+
+
+def _sharing(cosine: np.ndarray, order: tuple[int, ...], stays: tuple[bool, ...]) -> set[int]:
+    taken: set[int] = set()
+    sharing: set[int] = set()
+    for row in order:
+        if stays[row]:
+            near = {other for other in order if not stays[other] and cosine[row, other] > ETA}
+            if near & taken:
+                sharing.add(row)
+            else:
+                taken |= near
+    return sharing
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"then": "random"}, {"then": "balanced"}, {"per": "center"}, {"min_per": {"center": 2}}, {"retention": 0.02}],
+    ids=str,
+)
+def test_what_is_not_drawn_by_pairs_alone_is_not_looked_up(more):
+    x = oracle.clumps(300, 12, spread=0.7)
+    selection = Dedup(**{"retention": 0.3, "eta": ETA, **more}).select(x, pool=pool(300))
+    assert selection.second is None
+    with pytest.raises(InvalidArgument, match="needs the embeddings"):
+        selection.at(retention=0.2)
+
+
+def test_a_second_step_is_saved_and_found_again(tmp_path):
+    x = oracle.clumps(300, 12, spread=0.7)
+    selection = Dedup(0.3, eta=ETA).select(x)
+    loaded = Selection.load(selection.save(tmp_path / "s"))
+    other = loaded.at(retention=0.2)
+    assert other.table.equals(selection.at(retention=0.2).table)
+    assert Selection.load(other.save(tmp_path / "s")).at(retention=0.3).fingerprint == selection.fingerprint
+    assert "nearest_kept" not in other.table.column_names
+    gone = other.table.filter(other.table["reason"].to_numpy(zero_copy_only=False) == "near-duplicate").to_pylist()
+    drawn = set(other.kept)
+    for row in gone:
+        end = "which is kept" if row["duplicate_of"] in drawn else "which is not selected either"
+        assert other.why(row["id"]).endswith(end)
+    selection.at(eta=0.95).save(tmp_path / "s")
+    assert not list((tmp_path / "s").glob("drawn-*")), "the first step alone draws nothing"
+
+
+def test_beside_a_reference_and_by_hand(tmp_path):
+    x = oracle.clumps(300, 12, spread=0.7)
+    beside = Dedup(0.3, eta=ETA).select(x, reference=x[:9], reference_eta=0.95)
+    anew = Dedup(0.2, eta=ETA).select(x, reference=x[:9], reference_eta=0.95)
+    assert beside.at(retention=0.2).kept == anew.kept
+    assert beside.at(retention=0.2).table["in_reference"].equals(anew.table["in_reference"])
+    by_hand = Dedup(0.3, eta=ETA).select(x, overrides=Overrides(keep=["7"]))
+    assert by_hand.second is None
 
 
 @pytest.fixture(scope="module")

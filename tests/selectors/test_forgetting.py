@@ -139,6 +139,17 @@ def test_the_next_best_is_kept_and_told(folder, made, copied):
     assert now.at(eta=0.999).table.num_rows == ROWS
 
 
+def test_what_would_be_drawn_is_not_told_by_pairs_of_a_frame_that_is_gone(copied):
+    two_steps = Dedup(0.4).select(EmbeddingStore.load(copied / "e"))
+    assert two_steps.second is not None
+    two_steps.save(copied / "t")
+    assert len(list((copied / "t").glob("drawn-*.parquet"))) == 3
+    done = forget([two_steps.kept[0]], copied / "e", [copied / "t"])
+    assert [change.folder for change in done.changes] == [copied / "t"]
+    assert Selection.load(copied / "t").second is None
+    assert not list((copied / "t").glob("drawn-*"))
+
+
 def test_a_stale_selection_is_noticed(copied):
     name = Selection.load(copied / "s").kept[0]
     forget([name], copied / "e", [copied / "s"])

@@ -101,6 +101,15 @@ class Pool {
     this.now = { state, of, similarity, eta: answer.eta, moved: true };
   }
 
+  // Other rows drawn, among those that the first step left, in the place of the selection's own.
+  draw(answer) {
+    const { base } = this, state = base.state.slice();
+    for (let row = 0; row < this.length; row++) {
+      if (state[row] === KEPT || state[row] === NOT_SELECTED) state[row] = answer.kept[row] === 1 ? KEPT : NOT_SELECTED;
+    }
+    this.now = { ...base, state, counts: null, moved: true };
+  }
+
   // One sentence on what became of a row: as `meddel why` says it.
   why(row) {
     const { state, of, similarity, moved } = this.now, { arrays, facts } = this, name = printable(this.id(row));
@@ -119,8 +128,8 @@ class Pool {
         if (other < 0) return `${name} is dropped: near-duplicate of a frame that was forgotten`;
         const what = `${name} is dropped: near-duplicate of ${printable(this.id(other))} (cosine ` +
           `${similarity[row].toFixed(4)}), which is`;
-        if (nearest < 0 || state[other] === KEPT) return `${what} kept`;
-        return `${what} not selected either; the nearest kept frame is ${byNearest()}`;
+        if (state[other] === KEPT) return `${what} kept`;
+        return `${what} not selected either` + (nearest < 0 ? "" : `; the nearest kept frame is ${byNearest()}`);
       }
       case NOT_SELECTED: {
         const selector = facts.settings.selector;

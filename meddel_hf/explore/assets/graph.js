@@ -20,9 +20,10 @@ function clipped(value, low, high) {
 }
 
 class Graph {
-  // order, starts, later, cosine: explore/edges.py. stay: the sampled curve, or null. rows: of the pool.
-  constructor({ order, starts, later, cosine, stay, floor, groups, rows }) {
-    Object.assign(this, { order, starts, later, cosine, stay, floor, groups, rows, total: order.length });
+  // order, starts, later, cosine: explore/edges.py. stay: the sampled curve, or null. rows: of the pool. fewest: rows
+  // that are kept, at least.
+  constructor({ order, starts, later, cosine, stay, floor, groups, rows, fewest = 1 }) {
+    Object.assign(this, { order, starts, later, cosine, stay, floor, groups, rows, fewest, total: order.length });
   }
 
   // In keep order, a row goes if a row that stays is above eta. Stops once more than `limit` stay.
@@ -71,7 +72,7 @@ class Graph {
     const target = halfToEven(retention * this.rows);
     if (target < 1) throw new Error("that is no frame at all");
     if (target > this.total) throw new Error("more frames than can stay");
-    if (target < this.groups) throw new Error("fewer frames than clusters, each of which keeps one");
+    if (target < Math.max(this.groups, this.fewest)) throw new Error("fewer frames than clusters, each of which keeps one");
     const [eta, done] = this.largestEta(target), kept = done.kept.slice();
     const free = target - done.count;
     if (free > 0) {

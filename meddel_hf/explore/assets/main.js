@@ -81,7 +81,11 @@ class Page {
     const { arrays, facts } = this.pool;
     if (!arrays.order) return;
     const { order, starts, later, cosine, stay } = arrays, { floor, groups, rows } = facts;
-    this.ask = answers({ order, starts, later, cosine, stay, floor, groups, rows });
+    const second = facts.drawn && {
+      order: arrays.drawnOrder, starts: arrays.drawnStarts, later: arrays.drawnLater, cosine: arrays.drawnCosine,
+      stay: arrays.drawnStay, rows, ...facts.drawn,
+    };
+    this.ask = answers({ order, starts, later, cosine, stay, floor, groups, rows }, second);
     this.lowest = Math.ceil((await this.firstOfInterest(floor)) * 10000) / 10000;
     at("threshold").hidden = false;
     for (const input of [at("eta"), at("eta-number")]) {
@@ -89,12 +93,13 @@ class Page {
       input.addEventListener("input", () => this.move({ ask: "eta", eta: Number(input.value) }));
     }
     this.several = facts.settings.selector === "dedup" && this.pool.base.state.includes(NOT_SELECTED);
-    at("keep-row").hidden = facts.settings.selector === "dedup" || !stay;
-    const most = order.length / rows, least = Math.max(1, groups) / rows;
+    at("keep-row").hidden = !second && (facts.settings.selector === "dedup" || !stay);
+    const [most, least] = second ? [second.order.length / rows, second.fewest / rows] : [order.length / rows, Math.max(1, groups) / rows];
+    const keep = (retention) => this.move({ ask: second ? "draw" : "retention", retention });
     const share = (value) => Math.exp(Math.log(least) + (value / 1000) * (Math.log(most) - Math.log(least)));
     this.placeOf = (kept) => Math.round((1000 * Math.log(kept / least)) / Math.log(most / least));
-    at("keep").addEventListener("input", () => this.move({ ask: "retention", retention: share(Number(at("keep").value)) }));
-    at("keep-number").addEventListener("input", () => this.move({ ask: "retention", retention: Number(at("keep-number").value) / 100 }));
+    at("keep").addEventListener("input", () => keep(share(Number(at("keep").value))));
+    at("keep-number").addEventListener("input", () => keep(Number(at("keep-number").value) / 100));
     at("reset").addEventListener("click", () => this.back());
     at("curve-from").textContent = this.lowest.toFixed(2);
     this.showThreshold();
@@ -129,7 +134,8 @@ class Page {
         continue;
       }
       this.milliseconds = answer.milliseconds;
-      this.pool.move(answer);
+      if (asked.ask === "draw") this.pool.draw(answer);
+      else this.pool.move(answer);
       this.showThreshold(asked);
       this.refresh();
     }
@@ -153,15 +159,17 @@ class Page {
     at("reset").disabled = !moved;
     const words = [];
     if (moved) {
+      const several = this.several && asked?.ask === "eta";
       words.push("Looked up in the stored graph of near-duplicates; no embeddings were read.");
-      if (this.several) words.push("This is the first step alone: which of the frames that are left would be drawn, the embeddings tell.");
+      if (several) words.push("This is the first step alone: which of the frames that are left would be drawn, the embeddings tell.");
     } else if (eta !== null && eta < this.lowest) {
       words.push(`The selection's own eta, ${eta.toFixed(4)}, is below ${this.lowest}, the lowest that the pairs in this page answer.`);
     }
     at("moved").textContent = words.join(" ");
     const retention = pool.facts.settings.retention;
-    const option = asked?.ask === "retention" ? `--retention ${this.fewestDigits(asked.retention)}` : `--eta ${now}`;
-    at("command").textContent = moved ? `meddel select … ${option}${this.several && retention ? ` --retention ${retention}` : ""}` : "";
+    const byEta = `--eta ${now}${this.several && retention ? ` --retention ${retention}` : ""}`;
+    const option = asked?.ask === "eta" ? byEta : `--retention ${this.fewestDigits(asked?.retention ?? 1)}`;
+    at("command").textContent = moved ? `meddel select … ${option}` : "";
     this.drawAt(now);
   }
 
@@ -704,11 +712,11 @@ class Page {
 }
 
 // A function that asks the graph, in a worker where there is one.
-function answers(parts) {
+function answers(parts, second) {
   const waiting = new Map();
   let number = 0;
   const worker = new Worker(URL.createObjectURL(new Blob([at("worker").textContent], { type: "text/javascript" })));
-  worker.postMessage({ ask: "begin", graph: parts });
+  worker.postMessage({ ask: "begin", graph: parts, second });
   worker.onmessage = ({ data }) => {
     waiting.get(data.number)(data);
     waiting.delete(data.number);

@@ -1,10 +1,12 @@
-// The page's worker: it holds the graph, and answers one question after another. A "count" is the curve's.
+// The page's worker: it holds the graph, and what a second step draws from, and answers one question after another. A
+// "count" is the curve's, a "draw" the second step's.
 
-let graph = null;
+let graph = null, second = null;
 
-self.onmessage = ({ data: { number, ask, graph: parts, eta, retention } }) => {
+self.onmessage = ({ data: { number, ask, graph: parts, second: drawn, eta, retention } }) => {
   if (ask === "begin") {
     graph = new Graph(parts);
+    second = drawn && new Graph(drawn);
     return;
   }
   try {
@@ -13,7 +15,7 @@ self.onmessage = ({ data: { number, ask, graph: parts, eta, retention } }) => {
       self.postMessage({ number, eta, count: graph.greedy(eta).count });
       return;
     }
-    const answer = ask === "eta" ? graph.atEta(eta) : graph.atRetention(retention);
+    const answer = ask === "eta" ? graph.atEta(eta) : (ask === "draw" ? second : graph).atRetention(retention);
     const sent = [answer.kept.buffer, answer.of.buffer, answer.similarity.buffer];
     self.postMessage({ number, ...answer, milliseconds: performance.now() - began }, sent);
   } catch (error) {
