@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,7 @@ class HubSession:
     env: dict[str, str]
     home: Path
     outside: Path
-    clients: ForkServer
-    called: list[list[str]] = field(default_factory=list)
+    clients: ForkServer | None
 
     @property
     def endpoint(self) -> str:
@@ -92,13 +91,12 @@ class HubSession:
 
     def call(self, command: list[str], cwd: Path | None = None, **env: str) -> str:
         """The same for any command, such as `meddel push`."""
-        cwd, is_first = cwd or self.home, not self.called
-        self.called.append(command)
-        if is_first or env or command[0] != sys.executable:  # one call is not worth a server
+        cwd = cwd or self.home
+        if self.clients is not None and not env and command[0] == sys.executable:
+            done = self.clients.run(command[1:], cwd)
+        else:
             env = {**self.env, **env}
             done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE)
-        else:
-            done = self.clients.run(command[1:], cwd)
         assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert not self.outside.exists(), f"a client left the loopback: {self.outside.read_text()}"
         return done.stdout
@@ -113,15 +111,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[HubSession]:
-    """A fresh Hub with nothing in it, for one test."""
-    with hub_in(tmp_path) as session:
+def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HubSession]:
+    """A fresh Hub with nothing in it, for one test. A file whose tests have several clients each says MANY_CLIENTS."""
+    with hub_in(tmp_path, many_clients=getattr(request.module, "MANY_CLIENTS", False)) as session:
         yield session
 
 
 @contextmanager
-def hub_in(folder: Path) -> Iterator[HubSession]:
-    """A fresh Hub, its files and its clients' home in a folder."""
+def hub_in(folder: Path, *, many_clients: bool = False) -> Iterator[HubSession]:
+    """A fresh Hub, its files and its clients' home in a folder. many_clients: so that a server to fork them pays."""
     guard, home, outside = folder / "guard", folder / "home", folder / "outside.txt"
     guard.mkdir()
     home.mkdir()
@@ -141,9 +139,10 @@ def hub_in(folder: Path) -> Iterator[HubSession]:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # evaluate.load would count downloads at amazonaws.com
         }
-        clients = ForkServer(env)
+        clients = ForkServer(env) if many_clients else None
         yield HubSession(server, env, home, outside, clients)
-        clients.close()
+        if clients is not None:
+            clients.close()
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_runs_at_once_share_the_cells_as_they_come_free(matrix, data, tmp_path):
     assert scores(runs) == scores(matrix)
 
 
-@pytest.mark.slow  # a ladder, which is made of such cells, is killed in test_ladder.py
+@pytest.mark.slow
 def test_a_killed_run_ends_where_an_unkilled_one_does(matrix, data, tmp_path):
     runs = with_the_gate_passed(tmp_path / "runs", plan_of(data))
     command = [*ALONE, str(written(tmp_path / "plan.yaml", plan_of(data))), "--out", str(runs)]

@@ -187,6 +187,7 @@ def test_the_command_runs_every_rung_and_says_how_few_are_enough(climbed):
     assert not (runs / "gate.json").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_ladder_ends_with_the_same_bytes(climbed, data, tmp_path):
     """Killed in a cell, after others were finished."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -218,7 +218,8 @@ def interrupted(parts: list[str], out: Path, sign: signal.Signals) -> tuple[int,
     return process.returncode, said
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_copies.py kills it at its end; what a half-made store is resumed to, tests/damage.py asks
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_resumed_after_an_interruption_the_bytes_are_the_same(sign, encoder, tmp_path):
     pool = folder_of_images(tmp_path / "pool", 160)
     small = ("--batch-size", "1", "--precision", "bf16")  # slow enough to be caught midway

@@ -164,6 +164,7 @@ def may_mount() -> bool:
     return shutil.which("unshare") is not None and subprocess.run(["unshare", "--mount", "true"]).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not may_mount(), reason="needs root: a small file system is mounted")
 def test_full_disks(tmp_path):
     script = [sys.executable, full_disks.__file__, "--json", "--sizes", "64", "32768", "--", "embed"]
