@@ -256,6 +256,7 @@ def test_snapshots_are_encoders_on_the_way(by_command):
     AutoModel.from_pretrained(done.snapshots[32])
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_says_how_to_go_on(by_command, tmp_path):
     pool, _ = by_command
     late = "import os, signal, threading, sys\nfrom meddel_hf.cli import alone\n"

@@ -95,6 +95,7 @@ def test_killed_runs_end_with_the_same_bytes_cached_and_live(whole, tmp_path):
     assert len(files(tmp_path / "simclr")) == 4 + 6
 
 
+@pytest.mark.slow  # their gradients are compared in training/test_across.py
 def test_two_processes_reach_the_weights_of_one(whole, tmp_path):
     (tmp_path / "together.py").write_text(TOGETHER)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
