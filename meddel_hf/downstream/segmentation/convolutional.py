@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.segmentation.architecture import Head, SegmentationModel, drawn
 from meddel_hf.embedding.encoder import Encoder
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.training.across import SharedBatchNorm2d
 
 TYPES = ("resnet", "convnext", "convnextv2")
@@ -122,8 +123,15 @@ def stages(encoder: nn.Module, pixel_values: torch.Tensor) -> Sequence[torch.Ten
 def with_head(encoder: Encoder, preprocessing: Preprocessing, head: Head, seed: int) -> ConvForSegmentation:
     """The encoder's weights in a new model for frames of that size, its head drawn by `seed`."""
     trained: Any = encoder.model.config
-    with torch.inference_mode():
-        maps = [values.shape[-2:] for values in stages(encoder.model, torch.zeros(1, 3, *preprocessing.size))]
+    try:
+        with torch.inference_mode():
+            maps = [values.shape[-2:] for values in stages(encoder.model, torch.zeros(1, 3, *preprocessing.size))]
+    except RuntimeError as error:
+        size = " x ".join(map(str, preprocessing.size))
+        raise InvalidArgument(
+            f"frames of {size} pixels are too small for the stages of {encoder.name}: choose a larger image_size "
+            "(--image-size)"
+        ) from error
     config = ConvSegmentationConfig(trained, preprocessing.size, maps, **asdict(head))
     model = drawn(ConvForSegmentation, config, seed)
     wanted = model.encoder.state_dict()

@@ -27,6 +27,7 @@ from meddel_hf.downstream.segmentation.convolutional import ConvForSegmentation
 from meddel_hf.downstream.segmentation.model import from_encoder, save
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.segment import segment
+from meddel_hf.errors import InvalidArgument
 
 SIZES = {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 2, 1]}
 CONFIGS = {
@@ -126,6 +127,12 @@ def test_seeds_draw_the_head_and_nothing_else(tmp_path):
         assert torch.equal(weights, second[name])
         drawn = name.startswith("head.") and name.endswith("weight") and "norms" not in name
         assert torch.equal(weights, other[name]) != drawn, name
+
+
+def test_frames_that_are_too_small_are_told(tmp_path):
+    saved(tmp_path, "convnext")
+    with pytest.raises(InvalidArgument, match="frames of 7 x 7 pixels are too small for the stages of"):
+        from_encoder(str(tmp_path), seed=0, image_size=7)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
