@@ -21,6 +21,7 @@ TESTED_BY = {
     "benchmark/place.py": "report/test_report.py",
     "benchmark/*": "benchmark/test_benchmark.py",
     "hub/models.py": "hub/test_segmentation.py",
+    "hub/repository.py": "hub/test_report.py",
     "cli.py": "commands/test_cli.py",
     "commands/kinds.py": "commands/test_command_lines.py",
     "commands/build.py": "datadel/test_build.py",

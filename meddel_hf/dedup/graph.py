@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -87,15 +86,6 @@ class StoredGraph(NearDuplicateGraph):
         return (folder / f"{prefix}{_PAIRS}").is_file()
 
 
-class HasGraph(Protocol):
-    """An answer of Algorithm 1, which stands in a room above this one."""
-
-    @property
-    def graph(self) -> NearDuplicateGraph | None: ...
-    @property
-    def density(self) -> CosineSample | None: ...
-
-
 @dataclass(frozen=True, eq=False)
 class SecondStep:
     """What a second step draws from by Algorithm 1: a graph of the rows that may be drawn, and how dense it is.
@@ -108,11 +98,11 @@ class SecondStep:
     density: CosineSample
 
     @classmethod
-    def of(cls, answer: HasGraph, drawn: int) -> SecondStep | None:
+    def of(cls, graph: NearDuplicateGraph | None, density: CosineSample | None, drawn: int) -> SecondStep | None:
         """Of what drew so many rows; None where it stored no graph, or one that is about that number of rows alone."""
-        if answer.graph is None or answer.density is None:
+        if graph is None or density is None:
             return None
-        step = cls(answer.graph, answer.density)
+        step = cls(graph, density)
         return step if drawn >= step.fewest else None
 
     @property

@@ -168,21 +168,28 @@ def contents(
         arrays[f"column{number}"] = column.codes
     facts["columns"] = [{"name": column.name, "values": list(column.values)} for column in columns]
     if choice.graph is not None:
-        edges = Edges.of(choice.graph, n, most_edges)
-        arrays |= {"order": edges.order, "starts": edges.starts, "later": edges.later, "cosine": edges.cosine}
-        facts |= {"floor": edges.floor, "groups": edges.groups}
-    if choice.graph is not None and choice.density is not None:
-        arrays["stay"] = choice.density.stay.astype(np.float64)
+        of_graph, about = _graph(choice.graph, choice.density, n, most_edges)
+        arrays |= of_graph
+        facts |= about
     if choice.second is not None:
-        edges = Edges.of(choice.second.graph, n, most_edges)
-        arrays |= {"drawnOrder": edges.order, "drawnStarts": edges.starts, "drawnLater": edges.later}
-        arrays |= {"drawnCosine": edges.cosine, "drawnStay": choice.second.density.stay.astype(np.float64)}
-        facts["drawn"] = {"floor": edges.floor, "groups": edges.groups, "fewest": choice.second.fewest}
+        of_graph, about = _graph(choice.second.graph, choice.second.density, n, most_edges)
+        arrays |= {f"drawn-{name}": array for name, array in of_graph.items()}
+        facts["drawn"] = {**about, "fewest": choice.second.fewest}
     facts |= {
         "title": title, "rows": n, "states": STATES, "eta": choice.eta, "notes": list(choice.notes),
         "settings": plain(public(choice.settings)), "fingerprint": choice.fingerprint, **(more or {}),
     }  # fmt: skip
     return packed(facts, arrays)
+
+
+def _graph(
+    graph: NearDuplicateGraph, density: CosineSample | None, rows: int, most_edges: int
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """A graph's arrays, and what is to be known about them, as graph.js has them."""
+    edges = Edges.of(graph, rows, most_edges)
+    arrays = {"order": edges.order, "starts": edges.starts, "later": edges.later, "cosine": edges.cosine}
+    arrays |= {} if density is None else {"stay": density.stay.astype(np.float64)}
+    return arrays, {"floor": edges.floor, "groups": edges.groups}
 
 
 def _states(table: pa.Table) -> NDArray[np.uint8]:

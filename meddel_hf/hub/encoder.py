@@ -21,7 +21,7 @@ def push_encoder(path: str | Path, to: ModelRepository) -> str:
     """
     run = PreTraining.load(path)
     run.verify()
-    return to.upload(run.encoder, encoder_card(run, to), run.manifest, "Encoder")
+    return to.upload_model(run.encoder, encoder_card(run, to), run.manifest, "Encoder")
 
 
 def encoder_card(run: PreTraining, to: ModelRepository) -> str:

@@ -10,6 +10,7 @@ from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.hub.encoder import push_encoder
 from meddel_hf.hub.models import ModelRepository
 from meddel_hf.hub.report import push_report
+from meddel_hf.hub.repository import Repository
 from meddel_hf.hub.segmentation import push_segmentation
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
@@ -17,6 +18,8 @@ from meddel_hf.runtime.network import hub_errors, public
 from meddel_hf.selection.card import OURS
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import ROWS
+
+_WITHOUT_FRAMES = {"pretraining": "an encoder", "segmentation": "a segmentation model", "report": "a report"}
 
 
 def push(
@@ -52,16 +55,14 @@ def push(
         Manifest.read(path, "selection").check(path)
         return Selection.load(path).push_to_hub(repo_id, private=private, token=token, hash_ids=hash_ids)
     step = Manifest.read(path).step if (path / MANIFEST).is_file() else None
-    if step in ("pretraining", "segmentation"):
+    if step in _WITHOUT_FRAMES:
         if hash_ids is not None or strip_metadata or yes_with_metadata:
-            what = "an encoder" if step == "pretraining" else "a segmentation model"
+            what = _WITHOUT_FRAMES[step]
             raise InvalidArgument(f"{path} holds {what}, no frames and no ids: leave the options about those out")
+        if step == "report":
+            return push_report(path, Repository(repo_id, private, token, license, "dataset"))
         to = ModelRepository(repo_id, private, token, license)
         return push_encoder(path, to) if step == "pretraining" else push_segmentation(path, to)
-    if step == "report":
-        if hash_ids is not None or strip_metadata or yes_with_metadata:
-            raise InvalidArgument(f"{path} holds a report, no frames and no ids: leave the options about those out")
-        return push_report(path, repo_id, private=private, token=token, license=license)
     if license is not None:
         raise InvalidArgument(f"{path} has a card that names its licence, or none: `meddel filter --license` names one")
     if not (path / "README.md").is_file():

@@ -22,7 +22,7 @@ def push_segmentation(path: str | Path, to: ModelRepository) -> str:
     folder = Path(path)
     manifest = Manifest.read(folder, "segmentation")
     manifest.check(folder, [name for name in manifest.files if name.startswith(f"{MODEL}/")])
-    return to.upload(folder / MODEL, segmentation_card(manifest, to), manifest, "Segmentation model")
+    return to.upload_model(folder / MODEL, segmentation_card(manifest, to), manifest, "Segmentation model")
 
 
 def segmentation_card(manifest: Manifest, to: ModelRepository) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,13 @@ def public_name(name: str) -> str:
 def without_places(value: Any) -> Any:
     """Facts, such as a plan's, with the last part in place of every absolute path, however deep it stands.
 
-    Unlike `public` it looks at nothing on this machine. Patterns of ids, whose keys end in "match", stay."""
-    if isinstance(value, dict):
-        return {key: inner if str(key).endswith("match") else without_places(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_places(inner) for inner in value]
-    return _last_part(value) if isinstance(value, str) and _ABSOLUTE.match(value) else value
+    Unlike `public` it looks at nothing on this machine. Patterns of ids, whose keys end in "match", stay.
+    """
+
+    def named(key: str, text: str) -> str:
+        return _last_part(text) if _ABSOLUTE.match(text) and not key.endswith("match") else text
+
+    return _everywhere(value, named)
 
 
 def typed_without_places(command: str) -> str:
@@ -94,13 +95,21 @@ def _last_part(path: str) -> str:
 
 def public(value: Any) -> Any:
     """What a manifest says, with names in place of local paths, however deep they stand."""
+
+    def named(_: str, text: str) -> str:
+        is_sentence = re.search(r"\s", text) and not text.startswith(("/", "~"))
+        return text if is_sentence else public_name(text)
+
+    return _everywhere(value, named)
+
+
+def _everywhere(value: Any, named: Callable[[str, str], str], key: str = "") -> Any:
+    """Facts with other texts, however deep they stand. named: what stands for a text under its key, or the nearest."""
     if isinstance(value, dict):
-        return {key: public(inner) for key, inner in value.items()}
+        return {name: _everywhere(inner, named, str(name)) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [public(inner) for inner in value]
-    if isinstance(value, str) and (value.startswith(("/", "~")) or not re.search(r"\s", value)):  # no sentence
-        return public_name(value)
-    return value
+        return [_everywhere(inner, named, key) for inner in value]
+    return named(key, value) if isinstance(value, str) else value
 
 
 def _said(error: Any) -> str:

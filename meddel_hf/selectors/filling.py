@@ -144,7 +144,7 @@ class Filling:
         kept: NDArray[np.bool_] = answer.table[schema.KEPT].to_numpy()[readable.rows]
         if kept.sum() != count:
             raise InvalidArgument(f"selector {selector!r} kept {kept.sum():,} of the {count:,} rows asked for")
-        return kept, SecondStep.of(answer, count)
+        return kept, SecondStep.of(answer.graph, answer.density, count)
 
 
 def is_stratified(then: str) -> bool:

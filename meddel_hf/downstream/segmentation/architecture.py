@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -15,6 +15,22 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.training.checkpoints import WholeModel
 
 IGNORED = 255  # label of pixels that count for nothing
+
+
+class SegmentationConfig(PretrainedConfig):
+    """What the configurations of segmentation models have in common.
+
+    hidden_size: width of the head's hidden layer.
+    dice_weight: weight of the Dice loss beside the cross entropy; 0 leaves it out.
+    """
+
+    has_no_defaults_at_init = True
+
+    def __init__(self, hidden_size: int = 256, dice_weight: float = 0.0, num_labels: int = 2, **more: Any) -> None:
+        self.hidden_size, self.dice_weight = hidden_size, dice_weight
+        if "id2label" not in more:  # a saved configuration holds the names, and they say how many there are
+            more["num_labels"] = num_labels
+        super().__init__(**more)
 
 
 @dataclass(frozen=True)

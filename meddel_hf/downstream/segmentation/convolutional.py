@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from meddel_hf.data.images import Preprocessing
-from meddel_hf.downstream.segmentation.architecture import Head, SegmentationModel, drawn
+from meddel_hf.downstream.segmentation.architecture import Head, SegmentationConfig, SegmentationModel, drawn
 from meddel_hf.embedding.encoder import Encoder
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.training.across import SharedBatchNorm2d
@@ -19,35 +19,27 @@ from meddel_hf.training.across import SharedBatchNorm2d
 TYPES = ("resnet", "convnext", "convnextv2")
 
 
-class ConvSegmentationConfig(PretrainedConfig):
+class ConvSegmentationConfig(SegmentationConfig):
     """Configuration of `ConvForSegmentation`.
 
     encoder:     configuration of a ResNet or ConvNeXt, or its content.
     image_size:  (height, width) of frames in pixels. maps: (height, width) of each stage's feature map of such a frame.
-    hidden_size: width of the head. dice_weight: of the Dice loss beside the cross entropy; 0 leaves it out.
     """
 
     model_type = "meddel-conv-segmentation"
     sub_configs = {"encoder": AutoConfig}  # noqa: RUF012  # transformers declares it so
-    has_no_defaults_at_init = True
 
     def __init__(
         self,
         encoder: PretrainedConfig | dict[str, Any] | None = None,
         image_size: Sequence[int] = (224, 224),
         maps: Sequence[Sequence[int]] = ((56, 56), (28, 28), (14, 14), (7, 7)),
-        hidden_size: int = 256,
-        dice_weight: float = 0.0,
-        num_labels: int = 2,
         **more: Any,
     ) -> None:
         if not isinstance(encoder, PretrainedConfig):
             encoder = AutoConfig.for_model(**{"model_type": "resnet", **(encoder or {})})
         self.encoder = encoder
         self.image_size, self.maps = list(image_size), [list(size) for size in maps]
-        self.hidden_size, self.dice_weight = hidden_size, dice_weight
-        if "id2label" not in more:  # a saved configuration holds the names, and they say how many there are
-            more["num_labels"] = num_labels
         super().__init__(**more)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig, ViTConfig, ViTModel
+from transformers import ViTConfig, ViTModel
 
 from meddel_hf.data.images import Preprocessing
-from meddel_hf.downstream.segmentation.architecture import Head, SegmentationModel, drawn
+from meddel_hf.downstream.segmentation.architecture import Head, SegmentationConfig, SegmentationModel, drawn
 from meddel_hf.embedding.encoder import Encoder
 from meddel_hf.errors import InvalidArgument
 
@@ -23,30 +23,14 @@ _SHARED = (
 )  # fmt: skip
 
 
-class ViTSegmentationConfig(PretrainedConfig):
-    """Configuration of `ViTForSegmentation`.
-
-    encoder:     a ViTConfig, or its content.
-    hidden_size: width of the head's hidden layer.
-    dice_weight: weight of the Dice loss beside the cross entropy; 0 leaves it out.
-    """
+class ViTSegmentationConfig(SegmentationConfig):
+    """Configuration of `ViTForSegmentation`. encoder: a ViTConfig, or its content."""
 
     model_type = "meddel-vit-segmentation"
     sub_configs = {"encoder": ViTConfig}  # noqa: RUF012  # transformers declares it so
-    has_no_defaults_at_init = True
 
-    def __init__(
-        self,
-        encoder: ViTConfig | dict[str, Any] | None = None,
-        hidden_size: int = 256,
-        dice_weight: float = 0.0,
-        num_labels: int = 2,
-        **more: Any,
-    ) -> None:
+    def __init__(self, encoder: ViTConfig | dict[str, Any] | None = None, **more: Any) -> None:
         self.encoder = encoder if isinstance(encoder, ViTConfig) else ViTConfig(**(encoder or {}))
-        self.hidden_size, self.dice_weight = hidden_size, dice_weight
-        if "id2label" not in more:  # a saved configuration holds the names, and they say how many there are
-            more["num_labels"] = num_labels
         super().__init__(**more)
 
 

@@ -80,12 +80,13 @@ class Page {
   async beginThreshold() {
     const { arrays, facts } = this.pool;
     if (!arrays.order) return;
-    const { order, starts, later, cosine, stay } = arrays, { floor, groups, rows } = facts;
-    const second = facts.drawn && {
-      order: arrays.drawnOrder, starts: arrays.drawnStarts, later: arrays.drawnLater, cosine: arrays.drawnCosine,
-      stay: arrays.drawnStay, rows, ...facts.drawn,
+    const { order, stay } = arrays, { floor, groups, rows } = facts;
+    const partsOf = (prefix, about) => {
+      const [order, starts, later, cosine, stay] = ["order", "starts", "later", "cosine", "stay"].map((name) => arrays[prefix + name]);
+      return { order, starts, later, cosine, stay, rows, ...about };
     };
-    this.ask = answers({ order, starts, later, cosine, stay, floor, groups, rows }, second);
+    const second = facts.drawn && partsOf("drawn-", facts.drawn);
+    this.ask = answers(partsOf("", { floor, groups }), second);
     this.lowest = Math.ceil((await this.firstOfInterest(floor)) * 10000) / 10000;
     at("threshold").hidden = false;
     for (const input of [at("eta"), at("eta-number")]) {
