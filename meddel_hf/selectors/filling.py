@@ -34,6 +34,7 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "cover": ("max-herding", {"subtract_mean": True}),
     "meddel": ("meddel", {"subtract_mean": True, "epsilon": None}),
 }
+_BY_PAIRS = "meddel"
 _POWERS: dict[str, float] = {"proportional": 1, "root": 0.5, "equal": 0}
 
 
@@ -144,7 +145,8 @@ class Filling:
         kept: NDArray[np.bool_] = answer.table[schema.KEPT].to_numpy()[readable.rows]
         if kept.sum() != count:
             raise InvalidArgument(f"selector {selector!r} kept {kept.sum():,} of the {count:,} rows asked for")
-        return kept, SecondStep.of(answer.graph, answer.density, count)
+        by_pairs = selector == _BY_PAIRS  # other selectors' graphs, where they have any, tell something else
+        return kept, SecondStep.of(answer.graph, answer.density, count) if by_pairs else None
 
 
 def is_stratified(then: str) -> bool:

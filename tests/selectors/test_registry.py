@@ -16,13 +16,15 @@ from scipy.stats import chisquare
 
 from meddel_hf.cli import main
 from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, Mismatch
-from meddel_hf.selectors import Random, RandomStratified, registry
+from meddel_hf.selectors import Dedup, Random, RandomStratified, registry
 
 NAMES = [
     "dedup", "meddel", "random", "random-stratified", "semdedup", "k-centre", "prototypes-easy", "prototypes-hard",
     "density", "balanced", "typiclust", "max-herding", "retrieval",
 ]  # fmt: skip
 THIRD_PARTY = """
+from dataclasses import replace
+
 from meddel_hf.selectors.protocol import Readable, marked
 
 class First:
@@ -34,6 +36,18 @@ class First:
         readable = Readable.of(embeddings)
         rows = range(self.skip, self.skip + readable.rows_to_keep(self.retention))
         return readable.selection(marked(len(readable.rows), list(rows)), {"selector": "first", "skip": self.skip})
+
+class Other:
+    \"\"\"By chance, with the pairs of Algorithm 1, which do not tell who is kept.\"\"\"
+
+    def __init__(self, retention, seed=0):
+        self.retention, self.seed = retention, seed
+
+    def select(self, embeddings, pool=None):
+        from meddel_hf.selectors import MedDEL, Random
+
+        by_chance = Random(self.retention, self.seed).select(embeddings, pool=pool)
+        return replace(MedDEL(0.4, epsilon=None).select(embeddings), table=by_chance.table)
 
 class Seedless:
     def __init__(self, retention): ...
@@ -76,6 +90,14 @@ def test_another_package_adds_a_selector(installed, tmp_path):
     assert selection.kept == ["3", "4", "5", "6"]
     with pytest.raises(InvalidArgument, match="selector 'first' has no option 'keep'; its options are skip"):
         registry.make("first", retention=0.2, keep="all")
+
+
+def test_only_pairs_of_our_own_rule_answer_another_retention(installed):
+    installed(other="other_package:Other")
+    x = oracle.clumps(200, 12, spread=0.7)
+    drawn = Dedup(0.3, eta=0.9, then="other").select(x)
+    assert (drawn.summary.kept, drawn.second) == (60, None)
+    assert Dedup(0.3, eta=0.9, then="meddel").select(x).second is not None
 
 
 def test_a_broken_package_is_named(installed):
