@@ -6,6 +6,7 @@ import argparse
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json, say
+from meddel_hf.runtime.free_memory import AUTO
 
 HELP = "tell in minutes, without training, whether choosing can pay on a pool"
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "compare all frames with all, or inside k-means clusters (default: auto, pool up to 200,000 frames)"
     parser.add_argument("--scope", choices=("auto", "pool", "cluster"), default="auto", help=text)
     text = "such as 4GB: read a larger pool in parts, with a scratch file as large as the store (in TMPDIR)"
-    parser.add_argument("--memory", type=kinds.size, help=f"{text}; the answer is the same")
+    parser.add_argument("--memory", type=kinds.size, default=AUTO, help=f"{text}; {options.MEMORY}")
     options.as_json(parser)
     options.trust(parser)
 

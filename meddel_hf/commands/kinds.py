@@ -10,6 +10,7 @@ from typing import Any
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime import checks
+from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.sizes import bytes_of
 
@@ -81,12 +82,14 @@ def column_and_count(value: str) -> tuple[str, int]:
     return column, count(1)(rows)
 
 
-def size(value: str) -> int:
-    """Bytes, such as 4GB or 512MiB."""
+def size(value: str) -> int | str | None:
+    """Bytes, such as 4GB or 512MiB; or "auto"; or "none", for no bound."""
+    if value.lower() in (AUTO, "none"):
+        return AUTO if value.lower() == AUTO else None
     try:
         return bytes_of(value)
     except InvalidArgument as error:
-        raise ArgumentTypeError(f"must be a size such as 4GB or 512MiB, got {shown(value)}") from error
+        raise ArgumentTypeError(f"must be a size such as 4GB or 512MiB, or none, got {shown(value)}") from error
 
 
 def path(value: str) -> Path:

@@ -10,6 +10,7 @@ from meddel_hf.commands import kinds
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.schema import ID, IMAGE, TRUST
 
+MEMORY = "the answer is the same. Default: auto, most of what is free; none: read all at once"
 _POOL = "folder of images, data set folder or Hub id, with :config and @split if needed"
 # Those of MedDEL besides retention and eta; others are taken by Dedup, and --seed and --subtract-mean by all.
 OF_MEDDEL = ("epsilon", "rule", "n_clusters", "max_iterations", "engine")
@@ -117,7 +118,7 @@ def meddel(parser: argparse.ArgumentParser) -> None:
     option("--max-iterations", type=kinds.count(1, 1000), help=text)
     option("--engine", choices=("auto", "pairs", "blocks"), help="how to search; the result is the same")
     text = "such as 4GB: read a larger pool in parts, with scratch files as large as the store (beside --out; of "
-    text += "sweep, in TMPDIR); the answer is the same"
+    text += f"sweep, in TMPDIR); {MEMORY}"
     option("--memory", type=kinds.size, help=text)
     option("--seed", type=kinds.seed)
 

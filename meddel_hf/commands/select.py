@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json, say
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
+from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.selectors.registry import names
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     pool, why_not = frames_of(store, args.pool)
     overrides = None if args.overrides is None else Overrides.read(args.overrides)
     together = Together.of(args, store, overrides)
-    memory = getattr(args, "memory", None)
+    memory = getattr(args, "memory", AUTO)
     with searching_on(args.device):
         selection = together.selected(lambda: measured(_selection(args, store, pool, overrides), store, memory))
     drawn: list[str] = []
@@ -127,9 +128,8 @@ def _selection(
 
     name = args.selector or ("meddel" if _implied(args) else "dedup")
     given = options.of_selector(args, name)
-    if "memory" in given:  # what is read in parts is regrouped on the disk that is written to anyway
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        given["scratch"] = args.out.parent
+    if name in ("dedup", "meddel"):  # what is read in parts is regrouped on the disk that is written to anyway
+        given["scratch"] = next(folder for folder in args.out.resolve().parents if folder.is_dir())
     if name == "dedup":
         check_used(given, args.retention, given.get("then", "auto"))
     elif name != "meddel" and args.retention is None:
@@ -157,7 +157,7 @@ def _extended(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | N
 
     given = [name for name in _NOT_EXTENDED if getattr(args, name) is not None]
     typed = {**options.typed(args, *options.OF_DEDUP), **options.typed(args)}
-    memory = typed.pop("memory", None)
+    memory = typed.pop("memory", AUTO)
     given += ["option"] * bool(args.option) + list(typed)
     if given:
         raise InvalidArgument(

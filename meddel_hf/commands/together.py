@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from meddel_hf.commands import options
 from meddel_hf.commands.printing import say
 from meddel_hf.errors import IncompleteStore, InvalidArgument, MedDELError, Mismatch
+from meddel_hf.runtime.free_memory import AUTO
 
 if TYPE_CHECKING:
     from meddel_hf.embedding.store import EmbeddingStore
@@ -64,7 +65,7 @@ class Together:
             leave_with_launcher()
         if shard is None and (state(parts) != "begun"):
             return cls(args.out, asked, None, False, None)
-        facts["memory"] = getattr(args, "memory", None)  # by which the work is cut
+        facts["memory"] = getattr(args, "memory", AUTO)  # by which the work is cut
         work = SharedWork(parts, facts, shard or Shard(), lambda: _is_written(args.out, asked))
         if shard is None and work.finished():  # a run was killed after it had written the selection
             work.remove()

@@ -24,10 +24,12 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import Draw, distance, sampled, trained
 from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, nearest
 from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey, blocks_of
+from meddel_hf.runtime.free_memory import AUTO, within_reach_of
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts, shared_work
-from meddel_hf.runtime.sizes import written
+from meddel_hf.runtime.sizes import bytes_of, written
 
+_OF_WHAT_IS_FREE = 0.8
 # Bytes; measured by benchmarks/bench_memory.py.
 _PROGRAM = 800 * 10**6  # Python, torch, and the tiles that threads compute at once
 _OF_A_ROW = 64  # its number, place, cluster, cosine and the like, while rows are searched
@@ -51,10 +53,21 @@ class Room:
     scratch: Path | None = None
     held: int = 0
 
+    @classmethod
+    def of(cls, memory: str | int | None, scratch: str | Path | None = None) -> Room | None:
+        """memory: a size such as "4GB"; "auto" for most of what is free; None for no bound, which is no room."""
+        if memory is None:
+            return None
+        most = within_reach_of(_OF_WHAT_IS_FREE) if memory == AUTO else bytes_of(memory)
+        return cls(most, None if scratch is None else Path(scratch))
+
+    def needed(self, source: RowSource) -> int:
+        """Bytes, at most, that selecting from a pool takes without any of this."""
+        return self.held + _PROGRAM + source.shape[0] * (_bytes_in_work(source) + _OF_A_ROW + _OF_A_TABLE_ROW)
+
     def fits(self, source: RowSource) -> bool:
         """Whether a pool is selected from in this memory without any of this."""
-        n = source.shape[0]
-        return self.held + _PROGRAM + n * (_bytes_in_work(source) + _OF_A_ROW + _OF_A_TABLE_ROW) <= self.memory
+        return self.needed(source) <= self.memory
 
     def beside(self, rows: int) -> Room:
         """What is left of it while so many rows are searched."""
@@ -138,10 +151,10 @@ def grouped(
 
 
 def nearest_kept_of_all(
-    source: RowSource, subtract_mean: bool, goes: Rows, stays: Rows, memory: int, name: Callable[[int], str]
+    source: RowSource, subtract_mean: bool, goes: Rows, stays: Rows, room: Room, name: Callable[[int], str]
 ) -> tuple[Rows, NDArray[np.float32]]:
     """As `Grouping.nearest`, of rows of a source. Raises as `grouped` does."""
-    plan = Plan.within(Room(memory), source, 0)
+    plan = Plan.within(room, source, 0)
     if subtract_mean:
         source = MeanSubtracted(source, Survey.of(source, plan.rows, name).mean)
     return nearest_among(source, goes, stays, plan.rows)

@@ -23,6 +23,7 @@ from meddel_hf.neighbors.cosines import Vectors, nearest
 from meddel_hf.neighbors.knn import nearest_other_in
 from meddel_hf.neighbors.row_source import PickedRows, blocks
 from meddel_hf.runtime.checks import choice, fraction
+from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.reading import printable, shown
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
@@ -204,7 +205,7 @@ def advise(
     task: EmbeddingStore | str | Path | None = None,
     retentions: Sequence[float] = RETENTIONS,
     scope: Scope | Literal["auto"] = "auto",
-    memory: str | int | None = None,
+    memory: str | int | None = AUTO,
     scratch: str | Path | None = None,
 ) -> Advice:
     """Tell whether choosing can pay.

@@ -7,7 +7,9 @@ from typing import Any
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import choice, count, fraction, is_number, is_whole, seed
+from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.sizes import bytes_of
 
 __all__ = [
     "choice",
@@ -20,6 +22,7 @@ __all__ = [
     "fraction",
     "is_number",
     "is_whole",
+    "memory",
     "seed",
 ]
 
@@ -51,6 +54,12 @@ def eta(value: Any) -> None:
     """ "auto" or a cosine."""
     if not (_is(value, "auto") or (is_number(value) and -1 <= value <= 1)):
         raise InvalidArgument(f"eta must be 'auto' or a cosine in [-1, 1], got {shown(value)}")
+
+
+def memory(value: Any) -> None:
+    """None, "auto", or a size."""
+    if value is not None and value != AUTO:
+        bytes_of(value)
 
 
 def flag(name: str, value: Any, word: str | None = None) -> None:

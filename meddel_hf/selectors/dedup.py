@@ -27,8 +27,8 @@ from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import by_default
 from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.reading import shown
-from meddel_hf.runtime.sizes import bytes_of
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.answer import WARNING, Origin
 from meddel_hf.selection.selection import Selection
@@ -138,7 +138,8 @@ class Dedup(PoolSelector):
     pooling, subtract_mean: the space of the first step; "auto" is the one in which copies part best where eta is
                    "auto", else that of the store's `embeddings` as they are.
     memory:        such as "4GB": a pool that does not fit is read from its store in parts, and regrouped in scratch
-                   files, each as large as the store. Same rows; no graph is stored with them. None: all in memory.
+                   files, each as large as the store. Same rows; no graph is stored with them. "auto": most of what is
+                   free when it is needed. None: all in memory.
     scratch:       folder of those files, gone at the end; None for the system's (TMPDIR).
     encoder:       name or path of the model that `filter` embeds with.
 
@@ -159,7 +160,7 @@ class Dedup(PoolSelector):
     keep: Literal["closest", "farthest", "random"] = "closest"
     pooling: Literal["auto", "cls", "mean"] = "auto"
     subtract_mean: bool | Literal["auto"] = "auto"
-    memory: str | int | None = None
+    memory: str | int | None = AUTO
     scratch: str | Path | None = None
     encoder: str | None = None
 
@@ -177,8 +178,7 @@ class Dedup(PoolSelector):
         checks.choice("shares", self.shares, ("proportional", "root", "equal"))
         checks.choice("pooling", self.pooling, ("auto", "cls", "mean"))
         checks.flag("subtract_mean", self.subtract_mean, "auto")
-        if self.memory is not None:
-            bytes_of(self.memory)
+        checks.memory(self.memory)
         for name, example in (("min_per", "{'center': 50}"), ("max_per", "{'video': 1}")):
             checks.counts(name, getattr(self, name), example)
             object.__setattr__(self, name, dict(getattr(self, name)))

@@ -27,6 +27,7 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.neighbors.clustering import distance
 from meddel_hf.neighbors.cosines import Rows, Vectors, rounded
+from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selection.answer import Origin
@@ -51,7 +52,7 @@ def extend(
     pool: Dataset | None = None,
     *,
     reference: Embeddings | None = None,
-    memory: str | int | None = None,
+    memory: str | int | None = AUTO,
 ) -> Selection:
     """Go on from an old selection in the embeddings of the same pool, which has grown or shrunk since.
 
@@ -62,7 +63,8 @@ def extend(
     reference:  of a selection that was made beside a reference set, that same set, which new rows are compared with as
                 the old ones were; None: where it was.
     memory:     such as "4GB": of a store that does not fit rows are read as they are compared, a cluster at a time; the
-                two selections' tables come on top. The answer is the same. None: all in memory.
+                two selections' tables come on top. The answer is the same. "auto": most of what is free; None: all in
+                memory.
 
     eta stays what it was. Where a retention was met by drawing among the distinct rows (`Dedup`), it is met again: so
     many of the new ones are drawn, by the same rule. Otherwise it follows from eta, which a note tells.
@@ -91,7 +93,7 @@ class Extension:
     before: Before
 
     @classmethod
-    def of(cls, old: Selection, embeddings: Any, memory: str | int | None = None) -> Extension:
+    def of(cls, old: Selection, embeddings: Any, memory: str | int | None = AUTO) -> Extension:
         _check_kind(old)
         store = embeddings if isinstance(embeddings, EmbeddingStore) else None
         space = Space(

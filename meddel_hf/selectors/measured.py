@@ -21,6 +21,7 @@ from meddel_hf.neighbors.cosines import Rows, Vectors
 from meddel_hf.neighbors.row_source import MeanSubtracted, PickedRows, RowSource, Survey, blocks
 from meddel_hf.neighbors.shared import nearest
 from meddel_hf.runtime.devices import searching_on
+from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.measures import Measures, covered, farthest, sequences, vendi
@@ -37,13 +38,13 @@ _MOST = 2**16  # rows, evenly spaced, whose diversity is taken: of some hundred 
 
 
 @own_threads()
-def measured(selection: Selection, store: EmbeddingStore, memory: int | None = None) -> Selection:
+def measured(selection: Selection, store: EmbeddingStore, memory: str | int | None = AUTO) -> Selection:
     """The selection with the kept row nearest to each readable row that goes, as `Dedup` names it.
 
     In the space in which the store's near-duplicates are told (that of its `embeddings` where it was not calibrated),
     so that selectors can be compared by it. As it is where it names them already, where nothing goes, and
     where that are more than four thousand million cosines. Rows within reach of a reference set, and those set aside
-    by hand, are left alone, since nobody wants them covered. memory: bytes; a store that does not fit is read in parts.
+    by hand, are left alone, since nobody wants them covered. memory: as of `Dedup`.
     """
     if schema.NEAREST_KEPT in selection.table.column_names:
         return selection
@@ -55,15 +56,15 @@ def measured(selection: Selection, store: EmbeddingStore, memory: int | None = N
     goes, stays = np.flatnonzero(~kept & ~reached), np.flatnonzero(kept)
     if not len(goes) or not len(stays) or len(goes) * len(stays) > _PAIRS:
         return selection
-    source = store.reader(space.pooling)
-    if memory is None or Room(memory).fits(source):
+    source, room = store.reader(space.pooling), Room.of(memory)
+    if room is None or room.fits(source):
         vectors = Readable.of(store, space.pooling).vectors(space.subtract_mean)
         where, cosine = nearest(vectors, goes, vectors, stays)
         near = stays[where]
     else:
         ids = store.pool_id_column
         near, cosine = nearest_kept_of_all(
-            source, space.subtract_mean, goes, stays, memory, lambda row: str(ids[int(store.rows[row])])
+            source, space.subtract_mean, goes, stays, room, lambda row: str(ids[int(store.rows[row])])
         )
     return replace(selection, table=with_nearest(selection.table, store.rows[goes], store.rows[near], cosine))
 

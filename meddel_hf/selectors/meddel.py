@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.dedup.search import Settings
@@ -16,8 +16,8 @@ from meddel_hf.embedding.space import Pooling, Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import searching_on
+from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.reading import shown
-from meddel_hf.runtime.sizes import bytes_of
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.selection.curve import Curve
 from meddel_hf.selection.selection import Selection
@@ -53,7 +53,9 @@ class MedDEL(PoolSelector, Settings):
     seed:           of the clustering and of keep="random".
     engine:         "pairs" stores the graph of near-duplicates, "blocks" none; "auto" takes the cheaper. Same result.
     memory:         such as "4GB": a pool that does not fit is read from its store in parts, and regrouped in a scratch
-                    file as large as the store. Same rows; no graph is stored with them. None: all in memory.
+                    file as large as the store. Same rows; no graph is stored with them. "auto": most of what is free
+                    when it is needed, but with engine "pairs", which stores the graph, and several iterations, which
+                    need all in memory. None: all in memory.
     scratch:        folder of that file, gone at the end; None for the system's (TMPDIR).
     encoder:        name or path of the model that `filter` embeds with.
 
@@ -61,7 +63,7 @@ class MedDEL(PoolSelector, Settings):
     """
 
     eta: float | Literal["auto"] | None = None  # type: ignore[assignment]  # a search has a number
-    memory: str | int | None = None
+    memory: str | int | None = AUTO
     scratch: str | Path | None = None
     encoder: str | None = None
 
@@ -80,8 +82,7 @@ class MedDEL(PoolSelector, Settings):
             checks.choice(name, getattr(self, name), choices)
         checks.flag("subtract_mean", self.subtract_mean)
         checks.clusters(self.n_clusters)
-        if self.memory is not None:
-            bytes_of(self.memory)
+        checks.memory(self.memory)
         checks.count("max_iterations", self.max_iterations, 1)
         checks.seed(self.seed)
         if self.max_iterations > 1 and self.retention is not None:
@@ -107,9 +108,14 @@ class MedDEL(PoolSelector, Settings):
             first = store.poolings[0] if isinstance(store, EmbeddingStore) else "auto"
             return replace(self, eta=threshold_of(store, first, self.subtract_mean).eta)._choose(store, pool)
         embeddings = opened(embeddings)
-        if (parts := InParts.beyond(embeddings, self.memory, self.scratch)) is not None:
+        if (parts := self._in_parts(embeddings)) is not None:
             return thinned_in_parts(self.settings, parts)[0]
         return Thinning.begin(self.settings, Readable.of(embeddings)).selection()
+
+    def _in_parts(self, embeddings: Any) -> InParts | None:
+        at_once = self.engine == "pairs" or self.max_iterations > 1
+        memory = None if self.memory == AUTO and at_once else self.memory
+        return InParts.beyond(embeddings, memory, self.scratch)
 
     def near_duplicates(self, embeddings: Embeddings) -> tuple[float, Space] | None:
         if self.eta is None:
@@ -152,7 +158,7 @@ class MedDEL(PoolSelector, Settings):
         lowest = replace(self, eta=min(eta), retention=None).settings
         embeddings = opened(embeddings)
         with searching_on(device):
-            if (parts := InParts.beyond(embeddings, self.memory, self.scratch)) is not None:
+            if (parts := self._in_parts(embeddings)) is not None:
                 return Curve(tuple(thinned_in_parts(lowest, parts, sorted(eta))))
             thinning = Thinning.begin(lowest, Readable.of(embeddings), eta)
             return Curve(tuple(thinning.at(value) for value in sorted(eta)))

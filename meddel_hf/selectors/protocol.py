@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,14 +23,18 @@ from meddel_hf.neighbors.cosines import Rows, Vectors
 from meddel_hf.neighbors.cosines import subtract_mean as minus_mean
 from meddel_hf.neighbors.row_source import ArrayRows, PickedRows, RowSource
 from meddel_hf.runtime.devices import searching_on
+from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.manifest import fingerprint
-from meddel_hf.runtime.sizes import bytes_of, written
+from meddel_hf.runtime.shared_work import shared_work
+from meddel_hf.runtime.sizes import written
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+log = logging.getLogger(__name__)
 
 OUT_OF_REACH = "readable and out of the reference's reach"
 
@@ -193,20 +198,23 @@ class InParts(PoolRows):
         """None of a pool that fits into so much memory, of one without floating numbers, and where no memory is given.
 
         embeddings: what `select` takes, opened; an `InParts`, whatever `memory` is. pooling: as of `Readable.of`.
+        memory:     as of `Room.of`. Processes that share their work cut it by the memory, so that each finding what is
+                    free to it would not do: "auto" is none for them.
         """
         if isinstance(embeddings, InParts):
             return None if embeddings.fits else embeddings
-        if memory is None:
+        room, source = Room.of(memory, scratch), _source_of(embeddings, pooling)
+        if room is None or source is None or room.fits(source):
             return None
+        if memory == AUTO:
+            n, d = source.shape
+            all_at_once = f"{n:,} embeddings of {d} numbers may need {written(room.needed(source))} of memory at once"
+            if shared_work() is not None:
+                log.warning("%s, in each process: give all of them the same --memory, such as 4GB", all_at_once)
+                return None
+            log.info("%s: they are read in parts, within the %s that are free", all_at_once, written(room.memory))
         rows = PoolRows.without_embeddings(embeddings)
-        source = (
-            embeddings.reader(pooling)
-            if isinstance(embeddings, EmbeddingStore)
-            else ArrayRows(rows.readable().embeddings)
-        )
-        room = Room(bytes_of(memory), None if scratch is None else Path(scratch))
-        parts = cls(rows.rows, rows.ids, rows.origin, rows.digests, rows.left, source=source, room=room)
-        return None if parts.fits or source.stored not in (np.float16, np.float32, np.float64) else parts
+        return cls(rows.rows, rows.ids, rows.origin, rows.digests, rows.left, source=source, room=room)
 
     def in_first_pooling(self, embeddings: Any) -> Self:
         """The same rows in the pooling of the store's `embeddings`, by which rows are drawn; of an array as they are.
@@ -226,14 +234,24 @@ class InParts(PoolRows):
             n, d = self.source.shape
             raise InvalidArgument(
                 f"{n:,} embeddings of {d} numbers do not fit into {written(self.room.memory)}, and this rule compares "
-                "them all at once: give more memory, or draw by a rule that reads them in parts (then: meddel, random "
-                "or stratified)"
+                "them all at once: give more memory (--memory), or draw by a rule that reads them in parts (then: "
+                "meddel, random or stratified)"
             )
         embeddings = self.source.read(0, self.source.shape[0])
         return Readable(self.rows, self.ids, self.origin, self.digests, self.left, embeddings=embeddings)
 
     def among(self, places: Rows) -> Self:
         return replace(self, source=PickedRows(self.source, places), rows=self.rows[places])
+
+
+def _source_of(embeddings: Any, pooling: Pooling | None) -> RowSource | None:
+    """Reads what `select` takes; None of what has no floating numbers, or is refused later on, in words."""
+    if isinstance(embeddings, EmbeddingStore):
+        return embeddings.reader(pooling)
+    if isinstance(embeddings, PoolRows) and not isinstance(embeddings, Readable):
+        return None
+    array = embeddings.embeddings if isinstance(embeddings, Readable) else np.asarray(embeddings)
+    return ArrayRows(array) if array.ndim == 2 and array.dtype in (np.float16, np.float32, np.float64) else None
 
 
 def _of_store(store: EmbeddingStore) -> dict[str, Any]:

@@ -387,10 +387,34 @@ def test_memory_changes_no_row_and_too_little_is_one_sentence(how, store, tmp_pa
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["parts"]
 
 
+@pytest.mark.parametrize("how", [["--n-clusters", "1"], []], ids=["meddel", "dedup"])
+def test_a_pool_beyond_what_is_free_is_read_in_parts_unasked(how, store, tmp_path, capsys, monkeypatch):
+    line = ["select", store, "--retention", "0.2", *how, "--no-pictures"]
+    assert main([*line, "--out", str(tmp_path / "whole")]) == 0
+    assert "in parts" not in capsys.readouterr().err
+    for name in ("_PROGRAM", "_LEAST_PIECE"):
+        monkeypatch.setattr(larger, name, 0)
+    monkeypatch.setattr(larger, "_OF_A_NUMBER", 10**4)  # so that 93 frames are 30 MB
+    monkeypatch.setattr(larger, "within_reach_of", lambda share: 29_800_000)
+    assert main([*line, "--out", str(tmp_path / "new" / "parts")]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "in parts" in line]
+    assert told == [
+        "93 embeddings of 32 numbers may need 30 MB of memory at once: they are read in parts, within the 30 MB that "
+        "are free"
+    ]
+    assert main([*line, "--memory", "none", "--out", str(tmp_path / "none")]) == 0
+    assert "in parts" not in capsys.readouterr().err
+    whole, parts, none = (pq.read_table(tmp_path / name / "rows.parquet") for name in ("whole", "new/parts", "none"))
+    assert whole == parts == none
+    assert not (tmp_path / "new" / "parts" / "pairs.parquet").exists()
+    assert (tmp_path / "none" / "pairs.parquet").exists()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["parts"]
+
+
 def test_memory_that_is_no_size_is_refused(store, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["select", store, "--retention", "0.2", "--memory", "lots", "--out", str(tmp_path / "s")])
-    assert "--memory: must be a size such as 4GB or 512MiB, got 'lots'" in capsys.readouterr().err
+    assert "--memory: must be a size such as 4GB or 512MiB, or none, got 'lots'" in capsys.readouterr().err
 
 
 def test_marks_are_read_once_so_that_they_may_come_out_of_a_pipe(store, tmp_path):

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from family import children, left, soon
 
+import meddel_hf.dedup.larger_than_memory as larger
 from meddel_hf.cli import main
 from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
 
@@ -246,7 +247,7 @@ def test_parts_of_another_question_or_store_are_not_taken(store, tmp_path, capsy
         (["0.2" if word == "0.1" else word for word in line], "another retention (0.1, now 0.2)"),
         ([str(other) if word == str(store) else word for word in line], "another embeddings ("),
         ([*line, "--seed", "3"], "another seed (None, now 3)"),
-        ([*line, "--memory", "4GB"], "another memory (None, now 4000000000)"),
+        ([*line, "--memory", "4GB"], "another memory ('auto', now 4000000000)"),
     ):
         for more in ([], ["--shard", "2/2"]):
             assert main([*changed, *more]) == 2
@@ -271,6 +272,16 @@ def test_a_shard_under_a_launcher_is_refused(store, tmp_path, capsys, monkeypatc
     assert main(["select", *command(store, "random", tmp_path / "out", "--shard", "1/2")]) == 2
     told = "error: --shard is for jobs of their own, and this is one of 2 processes of a launcher: leave it out\n"
     assert capsys.readouterr().err == told
+
+
+def test_processes_that_share_more_than_is_free_are_told_to_name_a_memory(store, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(larger, "within_reach_of", lambda share: 10**6)
+    line = ["select", *command(store, "dedup", tmp_path / "out", "--shard", "1/2")]
+    assert main(line) == 0
+    told = capsys.readouterr().err
+    assert "3,000 embeddings of 24 numbers may need" in told
+    assert "in each process: give all of them the same --memory, such as 4GB" in told
+    assert (tmp_path / "out" / "pairs.parquet").exists()
 
 
 def test_an_error_leaves_no_folder_that_stands_in_the_way(store, tmp_path, capsys):
