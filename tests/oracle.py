@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from meddel_hf.dedup import engines
-
 STEP = 2.0**-24  # cosines and thresholds are multiples of it
 
 
@@ -84,6 +82,22 @@ def links(cosine: np.ndarray, groups: Sequence[np.ndarray], kept: np.ndarray, et
         for other in order[~kept[order]]
         if above[one, other]
     }
+
+
+def scenes(cosine: np.ndarray, groups: Sequence[np.ndarray], kept: np.ndarray, eta: float) -> set[tuple[int, ...]]:
+    """Rows that a chain of links joins, each ascending."""
+    scene = {row: {row} for row in range(len(kept))}
+    for one, other in links(cosine, groups, kept, eta):
+        if scene[one] is not scene[other]:
+            scene[one] |= scene[other]
+            for row in scene[other]:
+                scene[row] = scene[one]
+    return {tuple(sorted(rows)) for rows in scene.values()}
+
+
+def together(scene: np.ndarray) -> list[list[int]]:
+    """Rows of the same number."""
+    return [np.flatnonzero(scene == number).tolist() for number in np.unique(scene)]
 
 
 def apart(cosine: np.ndarray, groups: Sequence[np.ndarray], kept: np.ndarray, eta: float) -> np.ndarray:
@@ -175,8 +189,6 @@ def check_engine(engine, cosine: np.ndarray, groups: list[np.ndarray], etas) -> 
         one_pass = engine.thinned(eta)
         for mine, theirs in zip(one_pass, (stays, *nearest_kept(cosine, groups, stays)), strict=True):
             np.testing.assert_array_equal(mine, theirs)
-        found = list(engine.links(stays, eta))
-        met = [pair for part in found for pair in zip(*(rows.tolist() for rows in part), strict=True)]
-        assert len(met) == len(set(met))
-        assert set(met) == links(cosine, groups, stays, eta)
-        np.testing.assert_array_equal(engines.apart(groups, stays, found), apart(cosine, groups, stays, eta))
+        found = engine.scenes(stays, eta)
+        np.testing.assert_array_equal(found.apart, apart(cosine, groups, stays, eta))
+        assert set(map(tuple, together(found.scene))) == scenes(cosine, groups, stays, eta)

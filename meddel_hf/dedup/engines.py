@@ -6,7 +6,7 @@ its memory is bounded however dense the near-duplicates are, and compares each r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from meddel_hf.dedup.scenes import Asked, Joining, Links, Scenes, in_portions
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import (
@@ -59,7 +60,6 @@ class Pass:
 
 
 Thinned = tuple[NDArray[np.bool_], Rows, NDArray[np.float32]]  # (n,) each: kept; of the others, nearest kept and cosine
-Links = tuple[Rows, Rows]  # (m,) each: of pairs of near-duplicates, the row that stays and the one that goes
 
 
 class Engine(Protocol):
@@ -85,11 +85,8 @@ class Engine(Protocol):
         order. Both are (n,); other rows, and rows without a kept row that the engine knows of, have -1 and -2.
         """
 
-    def links(self, kept: NDArray[np.bool_], eta: float) -> Iterator[Links]:
-        """Pairs of a group, above eta, of a row that stays and a row that goes, so many at a time as are in memory.
-
-        All pairs of a row that stays come at once; what comes later is about rows that are later in keep order.
-        """
+    def scenes(self, kept: NDArray[np.bool_], eta: float) -> Scenes:
+        """What is of one scene: pairs of a group, above eta, of a row that stays and a row that goes, link the two."""
 
 
 class _Kept:
@@ -301,10 +298,16 @@ class BlockEngine:
             for _ in tqdm(named, "naming duplicates", total=len(self.groups), unit="group", delay=5, leave=False):
                 pass
 
-    def links(self, kept: NDArray[np.bool_], eta: float) -> Iterator[Links]:
-        groups = map(np.sort, self.groups)
-        pairs = pairs_between(self.vectors, [(rows[~kept[rows]], rows[kept[rows]]) for rows in groups], eta)
-        yield pairs.second, pairs.first
+    def scenes(self, kept: NDArray[np.bool_], eta: float) -> Scenes:
+        def links(asked: Sequence[Asked]) -> Links:
+            pairs = pairs_between(self.vectors, [(some.goes, np.sort(some.stays)) for some in asked], eta)
+            return pairs.second, pairs.first
+
+        joining = Joining(kept, _ranks(self.groups, len(kept)))
+        groups = (Asked(np.sort(order[~kept[order]]), order[kept[order]]) for order in self.groups)
+        for found in in_portions(groups, links):
+            joining.add(*found)
+        return joining.scenes
 
     @contextmanager
     def _for_each(self, work: Callable[[Rows], Answer]) -> Iterator[Iterator[Answer]]:
@@ -456,35 +459,17 @@ class PairEngine:
                 self.below.name_kept(kept, unknown, where, similarity)
         return where, similarity
 
-    def links(self, kept: NDArray[np.bool_], eta: float) -> Iterator[Links]:
+    def scenes(self, kept: NDArray[np.bool_], eta: float) -> Scenes:
         if self._asks_below(eta):
             assert self.below is not None
-            yield from self.below.links(kept, eta)
-            return
+            return self.below.scenes(kept, eta)
         first, second = self.pairs.first, self.pairs.second
         near = (self.pairs.cosine > rounded(eta)) & (kept[first] != kept[second])
         near &= (self._rank[first] >= 0) & (self._rank[second] >= 0)
         first, second = first[near], second[near]
-        yield np.where(kept[first], first, second), np.where(kept[first], second, first)
-
-
-def apart(groups: Sequence[Rows], kept: NDArray[np.bool_], links: Iterable[Links]) -> NDArray[np.bool_]:
-    """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order.
-
-    Two rows may both stay, just below eta, and be of one scene nevertheless: what is near to both says so.
-    links: as `Engine.links` has them for these groups.
-    """
-    order, rank = np.concatenate(groups), _ranks(groups, len(kept))
-    answer, claimed = kept.copy(), np.zeros(len(kept), bool)
-    for stays, goes in links:
-        by_rank = np.argsort(rank[stays], kind="stable")
-        rows, starts = np.unique(rank[stays[by_rank]], return_index=True)
-        for row, copies in zip(order[rows].tolist(), np.split(goes[by_rank], starts[1:]), strict=False):
-            if claimed[copies].any():
-                answer[row] = False
-            else:
-                claimed[copies] = True
-    return answer
+        joining = Joining(kept, self._rank)
+        joining.add(np.where(kept[first], first, second), np.where(kept[first], second, first))
+        return joining.scenes
 
 
 def _ranks(groups: Sequence[Rows], n: int) -> Rows:

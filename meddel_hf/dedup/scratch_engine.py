@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.dedup.engines import BlockEngine, Links, Pass, Rule, Thinned, apply
+from meddel_hf.dedup.engines import BlockEngine, Pass, Rule, Thinned, apply
+from meddel_hf.dedup.scenes import Asked, Joining, Links, Scenes, in_portions
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.dedup.shared_engine import engine_of
 from meddel_hf.neighbors.cosines import Rows, Vectors, nearest, rounded
@@ -163,40 +164,53 @@ class ScratchEngine:
         """By places, as rows of the pool."""
         return self._by_row(np.where(where < 0, -1, self._order[where]), -1), self._by_row(similarity, -2)
 
-    def links(self, kept: NDArray[np.bool_], eta: float) -> Iterator[Links]:
+    def scenes(self, kept: NDArray[np.bool_], eta: float) -> Scenes:
         stays = kept[self._order]
 
-        def in_whole_groups(piece: _Piece, vectors: Vectors) -> NDArray[np.int64]:
-            near = BlockEngine(vectors, piece.groups).links(stays[piece.start : piece.stop], eta)
-            return np.concatenate([np.stack(links, axis=1) for links in near]) + piece.start
+        def in_whole_groups(piece: _Piece, vectors: Vectors) -> NDArray[np.float64]:
+            return _stacked(*BlockEngine(vectors, piece.groups).scenes(stays[piece.start : piece.stop], eta))
 
-        whole = self._of_whole_groups("linking", ("links", stays, float(rounded(eta))), in_whole_groups)
+        joining = Joining(stays, np.arange(len(stays)))
+        whole = self._of_whole_groups("linking", ("scenes", stays, float(rounded(eta))), in_whole_groups)
         with closing(whole), self._bar("linking") as bar:
             for piece in self._pieces:
-                places = next(whole) if piece.large is None else self._links_of(piece, stays, eta)
-                yield self._order[places[:, 0]], self._order[places[:, 1]]
+                if piece.large is None:
+                    apart, scene = next(whole).T
+                    part = slice(piece.start, piece.stop)
+                    joining.scenes.apart[part], joining.scenes.scene[part] = apart, scene + piece.start
+                else:
+                    for links in self._links_of(piece, piece.large, stays, eta):
+                        joining.add(*links)
                 bar.update(piece.stop - piece.start)
+        scene = np.arange(self.n)
+        scene[self._order] = self._order[joining.scenes.scene]
+        return Scenes(self._by_row(joining.scenes.apart, False), scene)
 
-    def _links_of(self, piece: _Piece, stays: NDArray[np.bool_], eta: float) -> NDArray[np.int64]:
-        """(m, 2) places of a row that stays in a part of a large group, and of one that goes anywhere in the group."""
-        assert piece.large is not None
-        vectors, rows = self.scratch.vectors(piece.start, piece.stop), np.flatnonzero(stays[piece.start : piece.stop])
-        goes = piece.large.start + np.flatnonzero(~stays[piece.large])
+    def _links_of(self, piece: _Piece, large: slice, stays: NDArray[np.bool_], eta: float) -> Iterator[Links]:
+        """Places of rows that stay in a part of a large group, and of those that go anywhere in the group."""
+        vectors = self.scratch.vectors(piece.start, piece.stop)
+        goes = large.start + np.flatnonzero(~stays[large])
 
-        def answer(part: slice) -> Arrays:
-            found = [
-                (some, pairs_across(vectors, rows, others, np.arange(len(some)), eta))
-                for some, others in self._slabs(goes[part])
-            ]
-            pairs = [np.stack([piece.start + near.first, some[near.second]], axis=1) for some, near in found]
-            return {"pairs": np.concatenate([np.zeros((0, 2), np.int64), *pairs])}
+        def links(asked: Sequence[Asked]) -> Links:
+            (one,) = asked
+            rows = one.stays - piece.start
 
-        def question() -> str:
-            return digest_of("links", vectors.digest, rows, goes, float(rounded(eta)))
+            def answer(part: slice) -> Arrays:
+                found = [
+                    (some, pairs_across(vectors, rows, others, np.arange(len(some)), eta))
+                    for some, others in self._slabs(goes[part])
+                ]
+                pairs = [np.stack([piece.start + near.first, some[near.second]], axis=1) for some, near in found]
+                return {"pairs": np.concatenate([np.zeros((0, 2), np.int64), *pairs])}
 
-        cost = float(len(rows)) * vectors.dim
-        found: NDArray[np.int64] = in_parts("linking", question, len(goes), cost, answer, self._rows)["pairs"]
-        return found
+            def question() -> str:
+                return digest_of("links", vectors.digest, rows, goes, float(rounded(eta)))
+
+            cost = float(len(rows)) * vectors.dim
+            pairs = in_parts("linking", question, len(goes), cost, answer, self._rows)["pairs"]
+            return pairs[:, 0], pairs[:, 1]
+
+        return in_portions([Asked(goes, piece.start + np.flatnonzero(stays[piece.start : piece.stop]))], links)
 
     def _of_whole_groups(
         self,

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.dedup.engines import Links
 from meddel_hf.embedding.calibration import Threshold
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
@@ -228,10 +227,10 @@ def advise(
         scope = "pool" if len(store) <= _WHOLE else "cluster"
     with Dedup(scope=scope, memory=memory, scratch=scratch).stepped(store) as step:
         assert step.threshold is not None
-        links = list(step.links())
-        scene = _scenes_of(len(step.decision.kept), links)
+        scenes_of = step.scenes()
+        _, scene = np.unique(scenes_of.scene, return_inverse=True)
         size = np.bincount(scene)
-        apart = np.bincount(scene[step.apart(links)], minlength=len(size))
+        apart = np.bincount(scene[scenes_of.apart], minlength=len(size))
     descending = np.sort(size)[::-1]
     return Advice(
         threshold=step.threshold,
@@ -266,17 +265,6 @@ def scenes(size: NDArray[np.int64], apart: NDArray[np.int64], retention: float, 
     rows = max(1, round(retention * pool))
     deduplicated = expected(apart) if rows <= apart.sum() else float(len(size))
     return Scenes(retention, min(rows, int(size.sum())), expected(size), deduplicated)
-
-
-def _scenes_of(n: int, links: Sequence[Links]) -> NDArray[np.int64]:
-    """(n,) number of each row's scene."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    stays, goes = (np.concatenate(rows) for rows in zip(*links, strict=True))
-    joined = coo_array((np.ones(len(stays), bool), (stays, goes)), shape=(n, n))
-    scene: NDArray[np.int64] = connected_components(joined, directed=False)[1]
-    return scene
 
 
 def _reach(

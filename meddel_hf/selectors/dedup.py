@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.dedup.decision import Decision
-from meddel_hf.dedup.engines import Links, apart
 from meddel_hf.dedup.graph import SecondStep
 from meddel_hf.dedup.larger_than_memory import Plan, grouped
+from meddel_hf.dedup.scenes import Scenes
 from meddel_hf.dedup.search import Grouping, Search, Settings, meets_often
 from meddel_hf.embedding.calibration import Threshold, calibration_of, threshold_of
 from meddel_hf.embedding.embed import embed
@@ -80,9 +80,9 @@ class FirstStep:
     decision: Decision
     alike: float | None
 
-    def links(self) -> Iterator[Links]:
-        """Every pair of a group, above eta, of a row that stays and a row that goes; see `Engine.links`."""
-        return self.search.engine.links(self.decision.kept, self.decision.eta)
+    def scenes(self) -> Scenes:
+        """What is of one scene, and which rows that stay share none; see `Scenes`."""
+        return self.search.engine.scenes(self.decision.kept, self.decision.eta)
 
     @property
     def origin(self) -> Origin:
@@ -97,13 +97,6 @@ class FirstStep:
     def kept_array(self) -> pa.ChunkedArray:
         """Ids of the rows that stay, string, in the pool's order."""
         return self.readable.among(np.flatnonzero(self.decision.kept)).names
-
-    def apart(self, links: Iterable[Links] | None = None) -> NDArray[np.bool_]:
-        """(n,) rows that stay and share no near-duplicate with one of them that is earlier in keep order.
-
-        links: those of `links`, where they are at hand.
-        """
-        return apart(self.search.groups, self.decision.kept, self.links() if links is None else links)
 
 
 @dataclass(frozen=True)
@@ -351,7 +344,7 @@ class Dedup(PoolSelector):
     def _second_step(self, first: FirstStep, left: Rows, target: int, pool: Any) -> tuple[LeftOut, Drawn]:
         """left: rows among which `target` are drawn."""
         whole = first.readable if isinstance(first.readable, InParts) else Readable.of(first.embeddings)
-        drawn = self._filling().draw(whole, left, first.apart()[left], target, pool)
+        drawn = self._filling().draw(whole, left, first.scenes().apart[left], target, pool)
         return _left_out(first.search, first.decision.kept, left[drawn.rows]), drawn
 
 
