@@ -9,6 +9,7 @@ from typing import Any
 
 from meddel_hf.benchmark.place import DISTINCT, FULL, LADDER, UNTRAINED, Place, percent
 from meddel_hf.benchmark.plan import Arm, Plan
+from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import read_facts
 
@@ -103,6 +104,11 @@ def diverged(cells: list[CellPlan], runs: Path) -> list[Divergence]:
 def is_settled(cell: CellPlan, runs: Path, plan: Plan) -> bool:
     """True where nothing is left to do: the cell is finished, or it diverged, as the same seed would again."""
     return is_finished(cell, runs, plan) or (cell.folder(runs) / DIVERGED).is_file()
+
+
+def is_pretrained(cell: CellPlan, runs: Path) -> bool:
+    """True where only tasks are left to do."""
+    return (cell.folder(runs) / PRETRAINING / MANIFEST).is_file()
 
 
 def is_finished(cell: CellPlan, runs: Path, plan: Plan) -> bool:

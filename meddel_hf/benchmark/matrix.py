@@ -30,6 +30,7 @@ from meddel_hf.benchmark.cells import (
     distinct_cells,
     diverged,
     gate_cells,
+    is_pretrained,
     is_settled,
     random_cells,
     read_json,
@@ -287,9 +288,10 @@ class _Matrix:
         """What to say of it; nothing where it diverged, which is said here."""
         store = self.store if cell.arm and cell.label != LADDER else None
         folder = cell.folder(self.runs)
+        frames = self.frames if is_pretrained(cell, self.runs) else self.decoded
         try:
             CellRun(
-                cell, folder, self.material, store, self.decoded, self.processes, self.device, self.progress,
+                cell, folder, self.material, store, frames, self.processes, self.device, self.progress,
                 ground(self._manifest()), None if store is None else self.measuring,
             ).run()  # fmt: skip
         except Diverged as error:

@@ -285,7 +285,7 @@ def _dry_run(
     cells_of: Callable[[Plan, int, argparse.Namespace], Groups],
 ) -> None:
     from meddel_hf.benchmark.axis import folder
-    from meddel_hf.benchmark.cells import is_finished
+    from meddel_hf.benchmark.cells import is_finished, is_pretrained
     from meddel_hf.benchmark.data import Material
     from meddel_hf.benchmark.estimate import in_words, measured, samples_per_second
     from meddel_hf.downstream.labels.budgets import named
@@ -298,17 +298,19 @@ def _dry_run(
     material = Material.of(plan)
     n, gone = len(material.pool), len(material.excluded)
     print(f"pool: {plural(n, 'frame')}, {gone:,} left out since they are tested downstream or excluded")
-    todo = 0
+    todo = to_test = 0
     places = [folder(runs, share) for share in plan.redundancy] or [runs]
     for place in places:
         if plan.redundancy:
             print(f"\n{place}")
         for title, group in cells_of(plan, n, args):
             for cell in shard.part(group):
-                finished = is_finished(cell, place, plan)
-                state = "finished" if finished else "begun" if cell.folder(place).is_dir() else "to run"
+                finished, trained = is_finished(cell, place, plan), is_pretrained(cell, place)
+                state = "begun" if cell.folder(place).is_dir() else "to run"
+                state = "finished" if finished else "pre-trained, to be tested" if trained else state
                 print(f"{title:<8}{cell.place.words:<40}{round(cell.retention * n):>10,} frames  {state}")
-                todo += not finished and bool(cell.retention)
+                todo += not finished and not trained and bool(cell.retention)
+                to_test += trained and not finished
     each, by = measured(places[0]), f"finished cells in {places[0]} took, tasks included"
     if each is None:
         speed = samples_per_second(plan.pretraining, args.device)
@@ -317,6 +319,8 @@ def _dry_run(
         f"\n{plural(todo, 'cell')}"
         f" to pre-train, {plan.pretraining.samples:,} samples each, about {in_words(each)} each ({by})"
     )
+    if to_test:
+        print(f"{plural(to_test, 'cell is', 'cells are')} pre-trained and left to be tested, which comes on top")
     print(f"in all about {in_words(each * todo)} on one machine like this")
     if cells_of is _cells_of_run and "headroom" in plan.asked_gates:
         print(

@@ -294,6 +294,24 @@ def test_a_dry_run_prints_cells_and_an_estimate_and_writes_nothing(data, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.yaml"]
 
 
+def test_a_new_task_pre_trains_nothing_and_decodes_no_pool(data, tmp_path, capsys):
+    plan, runs = plan_of(data, arms=[], seeds=1), tmp_path / "runs"
+    assert run(Plan.of(plan), runs).ran == 2
+    trained = weights(runs)
+    shutil.rmtree(runs / "frames")
+    more = {**plan, "tasks": [*plan["tasks"], {**plan["tasks"][0], "name": "again", "method": "knn"}]}
+    path = written(tmp_path / "plan.yaml", more)
+    assert main(["benchmark", "run", str(path), "--out", str(runs), "--dry-run"]) == 0
+    told = printed(capsys)
+    assert told.count("pre-trained, to be tested") == 2
+    assert "0 cells to pre-train" in told
+    assert "2 cells are pre-trained and left to be tested, which comes on top" in told
+    assert run(Plan.of(more), runs).ran == 2
+    assert weights(runs) == trained
+    assert not (runs / "frames").exists()
+    assert len(list(runs.glob("cells/*/*/seed0/tasks/again/scores.parquet"))) == 2
+
+
 def test_frames_that_are_tested_or_leaked_or_listed_are_left_out(data, tmp_path):
     frames = str(data / "frames")
     everything = plan_of(data, pool=[{"pool": frames}])
