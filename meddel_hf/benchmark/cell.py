@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -94,9 +95,10 @@ class CellRun:
 
     def _note(self, error: Diverged) -> None:
         """Write diverged.json. By the first process that sees it: the others may be waiting inside a step."""
+        sentence = str(error).replace(f"{self.folder.parents[3]}{os.sep}", "")
         facts = {
             "arm": self.cell.label, "retention": self.cell.retention, "seed": self.cell.seed,
-            "step": error.step, "sentence": str(error), GROUND: self.ground,
+            "step": error.step, "sentence": sentence, GROUND: self.ground,
         }  # fmt: skip
         write_facts(self.folder / DIVERGED, facts)
 

@@ -14,7 +14,7 @@ from meddel_hf.hub.repository import Repository
 from meddel_hf.hub.segmentation import push_segmentation
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
-from meddel_hf.runtime.network import hub_errors, public
+from meddel_hf.runtime.network import hub_errors, made_repository, public
 from meddel_hf.selection.card import OURS
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import ROWS
@@ -77,7 +77,7 @@ def push(
         findings.tell()
     api = HfApi(token=token)
     with hub_errors(repo_id):
-        address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        address = made_repository(api, repo_id, "dataset", private)
         publishing.check_repository(path, repo_id, api.dataset_info(repo_id).private)
     with clean_copy(path, strip_metadata) as copy:
         if manifest is not None:
@@ -91,7 +91,7 @@ def push(
                 ignore_patterns=publishing.NOT_PUBLISHED,
                 delete_patterns=None if manifest is None else list(OURS),
             )
-    return str(address)
+    return address
 
 
 def _checked(folder: Path) -> Manifest | None:

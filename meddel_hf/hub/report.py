@@ -55,7 +55,8 @@ def report_card(folder: Path, manifest: Manifest, to: Repository) -> str:
 
     tables = sorted(name for name in manifest.files if name.startswith(f"{REPORT_TABLES}/"))
     tables = [name for name in tables if _has_rows(folder / name)]  # `datasets` opens none without
-    configs = [{"config_name": Path(name).stem, "data_files": name} for name in tables]
+    as_written = {"keep_default_na": False, "na_values": [""]}  # an arm may be called NA, or None
+    configs = [{"config_name": Path(name).stem, "data_files": name, **as_written} for name in tables]
     data = DatasetCardData(license=to.license, tags=[*TAGS, "benchmark"], configs=configs)
     title, _, text = (folder / REPORT_TEXT).read_text(encoding="utf-8").partition("\n")
     opened = f"""{title}

@@ -11,7 +11,7 @@ from typing import Literal
 
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
-from meddel_hf.runtime.network import hub_errors, public
+from meddel_hf.runtime.network import hub_errors, made_repository, public
 
 _CARD = "README.md"
 
@@ -46,12 +46,12 @@ class Repository:
 
         api = HfApi(token=self.token)
         with hub_errors(self.repo_id):
-            address = api.create_repo(self.repo_id, repo_type=self.kind, private=self.private, exist_ok=True)
+            address = made_repository(api, self.repo_id, self.kind, self.private)
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch)
             for name in names:
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
-                copyfile(folder / name, place / name)
+                self._copy(folder / name, place / name)
             (place / _CARD).write_text(card, encoding="utf-8")
             shown = replace(manifest, arguments=public(manifest.arguments), details=public(manifest.details))
             shown.write(place, names)
@@ -63,4 +63,7 @@ class Repository:
                     commit_message=message,
                     delete_patterns=[_CARD, MANIFEST, *older],
                 )
-        return str(address)
+        return address
+
+    def _copy(self, file: Path, place: Path) -> None:
+        copyfile(file, place)

@@ -39,6 +39,7 @@ from meddel_hf.report.sections.limits import flips, limits
 from meddel_hf.report.sections.measures import measures_data, measures_section
 from meddel_hf.report.sections.record import record
 from meddel_hf.report.sections.tables import differences_table, kept_by, removed, scores_table, stored
+from meddel_hf.runtime.network import without_places
 from meddel_hf.runtime.words import plural
 from meddel_hf.selection.pictures import draw_duplicates
 from meddel_hf.selection.selection import Selection
@@ -90,7 +91,7 @@ def origins(pool: Dataset | pa.Table | None) -> dict[str, str]:
 def _title(f: Findings) -> str:
     plan = (f.runs.manifest.details.get("plan") or {}) if f.runs.manifest else {}
     name = plan.get("name") if isinstance(plan, Mapping) else None
-    return f"Does the selection matter? {name or f.runs.folder.resolve().name}"
+    return f"Does the selection matter? {without_places(name) or f.runs.folder.resolve().name}"
 
 
 def _scores(f: Findings) -> list[Block]:

@@ -7,9 +7,12 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import HubFailed, InvalidArgument
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 _BY_STATUS = {
@@ -22,7 +25,16 @@ _BY_STATUS = {
     413: "a file is too large for it: write smaller shards",
     429: "it asks for fewer requests: wait some minutes, and run the same command again",
 }
-_ABSOLUTE = re.compile(r"[/~\\]|[A-Za-z]:[\\/]")
+_ABSOLUTE = re.compile(r"[/~\\]|[A-Za-z]:[\\/]|file:/")
+_STARTS_AS_PATH = re.compile(rf"{_ABSOLUTE.pattern}|\.\.?[\\/]")
+_NAMES_PLACE = {"encoder", "folder", "pool", "reference", "spec"}  # keys of what a manifest says
+_SEGMENT = r"[^\s\\/'\"<>|,;()\[\]]+"
+# An absolute path in a sentence. Folders may have spaces in their names, up to three: so that none is told in part,
+# words before a slash that comes soon after a path go with it.
+_PATH = re.compile(
+    rf"(?<![\w./~:\\-])(?:file:)?(?:~[\w.-]*)?(?:[A-Za-z]:)?[\\/]+"
+    rf"(?:{_SEGMENT}(?: {_SEGMENT}){{0,3}}[\\/]+)*{_SEGMENT}"
+)
 _CLIENTS = ("httpx", "httpx2", "httpcore", "requests", "urllib3")  # that huggingface_hub has used
 
 
@@ -54,10 +66,24 @@ def hub_errors(repo_id: str) -> Iterator[None]:
         ) from error
 
 
+def made_repository(api: HfApi, repo_id: str, kind: str, private: bool | None) -> str:
+    """Make a repository, or take the one that is there; returns its address.
+
+    kind: as huggingface_hub's repo_type. Raises InvalidArgument where it is to be private and is there for all to see.
+    """
+    address = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
+    if private and not api.repo_info(repo_id, repo_type=kind).private:
+        raise InvalidArgument(
+            f"{repo_id} exists and is public, and is asked to be private: change that in its settings on the Hub, or "
+            "name another one"
+        )
+    return str(address)
+
+
 def public_name(name: str) -> str:
     """A Hub id as it is; of a local path only its last part, since the rest is nobody's business."""
     path = name.partition("@")[0].rpartition(":")[0] or name
-    is_local = name.startswith(("/", "~", ".")) or "\\" in name or path.count("/") > 1 or re.match(r"[A-Za-z]:/", name)
+    is_local = _STARTS_AS_PATH.match(name) or name.startswith(".") or "\\" in name or path.count("/") > 1
     if is_local or Path(name).exists() or Path(path).exists():
         return _last_part(name)
     return name
@@ -70,7 +96,9 @@ def without_places(value: Any) -> Any:
     """
 
     def named(key: str, text: str) -> str:
-        return _last_part(text) if _ABSOLUTE.match(text) and not key.endswith("match") else text
+        if key.endswith("match"):
+            return text
+        return _last_part(text) if _ABSOLUTE.match(text.strip()) else text_without_places(text)
 
     return _everywhere(value, named)
 
@@ -81,12 +109,19 @@ def typed_without_places(command: str) -> str:
         words = shlex.split(command)
     except ValueError:  # no command line
         return text_without_places(command)
-    return shlex.join(_last_part(word) if _ABSOLUTE.match(word) else word for word in words)
+
+    def named(word: str) -> str:
+        option, is_given, value = word.rpartition("=")
+        if _ABSOLUTE.match(value):
+            return f"{option}{is_given}{_last_part(value)}"
+        return text_without_places(word)
+
+    return shlex.join(map(named, words))
 
 
 def text_without_places(text: str) -> str:
-    """A sentence, with the last part in place of every absolute path without spaces."""
-    return re.sub(r"(?<![^\s'\"(])[/~][^\s'\"(),;]*/[^\s'\"(),;]+", lambda found: _last_part(found[0]), text)
+    """A sentence, with the last part in place of every absolute path."""
+    return _PATH.sub(lambda found: _last_part(found[0]), text)
 
 
 def _last_part(path: str) -> str:
@@ -96,9 +131,9 @@ def _last_part(path: str) -> str:
 def public(value: Any) -> Any:
     """What a manifest says, with names in place of local paths, however deep they stand."""
 
-    def named(_: str, text: str) -> str:
-        is_sentence = re.search(r"\s", text) and not text.startswith(("/", "~"))
-        return text if is_sentence else public_name(text)
+    def named(key: str, text: str) -> str:
+        is_sentence = re.search(r"\s", text) and key not in _NAMES_PLACE and not _STARTS_AS_PATH.match(text)
+        return text_without_places(text) if is_sentence else public_name(text)
 
     return _everywhere(value, named)
 

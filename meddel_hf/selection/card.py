@@ -12,7 +12,7 @@ from meddel_hf import schema
 from meddel_hf.data.privacy import id_key, with_hashed
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import installed_versions
-from meddel_hf.runtime.network import hub_errors, public, public_name
+from meddel_hf.runtime.network import hub_errors, made_repository, public, public_name
 from meddel_hf.runtime.words import plural
 from meddel_hf.selection.answer import Answer
 
@@ -154,7 +154,7 @@ def push_selection(
     with hub_errors(repo_id), tempfile.TemporaryDirectory() as scratch:
         folder = shown.save(Path(scratch) / "selection")
         (folder / "README.md").write_text(with_chosen(f"---\n{data.to_yaml()}\n---\n\n{title}", shown), "utf-8")
-        address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        address = made_repository(api, repo_id, "dataset", private)
         api.upload_folder(
             repo_id=repo_id,
             repo_type="dataset",
@@ -162,7 +162,7 @@ def push_selection(
             commit_message="Selection",
             delete_patterns=list(OURS),
         )
-    return str(address)
+    return address
 
 
 def for_others(selection: Answer, key: bytes | None) -> Answer:

@@ -23,8 +23,8 @@ from meddel_hf.runtime.manifest import Manifest
 MEDDEL = [sys.executable, "-m", "meddel_hf"]
 SECRET = "/home/anna smith/ward seven"
 TRUTH = Truth(
-    arms={"random": "random", "sieve": "dedup"},
-    effects={"sieve": {0.05: 0.06}},
+    arms={"random": "random", "NA": "dedup"},
+    effects={"NA": {0.05: 0.06}},
     tasks={"findings": Task(PROBE, {"findings": 60}, 0.7)},
     retentions=(0.05,),
 )
@@ -39,7 +39,7 @@ TYPED = f"meddel benchmark run '{SECRET}/plan.yaml' --out runs"
 def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ward seven")
     runs = make_runs(folder / "runs", TRUTH, more=PLAN, typed=TYPED)
-    command = f"meddel report '{folder}/runs' --out out"
+    command = f"meddel report '{folder}/runs' --out='{folder}/out'"
     return report(runs, folder / "out", draws=Draws(draws=200), command=command).page.parent
 
 
@@ -76,13 +76,22 @@ def test_the_card_is_the_report_and_its_tables_are_opened(written, hub: HubSessi
     for path in sorted((written / "tables").iterdir()):
         with path.open(encoding="utf-8") as file:
             columns, *rows = csv.reader(file)
-        expected |= {path.stem: [len(rows), columns]} if rows else {}
+        expected |= {path.stem: [len(rows), columns, rows]} if rows else {}
     assert len(expected) > 3
+    assert any("NA" in row for _, _, rows in expected.values() for row in rows), "an arm of that name"
     assert [config["config_name"] for config in facts["configs"]] == list(expected)
     code = "import json; from datasets import load_dataset\n"
     code += f"opened = [load_dataset('me/kept', name, split='train') for name in {list(expected)}]\n"
-    code += "print(json.dumps([[table.num_rows, table.column_names] for table in opened]))"
-    assert json.loads(hub.run(code)) == list(expected.values())
+    code += "print(json.dumps([[table.num_rows, table.column_names, table.to_list()] for table in opened]))"
+    for (count, columns, rows), (wanted, names, there) in zip(
+        json.loads(hub.run(code)), expected.values(), strict=True
+    ):
+        assert (count, columns) == (wanted, names)
+        for row, cells in zip(rows, there, strict=True):
+            texts = {name: cell or None for name, cell in zip(names, cells, strict=True)}
+            assert {name: value for name, value in row.items() if isinstance(value, str | None)} == {
+                name: texts[name] for name, value in row.items() if isinstance(value, str | None)
+            }
     assert f'load_dataset("me/kept", "{next(iter(expected))}", split="train")' in card
 
 

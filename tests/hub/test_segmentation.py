@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.segment import segment
 from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.hub.push import push
+from meddel_hf.runtime.manifest import Manifest
 
 MEDDEL = [sys.executable, "-m", "meddel_hf"]
 FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image()})
@@ -69,6 +73,33 @@ def test_a_model_is_published_with_its_scores_and_opened_from_there(model, hub: 
     with torch.no_grad():
         expected = mine(**pixels).logits.numpy().ravel()
     np.testing.assert_allclose(np.frombuffer(bytes.fromhex(theirs), np.float32), expected, atol=1e-5)
+
+
+def test_where_encoders_of_earlier_versions_lay_is_not_published(model, hub: HubSession, tmp_path):
+    copy = Path(shutil.copytree(model, tmp_path / "run"))
+    path = copy / "model" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "encoder": {**config["encoder"], "_name_or_path": "/home/Anna Smith/enc"}}))
+    manifest = Manifest.read(copy, "segmentation")
+    manifest.write(copy, list(manifest.files))
+    hub.call([*MEDDEL, "push", str(copy), "me/older"])
+    assert json.loads(hub.read("me/older", "config.json")) == config
+    code = "from huggingface_hub import snapshot_download; from meddel_hf.runtime.manifest import Manifest\n"
+    hub.run(f"{code}folder = snapshot_download('me/older'); Manifest.read(folder, 'segmentation').check(folder)")
+
+
+def test_what_is_public_is_not_taken_for_private(model, hub: HubSession):
+    hub.run("from huggingface_hub import HfApi; HfApi().create_repo('me/open')")
+    code = "from meddel_hf.errors import InvalidArgument; from meddel_hf.hub.push import push\n"
+    code += f"try: push({str(model)!r}, 'me/open', private=True)\nexcept InvalidArgument as error: print(error)"
+    said = hub.run(code)
+    assert "me/open exists and is public, and is asked to be private: change that in its settings" in said
+    assert set(hub.files("me/open")) <= {".gitattributes"}
+    hub.call([*MEDDEL, "push", str(model), "me/closed", "--private"])
+    hub.call([*MEDDEL, "push", str(model), "me/closed", "--private"])
+    assert (
+        hub.run("from huggingface_hub import HfApi; print(HfApi().model_info('me/closed').private)").strip() == "True"
+    )
 
 
 def test_options_about_frames_are_refused_and_damage_is_found(model, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from conftest import HubSession
 from hub.test_push import frames, kept_only
 
-from meddel_hf.runtime.network import public, public_name
+from meddel_hf.runtime.network import public, public_name, text_without_places, typed_without_places, without_places
 from meddel_hf.selection.folder import save_subset
 
 TELL = """
@@ -112,12 +112,48 @@ def test_what_the_hub_refuses(hub: HubSession, work):
         ("~/encoders/mae/", "mae"),
         (r"C:\Users\jane\pool", "pool"),
         ("runs/study/mae", "mae"),
+        ("../Anna Smith/my enc", "my enc"),
+        (r"C:\Users\Anna Smith\vit", "vit"),
+        ("file:///home/anna/frames", "frames"),
         ("meddel", "meddel"),
     ],
 )
 def test_local_paths_are_shown_by_name(name, shown):
     assert public_name(name) == shown
     assert public({"a": [name, 3, None]}) == {"a": [shown, 3, None]}
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (
+            "the last good weights are in /home/anna smith/runs/ab/checkpoint-50",
+            "the last good weights are in checkpoint-50",
+        ),
+        (r"weights are in C:\Users\anna\runs\checkpoint-50, and stay", "weights are in checkpoint-50, and stay"),
+        ("[/home/anna/x] (~anna/y), path=/home/anna/z: '/srv/w'", "[x] (y), path=z: 'w'"),
+        ("read from file:///home/anna/frames, and file:/srv/ward/more", "read from frames, and more"),
+        ("kept 3/4/5 of them, and/or 5 / 6", "kept 3/4/5 of them, and/or 5 / 6"),
+        ("see https://huggingface.co/me/x, or runs/study/mae", "see https://huggingface.co/me/x, or runs/study/mae"),
+    ],
+)
+def test_no_sentence_tells_a_folder(told, shown):
+    assert text_without_places(told) == shown
+    assert public(told) == shown
+    assert without_places({"a": [told], "match": "/b/*"}) == {"a": [shown], "match": "/b/*"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("meddel report RUNS --out='/tmp/Anna Smith/r'", "meddel report RUNS --out=r"),
+        ("meddel report '/tmp/Anna Smith/runs' --out r/s --seed=3", "meddel report runs --out r/s --seed=3"),
+        (r"meddel report 'C:\Users\anna\runs' --plan=~/plan.yaml", "meddel report runs --plan=plan.yaml"),
+        ("meddel report file:///srv/anna/runs", "meddel report runs"),
+    ],
+)
+def test_what_was_typed_tells_no_folder(typed, shown):
+    assert typed_without_places(typed) == shown
 
 
 def test_a_path_that_is_there_is_shown_by_name_and_a_sentence_as_it_is(tmp_path, monkeypatch):

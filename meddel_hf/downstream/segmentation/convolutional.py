@@ -36,9 +36,11 @@ class ConvSegmentationConfig(SegmentationConfig):
         maps: Sequence[Sequence[int]] = ((56, 56), (28, 28), (14, 14), (7, 7)),
         **more: Any,
     ) -> None:
-        if not isinstance(encoder, PretrainedConfig):
-            encoder = AutoConfig.for_model(**{"model_type": "resnet", **(encoder or {})})
-        self.encoder = encoder
+        facts = (
+            encoder.to_dict() if isinstance(encoder, PretrainedConfig) else {"model_type": "resnet", **(encoder or {})}
+        )
+        facts.pop("_name_or_path", None)  # where the encoder lay is no part of the model
+        self.encoder = AutoConfig.for_model(**facts)
         self.image_size, self.maps = list(image_size), [list(size) for size in maps]
         super().__init__(**more)
 

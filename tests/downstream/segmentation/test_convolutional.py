@@ -105,7 +105,9 @@ def test_saved_and_loaded_through_the_auto_classes(kind, tmp_path, pixels):
     with torch.no_grad():
         assert torch.equal(loaded(pixels).logits, model(pixels).logits)
         assert torch.equal(loaded(features=loaded.encode(pixels)).logits, model(pixels).logits)
-    assert "auto_map" not in json.loads((tmp_path / "out/config.json").read_text())  # no remote code
+    config = (tmp_path / "out/config.json").read_text()
+    assert "auto_map" not in json.loads(config)  # no remote code
+    assert str(tmp_path) not in config, "where the encoder lay is nobody's business"
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
