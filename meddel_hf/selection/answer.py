@@ -227,7 +227,7 @@ class Answer:
     @cached_property
     def fingerprint(self) -> str:
         kept = np.packbits(self.table[schema.KEPT].to_numpy()).tobytes()
-        settings = json.loads(json.dumps(self.settings))  # as they will be read
+        settings = json.loads(json.dumps(self.settings, sort_keys=True))  # as they will be read, at every depth
         return fingerprint(self.origin.fingerprint, str(len(self)), kept, repr(sorted(settings.items())))
 
     @cached_property

@@ -84,8 +84,9 @@ def test_where_encoders_of_earlier_versions_lay_is_not_published(model, hub: Hub
     manifest.write(copy, list(manifest.files))
     hub.call([*MEDDEL, "push", str(copy), "me/older"])
     assert json.loads(hub.read("me/older", "config.json")) == config
-    code = "from huggingface_hub import snapshot_download; from meddel_hf.runtime.manifest import Manifest\n"
-    hub.run(f"{code}folder = snapshot_download('me/older'); Manifest.read(folder, 'segmentation').check(folder)")
+    code = "from pathlib import Path; from huggingface_hub import snapshot_download\n"
+    code += "from meddel_hf.runtime.manifest import Manifest; folder = Path(snapshot_download('me/older'))\n"
+    hub.run(f"{code}Manifest.read(folder, 'segmentation').check(folder)")
 
 
 def test_what_is_public_is_not_taken_for_private(model, hub: HubSession):

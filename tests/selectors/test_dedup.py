@@ -376,6 +376,19 @@ def test_a_second_step_is_saved_and_found_again(tmp_path):
     assert not list((tmp_path / "s").glob("drawn-*")), "the first step alone draws nothing"
 
 
+@pytest.mark.parametrize(
+    "more", [{"min_per": {"label": 2, "center": 1}}, {"max_per": {"label": 9, "center": 20}}], ids=str
+)
+def test_floors_and_caps_in_any_order_are_found_again(more, tmp_path):
+    x = oracle.clumps(300, 12, spread=0.7)
+    selection = Dedup(0.1, eta=ETA, **more).select(x, pool=pool(300))
+    loaded = Selection.load(selection.save(tmp_path / "s"))
+    assert loaded.kept == selection.kept
+    assert loaded.fingerprint == selection.fingerprint
+    backwards = {name: dict(reversed(columns.items())) for name, columns in more.items()}
+    assert Dedup(0.1, eta=ETA, **backwards).select(x, pool=pool(300)).fingerprint == selection.fingerprint
+
+
 def test_beside_a_reference_and_by_hand(tmp_path):
     x = oracle.clumps(300, 12, spread=0.7)
     beside = Dedup(0.3, eta=ETA).select(x, reference=x[:9], reference_eta=0.95)
