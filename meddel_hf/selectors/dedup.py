@@ -174,7 +174,7 @@ class Dedup(PoolSelector):
         checks.memory(self.memory)
         for name, example in (("min_per", "{'center': 50}"), ("max_per", "{'video': 1}")):
             checks.counts(name, getattr(self, name), example)
-            object.__setattr__(self, name, dict(getattr(self, name)))
+            object.__setattr__(self, name, dict(sorted(getattr(self, name).items())))  # as records have them
         object.__setattr__(self, "by", self.by if isinstance(self.by, str) else tuple(self.by))
         check_used(self._given, self.retention, self.then)
 
