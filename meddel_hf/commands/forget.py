@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.trust(parser)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     from meddel_hf.runtime.reading import intact
     from meddel_hf.selectors.forgetting import forget
 
@@ -32,3 +32,4 @@ def run(args: argparse.Namespace) -> None:
         print_json(asdict(done))
     else:
         print(done)
+    return int(not done.ids and not done.finished)

@@ -54,7 +54,7 @@ def open_folder(folder: Path, config: str | None = None, split: str = "train") -
     _check_read(paths, before)
     told = dict(zip(map(str, paths), before, strict=True))
     parts = [f"{part}\0{file}\0{told.get(file, '')}" for part, names in files.items() for file in names]
-    cache = _caches() / fingerprint(os.path.realpath(folder), config or "", *parts)
+    cache = cached_pools() / fingerprint(os.path.realpath(folder), config or "", *parts)
     with _in_use(cache):
         dataset = load_dataset(str(folder.absolute()), config, split=split, cache_dir=str(cache))
         if file_digests(paths) != before:
@@ -149,7 +149,7 @@ def _check_read(paths: list[Path], digests: list[str]) -> None:
             raise InvalidDataset(f"{path} cannot be read: {digest.removeprefix(UNREAD)}")
 
 
-def _caches() -> Path:
+def cached_pools() -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE).expanduser() / "meddel_hf"
 
 
@@ -165,7 +165,7 @@ def _in_use(cache: Path) -> Any:
 
 def _sweep() -> None:
     """Remove the caches that were not used for a month."""
-    for cache in _caches().iterdir():
+    for cache in cached_pools().iterdir():
         with contextlib.suppress(OSError, Timeout):
             if cache.is_dir() and time.time() - cache.stat().st_mtime > _UNUSED:
                 with FileLock(f"{cache}.lock", timeout=0):

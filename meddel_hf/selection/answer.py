@@ -318,6 +318,8 @@ class Answer:
         retention of `Dedup` that draws by another rule or in shares, or that leaves nothing to draw.
         """
         eta = eta.item() if isinstance(eta, np.generic) else eta
+        if (eta is None) == (retention is None):
+            raise InvalidArgument(f"give at() exactly one of eta and retention, got eta={eta}, retention={retention}")
         if eta is not None:
             within("eta", eta, -1, 1)
         if retention is not None and self.settings["selector"] == "dedup":

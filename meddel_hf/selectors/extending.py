@@ -9,11 +9,11 @@ near-duplicates and is gone from the pool leaves them to be looked at again, lik
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -34,10 +34,13 @@ from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests, with_reference
 from meddel_hf.selectors.before import Before
+from meddel_hf.selectors.caps import within_caps
 from meddel_hf.selectors.compared import Compared, compared, directions_of
-from meddel_hf.selectors.filling import Filling
+from meddel_hf.selectors.filling import BY, Filling, Shares
+from meddel_hf.selectors.floors import Floor, raised
 from meddel_hf.selectors.protocol import Embeddings, InParts, PoolRows, Readable, opened
 from meddel_hf.selectors.reference import fingerprint_of, out_of_reach, within_the_same_reach
+from meddel_hf.selectors.strata import values_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -116,6 +119,11 @@ class Extension:
         """Whether rows were drawn among the distinct ones."""
         return self.old.settings["selector"] == "dedup" and self.old.settings.get("then") is not None
 
+    @property
+    def caps(self) -> Mapping[str, int]:
+        """Column -> rows that each of its values keeps at most."""
+        return self.old.settings.get("max_per") or {}
+
     @cached_property
     def stays(self) -> NDArray[np.bool_]:
         """Rows that were distinct, whether they were drawn or not."""
@@ -191,7 +199,7 @@ class Extension:
 
     def selection(self, pool: Dataset | None = None) -> Selection:
         readable, decision = self.readable, self.decision
-        kept, notes = self._drawn(pool) if self.drawn else (decision.kept, [])
+        kept, notes = self._drawn(pool) if self.drawn or self.caps else (decision.kept, [])
         cluster, far = self.clusters or (None, None)
         table = pool_table(readable.ids, readable.rows, decision, self.outlier, cluster, far, self._left_out(kept))
         settings = {**self.old.settings, EXTENDS: self.old.fingerprint}
@@ -201,32 +209,57 @@ class Extension:
 
     def _drawn(self, pool: Dataset | None) -> tuple[NDArray[np.bool_], list[str]]:
         """Who is kept in the end, where a retention is met by drawing, and what a reader should know of it."""
-        old, before = self.old.settings, self.before
+        before, kept = self.before, self.before.kept.copy()
         orphans = before.left_out & (before.nearest < 0) if before.nearest is not None else before.left_out & False
-        left = np.flatnonzero((self.decision.kept & ~self.stays) | orphans)
-        kept = before.kept.copy()
-        count = round(old["retention"] * len(self.readable.ids)) - int(kept.sum())
-        if count <= 0 or not len(left):
-            return kept, []
-        if count >= len(left):
+        left = self._may_come((self.decision.kept & ~self.stays) | orphans, kept, pool)
+        asked = self.old.settings.get("retention")
+        count = len(left) if asked is None else round(asked * len(self.readable.ids)) - int(kept.sum())
+        notes: list[str] = []
+        if count >= len(left) or not self.drawn:
             kept[left] = True
-            return kept, []
-        filling = Filling(
-            old["then"], old["seed"], tuple(old.get("by") or ("center", "source")), old.get("per"),
-            old.get("shares") or "equal", old.get("min_per") or {},
-        )  # fmt: skip
-        parts = self.readable if isinstance(self.readable, InParts) else None
-        whole = Readable.of(self.embeddings) if parts is None else parts.in_first_pooling(self.embeddings)
-        drawn = filling.draw(whole, left, np.zeros(len(left), bool), count, pool)
-        kept[left[drawn.rows]] = True
-        return kept, drawn.notes
+        elif count > 0:
+            drawn = self._filling.draw(self._whole, left, np.zeros(len(left), bool), count, pool)
+            kept[left[drawn.rows]], notes = True, drawn.notes
+        floors = self.old.settings.get("min_per") or {}
+        return (self._above(floors, kept, left, pool), notes) if floors else (kept, notes)
+
+    def _may_come(self, rows: NDArray[np.bool_], kept: NDArray[np.bool_], pool: Any) -> Rows:
+        """Places of rows that no cap keeps out, beside those that are kept, ascending."""
+        left = np.flatnonzero(rows)
+        return within_caps(self.readable, left, self.caps, pool, np.flatnonzero(kept)) if self.caps else left
+
+    def _above(self, floors: Mapping[str, int], kept: NDArray[np.bool_], left: Rows, pool: Any) -> NDArray[np.bool_]:
+        """What is kept, with rows more for values that lack some: new ones first, then those that were left out."""
+        for others in (left, self._may_come(self.before.left_out & ~kept, kept, pool)):
+            reach = np.union1d(np.flatnonzero(kept), others)
+            each = [
+                Floor.of(column, [values[place] for place in reach], least)
+                for column, least in floors.items()
+                for values in [values_of(self.readable, pool, column)]
+            ]
+            kept[reach] = raised(kept[reach], each, self.old.settings["seed"], self.before.kept[reach])
+        return kept
+
+    @cached_property
+    def _filling(self) -> Filling:
+        """The rule by which rows were drawn. Floors are about all that is kept, and not about what is drawn now."""
+        old = self.old.settings
+        by, shares = tuple(old.get("by") or BY), cast(Shares, old.get("shares") or "equal")
+        return Filling(old["then"], old["seed"], by, old.get("per"), shares, {})
+
+    @cached_property
+    def _whole(self) -> PoolRows:
+        """All rows, in the pooling by which they are drawn."""
+        if isinstance(self.readable, InParts):
+            return self.readable.in_first_pooling(self.embeddings)
+        return Readable.of(self.embeddings)
 
     def _left_out(self, kept: NDArray[np.bool_]) -> LeftOut | None:
         """Distinct rows that were not drawn; and the kept row nearest to each that goes, where the old one told it."""
         before = self.before
         in_pool = self.old.settings["selector"] == "dedup" and self.settings.scope == "pool"
         if before.nearest is None or before.nearest_similarity is None or not in_pool or not self._one_space:
-            return LeftOut(self.decision.kept & ~kept) if self.drawn else None
+            return LeftOut(self.decision.kept & ~kept) if self.drawn or self.caps else None
         where, similarity = before.nearest.copy(), before.nearest_similarity.copy()
         if self.settings.subtract_mean:
             named = np.flatnonzero(where >= 0)
@@ -331,14 +364,12 @@ def extends_to(old: Selection) -> bool:
     settings = old.settings
     greedy = settings.get("rule", "greedy") == "greedy" and settings.get("max_iterations", 1) == 1
     by_hand = schema.BY_HAND in old.table.column_names
-    capped = bool(settings.get("max_per"))
-    return (
-        settings.get("selector") in ("dedup", "meddel")
-        and old.eta is not None
-        and greedy
-        and not by_hand
-        and not capped
-    )
+    return settings.get("selector") in ("dedup", "meddel") and old.eta is not None and greedy and not by_hand
+
+
+def reads_columns(old: Selection) -> bool:
+    """Whether what is drawn goes by columns of the pool, which must be at hand to go on."""
+    return any(old.settings.get(name) for name in ("by", "per", "min_per", "max_per"))
 
 
 def _check_kind(old: Selection) -> None:
@@ -348,11 +379,6 @@ def _check_kind(old: Selection) -> None:
         raise InvalidArgument(
             "frames of the old selection were decided by hand, which an extended one would not heed: select anew, with "
             "the same --overrides"
-        )
-    if old.settings.get("max_per"):
-        raise InvalidArgument(
-            f"the old selection keeps so many frames of each value at most ({old.settings['max_per']}), which new "
-            "frames of old values would exceed: select anew, with the same --max-per"
         )
     if old.settings.get("selector") not in ("dedup", "meddel") or old.eta is None:
         raise InvalidArgument(

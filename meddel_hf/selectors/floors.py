@@ -68,6 +68,19 @@ def lifted(drawn: NDArray[np.bool_], floors: Sequence[Floor], seed: int) -> NDAr
     drawn: (n,) bool. What comes in is drawn at random, rows first that serve more floors at once; what goes is drawn at
     random among rows whose values all have rows to spare. Raises InvalidArgument where the floors need more rows.
     """
+    kept = raised(drawn, floors, seed, np.zeros(len(drawn), bool))
+    if kept.sum() > drawn.sum():
+        needed, wanted = int(kept.sum()), int(drawn.sum())
+        asked = ", ".join(f"{floor.wish} per {floor.column}" for floor in floors)
+        raise InvalidArgument(
+            f"the floors ({asked}) need {needed:,} rows, {needed - wanted:,} more than the {wanted:,} that are to be "
+            "kept: lower them, or keep more"
+        )
+    return kept
+
+
+def raised(drawn: NDArray[np.bool_], floors: Sequence[Floor], seed: int, stays: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """As `lifted`, and more rows than were drawn where the floors need them. stays: (n,) drawn rows that never go."""
     order = np.random.default_rng(seed).permutation(len(drawn))
     kept = drawn.copy()
     lacking = [floor.missing(kept) for floor in floors]
@@ -82,7 +95,7 @@ def lifted(drawn: NDArray[np.bool_], floors: Sequence[Floor], seed: int) -> NDAr
                     counts[value] -= 1
     come = int(kept.sum() - drawn.sum())
     spare, over = [floor.spare(kept) for floor in floors], come
-    for row in order[drawn[order]] if over else ():
+    for row in order[(drawn & ~stays)[order]] if over else ():
         here = [
             (counts, floor.value[row]) for floor, counts in zip(floors, spare, strict=True) if floor.value[row] >= 0
         ]
@@ -92,11 +105,4 @@ def lifted(drawn: NDArray[np.bool_], floors: Sequence[Floor], seed: int) -> NDAr
                 counts[value] -= 1
             if not over:
                 break
-    if kept.sum() > drawn.sum():
-        needed, wanted = int(kept.sum()), int(drawn.sum())
-        asked = ", ".join(f"{floor.wish} per {floor.column}" for floor in floors)
-        raise InvalidArgument(
-            f"the floors ({asked}) need {needed:,} rows, {needed - wanted:,} more than the {wanted:,} that are to be "
-            "kept: lower them, or keep more"
-        )
     return kept

@@ -16,17 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from meddel_hf import schema
+from meddel_hf.data.local import cached_pools
 from meddel_hf.dedup.graph import NearDuplicateGraph
 from meddel_hf.embedding.carried import places
 from meddel_hf.embedding.removing import without
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.runtime.memory import Memory
 from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.runtime.replacing import STAGE, Replacement, finish_pending
 from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selection.selection import Selection
-from meddel_hf.selectors.extending import EXTENDS, extend, extends_to
+from meddel_hf.selectors.extending import EXTENDS, extend, extends_to, reads_columns
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Change:
     stood_for: id of each forgotten frame that was kept -> ids of its near-duplicates, which are not forgotten.
     promoted:  ids that are kept now and were not.
     rows, kept: numbers of now.
+    notes:     what a reader should know of the selection as it is now.
     """
 
     folder: Path
@@ -43,20 +46,26 @@ class Change:
     promoted: tuple[str, ...]
     rows: int
     kept: int
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         kept = f"{self.kept:,} of {plural(self.rows, 'frame')} {is_or_are(self.kept)} kept"
-        lines, promoted = [f"{self.folder}: {kept}"], set(self.promoted)
+        lines, promoted = [f"{self.folder}: {kept}"], dict.fromkeys(self.promoted)
         for name, others in self.stood_for.items():
-            now = [other for other in others if other in promoted]
-            what = (
-                f"stood for {plural(len(others), 'near-duplicate')} ({some_of(others)})"
-                if others
-                else "stood for itself"
-            )
-            after = f"; kept in its place: {some_of(now)}" if now else ""
-            lines.append(f"{printable(name)} was kept and {what}{after}")
-        return "\n".join(lines)
+            if others:
+                now = [other for other in others if other in promoted]
+                after = f"; kept in its place: {some_of(now)}" if now else ""
+                what = f"{plural(len(others), 'near-duplicate')} ({some_of(others)}){after}"
+                lines.append(f"{printable(name)} was kept and stood for {what}")
+                for other in now:
+                    del promoted[other]
+        alone = [name for name, others in self.stood_for.items() if not others]
+        if alone:
+            were = plural(len(alone), "forgotten frame was kept", "forgotten frames were kept")
+            lines.append(f"{were} and stood for no other: {some_of(alone)}")
+        if promoted:
+            lines.append(f"{plural(len(promoted), 'other is', 'others are')} kept now: {some_of(list(promoted))}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ class Forgotten:
     unknown: that were not there; gone already, or never there.
     same:    ids of rows that hold the same bytes as a forgotten frame, and stay, since nobody named them.
     finished: what an earlier run did that was killed, and that this one finished; "" where there was none.
+    caches:  folders and files of this machine in which frames of pools that were read, or names of files, are kept.
     """
 
     ids: tuple[str, ...]
@@ -74,10 +84,12 @@ class Forgotten:
     same: tuple[str, ...]
     changes: tuple[Change, ...]
     finished: str = ""
+    caches: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"finished what an earlier run had begun: {self.finished}"] if self.finished else []
-        lines += [plural(len(self.ids), "frame is forgotten", "frames are forgotten")]
+        lines += [] if self.ids else ["warning: nothing was forgotten"]
+        lines += [plural(len(self.ids), "frame is forgotten", "frames are forgotten")] if self.ids else []
         if self.unknown:
             lines.append(
                 f"{plural(len(self.unknown), 'id is', 'ids are')}"
@@ -89,7 +101,13 @@ class Forgotten:
                 f" the same bytes under another id: "
                 f"{some_of(self.same)}"
             )
-        return "\n".join([*lines, *map(str, self.changes)])
+        lines += map(str, self.changes)
+        if self.caches:
+            lines.append(
+                f"warning: frames, and names of files, may still stand in what was remembered of pools that were read, "
+                f"{' and '.join(map(str, self.caches))}: delete that too; it is made again when it is needed"
+            )
+        return "\n".join(lines)
 
 
 def forget(
@@ -130,7 +148,7 @@ def forget(
             smaller.save(replacement.staged(path))
             gone[path] = set(selection_files(path)) - set(selection_files(replacement.staged(path)))
             changes.append(_change(path, selection, smaller, of_pool))
-        done = Forgotten(tuple(wanted), unknown, _same(before, wanted), tuple(changes), finished)
+        done = Forgotten(tuple(wanted), unknown, _same(before, wanted), tuple(changes), finished, caches())
         replacement.commit({path: sorted(names) for path, names in gone.items()}, str(done))
     return done
 
@@ -151,8 +169,14 @@ def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str
     stays = ~np.isin(np.array(old.ids, object), list(ids))
     graph = None if old.graph is None else _graph(old.graph, stays)
     judged = ~pc.is_in(old.table[schema.REASON], pa.array(["in-reference", "set-aside", "unreadable"])).to_numpy()
+    notes: tuple[str, ...] = ()
     if extends_to(old) and (judged & stays).any():
-        return replace(extend(old, store), graph=graph)
+        try:
+            return replace(extend(old, store), graph=graph)
+        except (InvalidDataset, Mismatch) as error:
+            if not reads_columns(old):
+                raise
+            notes = (f"nothing was kept in the place of what went, nor floors and caps looked at: {error}",)
     table = old.table.filter(pa.array(stays))
     for name, cosine in (
         (schema.DUPLICATE_OF, schema.SIMILARITY),
@@ -171,7 +195,7 @@ def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str
         )
     origin = replace(old.origin, fingerprint=store.pool_fingerprint, embeddings=store.fingerprint)
     settings = {**old.settings, EXTENDS: old.fingerprint}
-    return replace(old, table=table, settings=settings, origin=origin, graph=graph, second=None, notes=())
+    return replace(old, table=table, settings=settings, origin=origin, graph=graph, second=None, notes=notes)
 
 
 def _beside_fewer(old: Selection, reference: EmbeddingStore, ids: Collection[str]) -> Selection:
@@ -208,7 +232,13 @@ def _change(path: Path, old: Selection, now: Selection, ids: Collection[str]) ->
             stood[row[schema.DUPLICATE_OF]].append(row[schema.ID])
     before = set(old.kept)
     promoted = tuple(id for id in now.kept if id not in before)
-    return Change(path, {id: tuple(others) for id, others in stood.items()}, promoted, len(now), len(now.kept))
+    stood_for = {id: tuple(others) for id, others in stood.items()}
+    return Change(path, stood_for, promoted, len(now), len(now.kept), now.notes)
+
+
+def caches() -> tuple[Path, ...]:
+    """Where this machine remembers what it read of pools."""
+    return tuple(path for path in (cached_pools(), Memory.usual().path) if path is not None and path.exists())
 
 
 def _same(store: EmbeddingStore, ids: Collection[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import oracle
 import pytest
 from datasets import Dataset
 
-from meddel_hf import Dedup, extend
+from meddel_hf import Dedup
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.selectors.caps import spaced
 
@@ -51,8 +51,6 @@ def test_what_caps_cannot_do_is_said(frames):
     x, pool = frames
     with pytest.raises(InvalidArgument, match=r"leaves 26 of 59 distinct frames, and retention 0.5 asks for 30: raise"):
         Dedup(0.5, eta=0.999, max_per={"video": 3}).select(x, pool=pool)
-    with pytest.raises(InvalidArgument, match=r"so many frames of each value at most .* select anew"):
-        extend(CAPPED.select(x, pool=pool), x)
 
 
 @pytest.mark.parametrize("count", range(1, 12))

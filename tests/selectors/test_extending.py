@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import oracle
 import pytest
+from datasets import Dataset
 from groups import expected_groups
 
 import meddel_hf
@@ -17,6 +19,7 @@ from meddel_hf.dedup.larger_than_memory import Plan, Room
 from meddel_hf.embedding.store import Shard, StoreWriter
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.selectors import Random
+from meddel_hf.selectors.caps import spaced
 
 ETA = 0.9
 
@@ -151,6 +154,58 @@ def test_week_after_week(tmp_path, extend):
         assert selection.table["kept"].to_pylist() == kept.tolist()
         assert len(drawn.kept) == round(0.1 * len(rows))
         assert extend(selection, store).table.equals(selection.table)
+
+
+CENTERS = np.array(["north", "south", "west", None], object)
+
+
+def grown(tmp_path: Path, selector: Dedup) -> tuple[Selection, EmbeddingStore, Dataset, dict[str, str | None]]:
+    """(old selection, store of the grown pool, its columns, center of each frame): 40 of 300 frames are new, of which
+    the last 15 are all of the east; that of the others goes by their number."""
+    x, names, rows = world()
+    center = {name: CENTERS[row % 4] for row, name in enumerate(names)}
+    new = [name for row, name in enumerate(names) if row not in rows]
+    center |= dict.fromkeys(new[-15:], "east")
+    columns = Dataset.from_dict({"id": names, "center": [center[name] for name in names]})
+    store = stored(tmp_path / "1", x[rows], [names[row] for row in rows])
+    return selector.select(store, pool=columns.select(rows)), stored(tmp_path / "2", x, names), columns, center
+
+
+def counts(names: list[str], center: dict[str, str | None]) -> Counter:
+    return Counter(center[name] for name in names)
+
+
+@pytest.mark.parametrize("least", [3, 9])
+def test_floors_are_about_all_that_is_kept(least, tmp_path, extend):
+    selector = Dedup(40 / 260, eta=0.99, min_per={"center": least}, seed=2)
+    old, store, columns, center = grown(tmp_path, selector)
+    selection = extend(old, store, columns)
+    assert set(old.kept) <= set(selection.kept)
+    assert len(selection.kept) == max(round(40 / 260 * 300), len(old.kept) + least)
+    assert all(counts(selection.kept, center)[name] >= least for name in ("north", "south", "west", "east"))
+    assert all(center[name] in ("east", *CENTERS) for name in set(selection.kept) - set(old.kept))
+    if least == 9:  # the east has them all, and the retention is exceeded
+        assert counts(list(set(selection.kept) - set(old.kept)), center) == {"east": 9}
+        assert any("was asked for and is now" in note for note in selection.notes)
+
+
+@pytest.mark.parametrize("retention", [None, 40 / 260])
+def test_caps_are_about_all_that_is_kept(retention, tmp_path, extend):
+    selector = Dedup(retention, eta=0.99, max_per={"center": 12})
+    old, store, columns, center = grown(tmp_path, selector)
+    before = counts(old.kept, center)
+    selection = extend(old, store, columns)
+    now = counts(selection.kept, center)
+    assert set(old.kept) <= set(selection.kept)
+    assert all(number <= 12 for name, number in now.items() if name is not None)
+    if retention is None:
+        assert before == {"north": 12, "south": 12, "west": 12, None: before[None]}
+        assert now["east"] == 12
+        why = reasons(selection)
+        apart = [name for name in columns["id"] if center[name] == "east" and why[name] != "near-duplicate"]
+        expected = [apart[place] for place in spaced(len(apart), 12)]
+        assert [name for name in selection.kept if center[name] == "east"] == expected
+    assert extend(old, EmbeddingStore.load(tmp_path / "1"), columns).kept == old.kept, "nothing new"
 
 
 def test_rows_are_known_by_their_content_and_not_by_id_or_place(tmp_path, extend):

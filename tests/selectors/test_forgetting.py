@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -281,8 +282,57 @@ def test_as_it_is_typed(copied, capsys):
     assert "1 frame is forgotten" in printed
     assert "1 id is not in the store, or no longer: nobody" in printed
     assert f"{name} was kept and stood for {len(others)} near-duplicate{'s' * (len(others) > 1)} (" in printed
-    assert main(line) == 0
-    assert "0 frames are forgotten" in capsys.readouterr().out
+    assert main(line) == 1
+    printed = capsys.readouterr().out
+    assert "warning: nothing was forgotten\n2 ids are not in the store, or no longer: " in printed
+
+
+def test_what_this_machine_remembers_is_named(copied, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDDEL_HF_DIGESTS", str(tmp_path / "digests.sqlite"))
+    (tmp_path / "digests.sqlite").touch()
+    (copied / "withdrawn.txt").write_text("003\n")
+    assert main(["forget", str(copied / "withdrawn.txt"), str(copied / "e")]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: frames, and names")]
+    assert str(tmp_path / "digests.sqlite") in line
+
+
+@pytest.fixture
+def of_wards(copied) -> tuple[Path, Dataset]:
+    """A pool with wards of 30 frames, and a selection f that keeps 12 in all, two of each ward at least."""
+    store = EmbeddingStore.load(copied / "e")
+    wards = ["abc"[int(id) // 30] if id != "broken" else None for id in store.pool_ids]
+    pool = Dataset.from_dict({"id": store.pool_ids, "ward": wards})
+    Dedup(12 / 91, eta=0.999, min_per={"ward": 2}, seed=1).select(store, pool=pool).save(copied / "f")
+    return copied, pool
+
+
+def wards_of(selection: Selection) -> dict[str, int]:
+    return dict(Counter("abc"[int(id) // 30] for id in selection.kept))
+
+
+def test_floors_hold_when_frames_are_forgotten(of_wards, monkeypatch):
+    copied, pool = of_wards
+    before = Selection.load(copied / "f").kept
+    fewest = min(wards_of(Selection.load(copied / "f")).items(), key=lambda item: item[1])[0]
+    kept = [id for id in before if "abc"[int(id) // 30] == fewest]
+    monkeypatch.setattr("meddel_hf.selectors.strata._named", lambda *_: pool)  # as where the store names the pool
+    done = forget(kept, copied / "e", [copied / "f"])
+    now = Selection.load(copied / "f")
+    assert wards_of(now)[fewest] >= 2
+    assert len(now.kept) == round(12 / 91 * (91 - len(kept)))
+    come = [id for id in now.kept if id not in before]
+    assert done.changes[0].promoted == tuple(come)
+    assert f"{len(come)} others are kept now: {', '.join(come[:3])}" in str(done)
+
+
+def test_without_the_pool_floors_are_not_looked_at_and_the_frames_go(of_wards):
+    copied, _ = of_wards
+    before = Selection.load(copied / "f")
+    gone = before.kept[:2]
+    done = forget(gone, copied / "e", [copied / "f"])
+    assert Selection.load(copied / "f").kept == before.kept[2:]
+    told = "note: nothing was kept in the place of what went, nor floors and caps looked at: strata are read"
+    assert told in str(done)
 
 
 @pytest.fixture
