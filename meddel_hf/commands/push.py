@@ -16,7 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("repo", metavar="USER/NAME", help="repository to create or update")
     add("--private", action="store_true", default=None, help="create it private")
     options.strip_metadata(parser)
-    add("--yes-with-metadata", action="store_true", help="publish names and positions that stand in the images")
+    add(
+        "--yes-with-metadata",
+        action="store_true",
+        help="publish names and positions that stand in images, and columns about patients, as they are",
+    )
     add("--license", metavar="ID", help="of a model or report: licence to name in its card, such as apache-2.0")
     add("--hash-ids", metavar="KEYFILE", type=kinds.path, help="of a selection: hash its ids with this key")
 

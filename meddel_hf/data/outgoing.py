@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,19 @@ def look(folder: Path) -> Findings:
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             findings.look(path.read_bytes())
     return findings
+
+
+def texts_of(folder: Path, columns: Collection[str]) -> dict[str, list[str | None]]:
+    """Every value of some columns in a folder's Parquet files, as text; of those columns that are there."""
+    found: dict[str, list[str | None]] = {}
+    for path in _files(folder):
+        names = [name for name in columns if path.suffix == ".parquet" and name in _schema(path).names]
+        table = pq.read_table(path, columns=names) if names else pa.table({})
+        for name in names:
+            found.setdefault(name, []).extend(
+                None if value is None else str(value) for value in table[name].to_pylist()
+            )
+    return found
 
 
 @contextmanager
@@ -91,11 +104,14 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _image_columns(path: Path) -> list[str]:
+    return [name for name, feature in _features(_schema(path)).items() if holds_images(feature)]
+
+
+def _schema(path: Path) -> pa.Schema:
     try:
-        columns = pq.read_schema(path)
+        return pq.read_schema(path)
     except pa.ArrowInvalid as error:
         raise IncompleteStore(f"{path} is damaged ({str(error).splitlines()[0]}): make the folder again") from error
-    return [name for name, feature in _features(columns).items() if holds_images(feature)]
 
 
 def _features(columns: pa.Schema) -> Features:

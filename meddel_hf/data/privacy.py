@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,12 @@ from meddel_hf.data.metadata.frames import stripped
 from meddel_hf.data.parquet import MOST_BYTES
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
 from meddel_hf.runtime.files import check_can_write
+from meddel_hf.runtime.reading import printable
 from meddel_hf.schema import DUPLICATE_OF, FILE, GROUP, ID, NEAREST_KEPT, PATIENT, SERIES, STUDY, VIDEO
 
 _KEY_BYTES = 32
 _DIGITS = 32  # of a hashed id, 128 bits
+OF_PEOPLE = (PATIENT, STUDY, SERIES)  # columns that are about somebody
 _HASHED = (ID, DUPLICATE_OF, NEAREST_KEPT, GROUP, PATIENT, VIDEO, STUDY, SERIES, FILE)
 
 
@@ -55,6 +57,21 @@ def id_key(path: str | Path, published: Path | None = None) -> bytes:
 def hashed(id: str, key: bytes) -> str:
     """HMAC-SHA256 of an id: the same for the same key, and without the key nobody's guess can be tried."""
     return hmac.new(key, id.encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:_DIGITS]
+
+
+def check_people(what: object, columns: Mapping[str, Collection[str | None]], allowed: bool) -> None:
+    """Raises InvalidArgument where columns tell who was examined, unless that is allowed.
+
+    columns: name -> values of columns as they would be published.
+    """
+    for name in OF_PEOPLE:
+        told = dict.fromkeys(value for value in columns.get(name, ()) if value is not None)
+        if told and not allowed:
+            raise InvalidArgument(
+                f"{what} was not pushed: its column {name} holds {len(told):,} different values, such as "
+                f"{printable(next(iter(told)))}, and ids may name people too: hash both with --hash-ids (of `meddel "
+                "filter`; hash_ids= in Python), or publish them with --yes-with-metadata"
+            )
 
 
 def with_hashed(table: pa.Table, columns: list[str], key: bytes) -> pa.Table:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from meddel_hf.data.outgoing import clean_copy, look
+from meddel_hf.data.outgoing import clean_copy, look, texts_of
+from meddel_hf.data.privacy import OF_PEOPLE, check_people
 from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.hub.encoder import push_encoder
 from meddel_hf.hub.models import ModelRepository
@@ -40,7 +41,8 @@ def push(
 
     strip_metadata:    leave metadata out of the images' files on the way; no pixel changes.
     hash_ids:          of a selection: file of the key by which ids are hashed, such as that of the subset.
-    yes_with_metadata: publish names, positions and serial numbers that stand in images; else they are an error.
+    yes_with_metadata: publish names, positions and serial numbers that stand in images, and columns that are about
+                       somebody, such as patient, as they are; else they are an error.
     license:           of a model's weights, or of a report, to be named in its card.
 
     Raises InvalidArgument where it holds a source of DataDEL whose licence forbids that, unless it is to be private;
@@ -71,6 +73,9 @@ def push(
         raise InvalidArgument(f"ids of {path} are written already: hash them with `meddel filter --hash-ids`")
     manifest = _checked(path)
     publishing.check(path, private)
+    hashed = () if manifest is None else manifest.details.get("hashed", ())
+    about = [name for name in OF_PEOPLE if name not in hashed]
+    check_people(path, texts_of(path, about), yes_with_metadata)
     if not strip_metadata:
         findings = look(path)
         findings.check(path, yes_with_metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +14,11 @@ from meddel_hf.data.privacy import id_key, with_hashed
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import installed_versions
 from meddel_hf.runtime.network import hub_errors, made_repository, public, public_name
+from meddel_hf.runtime.reading import printable
 from meddel_hf.runtime.words import plural
 from meddel_hf.selection.answer import Answer
+
+log = logging.getLogger(__name__)
 
 PAPER = "https://arxiv.org/abs/2401.17542"
 TAGS = ["data-effective-learning", "meddel"]
@@ -145,6 +149,8 @@ def push_selection(
     from huggingface_hub import DatasetCardData, HfApi
 
     shown = for_others(selection, None if hash_ids is None else id_key(hash_ids))
+    if hash_ids is None and not selection.origin.row_ids:
+        log.warning("ids are published as they are, such as %s: --hash-ids hashes them", printable(selection.ids[0]))
     data = DatasetCardData(
         tags=[*TAGS, "selection"],
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "rows.parquet"}]}],

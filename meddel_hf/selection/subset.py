@@ -17,7 +17,7 @@ from meddel_hf.data.identity import frames_changed, same_pool
 from meddel_hf.data.ids import ids_of
 from meddel_hf.data.parquet import PART_BYTES
 from meddel_hf.data.paths import ids_by_path
-from meddel_hf.data.privacy import Cleaner, id_key
+from meddel_hf.data.privacy import OF_PEOPLE, Cleaner, check_people, id_key
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.runtime.network import hub_errors
 from meddel_hf.runtime.similar import did_you_mean
@@ -75,9 +75,13 @@ class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
 
         strip_metadata:    leave metadata out of the images' files; no pixel changes.
         hash_ids:          file of the key by which ids and groups are hashed, made where there is none.
-        yes_with_metadata: publish names, positions and serial numbers that stand in images; else they are an error.
+        yes_with_metadata: publish names, positions and serial numbers that stand in images, and columns that are about
+                           somebody, such as patient, as they are; else they are an error.
         """
         cleaner = self.cleaner(strip_metadata, None if hash_ids is None else id_key(hash_ids))
+        about = [name for name in OF_PEOPLE if hash_ids is None and name in self.column_names]
+        columns = self.with_format(None).select_columns(about)[:] if about else {}
+        check_people(repo_id, columns, yes_with_metadata)
         with tempfile.TemporaryDirectory() as scratch, hub_errors(repo_id):
             ready, sizes = self._made_ready(cleaner, Path(scratch))
             if not strip_metadata:

@@ -143,6 +143,50 @@ def test_push_asks_before_it_publishes_names(tmp_path):
     assert look(clean).lines() == []
 
 
+def test_push_asks_before_it_publishes_patients(hub: HubSession, tmp_path):
+    """Frames without metadata, and a column patient: in a folder, from Python, and hashed."""
+    frames = pool([make.bmp()]).add_column("patient", [None, "Meyer_Anna"] * (ROWS // 2))
+    chosen = kept_only(frames, *KEPT)
+    chosen.save(hub.home / "selection")
+    frames.save_to_disk(hub.home / "pool")
+    save_subset(chosen.filter(frames), hub.home / "plain")
+    save_subset(chosen.filter(frames), hub.home / "hashed", hash_ids=True)
+    code = """
+        from datasets import load_from_disk
+        from meddel_hf import Selection
+        from meddel_hf.cli import main
+        from meddel_hf.errors import InvalidArgument
+        subset = Selection.load("selection").filter(load_from_disk("pool"))
+        try:
+            subset.push_to_hub("me/python")
+        except InvalidArgument as error:
+            print(error)
+        subset.push_to_hub("me/python-hashed", hash_ids="ids.key")
+        assert main(["push", "plain", "me/plain"]) == 2
+        assert main(["push", "hashed", "me/hashed"]) == 0
+        assert main(["push", "plain", "me/yes", "--yes-with-metadata"]) == 0
+    """
+    said = hub.run(textwrap.dedent(code))
+    told = "was not pushed: its column patient holds 1 different values, such as Meyer_Anna, and ids may name people"
+    assert f"me/python {told}" in said
+    assert ("dataset", "me/plain") not in hub.server.storage.repos
+    assert ("dataset", "me/python") not in hub.server.storage.repos
+    for repo, names in (("python-hashed", False), ("hashed", False), ("yes", True)):
+        there = b"".join(hub.read(f"me/{repo}", name, "dataset") for name in hub.files(f"me/{repo}", "dataset"))
+        assert (b"Meyer_Anna" in there) is names, repo
+
+
+def test_ids_that_a_selection_publishes_are_told(hub: HubSession, tmp_path):
+    frames = pool([make.bmp()])
+    kept_only(frames, *KEPT).save(hub.home / "selection")
+    code = "import sys; from meddel_hf.cli import main; sys.stderr = sys.stdout\n"
+    code += "assert main(['push', 'selection', 'me/open']) == 0\n"
+    code += "assert main(['push', 'selection', 'me/hashed', '--hash-ids', 'k.key']) == 0"
+    said = hub.run(code)
+    first = frames["id"][0]
+    assert said.count(f"ids are published as they are, such as {first}: --hash-ids hashes them") == 1
+
+
 def test_filter_says_what_it_found(tmp_path, capsys):
     (tmp_path / "frames").mkdir()
     for i in range(ROWS):
