@@ -90,8 +90,8 @@ class StoredGraph(NearDuplicateGraph):
 class SecondStep:
     """What a second step draws from by Algorithm 1: a graph of the rows that may be drawn, and how dense it is.
 
-    It answers each retention that leaves some of them out, and that keeps as many as there are clusters by default:
-    for fewer, clusters would be fewer.
+    It answers each retention that leaves some of them out, and that keeps as many as there are clusters by default (for
+    fewer, clusters would be fewer) and as many as stay at the lowest cosine that the graph answers for.
     """
 
     graph: NearDuplicateGraph
@@ -110,20 +110,29 @@ class SecondStep:
         """Rows that may be drawn."""
         return sum(map(len, self.graph.groups))
 
-    @property
+    @cached_property
     def fewest(self) -> int:
         """Rows that must be drawn."""
-        return by_default(self.most)
+        rows = 1 + max(int(group.max()) for group in self.graph.groups)
+        at_floor = PairEngine(self.graph.pairs, rows, self.graph.groups).greedy(self.graph.floor)
+        return max(by_default(self.most), at_floor.count)
 
     def decide(self, retention: float, pool: int) -> Decision:
         """Exactly round(retention * pool) rows. Raises InvalidArgument where so many, or so few, cannot be told."""
         fraction("retention", retention)
+        asked = f"retention {retention} keeps {round(retention * pool):,} of {pool:,} frames"
         if not self.fewest <= round(retention * pool) <= self.most:
             raise InvalidArgument(
-                f"retention {retention} keeps {round(retention * pool):,} of {pool:,} frames, and the stored pairs "
-                f"tell what {self.fewest:,} to {self.most:,} would be: select again from the embeddings"
+                f"{asked}, and the stored pairs tell what {self.fewest:,} to {self.most:,} would be: select again from "
+                "the embeddings"
             )
-        return self.graph.decide(eta=None, retention=retention, pool=pool, density=self.density)
+        try:
+            return self.graph.decide(eta=None, retention=retention, pool=pool, density=self.density)
+        except InvalidArgument as error:  # so near to the fewest that the search for it looks at lower cosines
+            raise InvalidArgument(
+                f"{asked}, so few that the stored pairs do not tell which: ask for more, or select again from the "
+                "embeddings"
+            ) from error
 
     def save(self, folder: Path) -> None:
         self.graph.save(folder, _DRAWN)

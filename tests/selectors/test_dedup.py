@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +19,12 @@ from tiny import textured, tiny_encoder
 
 import meddel_hf.dedup.larger_than_memory as larger
 from meddel_hf import Dedup, MedDEL, Selection, embed
+from meddel_hf.dedup.graph import NearDuplicateGraph, SecondStep
 from meddel_hf.dedup.scratch import Scratch
 from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.neighbors.pairs import Pairs
 from meddel_hf.selectors.by_hand import Overrides
 from meddel_hf.selectors.filling import RULES
 
@@ -387,6 +390,35 @@ def test_floors_and_caps_in_any_order_are_found_again(more, tmp_path):
     assert loaded.fingerprint == selection.fingerprint
     backwards = {name: dict(reversed(columns.items())) for name, columns in more.items()}
     assert Dedup(0.1, eta=ETA, **backwards).select(x, pool=pool(300)).fingerprint == selection.fingerprint
+
+
+@pytest.mark.parametrize("floor", [0.2, 0.5, 0.7])
+def test_what_the_stored_pairs_do_not_tell_is_said(floor):
+    """Of a graph that holds pairs above a cosine alone, what can be told begins where that one keeps so many."""
+    x = oracle.clumps(300, 12, spread=0.7)
+    whole = Dedup(0.3, eta=ETA).select(x)
+    pairs, groups = whole.second.graph.pairs, whole.second.graph.groups
+    above = pairs.cosine > oracle.grid(floor)
+    few = Pairs(pairs.first[above], pairs.second[above], pairs.cosine[above], floor)
+    selection = replace(whole, second=SecondStep(NearDuplicateGraph(few, groups), whole.second.density))
+    fewest, most = selection.second.fewest, selection.second.most
+    rows = np.sort(np.concatenate(groups))
+    unit = (x / np.linalg.norm(x, axis=1, keepdims=True))[rows]
+    cosine = np.eye(300)
+    cosine[np.ix_(rows, rows)] = oracle.cosines(unit - unit.mean(axis=0))
+    assert fewest == max(whole.second.fewest, oracle.greedy(cosine, groups, floor).sum())
+    told = f"the stored pairs tell what {fewest} to {most} would be: select again from the embeddings"
+    nearly, answered = "so few that the stored pairs do not tell which: ask for more, or select again", []
+    for count in range(whole.second.fewest, most + 1):
+        if count >= fewest:
+            with suppress(InvalidArgument):
+                assert selection.at(retention=count / 300).kept == whole.at(retention=count / 300).kept
+                answered.append(count)
+        if count not in answered:
+            with pytest.raises(InvalidArgument, match=told if count < fewest else nearly):
+                selection.at(retention=count / 300)
+    assert answered == list(range(answered[0], most + 1)), "but for some near the fewest, where the search looks below"
+    assert len(answered) > (most - fewest) / 2
 
 
 def test_beside_a_reference_and_by_hand(tmp_path):
