@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from meddel_hf import schema
@@ -31,6 +31,7 @@ class SharedGroups:
     """Values of a column, such as patients, of which a pool and a test set both have frames, by their names.
 
     names: ascending. pool, test: values that either has. pool_frames, test_frames: of the shared ones.
+    renamed: (value of the test set, value of the pool) of copied frames whose values are called otherwise, ascending.
     """
 
     column: str
@@ -39,12 +40,30 @@ class SharedGroups:
     test: int
     pool_frames: int
     test_frames: int
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def among(self, copies: Iterable[tuple[str | None, str | None]]) -> SharedGroups:
+        """With what copies say. copies: values of frames of the test set, and of the pool's that they are copies of."""
+        pairs = {(here, there) for here, there in copies if here and there and here != there}
+        return replace(self, renamed=tuple(sorted(pairs)))
 
     def __str__(self) -> str:
-        """A sentence; a warning where something is shared."""
+        """A sentence or two; a warning where something is shared."""
+        what = _WORDS[self.column]
+        if not self.renamed:
+            return self._by_name
+        known = dict.fromkeys(here for here, _ in self.renamed)
+        called = [f"{here} ({there} in the pool)" for here, there in self.renamed]
+        return (
+            f"{self._by_name}\nwarning: copies are of {what} that have other names in the pool: {len(known):,} of the "
+            f"{self.test:,} of the test set, {some_of(called)}"
+        )
+
+    @property
+    def _by_name(self) -> str:
         what = _WORDS[self.column]
         if not self.names:
-            return f"none of the {self.test:,} {what} of the test set is in the pool"
+            return f"none of the {self.test:,} {what} of the test set has the name of one in the pool"
         have = "has" if len(self.names) == 1 else "have"
         return (
             f"warning: {len(self.names):,} of the {self.test:,} {what} of the test set {have} frames in the pool too "

@@ -19,7 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from meddel_hf.data.columns import texts_of
 from meddel_hf.data.groups import SharedGroups, shared_groups
+from meddel_hf.data.ids import ids_of
 from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.copies import Copies
 from meddel_hf.embedding.space import Space
@@ -33,7 +35,7 @@ from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.runtime.words import is_or_are, plural
-from meddel_hf.selectors.protocol import Embeddings, Readable, opened
+from meddel_hf.selectors.protocol import Embeddings, Readable, opened, origin_of
 from meddel_hf.selectors.reference import centred, check_same_space
 
 if TYPE_CHECKING:
@@ -178,8 +180,22 @@ def audit(
     table = _table(pairs, copied, wanted, search, vectors)
     alike = None if search.eta is None else int(((pairs.top > search.eta) & ~copied).sum())
     parents = {"embeddings": there.fingerprint, "test": here.fingerprint}
-    groups = () if pool_frames is None or test_frames is None else shared_groups(pool_frames, test_frames)
+    groups: tuple[SharedGroups, ...] = ()
+    if pool_frames is not None and test_frames is not None:
+        met = table.filter(table["copied"])
+        for shared in shared_groups(pool_frames, test_frames):
+            sides = (test_frames, here, met["test_id"]), (pool_frames, there, met["pool_id"])
+            values = [_values_of(shared.column, *side) for side in sides]
+            groups += (shared.among(zip(*values, strict=True)),)
     return Audit(table, len(there), len(here), likeness, held, copies, unlike, alike, parents, groups)
+
+
+def _values_of(column: str, frames: Dataset, store: EmbeddingStore, ids: pa.ChunkedArray) -> list[str | None]:
+    """What a column says of some frames of a store, which were embedded from `frames`."""
+    named = origin_of(store).id_column
+    every = ids_of(frames, named) if named in frames.column_names else store.pool_ids
+    value = dict(zip(every, texts_of(frames, column), strict=True))
+    return [value.get(id) for id in ids.to_pylist()]
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,19 @@ def test_what_is_shared_is_counted_by_column_and_said_once():
     assert (first.column, first.names, first.pool, first.test) == ("patient", ("p1",), 2, 2)
     assert (first.pool_frames, first.test_frames) == (2, 2)
     assert str(first).startswith("warning: 1 of the 2 patients of the test set has frames in the pool too (2 of its")
-    assert str(second) == "none of the 3 videos of the test set is in the pool"
+    assert str(second) == "none of the 3 videos of the test set has the name of one in the pool"
+
+
+def test_copies_tell_of_groups_that_are_called_otherwise():
+    pool = Dataset.from_dict({"patient": ["west/Doe", "west/Roe", "Poe"]})
+    test = Dataset.from_dict({"patient": ["Doe", "Roe", "Poe", None]})
+    (shared,) = shared_groups(pool, test)
+    told = shared.among([("Doe", "west/Doe"), ("Doe", "west/Doe"), ("Poe", "Poe"), (None, "west/Roe"), ("Roe", None)])
+    assert told.renamed == (("Doe", "west/Doe"),)
+    first, second = str(told).split("\n")
+    assert first.startswith("warning: 1 of the 3 patients of the test set has frames in the pool too")
+    assert second.startswith("warning: copies are of patients that have other names in the pool: 1 of the 3 of the ")
+    assert second.endswith("test set, Doe (west/Doe in the pool)")
 
 
 def test_names_out_of_the_data_are_safe_on_a_terminal():

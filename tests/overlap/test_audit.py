@@ -140,6 +140,12 @@ def test_patients_that_both_have_are_told_whether_or_not_a_frame_is_a_copy(store
     assert (shared.names, shared.pool_frames, shared.test_frames) == (("p8",), 10, 2)
     assert str(with_frames).startswith(f"{answer}\nwarning: 1 of the 2 patients of the test set has frames in the pool")
     assert with_frames.facts["groups"][0]["names"] == ("p8",)
+    of = [dict(zip(frames["id"], frames["patient"], strict=True)) for frames in (test, pool)]
+    met = zip(answer.copied["test_id"].to_pylist(), answer.copied["pool_id"].to_pylist(), strict=True)
+    otherwise = {(of[0][mine], of[1][theirs]) for mine, theirs in met if of[0][mine] != of[1][theirs]}
+    assert shared.renamed == tuple(sorted(otherwise))
+    assert otherwise, "copies of p0 and others are p9 in the test set"
+    assert "\nwarning: copies are of patients that have other names in the pool: " in str(with_frames)
 
 
 def test_stores_that_cannot_be_compared(stores, tmp_path):

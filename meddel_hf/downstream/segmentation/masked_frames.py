@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,22 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import xxhash
 from datasets import Dataset, Image
 from PIL import Image as Pillow
 
 from meddel_hf import schema
 from meddel_hf.data.columns import texts_of
+from meddel_hf.data.decoding import bytes_of
 from meddel_hf.data.groups import groups_of
 from meddel_hf.data.images import Preprocessing, decode, prepare_sized
 from meddel_hf.data.masks import EXPECTED, UnclearMask, binary, classes
 from meddel_hf.data.pool import Pool
 from meddel_hf.errors import InvalidDataset, UnreadableImage
+from meddel_hf.runtime.reading import printable
 from meddel_hf.runtime.words import plural
+
+log = logging.getLogger(__name__)
 
 IGNORED = 255  # label of pixels that count for nothing, where there are more than two classes
 _AHEAD = 32  # rows read from the data set at a time
@@ -75,6 +81,14 @@ class LabelledFrames:
     def rows(self) -> dict[str, int]:
         """id -> row"""
         return {id: row for row, id in enumerate(self.ids)}
+
+    def digests(self) -> Iterator[bytes]:
+        """Of the bytes of each frame's file; of one that cannot be read, none."""
+        for image in _column(self.dataset, schema.IMAGE):
+            try:
+                yield xxhash.xxh3_128_digest(bytes_of(image))
+            except (UnreadableImage, OSError):
+                yield b""
 
     def decoded(self, preprocessing: Preprocessing, mask_size: tuple[int, int] | None = None) -> Decoded:
         """Every frame at the size that the model sees, and every mask at `mask_size`, else at the same size.
@@ -237,6 +251,21 @@ def check_apart(train: LabelledFrames, tests: Sequence[LabelledFrames]) -> None:
                 f"the test set {test.name}; {plural(len(parted), 'group is', 'groups are')} parted so: split by group "
                 "(meddel_hf.downstream.splits.split)"
             )
+
+
+def tell_copies(train: LabelledFrames, tests: Sequence[LabelledFrames]) -> None:
+    """Warn where a test set holds, under other ids, frames that are byte for byte those of the training set."""
+    known = {digest: id for id, digest in zip(train.ids, train.digests(), strict=True)}
+    for test in tests:
+        same = [(id, known[digest]) for id, digest in zip(test.ids, test.digests(), strict=True) if known.get(digest)]
+        if same:
+            here, there = same[0]
+            log.warning(
+                "warning: %s of the test set %s %s byte for byte in the training set, such as %s (there %s): scores of "
+                "those tell what was learned by heart; take them out (meddel audit finds more)",
+                plural(len(same), "frame"), test.name, "stands" if len(same) == 1 else "stand", printable(here),
+                printable(there),
+            )  # fmt: skip
 
 
 def _raw(dataset: Dataset) -> Dataset:

@@ -72,7 +72,7 @@ def segment(
     from meddel_hf.downstream.scores import Scores
     from meddel_hf.downstream.segmentation.architecture import Head
     from meddel_hf.downstream.segmentation.decoded_frames import shown as shown_once
-    from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, check_apart
+    from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, check_apart, tell_copies
     from meddel_hf.downstream.segmentation.model import from_encoder
     from meddel_hf.embedding.loading import quiet
     from meddel_hf.runtime.processes import computing_device, launched_processes
@@ -97,6 +97,8 @@ def segment(
     tested = {name: LabelledFrames.of(dataset, name, recipe.num_labels) for name, dataset in test.items()}
     check_apart(learned, list(tested.values()))
     folder = Path(frames) if frames is not None else None
+    if progress and processes.is_main_process:
+        tell_copies(learned, list(tested.values()))
     run = _Run(out, manifest, recipe, seed, model, preprocessing, place, processes, progress, folder, overlays)
     with quiet():
         shown = {name: shown_once(each, preprocessing, folder) for name, each in tested.items()} if run.is_main else {}

@@ -27,7 +27,7 @@ import meddel_hf.downstream.segmentation.model  # makes the Auto classes know th
 from meddel_hf.cli import alone
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.scores import Scores
-from meddel_hf.downstream.segmentation.masked_frames import Decoded
+from meddel_hf.downstream.segmentation.masked_frames import Decoded, LabelledFrames, tell_copies
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.scoring import table
 from meddel_hf.downstream.segmentation.segment import segment
@@ -320,6 +320,17 @@ def test_a_loss_that_is_no_number_stops_the_run(encoder, tmp_path):
     with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step \d+ of 30: lower learning_rate"):
         segment(frames(0, 8), {"t": frames(9, 4)}, encoder, tmp_path, recipe=recipe, progress=False)
     assert not (tmp_path / "manifest.json").exists()
+
+
+def test_test_frames_that_were_learned_under_another_id_are_told(caplog):
+    learned = LabelledFrames.of(frames(0, 6), "the training set", 2)
+    renamed = LabelledFrames.of(frames(4, 4, id=["a", "b", "c", "d"]), "t", 2)  # frames 4 to 7
+    apart = LabelledFrames.of(frames(20, 3), "u", 2)
+    with caplog.at_level("WARNING"):
+        tell_copies(learned, [renamed, apart])
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("warning: 2 frames of the test set t stand byte for byte in the training set, such as a (")
+    assert "(there f/004)" in line
 
 
 def test_flips_undo_themselves():
