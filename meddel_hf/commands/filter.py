@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hash-ids", metavar="KEYFILE", nargs="?", type=kinds.path, const=True, default=False, help=text
     )
+    text = "write image files, at their ids, and metadata.jsonl, in place of Parquet"
+    parser.add_argument("--images", action="store_true", help=text)
     options.trust(parser)
 
 
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     subset = selection.filter(pool)
     assert isinstance(subset, Subset)  # load_pool does not stream unless told to
     facts = {"license": args.license} if args.license else {}
-    written = write_subset(subset, args.out, args.strip_metadata, args.hash_ids, facts)
+    written = write_subset(subset, args.out, args.strip_metadata, args.hash_ids, facts, args.images)
     written.findings.tell(stripped=args.strip_metadata)
     say(f'wrote {plural(len(subset), "frame")}; open them with load_dataset("{args.out}", split="train")')
     if written.key is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from meddel_hf.data.scan import IMAGE_SUFFIXES
 from meddel_hf.errors import IncompleteStore, UnreadableImage
 from meddel_hf.runtime.files import aside_of, sweep
 
+METADATA = "metadata.jsonl"  # of a folder of image files: what is known of each
 _CELL = {"bytes", "path"}  # of an image in a table that does not say that it is one
 
 
@@ -39,8 +41,12 @@ def look(folder: Path) -> Findings:
 
 
 def texts_of(folder: Path, columns: Collection[str]) -> dict[str, list[str | None]]:
-    """Every value of some columns in a folder's Parquet files, as text; of those columns that are there."""
+    """Every value of some columns in a folder's Parquet files, or beside its image files, as text."""
     found: dict[str, list[str | None]] = {}
+    if (folder / METADATA).is_file():
+        rows = map(json.loads, (folder / METADATA).read_text(encoding="utf-8").splitlines())
+        for name, value in ((name, row.get(name)) for row in rows for name in columns):
+            found.setdefault(name, []).append(None if value is None else str(value))
     for path in _files(folder):
         names = [name for name in columns if path.suffix == ".parquet" and name in _schema(path).names]
         table = pq.read_table(path, columns=names) if names else pa.table({})

@@ -101,16 +101,16 @@ def with_chosen(text: str, selection: Answer) -> str:
     return f"{text.rstrip()}\n\n{how_chosen(selection)}"
 
 
-def subset_card(selection: Answer, name: str, files: str, facts: dict[str, Any]) -> str:
+def subset_card(selection: Answer, name: str, files: list[str], facts: dict[str, Any]) -> str:
     """README.md of a subset's folder: front matter with `configs:`, and how it was chosen.
 
-    files: pattern of the data's files.
+    files: patterns of the data's files.
     """
     from huggingface_hub import DatasetCardData
 
     data = DatasetCardData(
         tags=TAGS,
-        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": files}]}],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": files if len(files) > 1 else files[0]}]}],
         **facts,
     )
     return with_chosen(f"---\n{data.to_yaml()}\n---\n\n# {name}\n", selection)

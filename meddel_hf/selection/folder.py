@@ -13,6 +13,7 @@ from datasets import Dataset
 from meddel_hf import schema
 from meddel_hf.data.cells import with_images_opened
 from meddel_hf.data.findings import Findings
+from meddel_hf.data.outgoing import METADATA
 from meddel_hf.data.parquet import write_parts
 from meddel_hf.data.privacy import Cleaner, id_key
 from meddel_hf.errors import MedDELError
@@ -21,6 +22,7 @@ from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step
 from meddel_hf.runtime.network import public
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.selection.card import subset_card
+from meddel_hf.selection.image_files import write_images
 from meddel_hf.selection.subset import Subset
 
 _DIGITS = 16  # of the content's fingerprint in a file's name
@@ -42,6 +44,7 @@ def save_subset(
     *,
     strip_metadata: bool = False,
     hash_ids: bool | str | Path = False,
+    as_images: bool = False,
     **card_facts: Any,
 ) -> Path:
     """Write a subset as a Hub-ready folder: README.md with `configs:`, data/train-*.parquet, manifest.json.
@@ -53,9 +56,10 @@ def save_subset(
     strip_metadata: leave out of the images' files what is no matter of decoding; no pixel changes.
     hash_ids:       hash ids and groups, and leave out the names of images; True: with the key FOLDER.key, which is made
                     where there is none, or a file with the key.
+    as_images:      image files in place of Parquet, see image_files.py.
     card_facts:     more front matter of the card, such as license="cc-by-4.0".
     """
-    return write_subset(subset, folder, strip_metadata, hash_ids, card_facts).folder
+    return write_subset(subset, folder, strip_metadata, hash_ids, card_facts, as_images).folder
 
 
 def write_subset(
@@ -64,6 +68,7 @@ def write_subset(
     strip_metadata: bool = False,
     hash_ids: bool | str | Path = False,
     card_facts: dict[str, Any] | None = None,
+    as_images: bool = False,
 ) -> Written:
     """`save_subset`, with what there is to tell about it."""
     folder = check_target(folder, "subset")
@@ -71,17 +76,27 @@ def write_subset(
     cleaner = subset.cleaner(strip_metadata, None if key_file is None else id_key(key_file, published=folder))
     selection = subset.selection
     with step_folder(folder, "subset") as aside:
-        names = _write_shards(with_images_opened(subset), cleaner, aside)
-        pattern = names[0].rpartition("-00000-")[0] + "-*.parquet"
+        if not len(subset):
+            raise MedDELError("the subset has no rows: nothing to write")
         title = f"{Path(os.path.abspath(folder)).name}: {selection.summary.kept:,} of {len(selection):,} frames"
-        (aside / "README.md").write_text(subset_card(selection, title, pattern, card_facts or {}), encoding="utf-8")
+        opened = with_images_opened(subset)
+        if as_images:
+            names = write_images(opened, cleaner, aside)
+            files = [METADATA, *sorted({f"{name.partition('/')[0]}/**" for name in names if name != METADATA})]
+            content = fingerprint(*(checksum(aside / name) for name in names))
+        else:
+            names = _write_shards(opened, cleaner, aside)
+            content = names[0].rpartition("-00000-")[0] + "-*.parquet"
+            files = [content]
+        card = subset_card(selection, title, files, card_facts or {})
+        (aside / "README.md").write_text(card, encoding="utf-8")
         parents = {"selection": selection.fingerprint, "pool": selection.origin.fingerprint}
         details: dict[str, Any] = {"rows": len(subset), "selection": asdict(selection.summary)}
         if schema.SOURCE in subset.column_names:  # then `push` knows whose licence to heed
             details["sources"] = sorted(filter(None, subset.unique(schema.SOURCE)))
         details["metadata"] = {"left_out": strip_metadata, **cleaner.findings.facts()}
         details["hashed"] = cleaner.hashed_columns
-        identity = fingerprint("subset", selection.fingerprint, pattern)
+        identity = fingerprint("subset", selection.fingerprint, content)
         arguments = public(selection.settings)
         Manifest("subset", identity, arguments, parents, details).write(aside, names)
     columns = tuple(name for name in subset.column_names if name not in cleaner.hashed_columns)
@@ -111,8 +126,6 @@ def _write_shards(opened: Dataset, cleaner: Cleaner, folder: Path) -> list[str]:
         for path, rows in parts:
             paths.append(path)
             bar.update(rows)
-    if not paths:
-        raise MedDELError("the subset has no rows: nothing to write")
     content = fingerprint(*map(checksum, paths))[:_DIGITS]
     names = [f"data/train-{content}-{number:05d}-of-{len(paths):05d}.parquet" for number in range(len(paths))]
     for path, name in zip(paths, names, strict=True):
