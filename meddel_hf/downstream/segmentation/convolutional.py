@@ -103,6 +103,17 @@ class ConvForSegmentation(SegmentationModel):
         answer: torch.Tensor = self.head([part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)])
         return answer
 
+    def check_step(self, frames: int) -> None:
+        """Batch normalisation needs two values of a channel: two frames, or a map of more than one place."""
+        normalises = any(isinstance(module, SharedBatchNorm2d) for module in self.modules())
+        if frames == 1 and normalises and [1, 1] in self.config.maps:
+            height, width = self.config.image_size
+            raise InvalidArgument(
+                f"the last map of a frame of {height} x {width} pixels is 1 x 1, and a step has one frame: batch "
+                "normalisation needs more; choose a larger batch_size (--batch-size) or image_size (--image-size), or "
+                "train the head alone (frozen, --frozen)"
+            )
+
     @property
     def _dims(self) -> list[int]:
         return list(self.config.encoder.hidden_sizes)
