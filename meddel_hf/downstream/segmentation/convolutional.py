@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.segmentation.architecture import Head, SegmentationConfig, SegmentationModel, drawn
-from meddel_hf.embedding.encoder import Encoder
+from meddel_hf.embedding.encoder import Pretrained
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.training.across import SharedBatchNorm2d
 
@@ -125,7 +125,7 @@ def stages(encoder: nn.Module, pixel_values: torch.Tensor) -> Sequence[torch.Ten
     return states[1:]  # the first is what the stages are given
 
 
-def with_head(encoder: Encoder, preprocessing: Preprocessing, head: Head, seed: int) -> ConvForSegmentation:
+def with_head(encoder: Pretrained, preprocessing: Preprocessing, head: Head, seed: int) -> ConvForSegmentation:
     """The encoder's weights in a new model for frames of that size, its head drawn by `seed`."""
     trained: Any = encoder.model.config
     try:

@@ -11,7 +11,7 @@ from transformers import ViTConfig, ViTModel
 
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.segmentation.architecture import Head, SegmentationConfig, SegmentationModel, drawn
-from meddel_hf.embedding.encoder import Encoder
+from meddel_hf.embedding.encoder import Pretrained
 from meddel_hf.errors import InvalidArgument
 
 TYPES = ("vit", "vit_mae")  # their weights have the same names once the decoder of the latter is left out
@@ -83,7 +83,7 @@ class ViTForSegmentation(SegmentationModel):
         return answer
 
 
-def with_head(encoder: Encoder, preprocessing: Preprocessing, head: Head, seed: int) -> ViTForSegmentation:
+def with_head(encoder: Pretrained, preprocessing: Preprocessing, head: Head, seed: int) -> ViTForSegmentation:
     """The encoder's weights in a new model for frames of that size, its head drawn by `seed`."""
     trained: Any = encoder.model.config
     patch = trained.patch_size

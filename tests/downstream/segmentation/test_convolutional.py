@@ -137,6 +137,19 @@ def test_frames_that_are_too_small_are_told(tmp_path):
         from_encoder(str(tmp_path), seed=0, image_size=7)
 
 
+def test_the_size_that_is_asked_for_counts_and_not_that_of_the_image_processor(tmp_path):
+    torch.manual_seed(0)
+    config = ConvNextV2Config(hidden_sizes=[4, 6, 8, 10, 12], depths=[1] * 5, num_stages=5)  # halves a side four times
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    model, preprocessing, _ = from_encoder(str(tmp_path), seed=0, image_size=128)
+    assert preprocessing.size == (128, 128)
+    assert model.config.maps == [[32, 32], [16, 16], [8, 8], [4, 4], [2, 2]]
+    for side, size in ((None, 32), (48, 48)):
+        with pytest.raises(InvalidArgument, match=f"^frames of {size} x {size} pixels are too small for the stages of"):
+            from_encoder(str(tmp_path), seed=0, image_size=side)
+
+
 def test_a_step_of_one_frame_whose_last_map_is_one_place_is_refused_before_the_training(tmp_path):
     """Torch's own words for it would come from within."""
     saved(tmp_path / "resnet", "resnet")
