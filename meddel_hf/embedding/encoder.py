@@ -25,7 +25,7 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import Precision, resolve_precision
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint
-from meddel_hf.schema import SNAPSHOTS, WHOLE
+from meddel_hf.schema import CONV_SEGMENTATION, SNAPSHOTS, VIT_SEGMENTATION, WHOLE
 
 _CONVOLUTIONAL = ("resnet", "convnext", "convnextv2")
 _IN_STAGES = ("swin", "swinv2", "hiera")  # whose last stage has a token for many patches
@@ -189,8 +189,13 @@ def check_weights(folder: Path) -> None:
 
 def _load_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[nn.Module, Any]:
     """The vision tower with no pooling head, in float32, and its configuration."""
-    from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+    from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 
+    facts, _ = PretrainedConfig.get_config_dict(name, revision=revision)
+    if facts.get("model_type") in (VIT_SEGMENTATION, CONV_SEGMENTATION):
+        raise InvalidArgument(
+            f"{name} is a segmentation model that meddel segment wrote: give the encoder that it was made from"
+        )
     origin: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = AutoConfig.from_pretrained(name, **origin)
     config = getattr(config, "vision_config", config)  # CLIP and SigLIP carry a text model too

@@ -14,6 +14,7 @@ from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.segmentation.architecture import Head, SegmentationConfig, SegmentationModel, drawn
 from meddel_hf.embedding.encoder import Pretrained
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.schema import CONV_SEGMENTATION
 from meddel_hf.training.across import SharedBatchNorm2d
 
 TYPES = ("resnet", "convnext", "convnextv2")
@@ -26,7 +27,7 @@ class ConvSegmentationConfig(SegmentationConfig):
     image_size:  (height, width) of frames in pixels. maps: (height, width) of each stage's feature map of such a frame.
     """
 
-    model_type = "meddel-conv-segmentation"
+    model_type = CONV_SEGMENTATION
     sub_configs = {"encoder": AutoConfig}  # noqa: RUF012  # transformers declares it so
 
     def __init__(
