@@ -45,6 +45,9 @@ UNION = "union"
 # Folders of weights inside a run's: the whole model beside an encoder, encoders exported on the way, a segmentation's.
 WHOLE, SNAPSHOTS, MODEL = "objective", "snapshots", "model"
 
+# Types of models that a segmentation writes, in their config.json.
+VIT_SEGMENTATION, CONV_SEGMENTATION = "meddel-vit-segmentation", "meddel-conv-segmentation"
+
 # Of a report's folder; SHOWS, in its manifest's details: what of it not everybody may see.
 REPORT_TEXT, REPORT_TABLES, SHOWS = "report.md", "tables", "shows"
 

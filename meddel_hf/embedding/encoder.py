@@ -25,7 +25,7 @@ from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import Precision, resolve_precision
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint
-from meddel_hf.schema import SNAPSHOTS, WHOLE
+from meddel_hf.schema import CONV_SEGMENTATION, SNAPSHOTS, VIT_SEGMENTATION, WHOLE
 
 _CONVOLUTIONAL = ("resnet", "convnext", "convnextv2")
 _IN_STAGES = ("swin", "swinv2", "hiera")  # whose last stage has a token for many patches
@@ -107,6 +107,32 @@ class Encoder:
         return mean if norm is None else norm(mean.to(tokens.dtype)).float()
 
 
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """The vision model of a Hub id or folder as it was saved, in float32 on the CPU; it saw no frame yet.
+
+    fingerprint: as of `Encoder`.
+    """
+
+    name: str
+    model: nn.Module
+    preprocessing: Preprocessing
+    fingerprint: str
+
+
+def load_pretrained(name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Pretrained:
+    """Load it from safetensors weights only; "carried" is the package's own.
+
+    Raises InvalidArgument where it cannot be loaded or lacks weights, or is a segmentation model of ours;
+    IncompleteStore where a run of ours wrote it and its files were damaged since.
+    """
+    with located(name_or_path) as where, quiet(), explained(name_or_path):
+        check_weights(Path(where))
+        model, config = _load_model(where, revision, trust_remote_code)
+        preprocessing = Preprocessing.from_pretrained(where, model_type=config.model_type, revision=revision)
+        return Pretrained(name_or_path, model, preprocessing, _fingerprint(model, config, preprocessing))
+
+
 def load_encoder(
     name_or_path: str,
     *,
@@ -127,17 +153,16 @@ def load_encoder(
         raise InvalidArgument(f"pooling must be one of {', '.join(get_args(Poolings))}, got {pooling!r}")
     device = torch.device(device)
     resolved = resolve_precision(precision, device)
-    with located(name_or_path) as where, quiet(), explained(name_or_path):
-        check_weights(Path(where))
-        model, config = _load_model(where, revision, trust_remote_code)
-        preprocessing = Preprocessing.from_pretrained(where, model_type=config.model_type, revision=revision)
-        digest = _fingerprint(model, config, preprocessing)
-        model = model.to(device=device, dtype=_DTYPES[resolved]).eval().requires_grad_(False)
+    loaded = load_pretrained(name_or_path, revision=revision, trust_remote_code=trust_remote_code)
+    preprocessing = loaded.preprocessing
+    config: Any = loaded.model.config
+    with quiet(), explained(name_or_path):
+        model = loaded.model.to(device=device, dtype=_DTYPES[resolved]).eval().requires_grad_(False)
         prefix, dim = _measure(model, config, name_or_path, preprocessing, device, _DTYPES[resolved])
     if pooling in ("cls", "both") and prefix == 0:
         raise InvalidArgument(f'{name_or_path} ({config.model_type}) has no CLS token: use pooling="mean"')
     poolings = _poolings(pooling, has_cls=prefix > 0)
-    return Encoder(name_or_path, model, preprocessing, poolings, resolved, device, dim, prefix, digest)
+    return Encoder(name_or_path, model, preprocessing, poolings, resolved, device, dim, prefix, loaded.fingerprint)
 
 
 def _poolings(pooling: Poolings, *, has_cls: bool) -> tuple[Pooling, ...]:
@@ -164,8 +189,13 @@ def check_weights(folder: Path) -> None:
 
 def _load_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[nn.Module, Any]:
     """The vision tower with no pooling head, in float32, and its configuration."""
-    from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+    from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 
+    facts, _ = PretrainedConfig.get_config_dict(name, revision=revision)
+    if facts.get("model_type") in (VIT_SEGMENTATION, CONV_SEGMENTATION):
+        raise InvalidArgument(
+            f"{name} is a segmentation model that meddel segment wrote: give the encoder that it was made from"
+        )
     origin: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = AutoConfig.from_pretrained(name, **origin)
     config = getattr(config, "vision_config", config)  # CLIP and SigLIP carry a text model too

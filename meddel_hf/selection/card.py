@@ -108,9 +108,10 @@ def subset_card(selection: Answer, name: str, files: list[str], facts: dict[str,
     """
     from huggingface_hub import DatasetCardData
 
+    paths = files if len(files) > 1 else files[0]
     data = DatasetCardData(
         tags=TAGS,
-        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": files if len(files) > 1 else files[0]}]}],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": paths}]}],
         **facts,
     )
     return with_chosen(f"---\n{data.to_yaml()}\n---\n\n# {name}\n", selection)

@@ -141,9 +141,39 @@ def test_what_would_be_drawn_at_another_retention_is_what_python_and_a_new_selec
     assert said == words(selection.at(retention=most / ROWS))
     for count in (fewest - 1, most + 1):
         moved(browser, {"ask": "draw", "retention": count / ROWS})
-        assert "Not known here" in browser.js("return document.getElementById('moved').textContent")
+        low, high = np.ceil(1e4 * fewest / ROWS) / 100, np.floor(1e4 * most / ROWS) / 100
+        assert browser.js("return document.getElementById('moved').textContent") == (
+            f"Not known here: the stored pairs tell what {fewest} to {most} frames would be ({low:g} to {high:g} %); "
+            "for others, select again from the embeddings."
+        )
+        with pytest.raises(InvalidArgument, match=f"the stored pairs tell what {fewest} to {most} would be"):
+            selection.at(retention=count / ROWS)
+        assert Dedup(count / ROWS, eta=0.95).select(store).table["kept"].to_numpy().sum() == count
     moved(browser, {"ask": "eta", "eta": 0.97})
     assert "first step alone" in browser.js("return document.getElementById('moved').textContent")
+
+
+def test_a_share_that_is_not_known_is_told_and_taken_back(browser, store, tmp_path):
+    drawn = Dedup(0.2, eta=0.95).select(store)
+    clusters = MedDEL(eta=0.95, epsilon=0.9, n_clusters=6).select(store)
+    there = sum(map(len, clusters.graph.groups))
+    for selection, typed, words in (
+        (drawn, "95", "for others, select again from the embeddings"),
+        (clusters, "95", f"228 frames are more than the {there} that may stay"),
+        (clusters, "1", "2 frames are fewer than the 6 clusters, each of which keeps one"),
+    ):
+        opened(browser, selection, tmp_path)
+        field, said = (browser.driver.find_element("id", name) for name in ("keep-number", "moved"))
+        own = field.get_attribute("value")
+        assert float(own) == pytest.approx(100 * selection.table["kept"].to_numpy().mean(), abs=0.005)
+        before = said.text
+        field.clear()
+        field.send_keys(typed)
+        browser.until(lambda said=said, words=words: words in said.text)
+        assert browser.js("return window.meddel.pool.now.moved") is False
+        browser.driver.find_element("id", "reset").click()
+        assert (field.get_attribute("value"), said.text) == (own, before)
+        assert browser.driver.find_element("id", "reset").is_enabled() is False
 
 
 def test_clusters_and_outliers_stay_what_they_are_when_the_threshold_moves(browser, store, tmp_path):

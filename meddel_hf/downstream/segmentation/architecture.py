@@ -64,6 +64,9 @@ class SegmentationModel(WholeModel):
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """(B, ...) features of `encode` -> (B, num_labels, h, w) logits."""
 
+    def check_step(self, frames: int) -> None:
+        """Raises InvalidArgument where the model cannot be trained whole on so many frames in a step."""
+
     def forward(
         self,
         pixel_values: torch.Tensor | None = None,

@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.segmentation.architecture import Head, SegmentationConfig, SegmentationModel, drawn
-from meddel_hf.embedding.encoder import Encoder
+from meddel_hf.embedding.encoder import Pretrained
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.schema import CONV_SEGMENTATION
 from meddel_hf.training.across import SharedBatchNorm2d
 
 TYPES = ("resnet", "convnext", "convnextv2")
@@ -26,7 +27,7 @@ class ConvSegmentationConfig(SegmentationConfig):
     image_size:  (height, width) of frames in pixels. maps: (height, width) of each stage's feature map of such a frame.
     """
 
-    model_type = "meddel-conv-segmentation"
+    model_type = CONV_SEGMENTATION
     sub_configs = {"encoder": AutoConfig}  # noqa: RUF012  # transformers declares it so
 
     def __init__(
@@ -103,6 +104,17 @@ class ConvForSegmentation(SegmentationModel):
         answer: torch.Tensor = self.head([part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)])
         return answer
 
+    def check_step(self, frames: int) -> None:
+        """Batch normalisation needs two values of a channel: two frames, or a map of more than one place."""
+        normalises = any(isinstance(module, SharedBatchNorm2d) for module in self.modules())
+        if frames == 1 and normalises and [1, 1] in self.config.maps:
+            height, width = self.config.image_size
+            raise InvalidArgument(
+                f"the last map of a frame of {height} x {width} pixels is 1 x 1, and a step has one frame: batch "
+                "normalisation needs more; choose a larger batch_size (--batch-size) or image_size (--image-size), or "
+                "train the head alone (frozen, --frozen)"
+            )
+
     @property
     def _dims(self) -> list[int]:
         return list(self.config.encoder.hidden_sizes)
@@ -114,7 +126,7 @@ def stages(encoder: nn.Module, pixel_values: torch.Tensor) -> Sequence[torch.Ten
     return states[1:]  # the first is what the stages are given
 
 
-def with_head(encoder: Encoder, preprocessing: Preprocessing, head: Head, seed: int) -> ConvForSegmentation:
+def with_head(encoder: Pretrained, preprocessing: Preprocessing, head: Head, seed: int) -> ConvForSegmentation:
     """The encoder's weights in a new model for frames of that size, its head drawn by `seed`."""
     trained: Any = encoder.model.config
     try:

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForSemanticSegmentation
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.segmentation import convolutional, vit
 from meddel_hf.downstream.segmentation.architecture import Head, SegmentationModel
-from meddel_hf.embedding.encoder import load_encoder
+from meddel_hf.embedding.encoder import load_pretrained
 from meddel_hf.embedding.loading import explained
 from meddel_hf.errors import InvalidArgument
 
@@ -49,7 +49,7 @@ def from_encoder(
     image_size:   side of the frames in pixels; other than a ViT's own, its position embeddings are interpolated.
     Raises InvalidArgument where that is no such encoder, lacks weights, or does not fit the size.
     """
-    encoder = load_encoder(name_or_path, pooling="auto", precision="float32", revision=revision)
+    encoder = load_pretrained(name_or_path, revision=revision)
     config: Any = encoder.model.config
     if config.model_type not in (*vit.TYPES, *convolutional.TYPES):
         raise InvalidArgument(

@@ -88,6 +88,8 @@ def segment(
             str(encoder), seed=seed, head=Head(recipe.hidden_size, recipe.dice_weight, recipe.num_labels),
             image_size=recipe.image_size, revision=revision,
         )  # fmt: skip
+    if not recipe.frozen:
+        model.check_step(recipe.batch_size)
     manifest = _manifest(train, test, digest, recipe, seed)
     if _is_finished(out, manifest):
         return Scores.load(out)

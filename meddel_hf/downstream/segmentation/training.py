@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -125,16 +126,14 @@ def encoded_views(
 ) -> list[torch.Tensor]:
     """Features of every frame in each of the first `views` views: (n, ...) each, in `precision`, on the host."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    by_view: list[torch.Tensor] = []
+
+    def of(frames: np.ndarray, view: int) -> torch.Tensor:
+        mirrored = np.stack([flipped(frame, view) for frame in frames])
+        return model.encode(normalised(mirrored, preprocessing).to(device)).to("cpu", dtype)
+
     model.to(device).eval()  # type: ignore[arg-type]  # transformers wraps nn.Module.to
     with torch.no_grad(), computing(device, precision):
-        for view in range(views):
-            parts = []
-            for start in range(0, len(pixels), _INFERENCE_BATCH):
-                frames = np.stack([flipped(frame, view) for frame in pixels[start : start + _INFERENCE_BATCH]])
-                parts.append(model.encode(normalised(frames, preprocessing).to(device)).to("cpu", dtype))
-            by_view.append(torch.cat(parts))
-    return by_view
+        return [by_batches(pixels, partial(of, view=view)) for view in range(views)]
 
 
 def logits_of(
@@ -145,11 +144,25 @@ def logits_of(
     precision: Resolved,
 ) -> torch.Tensor:
     """(n, C, h, w) float32 on the host, of (n, H, W, 3) uint8 frames."""
+
+    def of(frames: np.ndarray) -> torch.Tensor:
+        logits: torch.Tensor = model(pixel_values=normalised(frames, preprocessing).to(device)).logits
+        return logits.float().cpu()
+
     model.to(device).eval()  # type: ignore[arg-type]  # transformers wraps nn.Module.to
     with torch.no_grad(), computing(device, precision):
-        batches = range(0, len(pixels), _INFERENCE_BATCH)
-        inputs = [normalised(pixels[start : start + _INFERENCE_BATCH], preprocessing) for start in batches]
-        return torch.cat([model(pixel_values=frames.to(device)).logits.float().cpu() for frames in inputs])
+        return by_batches(pixels, of)
+
+
+def by_batches(pixels: np.ndarray, of: Callable[[np.ndarray], torch.Tensor]) -> torch.Tensor:
+    """(n, ...), what `of` answers to (n, H, W, 3) frames, a batch at a time: nothing but the answer is held whole."""
+    answer = torch.empty(0)
+    for start in range(0, len(pixels), _INFERENCE_BATCH):
+        part = of(pixels[start : start + _INFERENCE_BATCH])
+        if not start:
+            answer = part.new_empty((len(pixels), *part.shape[1:]))
+        answer[start : start + len(part)] = part
+    return answer
 
 
 @contextlib.contextmanager

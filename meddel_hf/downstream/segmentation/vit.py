@@ -11,8 +11,9 @@ from transformers import ViTConfig, ViTModel
 
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.segmentation.architecture import Head, SegmentationConfig, SegmentationModel, drawn
-from meddel_hf.embedding.encoder import Encoder
+from meddel_hf.embedding.encoder import Pretrained
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.schema import VIT_SEGMENTATION
 
 TYPES = ("vit", "vit_mae")  # their weights have the same names once the decoder of the latter is left out
 _POSITIONS = "embeddings.position_embeddings"
@@ -26,7 +27,7 @@ _SHARED = (
 class ViTSegmentationConfig(SegmentationConfig):
     """Configuration of `ViTForSegmentation`. encoder: a ViTConfig, or its content."""
 
-    model_type = "meddel-vit-segmentation"
+    model_type = VIT_SEGMENTATION
     sub_configs = {"encoder": ViTConfig}  # noqa: RUF012  # transformers declares it so
 
     def __init__(self, encoder: ViTConfig | dict[str, Any] | None = None, **more: Any) -> None:
@@ -83,7 +84,7 @@ class ViTForSegmentation(SegmentationModel):
         return answer
 
 
-def with_head(encoder: Encoder, preprocessing: Preprocessing, head: Head, seed: int) -> ViTForSegmentation:
+def with_head(encoder: Pretrained, preprocessing: Preprocessing, head: Head, seed: int) -> ViTForSegmentation:
     """The encoder's weights in a new model for frames of that size, its head drawn by `seed`."""
     trained: Any = encoder.model.config
     patch = trained.patch_size

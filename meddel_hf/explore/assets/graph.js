@@ -21,8 +21,8 @@ function clipped(value, low, high) {
 
 class Graph {
   // order, starts, later, cosine: explore/edges.py. stay: the sampled curve, or null. rows: of the pool. fewest: rows
-  // that are kept, at least.
-  constructor({ order, starts, later, cosine, stay, floor, groups, rows, fewest = 1 }) {
+  // that a second step draws, at least; null of a first step.
+  constructor({ order, starts, later, cosine, stay, floor, groups, rows, fewest = null }) {
     Object.assign(this, { order, starts, later, cosine, stay, floor, groups, rows, fewest, total: order.length });
   }
 
@@ -70,9 +70,8 @@ class Graph {
   // round(retention * rows) rows exactly.
   atRetention(retention) {
     const target = halfToEven(retention * this.rows);
-    if (target < 1) throw new Error("that is no frame at all");
-    if (target > this.total) throw new Error("more frames than can stay");
-    if (target < Math.max(this.groups, this.fewest)) throw new Error("fewer frames than clusters, each of which keeps one");
+    const refusal = this.refusal(target);
+    if (refusal) throw new Error(refusal);
     const [eta, done] = this.largestEta(target), kept = done.kept.slice();
     const free = target - done.count;
     if (free > 0) {
@@ -82,6 +81,19 @@ class Graph {
       for (const rank of dropped.slice(0, free)) kept[rank] = 1;
     }
     return this.decision(kept, eta);
+  }
+
+  // Why so many rows cannot be told; null where they can.
+  refusal(target) {
+    const { rows, total, groups, fewest } = this, words = (number) => number.toLocaleString("en");
+    if (target < 1) return "that is no frame at all";
+    if (fewest !== null && (target < fewest || target > total)) {
+      const [low, high] = [Math.ceil((10000 * fewest) / rows) / 100, Math.floor((10000 * total) / rows) / 100];
+      return `the stored pairs tell what ${words(fewest)} to ${words(total)} frames would be (${low} to ${high} %); for others, select again from the embeddings`;
+    }
+    if (target > total) return `${words(target)} frames are more than the ${words(total)} that may stay`;
+    if (target < groups) return `${words(target)} frames are fewer than the ${words(groups)} clusters, each of which keeps one`;
+    return null;
   }
 
   largestEta(target) {

@@ -132,6 +132,7 @@ class Page {
       if (this.wanted) continue;
       if (answer.error) {
         at("moved").textContent = `Not known here: ${answer.error}.`;
+        at("reset").disabled = false;
         continue;
       }
       this.milliseconds = answer.milliseconds;

@@ -137,6 +137,41 @@ def test_frames_that_are_too_small_are_told(tmp_path):
         from_encoder(str(tmp_path), seed=0, image_size=7)
 
 
+def test_the_size_that_is_asked_for_counts_and_not_that_of_the_image_processor(tmp_path):
+    torch.manual_seed(0)
+    config = ConvNextV2Config(hidden_sizes=[4, 6, 8, 10, 12], depths=[1] * 5, num_stages=5)  # halves a side four times
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    model, preprocessing, _ = from_encoder(str(tmp_path), seed=0, image_size=128)
+    assert preprocessing.size == (128, 128)
+    assert model.config.maps == [[32, 32], [16, 16], [8, 8], [4, 4], [2, 2]]
+    for side, size in ((None, 32), (48, 48)):
+        with pytest.raises(InvalidArgument, match=f"^frames of {size} x {size} pixels are too small for the stages of"):
+            from_encoder(str(tmp_path), seed=0, image_size=side)
+
+
+def test_a_step_of_one_frame_whose_last_map_is_one_place_is_refused_before_the_training(tmp_path):
+    """Torch's own words for it would come from within."""
+    saved(tmp_path / "resnet", "resnet")
+    saved(tmp_path / "convnext", "convnext")
+    train, tests = frames(0, 3), {"far": frames(100, 2)}
+    whole = replace(RECIPE, epochs=1, batch_size=1, image_size=32)
+    sentence = r"the last map of a frame of 32 x 32 pixels is 1 x 1, and a step has one frame: .* larger batch_size"
+    with pytest.raises(InvalidArgument, match=sentence):
+        segment(train, tests, tmp_path / "resnet", tmp_path / "refused", recipe=whole, progress=False)
+    assert not (tmp_path / "refused").exists()
+    for name, encoder, changes in (
+        ("two frames", "resnet", {"batch_size": 2}),  # of three: the last step goes on with the next epoch's first
+        ("larger maps", "resnet", {"image_size": 33}),
+        ("frozen", "resnet", {"frozen": True}),
+        ("no batch normalisation", "convnext", {}),
+    ):
+        out = tmp_path / name
+        assert (
+            len(segment(train, tests, tmp_path / encoder, out, recipe=replace(whole, **changes), progress=False)) == 2
+        )
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_it_learns(frozen, tmp_path):
     before = saved(tmp_path / "encoder", "resnet").state_dict()

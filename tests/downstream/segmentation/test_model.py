@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,12 @@ from transformers import (
     AutoModelForSemanticSegmentation,
     DeiTConfig,
     DeiTModel,
+    MobileNetV2Config,
+    MobileNetV2Model,
+    RegNetConfig,
+    RegNetModel,
+    ResNetConfig,
+    ResNetModel,
     ViTConfig,
     ViTMAEConfig,
     ViTMAEForPreTraining,
@@ -167,6 +176,14 @@ def test_what_is_no_encoder(tmp_path):
     deit = saved(tmp_path / "deit", "deit")
     with pytest.raises(InvalidArgument, match="is a deit: expected a ViT, an MAE, a ResNet"):
         from_encoder(str(deit), seed=0)
+    for name, model in (
+        ("regnet", RegNetModel(RegNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=8))),
+        ("mobilenet_v2", MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.1))),
+    ):
+        model.save_pretrained(tmp_path / name)
+        ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / name)
+        with pytest.raises(InvalidArgument, match=f"is a {name}: expected a ViT, an MAE, a ResNet or a ConvNeXt of"):
+            from_encoder(str(tmp_path / name), seed=0)
     vit = saved(tmp_path / "vit", "vit")
     with pytest.raises(InvalidArgument, match="multiple of 8"):
         from_encoder(str(vit), seed=0, image_size=50)
@@ -176,3 +193,23 @@ def test_what_is_no_encoder(tmp_path):
         from_encoder(str(vit), seed=0)
     with pytest.raises(InvalidArgument, match="is not a folder"):
         from_encoder(str(tmp_path / "nowhere"), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["vit", "conv"])
+def test_a_segmentation_model_is_no_encoder(kind, tmp_path):
+    """Neither where transformers knows of it, nor in a process that imported nothing of ours but the embedding."""
+    encoder, out = tmp_path / "encoder", tmp_path / "out"
+    if kind == "conv":
+        ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])).save_pretrained(encoder)
+        ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(encoder)
+    else:
+        saved(encoder, "vit")
+    model, preprocessing, _ = from_encoder(str(encoder), seed=0)
+    out.mkdir()
+    save(model, preprocessing, out)
+    sentence = f"{out} is a segmentation model that meddel segment wrote: give the encoder that it was made from"
+    with pytest.raises(InvalidArgument, match=f"^{re.escape(sentence)}$"):
+        from_encoder(str(out), seed=0)
+    code = f"from meddel_hf.embedding.encoder import load_encoder; load_encoder({str(out)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stderr.splitlines()[-1] == f"meddel_hf.errors.InvalidArgument: {sentence}"

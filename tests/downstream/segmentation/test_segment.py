@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from datasets import Dataset
 from make_discs import FEATURES, disc, frames, png
 from PIL import Image as Picture
 from transformers import AutoModelForSemanticSegmentation, ViTConfig, ViTModel
+from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import meddel_hf.downstream.segmentation.masked_frames
@@ -27,11 +29,19 @@ import meddel_hf.downstream.segmentation.model  # makes the Auto classes know th
 from meddel_hf.cli import alone
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.scores import Scores
+from meddel_hf.downstream.segmentation import training
 from meddel_hf.downstream.segmentation.masked_frames import Decoded, LabelledFrames, tell_copies
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.scoring import table
 from meddel_hf.downstream.segmentation.segment import segment
-from meddel_hf.downstream.segmentation.training import FeatureSamples, FrameSamples, flipped
+from meddel_hf.downstream.segmentation.training import (
+    FeatureSamples,
+    FrameSamples,
+    encoded_views,
+    flipped,
+    logits_of,
+    normalised,
+)
 from meddel_hf.errors import Diverged, IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.training.checkpoints import record
 
@@ -198,6 +208,39 @@ def test_mirrored_features_are_those_of_mirrored_frames_with_mirrored_masks():
     assert set(views) == {0, 1, 2, 3}
     for view, labels in zip(views, batch["labels"].numpy(), strict=True):
         assert np.array_equal(labels, flipped(masks[0], view))
+
+
+def test_frames_are_normalised_and_answers_held_a_batch_at_a_time(monkeypatch):
+    """Features are the corner of a frame, which mirroring moves."""
+    inputs: list[weakref.ref] = []
+    answers: list[weakref.ref] = []
+
+    def watched(*given: object) -> torch.Tensor:
+        batch = normalised(*given)
+        inputs.append(weakref.ref(batch))
+        return batch
+
+    class Corner(torch.nn.Module):
+        def encode(self, pixel_values: torch.Tensor) -> torch.Tensor:
+            assert sum(each() is not None for each in inputs) == 1
+            assert sum(each() is not None for each in answers) <= 1
+            corner = pixel_values[:, :, 0, 0].clone()
+            answers.append(weakref.ref(corner))
+            return corner
+
+        def forward(self, pixel_values: torch.Tensor) -> SemanticSegmenterOutput:
+            return SemanticSegmenterOutput(logits=self.encode(pixel_values))
+
+    monkeypatch.setattr(training, "normalised", watched)
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 4, 6, 3), dtype=np.uint8)
+    plain = Preprocessing((4, 6), None, 2, 1 / 255, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    expected = [(pixels[:, y, x] / 255 - 0.5) / 0.25 for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1))]
+    where = torch.device("cpu"), "float32"
+    for view, features in enumerate(encoded_views(Corner(), pixels, plain, *where, views=4)):
+        np.testing.assert_allclose(features.numpy(), expected[view], atol=1e-6)
+    answers.clear()
+    np.testing.assert_allclose(logits_of(Corner(), pixels, plain, *where).numpy(), expected[0], atol=1e-6)
+    assert len(answers) == 4
 
 
 def test_frame_and_mask_are_cropped_and_flipped_alike():
