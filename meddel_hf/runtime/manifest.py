@@ -81,6 +81,14 @@ def check_recorded(folder: Path, names: Iterable[str] | None = None) -> None:
         Manifest.read(folder).check(folder, names)
 
 
+def step_of(folder: Path) -> Step | None:
+    """The step that wrote a folder; None where none of ours did, or where its manifest is damaged."""
+    try:
+        return Manifest.read(folder).step
+    except IncompleteStore:
+        return None
+
+
 def check_target(folder: str | Path, step: Step, *, begun: Collection[str] | None = None) -> Path:
     """The folder, if a step may be written there; asked before the work, so that no hour of it is lost.
 
