@@ -109,6 +109,7 @@ def embed(
     from meddel_hf.data.view_sheet import draw_view
     from meddel_hf.embedding.earlier import Earlier
     from meddel_hf.embedding.encoder import load_encoder
+    from meddel_hf.embedding.loading import name_of_encoder
     from meddel_hf.embedding.store import VIEW, EmbeddingStore, StoreWriter
     from meddel_hf.embedding.thumbnails import SIDE
     from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
@@ -126,6 +127,7 @@ def embed(
         store_dtype = earlier.option("store_dtype", store_dtype, "float32")
     if encoder is None:
         raise InvalidArgument(NO_ENCODER)
+    encoder = name_of_encoder(encoder)
     checks.count("batch_size", batch_size, 1, LARGEST_PASS)
     checks.count("shard_rows", shard_rows, 1)
     checks.choice("store_dtype", store_dtype, ("float32", "float16"))
@@ -138,7 +140,7 @@ def embed(
     processes = launched_processes(device)
     workers = decoding_workers(num_workers, processes)
     model = load_encoder(
-        str(encoder),
+        encoder,
         pooling=pooling,
         precision=precision,
         device=computing_device(device, processes),
@@ -147,7 +149,7 @@ def embed(
     )
     model = replace(model, preprocessing=replace(model.preprocessing, view=view))
     arguments = {
-        "encoder": str(encoder), "revision": revision, "pool": pool_spec,
+        "encoder": encoder, "revision": revision, "pool": pool_spec,
         "pooling": model.poolings[0] if len(model.poolings) == 1 else "both",
         "precision": model.precision, "device": model.device.type, "batch_size": batch_size, "shard_rows": shard_rows,
         "image_column": image_column, "id_column": pool.id_column, "preprocessing": _plain(model.preprocessing),
