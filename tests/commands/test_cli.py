@@ -197,11 +197,11 @@ def test_normdel_prints_the_papers_number(capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["select", "nowhere", "--eta", "0.9", "--out", "x"], "nowhere has no manifest.json"),
+        (["select", "nowhere", "--eta", "0.9", "--out", "x"], "nowhere does not exist: expected a finished embeddings"),
         (["normdel", "70.95", "--retention", "0.05"], "70.95"),
         (["normdel", "0.7", "0.8", "--retention", "0.05", "0.1", "0.2"], "2 scores and 3 retentions"),
         (["embed", "nowhere/at/all", "--encoder", "e", "--out", "x"], "does not exist"),
-        (["filter", "nowhere", "frames", "--out", "x"], "nowhere has no manifest.json"),
+        (["filter", "nowhere", "frames", "--out", "x"], "nowhere does not exist: expected a finished selection folder"),
     ],
 )
 def test_errors_are_one_sentence_and_status_2(arguments, sentence, capsys, tmp_path, monkeypatch):

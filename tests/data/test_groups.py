@@ -39,6 +39,13 @@ def test_what_is_shared_is_counted_by_column_and_said_once():
     assert str(second) == "none of the 3 videos of the test set is in the pool"
 
 
+def test_one_of_them_is_no_many():
+    pool = Dataset.from_dict({"study": ["1", "2"], "patient": ["a", "b"]})
+    shared, apart = shared_groups(pool, Dataset.from_dict({"study": ["1"], "patient": ["c"]}))[::-1]
+    assert str(shared).startswith("warning: the one study of the test set has frames in the pool too (1 of its frames,")
+    assert str(apart) == "the one patient of the test set is not in the pool"
+
+
 def test_names_out_of_the_data_are_safe_on_a_terminal():
     dataset = Dataset.from_dict({"patient": ["\x1b[31mp"]})
     (shared,) = shared_groups(dataset, dataset)
