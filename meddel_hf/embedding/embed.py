@@ -166,6 +166,7 @@ def embed(
     with report.bar:
         if not (writer.finished and pool.ids is not None):
             carried = None if earlier is None else earlier.carried(pool, tell=report.bar.shown)
+            report.carried = 0 if carried is None else int((carried.row >= 0).sum())
             _write_shards(writer, finished, pool, model, workers, processes, report, carried)
             processes.wait_for_everyone()
             if processes.is_main_process:
@@ -303,12 +304,16 @@ def _fault(vector: Any) -> str | None:
 
 @dataclass
 class _Report:
-    """What the user is told, by the main process alone: a bar, and one line at the end."""
+    """What the user is told, by the main process alone: a bar, and one line at the end.
+
+    carried: frames that an earlier store holds, which are not embedded.
+    """
 
     processes: PartialState
     bar: Progress
     began: float = 0.0
     rows_before: int | None = None
+    carried: int = 0
 
     def begin(self, rows: int | None, finished: Mapping[int, int]) -> None:
         """rows: what this process has to do, if that is known. finished: shard -> rows of those that are there."""
@@ -331,7 +336,7 @@ class _Report:
         from meddel_hf.data.scan import SKIPPED
 
         rows, unreadable = store.manifest.details["rows"], len(store.unreadable)
-        new = rows - self.rows_before if self.rows_before is not None else 0
+        new = max(rows - self.rows_before - self.carried, 0) if self.rows_before is not None else 0
         parts = [f"{len(store):,} of {plural(rows, 'frame')} embedded" if unreadable else _all(rows)]
         if unreadable:
             parts.append(f"{unreadable:,} unreadable (reasons in unreadable.parquet)")
