@@ -22,6 +22,8 @@ VIDEO = "video"
 STUDY, SERIES = "study", "series"
 FILE, FRAME = "file", "frame"
 
+FOLDER = "folder"  # no column of a pool, but what may be named as one where ids are paths
+
 # Columns of a selection's rows.parquet, one row for every row of the pool, in the pool's order.
 KEPT = "kept"
 REASON = "reason"

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.trust(parser)
     options.search_device(parser)
     options.meddel(parser)
+    parser.add_argument("--selector", type=_meddel_alone, help=argparse.SUPPRESS)  # who knows it from select is told
 
 
 def run(args: argparse.Namespace) -> None:
@@ -30,8 +31,10 @@ def run(args: argparse.Namespace) -> None:
     if args.csv:
         check_can_write(args.csv)  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
-    curve = MedDEL(**options.typed(args)).sweep(store, args.eta, retention=args.retention, device=args.device)
+    rule = MedDEL(**options.typed(args))
+    curve = rule.sweep(store, args.eta, retention=args.retention, device=args.device)
     notes = [note for selection in curve for note in selection.notes][:1]  # the lowest eta's says it best
+    notes.insert(0, _whose(rule.scope))
     if args.json:
         print_json({"rows": curve.table.to_pylist(), "notes": notes})
     else:
@@ -46,3 +49,20 @@ def run(args: argparse.Namespace) -> None:
         args.csv.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(args.csv) as aside:
             csv.write_csv(text_columns_safe(curve.table), aside)
+
+
+def _whose(scope: str) -> str:
+    """Which rule the curve is of: not the one that `meddel select` follows unless told to."""
+    compared = "all with all" if scope == "pool" else "inside clusters (--scope pool: all with all)"
+    return (
+        f"the curve is of MedDEL, the paper's Algorithm 1, which compared frames {compared}; `meddel select` keeps "
+        "these frames with --selector meddel"
+    )
+
+
+def _meddel_alone(name: str) -> str:
+    if name != "meddel":
+        raise argparse.ArgumentTypeError(
+            f"a sweep is of meddel alone, got {name!r}: for a curve of another, run `meddel select` with each --eta"
+        )
+    return name

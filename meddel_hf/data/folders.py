@@ -14,8 +14,31 @@ from meddel_hf.data.ids import check_unique
 from meddel_hf.data.local import holds_images, kind_of_data
 from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, Scan, Skipped
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.manifest import Step, step_of
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID, IMAGE
+
+_DATA_SETS: tuple[Step, ...] = ("datadel", "pool", "subset")
+_WRITTEN_BY: dict[Step, tuple[str, str]] = {
+    "embeddings": ("`meddel embed`", "it holds embeddings"),
+    "selection": ("`meddel select`", "it is a selection"),
+    "pretraining": ("`meddel pretrain`", "it is a pre-training run"),
+    "segmentation": ("`meddel segment`", "it is a segmentation run"),
+    "probe": ("`meddel probe`", "it holds a probe's scores"),
+    "benchmark": ("`meddel benchmark`", "it is a benchmark"),
+    "report": ("`meddel report`", "it is a report"),
+    "audit": ("`meddel audit`", "it is an audit"),
+}
+
+
+def check_holds_frames(folder: Path) -> None:
+    """Raises InvalidDataset of a folder of a step that makes no data set: what stands in it are no frames of a pool."""
+    step = step_of(folder)
+    if step is None or step in _DATA_SETS:
+        return
+    by, what = _WRITTEN_BY.get(step, ("an earlier step", f"it holds its {step}"))
+    cure = "give the pool that was embedded" if step in ("embeddings", "selection") else "give the pool itself"
+    raise InvalidDataset(f"{folder} was written by {by} ({what}, not a pool of frames): {cure}")
 
 
 def is_saved_to_disk(folder: Path) -> bool:

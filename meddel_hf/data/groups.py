@@ -11,7 +11,12 @@ from meddel_hf.data.columns import texts_of
 from meddel_hf.runtime.reading import some_of
 
 # What a frame belongs to, the first that it has: as told, else by the widest thing that is known of it.
-_WORDS = {schema.GROUP: "groups", schema.PATIENT: "patients", schema.STUDY: "studies", schema.VIDEO: "videos"}
+_WORDS = {
+    schema.GROUP: ("group", "groups"),
+    schema.PATIENT: ("patient", "patients"),
+    schema.STUDY: ("study", "studies"),
+    schema.VIDEO: ("video", "videos"),
+}
 
 
 def names_groups(dataset: Any) -> bool:
@@ -49,24 +54,28 @@ class SharedGroups:
 
     def __str__(self) -> str:
         """A sentence or two; a warning where something is shared."""
-        what = _WORDS[self.column]
         if not self.renamed:
             return self._by_name
+        _, many = _WORDS[self.column]
         known = dict.fromkeys(here for here, _ in self.renamed)
         called = [f"{here} ({there} in the pool)" for here, there in self.renamed]
         return (
-            f"{self._by_name}\nwarning: copies are of {what} that have other names in the pool: {len(known):,} of the "
+            f"{self._by_name}\nwarning: copies are of {many} that have other names in the pool: {len(known):,} of the "
             f"{self.test:,} of the test set, {some_of(called)}"
         )
 
     @property
     def _by_name(self) -> str:
-        what = _WORDS[self.column]
+        one, many = _WORDS[self.column]
+        only = self.test == 1
         if not self.names:
-            return f"none of the {self.test:,} {what} of the test set has the name of one in the pool"
+            if only:
+                return f"no {one} of the pool has the name of the one of the test set"
+            return f"none of the {self.test:,} {many} of the test set has the name of one in the pool"
+        of_them = f"the one {one}" if only else f"{len(self.names):,} of the {self.test:,} {many}"
         have = "has" if len(self.names) == 1 else "have"
         return (
-            f"warning: {len(self.names):,} of the {self.test:,} {what} of the test set {have} frames in the pool too "
+            f"warning: {of_them} of the test set {have} frames in the pool too "
             f"({self.test_frames:,} of its frames, {self.pool_frames:,} in the pool): {some_of(self.names)}; take them "
             "out of the pool, unless they are called alike by chance"
         )

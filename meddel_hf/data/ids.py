@@ -46,6 +46,11 @@ def checked_id_array(dataset: Dataset, column: str = ID) -> pa.ChunkedArray:
     return pa.chunked_array([checked_ids_of(dataset, column)], pa.string())
 
 
+def folder_of(id: str) -> str:
+    """Of an id that is a path, as those of a folder of images, the folder; "" of any other."""
+    return id.rpartition("/")[0]
+
+
 def _plain(dataset: Dataset, column: str) -> pa.ChunkedArray | None:
     """Texts or whole numbers as texts; None where some are missing, or are something else."""
     import pyarrow as pa

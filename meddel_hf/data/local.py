@@ -28,6 +28,7 @@ from meddel_hf.data.identity import data_set_fingerprint
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.digests import UNREAD, file_digests
 from meddel_hf.runtime.manifest import fingerprint
+from meddel_hf.runtime.progress import no_bars
 from meddel_hf.runtime.regular import open_regular
 
 _UNUSED = 30 * 86_400  # seconds
@@ -55,7 +56,7 @@ def open_folder(folder: Path, config: str | None = None, split: str = "train") -
     told = dict(zip(map(str, paths), before, strict=True))
     parts = [f"{part}\0{file}\0{told.get(file, '')}" for part, names in files.items() for file in names]
     cache = cached_pools() / fingerprint(os.path.realpath(folder), config or "", *parts)
-    with _in_use(cache):
+    with _in_use(cache), no_bars():
         dataset = load_dataset(str(folder.absolute()), config, split=split, cache_dir=str(cache))
         if file_digests(paths) != before:
             shutil.rmtree(cache, ignore_errors=True)

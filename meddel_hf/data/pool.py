@@ -22,7 +22,7 @@ from datasets import (
 )
 
 from meddel_hf.data.decoding import file_bytes
-from meddel_hf.data.folders import Beside, image_folder, is_declared, is_saved_to_disk, read_as_rows
+from meddel_hf.data.folders import Beside, check_holds_frames, image_folder, is_declared, is_saved_to_disk, read_as_rows
 from meddel_hf.data.identity import fingerprint_of, frame_digests, keeps_fingerprint, named_files, row_contents
 from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, open_saved, stream_folder
@@ -123,6 +123,7 @@ def load_pool(spec: str | Path, *, include: str | None = None, streaming: bool =
     """
     path, config, split = _parse(str(spec))
     folder = Path(path)
+    check_holds_frames(folder)
     scan = Scan.of(folder.absolute()) if folder.is_dir() and not is_declared(folder) else None
     if scan is not None:
         rows = read_as_rows(scan, include, chosen=bool(config or split))

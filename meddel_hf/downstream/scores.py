@@ -22,6 +22,7 @@ from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.manifest import check_recorded
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.tables import read_table
+from meddel_hf.runtime.words import plural
 
 FILE = "scores.parquet"
 # miou:              mean of the frames' IoU; every frame counts the same (the paper's tables; the default)
@@ -70,7 +71,7 @@ class Ratios:
         return Ratios(_summed(self.above, groups, n_groups), _summed(self.below, groups, n_groups))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scores:
     """One row for every tested frame, columns as in COLUMNS; `measure` is the one that the run was made for."""
 
@@ -88,6 +89,15 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        """A line for each measure that can be taken, of each test set."""
+        measures = [measure for measure in get_args(Measure) if (measure in OF_MASKS) == self.of_masks]
+        lines = [f"Scores of {plural(len(self), 'frame')}"]
+        for name in self.sets:
+            here = self.of(name)
+            lines += [f"{measure:<20}{here.value(measure):.4f}  {name}" for measure in measures]
+        return "\n".join(lines)
 
     @property
     def sets(self) -> list[str]:

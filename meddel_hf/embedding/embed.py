@@ -109,6 +109,7 @@ def embed(
     from meddel_hf.data.view_sheet import draw_view
     from meddel_hf.embedding.earlier import Earlier
     from meddel_hf.embedding.encoder import load_encoder
+    from meddel_hf.embedding.loading import name_of_encoder
     from meddel_hf.embedding.store import VIEW, EmbeddingStore, StoreWriter
     from meddel_hf.embedding.thumbnails import SIDE
     from meddel_hf.runtime.processes import computing_device, decoding_workers, launched_processes
@@ -126,6 +127,7 @@ def embed(
         store_dtype = earlier.option("store_dtype", store_dtype, "float32")
     if encoder is None:
         raise InvalidArgument(NO_ENCODER)
+    encoder = name_of_encoder(encoder)
     checks.count("batch_size", batch_size, 1, LARGEST_PASS)
     checks.count("shard_rows", shard_rows, 1)
     checks.choice("store_dtype", store_dtype, ("float32", "float16"))
@@ -138,7 +140,7 @@ def embed(
     processes = launched_processes(device)
     workers = decoding_workers(num_workers, processes)
     model = load_encoder(
-        str(encoder),
+        encoder,
         pooling=pooling,
         precision=precision,
         device=computing_device(device, processes),
@@ -147,7 +149,7 @@ def embed(
     )
     model = replace(model, preprocessing=replace(model.preprocessing, view=view))
     arguments = {
-        "encoder": str(encoder), "revision": revision, "pool": pool_spec,
+        "encoder": encoder, "revision": revision, "pool": pool_spec,
         "pooling": model.poolings[0] if len(model.poolings) == 1 else "both",
         "precision": model.precision, "device": model.device.type, "batch_size": batch_size, "shard_rows": shard_rows,
         "image_column": image_column, "id_column": pool.id_column, "preprocessing": _plain(model.preprocessing),
@@ -164,6 +166,7 @@ def embed(
     with report.bar:
         if not (writer.finished and pool.ids is not None):
             carried = None if earlier is None else earlier.carried(pool, tell=report.bar.shown)
+            report.carried = 0 if carried is None else int((carried.row >= 0).sum())
             _write_shards(writer, finished, pool, model, workers, processes, report, carried)
             processes.wait_for_everyone()
             if processes.is_main_process:
@@ -301,12 +304,16 @@ def _fault(vector: Any) -> str | None:
 
 @dataclass
 class _Report:
-    """What the user is told, by the main process alone: a bar, and one line at the end."""
+    """What the user is told, by the main process alone: a bar, and one line at the end.
+
+    carried: frames that an earlier store holds, which are not embedded.
+    """
 
     processes: PartialState
     bar: Progress
     began: float = 0.0
     rows_before: int | None = None
+    carried: int = 0
 
     def begin(self, rows: int | None, finished: Mapping[int, int]) -> None:
         """rows: what this process has to do, if that is known. finished: shard -> rows of those that are there."""
@@ -329,7 +336,7 @@ class _Report:
         from meddel_hf.data.scan import SKIPPED
 
         rows, unreadable = store.manifest.details["rows"], len(store.unreadable)
-        new = rows - self.rows_before if self.rows_before is not None else 0
+        new = max(rows - self.rows_before - self.carried, 0) if self.rows_before is not None else 0
         parts = [f"{len(store):,} of {plural(rows, 'frame')} embedded" if unreadable else _all(rows)]
         if unreadable:
             parts.append(f"{unreadable:,} unreadable (reasons in unreadable.parquet)")

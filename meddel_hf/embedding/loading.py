@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -19,6 +19,16 @@ CARRIED = "carried"  # what the encoder that the package carries is called
 _PORTS = {"http": 80, "https": 443}
 _PATIENCE = 5.0  # seconds
 _EXAMPLE = "google/vit-base-patch16-224-in21k"
+
+
+def name_of_encoder(given: object) -> str:
+    """The name or path that was given, as text. Raises InvalidArgument for a model itself, and for all else."""
+    if isinstance(given, str | PurePath):
+        return str(given)
+    cure = ""
+    if hasattr(given, "save_pretrained"):
+        cure = ": save it with save_pretrained, together with its image processor, and give the folder"
+    raise InvalidArgument(f"expected the Hub id or folder of an encoder, got a {type(given).__name__}{cure}")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.data.columns import as_texts
+from meddel_hf.data.ids import folder_of
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph, SecondStep
 from meddel_hf.explore.edges import Edges
@@ -113,7 +114,7 @@ def columns_of(pool: Dataset, rows: Sequence[int], id_column: str = schema.ID) -
 
 def folders_of(ids: Sequence[str]) -> Column | None:
     """Ids that are paths, as those of a folder of images: the folder of each, as a column; None where none differs."""
-    return Column.of("folder", [id.rpartition("/")[0] for id in ids])
+    return Column.of(schema.FOLDER, [folder_of(id) for id in ids])
 
 
 def _tells_apart(name: str, kind: Any) -> bool:

@@ -27,7 +27,7 @@ _MOST_SERVED_EDGES = 30_000_000
 _SERVED_SIDE = 256  # pixels
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Page:
     """HTML that needs nothing beside it. A notebook shows it in a frame of its own."""
 
@@ -43,6 +43,9 @@ class Page:
         """Write the page, and show it in the browser."""
         webbrowser.open(self.save(path).absolute().as_uri())
         return Path(path)
+
+    def __repr__(self) -> str:
+        return f"Page({len(self.html):,} characters of HTML; save(path) writes it, open(path) shows it too)"
 
     def _repr_html_(self) -> str:
         rules = 'sandbox="allow-scripts allow-downloads" style="width:100%;height:900px;border:0;border-radius:12px"'

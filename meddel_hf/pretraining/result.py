@@ -65,7 +65,7 @@ class Summary:
         return ", ".join(parts) + f", {speed}{self.precision} on {self.device}"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PreTraining:
     """A finished run.
 
@@ -80,6 +80,9 @@ class PreTraining:
         """Raises IncompleteStore or Mismatch where the folder is not a finished run."""
         folder = Path(folder)
         return cls(folder, Manifest.read(folder, "pretraining"))
+
+    def __repr__(self) -> str:
+        return f"PreTraining({str(self.folder)!r}: {self.summary})"
 
     @property
     def encoder(self) -> Path:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch, Occupied
 from meddel_hf.runtime.files import MANIFEST, check_can_write, is_vacant, whole_folder
 from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
+from meddel_hf.runtime.similar import meant_beside
 
 Step = Literal[
     "datadel", "embeddings", "selection", "subset", "frames", "pretraining", "segmentation", "probe", "benchmark",
@@ -55,7 +56,10 @@ class Manifest:
         """Raises IncompleteStore where there is no manifest or a damaged one, Mismatch where it is not the step's."""
         path = folder / MANIFEST
         if not path.is_file():
-            what = f"a finished {step} folder; run that step first" if step else "the folder of a finished step"
+            what = f"a finished {step} folder" if step else "the folder of a finished step"
+            if not folder.exists():
+                raise IncompleteStore(f"{folder} does not exist: expected {what}{meant_beside(folder, folders=True)}")
+            what += "; run that step first" if step else ""
             raise IncompleteStore(f"{folder} has no {MANIFEST}: it is not {what}")
         manifest = cls(**_content(path))
         if step is not None and manifest.step != step:
@@ -79,6 +83,14 @@ def check_recorded(folder: Path, names: Iterable[str] | None = None) -> None:
     """Where a folder carries a manifest, its files are as that records them; without one there is nothing to check."""
     if (folder / MANIFEST).is_file():
         Manifest.read(folder).check(folder, names)
+
+
+def step_of(folder: Path) -> Step | None:
+    """The step that wrote a folder; None where none of ours did, or where its manifest is damaged."""
+    try:
+        return Manifest.read(folder).step
+    except IncompleteStore:
+        return None
 
 
 def check_target(folder: str | Path, step: Step, *, begun: Collection[str] | None = None) -> Path:

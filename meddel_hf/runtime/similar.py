@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def did_you_mean(typed: object, names: Iterable[object], before: str = "; ") -> str:
@@ -14,3 +15,10 @@ def did_you_mean(typed: object, names: Iterable[object], before: str = "; ") -> 
     known = {str(name).lower(): str(name) for name in names}
     close = get_close_matches(typed.lower(), known, n=1)
     return f"{before}did you mean {known[close[0]]!r}?" if close else ""
+
+
+def meant_beside(path: Path, *, folders: bool = False) -> str:
+    """`did_you_mean`, of a path that does not exist, among what stands beside it; folders: among those alone."""
+    if not path.parent.is_dir():
+        return ""
+    return did_you_mean(path.name, [each.name for each in path.parent.iterdir() if each.is_dir() or not folders])

@@ -26,6 +26,7 @@ from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.reading import intact, printable, some_of
+from meddel_hf.runtime.similar import meant_beside
 from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.runtime.words import plural
 from meddel_hf.selection.selection import Selection
@@ -64,6 +65,11 @@ class Overrides:
         """From a table with the columns `id` and `mark`, "keep" or "never": Parquet, as the page of `meddel explore`
         writes it, or CSV. Raises InvalidDataset for anything else, InvalidArgument for an id with both marks."""
         path = Path(path)
+        if not path.exists():
+            raise InvalidDataset(
+                f"{path} does not exist: expected a table of marks, as the page of `meddel explore` writes it"
+                f"{meant_beside(path)}"
+            )
         rows = list(_of_csv(path) if path.suffix.lower() == ".csv" else _of_parquet(path))
         for number, (id, mark) in enumerate(rows, 1):
             if mark not in (KEEP, NEVER):

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
+from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
 from meddel_hf import schema
@@ -30,9 +31,6 @@ from meddel_hf.runtime.sizes import written
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selection.table import LeftOut, pool_table, with_digests
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -291,8 +289,26 @@ def marked(n: int, rows: Rows) -> NDArray[np.bool_]:
 
 
 def opened(embeddings: Any) -> Any:
-    """The store where its path was given; anything else as it is."""
-    return EmbeddingStore.load(embeddings) if isinstance(embeddings, str | Path) else embeddings
+    """The store where its path was given; anything else as it is. Raises InvalidEmbeddings where it is none of them."""
+    if isinstance(embeddings, str | Path):
+        return EmbeddingStore.load(embeddings)
+    if not isinstance(embeddings, EmbeddingStore | PoolRows | np.ndarray):
+        _check_is_array(embeddings)
+    return embeddings
+
+
+def _check_is_array(given: Any) -> None:
+    """Of what may become an array, such as a list of lists of numbers; frames in any form do not."""
+    try:
+        array = None if isinstance(given, Dataset | IterableDataset) else np.asarray(given)
+    except (ValueError, TypeError):  # rows of several lengths, or numbers that numpy does not know
+        array = None
+    if array is None or array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise InvalidEmbeddings(
+            f"expected embeddings (a store, its folder, or an (n, d) array), got a {type(given).__name__}: embed the "
+            "frames first, embed(frames, encoder, out), and give what that answers; or let Dedup embed them, "
+            "Dedup(..., encoder=...).filter(frames)"
+        )
 
 
 def _bytes_of(array: NDArray[Any]) -> memoryview | bytes:

@@ -11,11 +11,12 @@ from datasets import ClassLabel, Dataset, Value
 
 from meddel_hf.data.columns import as_texts
 from meddel_hf.data.identity import same_pool
-from meddel_hf.data.ids import checked_id_array
+from meddel_hf.data.ids import checked_id_array, folder_of
 from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.neighbors.cosines import Rows
 from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.schema import FOLDER
 from meddel_hf.selectors.protocol import PoolRows
 
 _NONE = "(none)"  # where rows without a value stand among the names of others, in alphabetical order
@@ -24,24 +25,46 @@ _NONE = "(none)"  # where rows without a value stand among the names of others, 
 def strata(readable: PoolRows, pool: Any, columns: Sequence[str]) -> list[str | None]:
     """For each readable row, the first of its values in `columns` that is not null, as text; None where all are.
 
-    pool: the data set that was embedded, joined on its ids (on row numbers only where the embeddings have no others);
-          None: the one that the embedding store names.
+    columns: of the pool; or "folder", of a pool without such a column whose ids are paths: what stands before the last
+             slash of a row's id, and null where it has none.
+    pool:    the data set that was embedded, joined on its ids (on row numbers only where the embeddings have no
+             others); None: the one that the embedding store names.
     Raises InvalidDataset where there is no such pool or column, Mismatch where the data set is another one.
     """
     dataset = _named(readable, columns) if pool is None else _checked(pool)
-    missing = [name for name in columns if name not in dataset.column_names]
+    no_columns = [name for name in columns if name not in dataset.column_names]
+    folders = _folders(readable) if no_columns and FOLDER not in dataset.column_names else {}
+    missing = [name for name in no_columns if name not in folders]
     if missing:
         raise InvalidDataset(
-            f"the pool has no column {', '.join(map(repr, missing))} to part its rows by; it has "
-            f"{', '.join(dataset.column_names)}: name one of those{did_you_mean(missing[0], dataset.column_names)}"
+            f"the pool has no column {', '.join(map(repr, missing))} to part its rows by; "
+            f"{_offered(dataset, readable, [*folders], missing[0])}"
         )
     rows = rows_in(dataset, readable)
-    names: list[str | None] = [None] * len(dataset)
+    names: list[str | None] = [None] * len(rows)
     for column in reversed(columns):  # so that the first has the last word
-        for row, value in enumerate(_texts(dataset, column)):
-            if value is not None:
-                names[row] = value
-    return [names[row] for row in rows]
+        values = folders.get(column)
+        if values is None:
+            texts = _texts(dataset, column)
+            values = [texts[row] for row in rows]
+        names = [name if value is None else value for name, value in zip(names, values, strict=True)]
+    return names
+
+
+def _folders(readable: PoolRows) -> dict[str, list[str | None]]:
+    """The folder of each readable row, under the name of all folders; nothing where no row has one."""
+    folders = [folder_of(id) or None for id in readable.names.to_pylist()]
+    return {FOLDER: folders} if any(folders) else {}
+
+
+def _offered(dataset: Dataset, readable: PoolRows, folders: list[str], missing: str) -> str:
+    """What may be named instead."""
+    origin = readable.origin
+    others = [name for name in dataset.column_names if name not in (origin.id_column, origin.image_column)] + folders
+    if not others:
+        return 'it has ids and images alone: `meddel pool FOLDER --parts "{label}/*"` makes columns of paths'
+    what = f", {FOLDER!r} being that of the frame" if folders else ""
+    return f"it has {', '.join(others)}{what}: name one of those{did_you_mean(missing, others)}"
 
 
 def values_of(readable: PoolRows, pool: Any, *columns: str) -> list[str | None]:

@@ -27,7 +27,8 @@ class RandomStratified(PoolSelector):
     retention: share of the pool to keep, met exactly: round(retention * n) of the rows that have an embedding. (0, 1].
     seed:      of the draw.
     by:        columns of the pool; the first that is not null names a row's stratum, and rows with none of them form
-               a stratum of their own. One name, such as "label", or several.
+               a stratum of their own. One name, such as "label", or several; "folder" is that of a frame whose id is
+               a path, where the pool has no such column.
 
     Shares are in proportion to the strata's readable rows, made whole by largest remainders (equals: the stratum whose
     name sorts first); but where there are rows enough, each stratum keeps one at least.

@@ -125,6 +125,29 @@ def test_sweep_prints_table_2_and_writes_csv(store, tmp_path, capsys):
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("options", "compared"),
+    [([], "inside clusters (--scope pool: all with all)"), (["--scope", "pool"], "all with all")],
+)
+def test_sweep_says_whose_curve_it_is(options, compared, store, tmp_path, capsys):
+    """And what it says is so: that selector, asked alone, keeps as many frames."""
+    line = [str(store), "--eta", "0.5", "--n-clusters", "4", *options]
+    assert main(["sweep", *line]) == 0
+    printed = capsys.readouterr()
+    said = f"MedDEL, the paper's Algorithm 1, which compared frames {compared}; `meddel select` keeps these frames with"
+    assert said in printed.err
+    assert main(["select", *line, "--selector", "meddel", "--no-pictures", "--out", str(tmp_path / "s")]) == 0
+    kept = sum(pq.read_table(tmp_path / "s" / "rows.parquet")["kept"].to_pylist())
+    assert printed.out.splitlines()[1].split()[1] == str(kept)
+
+
+def test_sweep_knows_one_selector(store, capsys):
+    assert main(["sweep", str(store), "--selector", "meddel", "--eta", "0.5"]) == 0
+    with pytest.raises(SystemExit):
+        main(["sweep", str(store), "--selector", "dedup"])
+    assert "a sweep is of meddel alone, got 'dedup': for a curve of another, run" in capsys.readouterr().err
+
+
 def test_json_has_the_data_and_nothing_else(store, tmp_path, capsys):
     """The keys are those of docs/reference/commands.md; the figures are those of the files."""
     chosen = tmp_path / "selection"
@@ -174,11 +197,11 @@ def test_normdel_prints_the_papers_number(capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["select", "nowhere", "--eta", "0.9", "--out", "x"], "nowhere has no manifest.json"),
+        (["select", "nowhere", "--eta", "0.9", "--out", "x"], "nowhere does not exist: expected a finished embeddings"),
         (["normdel", "70.95", "--retention", "0.05"], "70.95"),
         (["normdel", "0.7", "0.8", "--retention", "0.05", "0.1", "0.2"], "2 scores and 3 retentions"),
         (["embed", "nowhere/at/all", "--encoder", "e", "--out", "x"], "does not exist"),
-        (["filter", "nowhere", "frames", "--out", "x"], "nowhere has no manifest.json"),
+        (["filter", "nowhere", "frames", "--out", "x"], "nowhere does not exist: expected a finished selection folder"),
     ],
 )
 def test_errors_are_one_sentence_and_status_2(arguments, sentence, capsys, tmp_path, monkeypatch):

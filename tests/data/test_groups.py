@@ -51,6 +51,13 @@ def test_copies_tell_of_groups_that_are_called_otherwise():
     assert second.endswith("test set, Doe (west/Doe in the pool)")
 
 
+def test_one_of_them_is_no_many():
+    pool = Dataset.from_dict({"study": ["1", "2"], "patient": ["a", "b"]})
+    shared, apart = shared_groups(pool, Dataset.from_dict({"study": ["1"], "patient": ["c"]}))[::-1]
+    assert str(shared).startswith("warning: the one study of the test set has frames in the pool too (1 of its frames,")
+    assert str(apart) == "no patient of the pool has the name of the one of the test set"
+
+
 def test_names_out_of_the_data_are_safe_on_a_terminal():
     dataset = Dataset.from_dict({"patient": ["\x1b[31mp"]})
     (shared,) = shared_groups(dataset, dataset)

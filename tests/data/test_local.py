@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, Features, Image, Value, load_dataset
+from datasets import Dataset, Features, Image, Value, are_progress_bars_disabled, load_dataset
 from PIL import Image as Picture
 
 from meddel_hf.data.local import open_folder
@@ -261,3 +261,11 @@ def test_a_mistyped_folder_opens_nothing_else(tmp_path):
         f"{spec} is no folder here, and no Hub id, which names an owner too, as in owner/{spec}"
         for spec in ("frames", "csv", "imagefolder")
     ]
+
+
+def test_the_bars_of_datasets_stay_off_the_terminal(tmp_path, capsys):
+    parquet(tmp_path / "pool", [1, 2])
+    capsys.readouterr()
+    assert len(open_folder(tmp_path / "pool")) == 2
+    assert capsys.readouterr().err == ""
+    assert not are_progress_bars_disabled(), "those of the caller are as before"

@@ -14,6 +14,7 @@ from PIL import Image as Picture
 
 from meddel_hf.data.pool import Pool, load_pool
 from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.runtime.manifest import Manifest
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +164,38 @@ def test_what_is_no_pool(tmp_path):
         load_pool(f"{touch(tmp_path / 'x', '1.jpg')}@train")
     with pytest.raises(InvalidArgument, match="is a data set: drop it"):
         load_pool(f"{built(tmp_path / 'datadel')}:c1", include="*")
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("selection", "`meddel select` (it is a selection, not a pool of frames): give the pool that was embedded"),
+        ("embeddings", "`meddel embed` (it holds embeddings, not a pool of frames): give the pool that was embedded"),
+        ("report", "`meddel report` (it is a report, not a pool of frames): give the pool itself"),
+        ("tokens", "an earlier step (it holds its tokens, not a pool of frames): give the pool itself"),
+    ],
+)
+def test_what_another_step_wrote_is_no_pool(step, words, tmp_path, monkeypatch):
+    """A selection's folder holds pictures, its contact sheets."""
+    Manifest(step, "f00").write(touch(tmp_path / "x", "duplicates.png"), ())
+    monkeypatch.chdir(tmp_path)
+    for options in ({}, {"include": "*.png"}):
+        with pytest.raises(InvalidDataset) as told:
+            load_pool("x", **options)
+        assert str(told.value) == f"x was written by {words}"
+
+
+def test_a_data_set_that_a_step_wrote_is_a_pool(tmp_path):
+    folder = built(tmp_path / "x")
+    for step in ("datadel", "pool", "subset"):
+        Manifest(step, "f00").write(folder, ())
+        assert len(load_pool(f"{folder}:c1")) == 2
+
+
+def test_a_manifest_of_somebody_else_makes_no_step(tmp_path):
+    folder = touch(tmp_path / "x", "1.jpg")
+    (folder / "manifest.json").write_text('{"step": "selection"}')
+    assert load_pool(str(folder))["id"][:] == ["1"]
 
 
 def test_a_path_with_signs_in_it_is_a_path(tmp_path):

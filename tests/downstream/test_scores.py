@@ -170,3 +170,22 @@ def test_measures_of_masks_and_of_classes_are_kept_apart():
         of_classes(["a", "b"], [1, 0]).value("f1")
     with pytest.raises(InvalidArgument, match="at least one"):
         Scores(COLUMNS.empty_table(), "miou")
+
+
+def test_scores_show_every_measure_of_every_set():
+    """Of three polyps one is told right, of the one normal frame that one: 2 of 4, and the mean of 1/3 and 1."""
+    labels, right = ["polyp", "polyp", "polyp", "normal"], [1.0, 0.0, 0.0, 1.0]
+    assert repr(of_classes(labels, right)) == (
+        "Scores of 4 frames\naccuracy            0.5000  test\nbalanced-accuracy   0.6667  test"
+    )
+    told = repr(of_classes(labels, right, set=["a", "a", "b", "b"])).splitlines()
+    assert [line.split() for line in told[1:]] == [
+        ["accuracy", "0.5000", "a"], ["balanced-accuracy", "0.5000", "a"],
+        ["accuracy", "0.5000", "b"], ["balanced-accuracy", "0.5000", "b"],
+    ]  # fmt: skip
+    predictions, references = masks(0)
+    assert [line.split()[:2] for line in repr(of_masks(predictions, references)).splitlines()[1:]] == [
+        ["miou", f"{mean_iou(predictions, references, num_classes=4):.4f}"],
+        ["miou-set", f"{mean_iou(predictions, references, num_classes=4, over='set'):.4f}"],
+        ["dice", f"{of_masks(predictions, references).value('dice'):.4f}"],
+    ]

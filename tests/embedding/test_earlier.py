@@ -133,6 +133,15 @@ def test_a_store_of_float16_goes_on_as_one(encoder, tmp_path):
     assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(tmp_path / "scratch")
 
 
+def test_where_all_is_carried_over_no_rate_is_told(encoder, tmp_path, caplog):
+    caplog.set_level("INFO", "meddel_hf")
+    small = {f"f/{row:03d}": png(row) for row in range(6)}
+    embed(frames(small), encoder, tmp_path / "1", **SMALL)
+    embed(frames(small), None, tmp_path / "2", grown_from=tmp_path / "1", num_workers=0)
+    assert any("0 of 6 frames are new and are embedded, 6 are carried over" in line for line in caplog.messages)
+    assert "all 6 frames embedded, nothing was left to do" in caplog.messages[-1]
+
+
 def test_the_reverse_is_the_smaller_store(encoder, tmp_path, passes):
     """Frames removed, and nothing new."""
     content = old_pool()

@@ -21,10 +21,12 @@ from transformers import ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import meddel_hf.embedding.embed
+from meddel_hf.downstream.segmentation.segment import segment
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.encoder import load_encoder
 from meddel_hf.embedding.store import EmbeddingStore, StoreWriter
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.selectors import Dedup
 
 ROWS = 40
 BROKEN = {3: b"", 17: b"not an image", 18: None, 31: b"\xff\xd8\xff\xe0 cut short"}
@@ -356,6 +358,28 @@ def test_a_stream_without_ids_is_refused_before_the_work(encoder, tmp_path):
 def test_errors_come_before_any_work(options, error, message, encoder, tmp_path):
     with pytest.raises(error, match=message):
         embed(frames(), encoder, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (ViTModel, "ViTModel: save it with save_pretrained, together with its image processor, and give the folder"),
+        (list, "list"),
+    ],
+)
+def test_an_encoder_is_a_name_or_a_folder(given, what, encoder, tmp_path):
+    model = given.from_pretrained(encoder) if given is ViTModel else given()
+    said = f"expected the Hub id or folder of an encoder, got a {what}"
+    with pytest.raises(InvalidArgument) as told:
+        embed(frames(), model, tmp_path / "out")
+    assert str(told.value) == said
+    with pytest.raises(InvalidArgument) as told:
+        Dedup(0.5, encoder=model).filter(frames())
+    assert str(told.value) == said
+    with pytest.raises(InvalidArgument) as told:
+        segment(frames(), {"a": frames()}, model, tmp_path / "out")
+    assert str(told.value) == said
     assert not (tmp_path / "out").exists()
 
 

@@ -533,6 +533,7 @@ def test_without_frames_and_map_the_rest_is_there(browser, store, tmp_path):
 
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own(browser, pool, store, tmp_path):
     page = Random(0.5).select(store).explore(pool, embeddings=store)
+    assert repr(page) == f"Page({len(page.html):,} characters of HTML; save(path) writes it, open(path) shows it too)"
     cell = tmp_path / "cell.html"
     cell.write_text(f"<!doctype html><meta charset=utf-8><body>{page._repr_html_()}", encoding="utf-8")
     browser.driver.get(cell.as_uri())

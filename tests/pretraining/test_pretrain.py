@@ -489,8 +489,7 @@ def test_errors_of_the_command_are_one_sentence(tmp_path):
     pool = folder_of_images(tmp_path / "pool", 4)
     for more, message in (
         (["--image-size", "30"], "error: image_size 30 is not a multiple of patch_size 8: use 32, say\n"),
-        (["--selection", "nowhere"], "error: nowhere has no manifest.json: it is not a finished selection folder; "
-                                     "run that step first\n"),
+        (["--selection", "nowhere"], "error: nowhere does not exist: expected a finished selection folder\n"),
     ):  # fmt: skip
         done = run([*ALONE, *command(pool, tmp_path / "out", *more)])
         assert (done.returncode, done.stdout, done.stderr) == (2, "", message)

@@ -238,3 +238,13 @@ def test_a_run_that_an_earlier_version_finished_is_answered(tmp_path):
     with pytest.raises(Mismatch, match=r"another clip \(0.0, now 1.0\)"):
         pretrain(frames(), done.folder, recipe=recipe.but(clip=1.0), progress=False)
     assert json.loads((done.folder / "manifest.json").read_text())["arguments"] == made
+
+
+def test_a_run_shows_its_numbers():
+    numbers = {"pool": 20, "selected": 18, "excluded": 0, "unreadable": 2, "frames": 16, "samples": 48, "epochs": 3.0,
+               "loss": 0.5, "seconds": 4.0, "processes": 1, "device": "cpu", "precision": "bf16"}  # fmt: skip
+    run = PreTraining(Path("runs/mae"), Manifest("pretraining", "f00", details={"summary": numbers}))
+    assert repr(run) == (
+        "PreTraining('runs/mae': 16 of 20 frames (2 unreadable), 48 samples, 3.0 epochs, loss 0.5000, "
+        "12.0 samples/s, bf16 on cpu)"
+    )

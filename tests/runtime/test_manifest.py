@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,20 @@ def test_a_step_replaces_its_own_files_and_leaves_others(folder):
         Manifest("selection", "f01").write(aside, ["three"])
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "notes.txt", "three"]
     assert Manifest.read(folder, "selection").fingerprint == "f01"
+
+
+def test_a_folder_that_is_not_there_is_told_from_one_that_is_not_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("embeddings", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "embeding").touch()  # a file, which no step wrote
+    for folder, step, said in (
+        ("embedding", "embeddings", "embedding does not exist: expected a finished embeddings folder; did you mean "
+                                    "'embeddings'?"),
+        ("no/where", None, "no/where does not exist: expected the folder of a finished step"),
+        ("other", "embeddings", "other has no manifest.json: it is not a finished embeddings folder; run "
+                                "that step first"),
+    ):  # fmt: skip
+        with pytest.raises(IncompleteStore) as told:
+            Manifest.read(Path(folder), step)
+        assert str(told.value) == said

@@ -11,4 +11,4 @@ def test_one_is_one_and_all_others_are_many():
 
 
 def test_what_follows_a_count():
-    assert [is_or_are(n) for n in (0, 1, 2, 1000)] == ["is", "is", "are", "are"]
+    assert [is_or_are(n) for n in (0, 1, 2, 1000)] == ["are", "is", "are", "are"]

@@ -61,7 +61,7 @@ def test_what_the_hub_does_not_have_is_one_sentence(hub: HubSession, tmp_path):
 def test_what_can_be_no_name_on_the_hub_is_a_folder_that_is_missing(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(at_hand(place, None, None)) == place.removeprefix("./").removesuffix("/")
-    with pytest.raises(IncompleteStore, match=r"has no manifest\.json"):
+    with pytest.raises(IncompleteStore, match=r"does not exist: expected a finished selection folder"):
         Selection.load(place)
 
 

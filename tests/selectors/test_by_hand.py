@@ -168,3 +168,10 @@ def test_marks_are_read_from_parquet_and_csv(tmp_path):
     pq.write_table(pa.table({"id": ["a", "a"], "mark": ["keep", "never"]}), tmp_path / "both.parquet")
     with pytest.raises(InvalidArgument, match="a is marked both"):
         Overrides.read(tmp_path / "both.parquet")
+
+
+def test_a_file_of_marks_that_is_not_there(tmp_path):
+    (tmp_path / "overrides.csv").write_text("id,mark\n")
+    for name in ("overides.csv", "overides.parquet"):
+        with pytest.raises(InvalidDataset, match=rf"{name} does not exist: expected a table of marks.*'overrides.csv'"):
+            Random(0.5).select(oracle.noise(9, 4), overrides=tmp_path / name)

@@ -179,7 +179,7 @@ def test_floors_hold_and_the_retention_stays():
     assert any("tiny (3) have fewer than 5 distinct frames" in note for note in selection.notes)
     with pytest.raises(InvalidArgument, match=r"the floors \(12 per center\) need 27 rows, 12 more than the 15 that"):
         Dedup(0.05, eta=ETA, then="random", min_per={"center": 12}).select(x, pool=data)
-    with pytest.raises(InvalidDataset, match=r"the pool has no column 'site' .*; it has id, center, label"):
+    with pytest.raises(InvalidDataset, match=r"the pool has no column 'site' .*; it has center, label"):
         Dedup(0.1, eta=ETA, min_per={"site": 1}).select(x, pool=data)
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import oracle
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from stores import IDS, stored
 
-from meddel_hf.errors import InvalidArgument
-from meddel_hf.selectors import registry
+from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
+from meddel_hf.selectors import Dedup, registry
 from meddel_hf.selectors.protocol import Readable
 
 POOL = Dataset.from_dict({"id": [str(row) for row in range(300)], "center": [f"c{row % 3}" for row in range(300)]})
@@ -31,6 +31,27 @@ def make(name: str, retention: float):
 def part_of(x: np.ndarray, rows: np.ndarray) -> Readable:
     """As a first step leaves it: ids of the whole pool, rows a part of it."""
     return replace(Readable.of(x), embeddings=x[rows], rows=rows)
+
+
+@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("frames", [POOL, POOL.to_iterable_dataset(), DatasetDict({"train": POOL}), ["a.png"], None])
+def test_frames_are_no_embeddings(frames, name):
+    with pytest.raises(InvalidEmbeddings) as told:
+        make(name, 0.5).select(frames, pool=POOL)
+    assert str(told.value).startswith(
+        f"expected embeddings (a store, its folder, or an (n, d) array), got a {type(frames).__name__}: embed the "
+        "frames first, embed(frames, encoder, out)"
+    )
+
+
+def test_frames_are_no_embeddings_where_the_store_would_calibrate():
+    with pytest.raises(InvalidEmbeddings, match=r"got a Dataset.*Dedup\(\.\.\., encoder=\.\.\.\)\.filter\(frames\)"):
+        Dedup(0.1).select(POOL)
+
+
+def test_rows_of_numbers_are_embeddings():
+    x = oracle.clumps(60, 8, seed=3)
+    assert Dedup(0.5, eta=0.95).select(x.tolist()).kept == Dedup(0.5, eta=0.95).select(x.astype(np.float64)).kept
 
 
 def test_a_readable_is_read_as_it_is(tmp_path):

@@ -191,7 +191,7 @@ def test_a_pool_that_does_not_fit_is_told():
     x, pool = oracle.clumps(4, 3), Dataset.from_dict({"id": list("0123"), "site": list("aabb")})
     for found, message, kind in (
         (None, "strata are read from the pool's center, source, and no pool is named", InvalidDataset),
-        (pool, "the pool has no column 'center', 'source' to part its rows by; it has id, site", InvalidDataset),
+        (pool, "the pool has no column 'center', 'source' to part its rows by; it has site", InvalidDataset),
         ({"train": pool}, "pool must be a datasets.Dataset, got dict", InvalidDataset),
     ):
         with pytest.raises(kind, match=message):

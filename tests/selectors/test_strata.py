@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import oracle
 import pytest
@@ -9,7 +11,7 @@ from datasets import Dataset
 from stores import IDS, UNREADABLE, stored
 
 from meddel_hf.errors import InvalidDataset, Mismatch
-from meddel_hf.selectors import RandomStratified
+from meddel_hf.selectors import Dedup, RandomStratified
 
 SITES = dict(zip(IDS, ["a"] * 15 + ["b"] * 9 + ["c"] * 6, strict=True))  # of which 13, 9 and 5 are readable
 
@@ -92,3 +94,37 @@ def test_within_a_stratum_every_row_is_drawn_alike():
         assert here.sum() == pytest.approx(times * share * len(rows))
         spread = np.sqrt(times * share * (1 - share))
         assert np.abs(here - times * share).max() < 4 * spread  # 1 in 16,000 for a row, and the seeds are fixed
+
+
+def of_folders() -> Dataset:
+    """15 frames in a, 9 in a/b and 6 in none, of which 13, 9 and 5 are readable."""
+    ids = [f"{folder}{row:02d}" for folder, rows in (("a/", 15), ("a/b/", 9), ("", 6)) for row in range(rows)]
+    return Dataset.from_dict({"id": ids, "image": [None] * 30})
+
+
+def test_folders_of_ids_part_a_pool_that_has_no_such_column(tmp_path):
+    store = stored(tmp_path / "e", of_folders())
+    kept = RandomStratified(0.6, by="folder").select(store, pool=of_folders()).kept
+    assert Counter(id.rpartition("/")[0] for id in kept) == {"a": 9, "a/b": 6, "": 3}, "as in the first test above"
+    floors = Dedup(0.2, eta=0.99, then="random", min_per={"folder": 2}).select(store, pool=of_folders()).kept
+    assert min(sum(id.rpartition("/")[0] == folder for id in floors) for folder in ("a", "a/b")) >= 2
+    one = Dedup(eta=0.99, max_per={"folder": 1}).select(store, pool=of_folders()).kept
+    assert Counter(id.rpartition("/")[0] for id in one)["a"] == 1
+    named = of_folders().add_column("folder", ["x"] * 12 + ["y"] * 18)  # a column goes before what ids say
+    kept = RandomStratified(0.6, by="folder").select(store, pool=named).kept
+    assert sum(id in named["id"][:12] for id in kept) == 7  # 18 · 10/27 = 6.67
+
+
+def test_an_error_offers_what_may_part_the_rows(tmp_path):
+    said = "the pool has no column 'site' to part its rows by; it has "
+    select = RandomStratified(0.6, by="site").select
+    for name, data, offered in (
+        ("paths", of_folders(), "folder, 'folder' being that of the frame: name one of those"),
+        ("plain", of_folders().map(lambda row: {"id": row["id"].replace("/", "-")}),
+         'ids and images alone: `meddel pool FOLDER --parts "{label}/*"` makes columns of paths'),
+        ("sites", of_folders().add_column("sites", ["x"] * 30),
+         "sites, folder, 'folder' being that of the frame: name one of those; did you mean 'sites'?"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidDataset) as told:
+            select(stored(tmp_path / name, data), pool=data)
+        assert str(told.value) == said + offered

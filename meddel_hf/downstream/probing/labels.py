@@ -17,10 +17,9 @@ from meddel_hf.downstream.splits import TEST_SHARE, grouped_split, official_spli
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.runtime.words import plural
-from meddel_hf.schema import ID, LABEL, OFFICIAL_SPLIT
+from meddel_hf.schema import FOLDER, ID, LABEL, OFFICIAL_SPLIT
 
 _SHOWN = 3  # examples in an error message
-FOLDER = "folder"  # a target that is no column: the name of the folder that holds the image
 
 
 @dataclass(frozen=True)

@@ -74,18 +74,19 @@ def segment(
     from meddel_hf.downstream.segmentation.decoded_frames import shown as shown_once
     from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, check_apart, tell_copies
     from meddel_hf.downstream.segmentation.model import from_encoder
-    from meddel_hf.embedding.loading import quiet
+    from meddel_hf.embedding.loading import name_of_encoder, quiet
     from meddel_hf.runtime.processes import computing_device, launched_processes
 
     if not test:
         raise InvalidArgument("test names no data set: give at least one, such as {'kvasir_seg': dataset}")
     checks.seed(seed)
+    encoder = name_of_encoder(encoder)
     out, began = Path(out), time.monotonic()
     processes = launched_processes(device)
     place = computing_device(device, processes)
     with quiet():
         model, preprocessing, digest = from_encoder(
-            str(encoder), seed=seed, head=Head(recipe.hidden_size, recipe.dice_weight, recipe.num_labels),
+            encoder, seed=seed, head=Head(recipe.hidden_size, recipe.dice_weight, recipe.num_labels),
             image_size=recipe.image_size, revision=revision,
         )  # fmt: skip
     if not recipe.frozen:
@@ -106,7 +107,7 @@ def segment(
         shown = {name: shown_once(each, preprocessing, folder) for name, each in tested.items()} if run.is_main else {}
         run.train(learned)
         if run.is_main:
-            run.test(tested, shown, {"encoder": str(encoder), "seconds": round(time.monotonic() - began, 1)})
+            run.test(tested, shown, {"encoder": encoder, "seconds": round(time.monotonic() - began, 1)})
     processes.wait_for_everyone()
     return Scores.load(out)
 
