@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("test", metavar="TEST", type=kinds.text, help=text)
     text = "folder to write: the whole table, and a contact sheet of the closest pairs"
     parser.add_argument("--out", type=kinds.path, help=text)
-    options.force(parser)
+    options.force(parser, of_another_step=True)
     options.as_json(parser)
     options.pool(parser, "--pool", "where the pool's frames are now, for the contact sheet (default: where they were)")
     options.include(parser)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.selection(parser)
     options.pool(parser, help="the pool that was embedded: a folder of images, a data set folder or a Hub id")
     options.out(parser)
-    options.force(parser)
+    options.force(parser, of_another_step=True)
     options.include(parser)
     parser.add_argument("--license", metavar="ID", help="licence to name in the card, such as cc-by-4.0")
     options.strip_metadata(parser)

@@ -35,8 +35,10 @@ def out(parser: argparse.ArgumentParser, help: str = "folder to write") -> None:
     parser.add_argument("--out", type=kinds.path, required=True, help=help)
 
 
-def force(parser: argparse.ArgumentParser) -> None:
-    text = "replace what another step, or a run with other arguments, wrote to --out"
+def force(parser: argparse.ArgumentParser, *, of_another_step: bool = False) -> None:
+    """of_another_step: the command replaces what it wrote itself without being told."""
+    what = "another step" if of_another_step else "another step, or a run with other arguments,"
+    text = f"replace what {what} wrote to --out"
     parser.add_argument("--force", action="store_true", help=text)
 
 

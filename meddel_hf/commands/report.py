@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draws", type=kinds.count(2, checks.MOST_DRAWS), default=2000, help=text)
     text = "share of the draws that an interval holds (default: 0.95)"
     add("--level", type=kinds.fraction, default=0.95, help=text)
-    options.force(parser)
+    options.force(parser, of_another_step=True)
     options.trust(parser)
     options.seed(parser, "of the draws (default: 0)")
 

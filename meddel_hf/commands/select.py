@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--overrides", metavar="FILE", type=kinds.path, help=f"{text} (keep, never)")
     options.out(parser)
-    options.force(parser)
+    options.force(parser, of_another_step=True)
     options.pool(parser, "--pool", "where the frames are now, for pictures and strata (default: where they were)")
     add("--no-pictures", action="store_true", help="write no pictures, and no page")
     add("--no-page", action="store_true", help="write no index.html, the page on which the selection can be looked at")
