@@ -74,6 +74,11 @@ class Room:
         return replace(self, held=self.held + rows * _OF_A_ROW)
 
 
+def differs(memory: str | int | None) -> bool:
+    """Whether each of several processes would find another one: those that share their work cut it by the memory."""
+    return memory == AUTO and shared_work() is not None
+
+
 @dataclass(frozen=True)
 class Plan:
     """rows: that are in memory at once, besides those that train centroids."""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.dedup.larger_than_memory import Room, nearest_kept_of_all
+from meddel_hf.dedup.larger_than_memory import Room, differs, nearest_kept_of_all
 from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
@@ -56,7 +56,7 @@ def measured(selection: Selection, store: EmbeddingStore, memory: str | int | No
     goes, stays = np.flatnonzero(~kept & ~reached), np.flatnonzero(kept)
     if not len(goes) or not len(stays) or len(goes) * len(stays) > _PAIRS:
         return selection
-    source, room = store.reader(space.pooling), Room.of(memory)
+    source, room = store.reader(space.pooling), None if differs(memory) else Room.of(memory)
     if room is None or room.fits(source):
         vectors = Readable.of(store, space.pooling).vectors(space.subtract_mean)
         where, cosine = nearest(vectors, goes, vectors, stays)

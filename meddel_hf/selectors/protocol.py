@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision, rows_for
-from meddel_hf.dedup.larger_than_memory import Room
+from meddel_hf.dedup.larger_than_memory import Room, differs
 from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.store import EmbeddingStore
@@ -26,7 +26,6 @@ from meddel_hf.neighbors.row_source import ArrayRows, PickedRows, RowSource
 from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.manifest import fingerprint
-from meddel_hf.runtime.shared_work import shared_work
 from meddel_hf.runtime.sizes import written
 from meddel_hf.selection.answer import Origin
 from meddel_hf.selection.selection import Selection
@@ -196,8 +195,7 @@ class InParts(PoolRows):
         """None of a pool that fits into so much memory, of one without floating numbers, and where no memory is given.
 
         embeddings: what `select` takes, opened; an `InParts`, whatever `memory` is. pooling: as of `Readable.of`.
-        memory:     as of `Room.of`. Processes that share their work cut it by the memory, so that each finding what is
-                    free to it would not do: "auto" is none for them.
+        memory:     as of `Room.of`; "auto" is none for processes that share their work.
         """
         if isinstance(embeddings, InParts):
             return None if embeddings.fits else embeddings
@@ -207,7 +205,7 @@ class InParts(PoolRows):
         if memory == AUTO:
             n, d = source.shape
             all_at_once = f"{n:,} embeddings of {d} numbers may need {written(room.needed(source))} of memory at once"
-            if shared_work() is not None:
+            if differs(memory):
                 log.warning("%s, in each process: give all of them the same --memory, such as 4GB", all_at_once)
                 return None
             log.info("%s: they are read in parts, within the %s that are free", all_at_once, written(room.memory))
