@@ -18,7 +18,7 @@ from meddel_hf.runtime.manifest import Step, step_of
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID, IMAGE
 
-_DATA_SETS: tuple[Step, ...] = ("datadel", "pool", "subset")
+_DATA_SETS: tuple[Step, ...] = ("datadel", "near-copies", "pool", "subset")
 _WRITTEN_BY: dict[Step, tuple[str, str]] = {
     "embeddings": ("`meddel embed`", "it holds embeddings"),
     "selection": ("`meddel select`", "it is a selection"),

@@ -187,7 +187,7 @@ def test_what_another_step_wrote_is_no_pool(step, words, tmp_path, monkeypatch):
 
 def test_a_data_set_that_a_step_wrote_is_a_pool(tmp_path):
     folder = built(tmp_path / "x")
-    for step in ("datadel", "pool", "subset"):
+    for step in ("datadel", "near-copies", "pool", "subset"):
         Manifest(step, "f00").write(folder, ())
         assert len(load_pool(f"{folder}:c1")) == 2
 
