@@ -61,13 +61,17 @@ class Room:
         most = within_reach_of(_OF_WHAT_IS_FREE) if memory == AUTO else bytes_of(memory)
         return cls(most, None if scratch is None else Path(scratch))
 
-    def needed(self, source: RowSource) -> int:
-        """Bytes, at most, that selecting from a pool takes without any of this."""
-        return self.held + _PROGRAM + source.shape[0] * (_bytes_in_work(source) + _OF_A_ROW + _OF_A_TABLE_ROW)
+    def needed(self, source: RowSource, *, draws: bool = False) -> int:
+        """Bytes, at most, that selecting from a pool takes without any of this.
 
-    def fits(self, source: RowSource) -> bool:
+        draws: a second step draws from what the first one left, all of it perhaps, which is then in memory beside it.
+        """
+        in_work = _bytes_in_work(source) * (3 if draws else 2) // 2
+        return self.held + _PROGRAM + source.shape[0] * (in_work + _OF_A_ROW + _OF_A_TABLE_ROW)
+
+    def fits(self, source: RowSource, *, draws: bool = False) -> bool:
         """Whether a pool is selected from in this memory without any of this."""
-        return self.needed(source) <= self.memory
+        return self.needed(source, draws=draws) <= self.memory
 
     def beside(self, rows: int) -> Room:
         """What is left of it while so many rows are searched."""

@@ -248,7 +248,8 @@ class Dedup(PoolSelector):
         """As `first_step`; of a pool beyond the memory in parts, and then it answers inside the block alone."""
         store = opened(embeddings)
         threshold, space, eta = self._threshold(store)
-        parts = InParts.beyond(store, self.memory, self.scratch, space.pooling)
+        draws = self.retention is not None
+        parts = InParts.beyond(store, self.memory, self.scratch, space.pooling, draws=draws)
         if parts is None:
             yield self._in_memory(store, threshold, space, eta)
             return

@@ -162,6 +162,8 @@ class Readable(PoolRows):
         return self
 
     def among(self, places: Rows) -> Self:
+        if len(places) == len(self.rows):  # all of them, of which no copy is needed
+            return self
         return replace(self, embeddings=self.embeddings[places], rows=self.rows[places])
 
     def vectors(self, subtract_mean: bool = False, *, copy: bool = True) -> Vectors:
@@ -190,21 +192,28 @@ class InParts(PoolRows):
 
     @classmethod
     def beyond(
-        cls, embeddings: Any, memory: str | int | None, scratch: str | Path | None, pooling: Pooling | None = None
+        cls,
+        embeddings: Any,
+        memory: str | int | None,
+        scratch: str | Path | None,
+        pooling: Pooling | None = None,
+        *,
+        draws: bool = False,
     ) -> InParts | None:
         """None of a pool that fits into so much memory, of one without floating numbers, and where no memory is given.
 
         embeddings: what `select` takes, opened; an `InParts`, whatever `memory` is. pooling: as of `Readable.of`.
-        memory:     as of `Room.of`; "auto" is none for processes that share their work.
+        memory:     as of `Room.of`; "auto" is none for processes that share their work. draws: as of `Room.needed`.
         """
         if isinstance(embeddings, InParts):
             return None if embeddings.fits else embeddings
         room, source = Room.of(memory, scratch), _source_of(embeddings, pooling)
-        if room is None or source is None or room.fits(source):
+        if room is None or source is None or room.fits(source, draws=draws):
             return None
         if memory == AUTO:
             n, d = source.shape
-            all_at_once = f"{n:,} embeddings of {d} numbers may need {written(room.needed(source))} of memory at once"
+            needed = written(room.needed(source, draws=draws))
+            all_at_once = f"{n:,} embeddings of {d} numbers may need {needed} of memory at once"
             if differs(memory):
                 log.warning("%s, in each process: give all of them the same --memory, such as 4GB", all_at_once)
                 return None
