@@ -37,11 +37,3 @@ def check(folder: Path, private: bool | None) -> None:
             f"{folder} holds sources that others may not publish again: {named}. Push it with --private, or build "
             "without them (--source)"
         )
-
-
-def check_repository(folder: Path, repo_id: str, is_private: bool | None) -> None:
-    """Raises InvalidArgument where a folder that may not become public would go to a public repository."""
-    kept_back = [] if is_private else forbidden(folder)
-    if kept_back:
-        named = ", ".join(source.name for source in kept_back)
-        raise InvalidArgument(f"{repo_id} exists and is public, and {named} may not be published: name another one")

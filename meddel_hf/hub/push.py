@@ -83,7 +83,6 @@ def push(
     api = HfApi(token=token)
     with hub_errors(repo_id):
         address = made_repository(api, repo_id, "dataset", private)
-        publishing.check_repository(path, repo_id, api.dataset_info(repo_id).private)
     with clean_copy(path, strip_metadata) as copy:
         if manifest is not None:
             _for_others(manifest, copy)

@@ -418,6 +418,7 @@ def test_memory_that_is_no_size_is_refused(store, tmp_path, capsys):
     assert "--memory: must be a size such as 4GB or 512MiB, or none, got 'lots'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_marks_are_read_once_so_that_they_may_come_out_of_a_pipe(store, tmp_path):
     """What is recorded is what was done, too: a file that changes between two readings would say otherwise."""
     pipe, out = tmp_path / "marks.csv", tmp_path / "selection"

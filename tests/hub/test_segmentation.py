@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.hub.push import push
 from meddel_hf.runtime.manifest import Manifest
 
+MANY_CLIENTS = True
 MEDDEL = [sys.executable, "-m", "meddel_hf"]
 FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image()})
 
@@ -75,32 +77,36 @@ def test_a_model_is_published_with_its_scores_and_opened_from_there(model, hub: 
     np.testing.assert_allclose(np.frombuffer(bytes.fromhex(theirs), np.float32), expected, atol=1e-5)
 
 
-def test_where_encoders_of_earlier_versions_lay_is_not_published(model, hub: HubSession, tmp_path):
-    copy = Path(shutil.copytree(model, tmp_path / "run"))
-    path = copy / "model" / "config.json"
+def test_what_is_public_is_not_taken_for_private_and_no_encoder_tells_where_it_lay(model, hub: HubSession, tmp_path):
+    """A run of an earlier version, whose configuration told it."""
+    older = Path(shutil.copytree(model, tmp_path / "run"))
+    path = older / "model" / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "encoder": {**config["encoder"], "_name_or_path": "/home/Anna Smith/enc"}}))
-    manifest = Manifest.read(copy, "segmentation")
-    manifest.write(copy, list(manifest.files))
-    hub.call([*MEDDEL, "push", str(copy), "me/older"])
-    assert json.loads(hub.read("me/older", "config.json")) == config
-    code = "from pathlib import Path; from huggingface_hub import snapshot_download\n"
-    code += "from meddel_hf.runtime.manifest import Manifest; folder = Path(snapshot_download('me/older'))\n"
-    hub.run(f"{code}Manifest.read(folder, 'segmentation').check(folder)")
-
-
-def test_what_is_public_is_not_taken_for_private(model, hub: HubSession):
-    hub.run("from huggingface_hub import HfApi; HfApi().create_repo('me/open')")
-    code = "from meddel_hf.errors import InvalidArgument; from meddel_hf.hub.push import push\n"
-    code += f"try: push({str(model)!r}, 'me/open', private=True)\nexcept InvalidArgument as error: print(error)"
-    said = hub.run(code)
-    assert "me/open exists and is public, and is asked to be private: change that in its settings" in said
+    manifest = Manifest.read(older, "segmentation")
+    manifest.write(older, list(manifest.files))
+    code = f"""
+        from pathlib import Path
+        from huggingface_hub import HfApi, snapshot_download
+        from meddel_hf.errors import InvalidArgument
+        from meddel_hf.hub.push import push
+        from meddel_hf.runtime.manifest import Manifest
+        HfApi().create_repo("me/open")
+        try:
+            push({str(older)!r}, "me/open", private=True)
+        except InvalidArgument as error:
+            print(error)
+        for _ in range(2):
+            push({str(older)!r}, "me/closed", private=True)
+        print(HfApi().model_info("me/closed").private)
+        folder = Path(snapshot_download("me/closed"))
+        Manifest.read(folder, "segmentation").check(folder)
+    """
+    said = hub.run(textwrap.dedent(code)).splitlines()
+    assert said[0].startswith("me/open exists and is public, and is asked to be private: change that in its settings")
+    assert said[1:] == ["True"]
     assert set(hub.files("me/open")) <= {".gitattributes"}
-    hub.call([*MEDDEL, "push", str(model), "me/closed", "--private"])
-    hub.call([*MEDDEL, "push", str(model), "me/closed", "--private"])
-    assert (
-        hub.run("from huggingface_hub import HfApi; print(HfApi().model_info('me/closed').private)").strip() == "True"
-    )
+    assert json.loads(hub.read("me/closed", "config.json")) == config
 
 
 def test_options_about_frames_are_refused_and_damage_is_found(model, tmp_path):

@@ -403,7 +403,7 @@ def test_switches(tmp_path):
         ({"device": "abacus"}, InvalidArgument, "not known to torch"),
         ({"image_column": "frame"}, InvalidDataset, "no image column"),
         ({"selection": selection_of(frames(5, {}), {"f/001"})}, Mismatch, "not the pool that this selection"),
-        ({"selection": "nowhere"}, IncompleteStore, "is not a finished selection folder"),
+        ({"selection": "nowhere"}, IncompleteStore, "nowhere does not exist: expected a finished selection folder"),
     ],
 )
 def test_errors_come_before_any_work(options, error, message, tmp_path):

@@ -34,7 +34,9 @@ def extend(request, monkeypatch):
 
     def in_parts(old, embeddings, *args, **kwargs):
         with monkeypatch.context() as here:
-            here.setattr(Room, "fits", lambda _, source: source.shape[0] < len(embeddings) / 2)  # what is new does
+            here.setattr(
+                Room, "fits", lambda _, source, **__: source.shape[0] < len(embeddings) / 2
+            )  # what is new does
             for name in ("_PROGRAM", "_LEAST_PIECE"):
                 here.setattr(larger, name, 0)
             if old.origin.reference is None:  # a reference set is in memory
