@@ -72,7 +72,8 @@ def made_repository(api: HfApi, repo_id: str, kind: str, private: bool | None) -
     kind: as huggingface_hub's repo_type. Raises InvalidArgument where it is to be private and is there for all to see.
     """
     address = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
-    if private and not api.repo_info(repo_id, repo_type=kind).private:
+    is_private = api.repo_info(repo_id, repo_type=kind).private
+    if private and not is_private:
         raise InvalidArgument(
             f"{repo_id} exists and is public, and is asked to be private: change that in its settings on the Hub, or "
             "name another one"
