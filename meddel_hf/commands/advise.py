@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "compare all frames with all, or inside k-means clusters (default: auto, pool up to 200,000 frames)"
     parser.add_argument("--scope", choices=("auto", "pool", "cluster"), default="auto", help=text)
     text = "such as 4GB: read a larger pool in parts, with a scratch file as large as the store (in TMPDIR)"
-    parser.add_argument("--memory", type=kinds.size, default=AUTO, help=f"{text}; {options.MEMORY}")
+    parser.add_argument("--memory", type=kinds.memory, default=AUTO, help=f"{text}; {options.MEMORY}")
     options.as_json(parser)
     options.trust(parser)
 

@@ -82,10 +82,13 @@ def column_and_count(value: str) -> tuple[str, int]:
     return column, count(1)(rows)
 
 
-def size(value: str) -> int | str | None:
+def memory(value: str) -> int | str | None:
     """Bytes, such as 4GB or 512MiB; or "auto"; or "none", for no bound."""
-    if value.lower() in (AUTO, "none"):
-        return AUTO if value.lower() == AUTO else None
+    answer: int | str | None = or_word("none", or_word(AUTO, _size))(value)
+    return answer
+
+
+def _size(value: str) -> int:
     try:
         return bytes_of(value)
     except InvalidArgument as error:

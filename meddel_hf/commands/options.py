@@ -121,7 +121,7 @@ def meddel(parser: argparse.ArgumentParser) -> None:
     option("--engine", choices=("auto", "pairs", "blocks"), help="how to search; the result is the same")
     text = "such as 4GB: read a larger pool in parts, with scratch files as large as the store (beside --out; of "
     text += f"sweep, in TMPDIR); {MEMORY}"
-    option("--memory", type=kinds.size, help=text)
+    option("--memory", type=kinds.memory, help=text)
     option("--seed", type=kinds.seed)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from meddel_hf.hub.repository import Repository
 from meddel_hf.runtime.manifest import Manifest
+from meddel_hf.runtime.network import everywhere
 
 CONFIG = "config.json"
 FILES = (CONFIG, "model.safetensors", "preprocessor_config.json")
@@ -29,19 +30,14 @@ class ModelRepository(Repository):
         if file.name != CONFIG:
             super()._copy(file, place)
             return
-        facts = _blank(json.loads(file.read_text(encoding="utf-8")), "_name_or_path")
+        facts = everywhere(
+            json.loads(file.read_text(encoding="utf-8")), lambda key, text: "" if key == "_name_or_path" else text
+        )
         place.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def upload_model(self, folder: Path, card: str, manifest: Manifest, message: str) -> str:
         """Publish the model that `folder` holds; see `upload`."""
         return self.upload(folder, FILES, card, manifest, message, older=FILES)
-
-
-def _blank(value: Any, key: str) -> Any:
-    """Facts with an empty text under a key, however deep it stands."""
-    if isinstance(value, dict):
-        return {name: "" if name == key else _blank(inner, key) for name, inner in value.items()}
-    return [_blank(inner, key) for inner in value] if isinstance(value, list) else value
 
 
 def provenance(manifest: Manifest) -> list[tuple[str, str]]:

@@ -101,7 +101,7 @@ def without_places(value: Any) -> Any:
             return text
         return _last_part(text) if _ABSOLUTE.match(text.strip()) else text_without_places(text)
 
-    return _everywhere(value, named)
+    return everywhere(value, named)
 
 
 def typed_without_places(command: str) -> str:
@@ -136,15 +136,15 @@ def public(value: Any) -> Any:
         is_sentence = re.search(r"\s", text) and key not in _NAMES_PLACE and not _STARTS_AS_PATH.match(text)
         return text_without_places(text) if is_sentence else public_name(text)
 
-    return _everywhere(value, named)
+    return everywhere(value, named)
 
 
-def _everywhere(value: Any, named: Callable[[str, str], str], key: str = "") -> Any:
+def everywhere(value: Any, named: Callable[[str, str], str], key: str = "") -> Any:
     """Facts with other texts, however deep they stand. named: what stands for a text under its key, or the nearest."""
     if isinstance(value, dict):
-        return {name: _everywhere(inner, named, str(name)) for name, inner in value.items()}
+        return {name: everywhere(inner, named, str(name)) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_everywhere(inner, named, key) for inner in value]
+        return [everywhere(inner, named, key) for inner in value]
     return named(key, value) if isinstance(value, str) else value
 
 

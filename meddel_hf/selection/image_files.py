@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from datasets import Dataset, Image
 from PIL import Image as Pillow
 
@@ -40,7 +39,7 @@ def write_images(opened: Dataset, cleaner: Cleaner, folder: Path) -> list[str]:
         (folder / METADATA).open("w", encoding="utf-8") as lines,
     ):
         for number, table in enumerate(cleaner.rows(opened)):
-            row = _plain(table)
+            row: dict[str, Any] = table.to_pylist()[0]
             place = places.of(str(row.get(cleaner.id_column or "", number)), number)
             told: dict[str, Any] = {}
             for column in images:
@@ -94,9 +93,3 @@ def _suffix(place: str, cell: Cell) -> str:
     except (OSError, Pillow.DecompressionBombError, ValueError, SyntaxError):
         return ".img"
     return _SUFFIXES.get(kind, f".{kind.lower()}")
-
-
-def _plain(row: pa.Table) -> dict[str, Any]:
-    (values,) = row.to_pylist()
-    answer: dict[str, Any] = values
-    return answer

@@ -230,12 +230,11 @@ class Extension:
 
     def _above(self, floors: Mapping[str, int], kept: NDArray[np.bool_], left: Rows, pool: Any) -> NDArray[np.bool_]:
         """What is kept, with rows more for values that lack some: new ones first, then those that were left out."""
+        values = {column: values_of(self.readable, pool, column) for column in floors}
         for others in (left, self._may_come(self.before.left_out & ~kept, kept, pool)):
             reach = np.union1d(np.flatnonzero(kept), others)
             each = [
-                Floor.of(column, [values[place] for place in reach], least)
-                for column, least in floors.items()
-                for values in [values_of(self.readable, pool, column)]
+                Floor.of(column, [values[column][place] for place in reach], least) for column, least in floors.items()
             ]
             kept[reach] = raised(kept[reach], each, self.old.settings["seed"], self.before.kept[reach])
         return kept

@@ -88,8 +88,8 @@ class Forgotten:
 
     def __str__(self) -> str:
         lines = [f"finished what an earlier run had begun: {self.finished}"] if self.finished else []
-        lines += [] if self.ids else ["warning: nothing was forgotten"]
-        lines += [plural(len(self.ids), "frame is forgotten", "frames are forgotten")] if self.ids else []
+        gone = plural(len(self.ids), "frame is forgotten", "frames are forgotten")
+        lines.append(gone if self.ids else "warning: nothing was forgotten")
         if self.unknown:
             lines.append(
                 f"{plural(len(self.unknown), 'id is', 'ids are')}"

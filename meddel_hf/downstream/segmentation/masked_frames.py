@@ -255,9 +255,9 @@ def check_apart(train: LabelledFrames, tests: Sequence[LabelledFrames]) -> None:
 
 def tell_copies(train: LabelledFrames, tests: Sequence[LabelledFrames]) -> None:
     """Warn where a test set holds, under other ids, frames that are byte for byte those of the training set."""
-    known = {digest: id for id, digest in zip(train.ids, train.digests(), strict=True)}
+    known = {digest: id for id, digest in zip(train.ids, train.digests(), strict=True) if digest}
     for test in tests:
-        same = [(id, known[digest]) for id, digest in zip(test.ids, test.digests(), strict=True) if known.get(digest)]
+        same = [(id, known[digest]) for id, digest in zip(test.ids, test.digests(), strict=True) if digest in known]
         if same:
             here, there = same[0]
             log.warning(
