@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from meddel_hf.commands import kinds
@@ -101,8 +101,11 @@ def quiet(parser: argparse.ArgumentParser, help: str = "no progress bar") -> Non
     parser.add_argument("--quiet", action="store_true", help=help)
 
 
-def meddel(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `MedDEL` besides retention and eta; what is not typed is not there: MedDEL has the defaults."""
+def meddel(parser: argparse.ArgumentParser, keep: Mapping[str, str] | None = None) -> None:
+    """The arguments of `MedDEL` besides retention and eta; what is not typed is not there: MedDEL has the defaults.
+
+    keep: choices of --keep that another selector has too, and what each means.
+    """
 
     def option(name: str, **how: Any) -> None:
         parser.add_argument(name, default=argparse.SUPPRESS, **how)
@@ -111,7 +114,9 @@ def meddel(parser: argparse.ArgumentParser) -> None:
     option("--epsilon", type=kinds.or_word("none", kinds.number(0, 2)), help=text)
     text = "compare inside clusters (the paper, and dedup beyond a million frames), or all with all (dedup below)"
     option("--scope", choices=("cluster", "pool"), help=text)
-    option("--keep", choices=("closest", "farthest", "random"), help="which of a group stays")
+    others = dict(keep or {})
+    text = "; ".join(["which of a group stays", *(f"{name}: {what}" for name, what in others.items())])
+    option("--keep", choices=("closest", "farthest", "random", *others), help=text)
     option("--rule", choices=("greedy", "semdedup"), help="which frames count as neighbours")
     option("--subtract-mean", action="store_true", help="spread out the features of one narrow domain")
     text = "default: auto, the square root of the pool's size"

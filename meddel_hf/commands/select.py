@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.trust(parser)
     options.search_device(parser)
     options.dedup(parser)
-    options.meddel(parser)
+    options.meddel(parser, keep={"largest": "of most pixels, then of most bytes (of dedup alone)"})
 
 
 def run(args: argparse.Namespace) -> None:

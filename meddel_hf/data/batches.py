@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from meddel_hf.data.decoding import ImageSource, at_hand, digest_of
 from meddel_hf.data.ids import check_ids
-from meddel_hf.data.images import Preprocessing, prepare
+from meddel_hf.data.images import Preprocessing, prepare_sized
 from meddel_hf.data.pool import Pool
 from meddel_hf.errors import InvalidDataset, MedDELError, Mismatch, UnreadableImage
 from meddel_hf.runtime.digests import file_digest
@@ -37,6 +37,7 @@ class Batch:
     pixels:  (m, H, W, 3) uint8; zeros where a frame is unreadable.
     reasons: why a frame is unreadable, None where it is not.
     digests: of the bytes that each frame is stored as, 16 bytes; None where there are none, or they cannot be read.
+    sizes:   (m, 2) int64, pixels and stored bytes of each frame; 0 bytes of one that was decoded elsewhere.
     ids, content: of a stream only: its ids, and a digest of ids and frames as they came.
     """
 
@@ -47,6 +48,7 @@ class Batch:
     content: str = ""
     rows: Sequence[int] = ()
     digests: list[bytes | None] = field(default_factory=list)
+    sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
 
 class Batches(Protocol):
@@ -69,14 +71,17 @@ def decoded(
     pixels = np.zeros((len(frames), *preprocessing.size, 3), np.uint8)
     reasons: list[str | None] = [None] * len(frames)
     digests: list[bytes | None] = [None] * len(frames)
+    sizes = np.zeros((len(frames), 2), np.int64)
     for slot, frame in enumerate(frames):
         try:
             source = at_hand(read(frame))
             digests[slot] = digest_of(source)
-            pixels[slot] = prepare(source, preprocessing)
+            prepared = prepare_sized(source, preprocessing)
+            pixels[slot] = prepared.pixels
+            sizes[slot] = prepared.width * prepared.height, len(source) if isinstance(source, bytes) else 0
         except UnreadableImage as error:
             reasons[slot] = str(error)
-    return Batch(rows[0], pixels, reasons, ids, content, rows, digests)
+    return Batch(rows[0], pixels, reasons, ids, content, rows, digests, sizes)
 
 
 class TableBatches:

@@ -125,11 +125,16 @@ class SearchInParts(Grouping):
 
 @contextmanager
 def grouped(
-    settings: Settings, source: RowSource, pool: int, room: Room, name: Callable[[int], str]
+    settings: Settings,
+    source: RowSource,
+    pool: int,
+    room: Room,
+    name: Callable[[int], str],
+    largest: Rows | None = None,
 ) -> Iterator[SearchInParts]:
     """What `Search.among` all rows finds; its engine answers as long as the block runs.
 
-    name: id of a row.
+    name: id of a row. largest: as of `keep_key`.
     Raises what `Search.among` and `Readable.vectors` raise; InvalidArgument too where memory or disk are too little.
     """
     n = source.shape[0]
@@ -145,7 +150,7 @@ def grouped(
         distances = distance(cosine)
         outlier = outliers(settings, distances)
     left = np.flatnonzero(~outlier)
-    key = keep_key(settings, n, left, distances, lambda: to_mean(source, survey, plan.rows)[left])
+    key = keep_key(settings, n, left, distances, lambda: to_mean(source, survey, plan.rows)[left], largest)
     groups = groups_of(settings, left, key, labels)
     sizes = list(map(len, groups))
     pieces = Pieces.of(sizes, plan.rows)

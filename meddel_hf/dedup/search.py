@@ -19,6 +19,8 @@ from meddel_hf.neighbors.cosines import Rows, Vectors, cosine_to_mean
 from meddel_hf.neighbors.pairs import Pairs, pairs_within
 from meddel_hf.neighbors.shared import nearest
 
+Keep = Literal["closest", "farthest", "random", "largest"]
+
 _SMALL = 20_000  # rows up to which the graph is always worth storing
 _MOST_PAIRS_PER_ROW = 64
 
@@ -31,7 +33,7 @@ class Settings:
     eta: float | None = None
     epsilon: float | None = 0.9
     scope: Literal["cluster", "pool"] = "cluster"
-    keep: Literal["closest", "farthest", "random"] = "closest"
+    keep: Keep = "closest"
     rule: Rule = "greedy"
     subtract_mean: bool = False
     n_clusters: int | Literal["auto"] = "auto"
@@ -84,9 +86,18 @@ class Search(Grouping):
     vectors: Vectors
 
     @classmethod
-    def among(cls, settings: Settings, vectors: Vectors, rows: Rows, pool: int, etas: Sequence[float] = ()) -> Search:
-        """Outliers among `rows`, and an engine for the others. etas: what will be asked for; else what settings say.
+    def among(
+        cls,
+        settings: Settings,
+        vectors: Vectors,
+        rows: Rows,
+        pool: int,
+        etas: Sequence[float] = (),
+        largest: Rows | None = None,
+    ) -> Search:
+        """Outliers among `rows`, and an engine for the others.
 
+        etas: what will be asked for; else what settings say. largest: as of `keep_key`.
         Raises InvalidArgument where all rows are outliers, or where more pairs were to be stored than can be.
         """
         n = len(vectors)
@@ -97,7 +108,7 @@ class Search(Grouping):
             labels[rows], distances[rows] = clusters.label, distance(clusters.cosine)
             outlier[rows] = outliers(settings, distances[rows])
         left = rows[~outlier[rows]]
-        key = keep_key(settings, n, left, distances, lambda: cosine_to_mean(vectors, left))
+        key = keep_key(settings, n, left, distances, lambda: cosine_to_mean(vectors, left), largest)
         groups = groups_of(settings, left, key, labels)
         sample = CosineSample.draw(vectors, groups)
         pairs, engine = _engine(settings, vectors, groups, sample, etas)
@@ -165,11 +176,16 @@ def keep_key(
     rows: Rows,
     distances: NDArray[np.float32] | None,
     to_mean: Callable[[], NDArray[np.float32]],
+    largest: Rows | None = None,
 ) -> NDArray[Any]:
     """What keep order sorts by, ascending, (len(rows),).
 
-    n: all rows. distances: of all to their centroids. to_mean: cosines of `rows` to the mean direction.
+    n: all rows. distances: of all to their centroids. to_mean: cosines of `rows` to the mean direction. largest: of all
+    rows, their places when the largest frames come first; needed where they are to stay.
     """
+    if settings.keep == "largest":
+        assert largest is not None
+        return largest[rows]
     if settings.keep == "random":
         return np.random.default_rng(settings.seed).permutation(n)[rows]
     if settings.scope == "pool":

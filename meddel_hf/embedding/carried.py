@@ -8,7 +8,7 @@ a few frames that is looked at in each run, since another machine, or another ve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,10 @@ class Part:
             {name: np.concatenate([here, other.tensors[name]])[among] for name, here in self.tensors.items()},
         )
 
+    def with_tensors(self, names: Sequence[str]) -> Part:
+        """With these tensors alone."""
+        return replace(self, tensors={name: self.tensors[name] for name in names})
+
     def without(self, rows: NDArray[np.int64]) -> Part:
         """All rows but these."""
         stays = ~np.isin(self.rows, rows)
@@ -85,15 +89,17 @@ class Carried:
         known = start + np.flatnonzero(self.row[start:stop] >= 0)
         return known[np.isin(self.row[known], self.store.rows)][:most]
 
-    def part(self, start: int, stop: int, names: Sequence[str]) -> Part:
-        """What the earlier store holds of the known rows of a range; names: of the tensors."""
+    def part(self, start: int, stop: int) -> Part:
+        """What the earlier store holds of the known rows of a range."""
         rows = start + np.flatnonzero(self.row[start:stop] >= 0)
         old = self.row[rows]
         reasons = [self._reasons.get(int(row)) for row in old]
         good = np.array([reason is None for reason in reasons], bool)
         known = self.store.digests
         digests = [None] * len(old) if known is None else known.take(pa.array(old)).to_pylist()
-        tensors = {name: self._gathered(name, np.searchsorted(self.store.rows, old[good])) for name in names}
+        tensors = {
+            name: self._gathered(name, np.searchsorted(self.store.rows, old[good])) for name in self.store.tensors
+        }
         return Part(rows, reasons, digests, tensors)
 
     def check(self, again: Part, rows: NDArray[np.int64]) -> None:

@@ -236,9 +236,9 @@ def _write_shards(
     for shard in shards:
         part, _, _ = _embedded(islice(arriving, len(shard.batches)), model, batch_size, report)
         if carried is not None:
+            part = part.with_tensors(carried.store.tensors)  # an earlier version stored fewer
             carried.check(part, shard.looked_at)
-            known = carried.part(shard.start, shard.stop, list(part.tensors))
-            part = part.without(shard.looked_at).merged(known)
+            part = part.without(shard.looked_at).merged(carried.part(shard.start, shard.stop))
         writer.write(_shard(shard.index, part, pool.ids[shard.start : shard.stop], ""))
 
 
@@ -256,6 +256,7 @@ def _embedded(
         pooling: [np.empty((0, model.dim), np.float32)] for pooling in model.poolings
     }
     small = [np.empty((0, SIDE, SIDE), np.uint8)]
+    sizes = [np.empty((0, 2), np.int64)]
     rows: list[int] = []
     ids: list[str] = []
     reasons: list[str | None] = []
@@ -271,6 +272,7 @@ def _embedded(
         for pooling, here in unit.items():
             vectors[pooling].append(here[good])
         small.append(shrunk[good])
+        sizes.append(batch.sizes[good])
         rows += batch.rows
         reasons += reasons_here
         digests += batch.digests
@@ -281,6 +283,7 @@ def _embedded(
     tensors = {
         "embeddings": np.concatenate(vectors[first]),
         "thumbnails": np.concatenate(small),
+        "sizes": np.concatenate(sizes),
         **{str(other): np.concatenate(vectors[other]) for other in others},
     }
     return Part(np.array(rows, np.int64), reasons, digests, tensors), ids, fingerprint(*contents)

@@ -48,6 +48,10 @@ class Remainder(EmbeddingStore):
     def thumbnails_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self.whole.thumbnails_of(self.places[rows])
 
+    @cached_property
+    def sizes(self) -> NDArray[np.int64] | None:
+        return None if self.whole.sizes is None else self.whole.sizes[self.places]
+
     def reader(self, pooling: Pooling | None = None) -> RowSource:
         return PickedRows(self.whole.reader(pooling), self.places)
 

@@ -14,7 +14,6 @@ from meddel_hf.embedding.calibration import calibrate
 from meddel_hf.embedding.carried import Carried
 from meddel_hf.embedding.copies import Copies
 from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
-from meddel_hf.embedding.thumbnails import SIDE
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.manifest import fingerprint
 
@@ -34,11 +33,10 @@ def without(store: EmbeddingStore, ids: Collection[str], out: Path) -> Embedding
     parents = {**store.manifest.parents, "pool": _pool_fingerprint(store, stays, names)}
     writer = StoreWriter.begin(out, arguments, parents)
     carried, rows = Carried(store, stays), int(arguments.get("shard_rows", 4096))
-    tensors = [*store.poolings[1:], *(["thumbnails"] if arguments.get("thumbnails") == SIDE else [])]
     for index in range(-(-len(stays) // rows)):
         start, stop = index * rows, min((index + 1) * rows, len(stays))
-        part = carried.part(start, stop, ["embeddings", *tensors])
-        others = {name: part.tensors[name] for name in tensors}
+        part = carried.part(start, stop)
+        others = {name: tensor for name, tensor in part.tensors.items() if name != "embeddings"}
         digests = part.digests if store.digests is not None else None
         writer.write(
             Shard(index, start, names[start:stop], part.reasons, part.tensors["embeddings"], "", others, digests)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,11 @@ class ShardFiles:
             answer: Records = read_facts(self.record, "run the same command again")["files"]
             return answer
         return recorded_files(self.folder, [self.table.name, self.tensors.name])
+
+
+def tensor_names(path: Path) -> Collection[str]:
+    """Of the tensors of a safetensors file. Raises IncompleteStore where the file is damaged."""
+    return _header(path)[0].keys()
 
 
 def mapped(path: Path, tensor: str, dtype: str, inner: tuple[int, ...]) -> np.ndarray:

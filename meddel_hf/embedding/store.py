@@ -2,7 +2,8 @@
 
     shard-00000.safetensors   embeddings (m, d) float32, unit length, or float16 on request; rows (m,) int64,
                               ascending: the readable rows;
-                              mean, as embeddings, where both poolings were asked for; thumbnails (m, 32, 32) uint8
+                              mean, as embeddings, where both poolings were asked for; thumbnails (m, 32, 32) uint8;
+                              sizes (m, 2) int64, pixels and stored bytes of each frame
     shard-00000.parquet       row, id, reason (null where readable), digest of every row in the shard's range: XXH3-128
                               of the bytes that its frame is stored as, by which a grown pool's frames are known again
     unreadable.parquet        row, id, reason of every frame without an embedding
@@ -31,7 +32,7 @@ import pyarrow.parquet as pq
 
 from meddel_hf.data.identity import is_by_names_and_sizes
 from meddel_hf.embedding.copies import Copies
-from meddel_hf.embedding.shards import ShardFiles, mapped
+from meddel_hf.embedding.shards import ShardFiles, mapped, tensor_names
 from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.stored_rows import StoredRows
 from meddel_hf.embedding.thumbnails import SIDE
@@ -184,6 +185,14 @@ class EmbeddingStore:
             answer[here] = self._whole_shard(int(shard), "thumbnails")[rows[here] - self._starts[shard]]
         return answer
 
+    @cached_property
+    def sizes(self) -> np.ndarray | None:
+        """(n, 2) int64, in pool order: pixels of each frame, and bytes of the file that it is stored as (0 of one that
+        was decoded elsewhere). None of a store of an earlier version, which noted none."""
+        if "sizes" not in self.tensors:
+            return None
+        return self._joined("sizes", np.empty((len(self), 2), np.int64))
+
     def pooled(self, pooling: Pooling) -> np.ndarray:
         """As `embeddings`, of another pooling. Raises InvalidArgument where the store does not hold it."""
         return self.embeddings if self._tensor(pooling) == "embeddings" else self._mean
@@ -258,6 +267,12 @@ class EmbeddingStore:
         return read_table(self._sound(UNREADABLE), _TABLE)
 
     @cached_property
+    def tensors(self) -> list[str]:
+        """Names of what every shard holds of its readable rows, besides their numbers, ascending."""
+        there = [tensor_names(self.folder / f"{shard}.safetensors") for shard in self._shards]
+        return sorted(set(there[0]).intersection(*there[1:]) - {"rows"})
+
+    @cached_property
     def _shards(self) -> list[str]:
         return [Path(name).stem for name in sorted(self.records) if name.endswith(".safetensors") and name != COPIES]
 
@@ -296,7 +311,7 @@ class EmbeddingStore:
 
     def _mapped(self, shard: str, tensor: str, *, sound: bool = True) -> np.ndarray:
         """sound: False where the shape alone is of interest, so that no checksum is waited for."""
-        kinds = {"rows": ("<i8", ()), "thumbnails": ("|u1", (SIDE, SIDE))}
+        kinds = {"rows": ("<i8", ()), "thumbnails": ("|u1", (SIDE, SIDE)), "sizes": ("<i8", (2,))}
         file = f"{shard}.safetensors"
         path = self._sound(file) if sound else self.folder / file
         return mapped(path, tensor, *kinds.get(tensor, (self.dtype.str, (self.dim,))))
@@ -307,7 +322,7 @@ class Shard:
     """What is written for one row range: `ids` and `reasons` of every row, `embeddings` of the readable ones.
 
     tensors: further ones of the readable rows: `mean`, their embeddings by the mean over patches where `embeddings` are
-             the CLS token's and both are wanted; `thumbnails`.
+             the CLS token's and both are wanted; `thumbnails`; `sizes`.
     content: digest of what a stream held in this range, so that a resumed run notices another stream; "" otherwise.
     digests: of the bytes of every row's frame, 16 bytes, or None where they could not be read; None: not noted.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.graph import SecondStep
 from meddel_hf.dedup.larger_than_memory import Plan, grouped
 from meddel_hf.dedup.scenes import Scenes
-from meddel_hf.dedup.search import Grouping, Search, Settings, meets_often
+from meddel_hf.dedup.search import Grouping, Keep, Search, Settings, meets_often
 from meddel_hf.embedding.calibration import Threshold, calibration_of, threshold_of
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.space import Space
@@ -48,6 +48,7 @@ from meddel_hf.selectors.filling import (
 )
 from meddel_hf.selectors.pool_selector import PoolSelector
 from meddel_hf.selectors.protocol import Embeddings, InParts, PoolRows, Readable, opened
+from meddel_hf.selectors.sizes import largest_first, note_on_larger
 from meddel_hf.selectors.thinning import graph_of
 
 if TYPE_CHECKING:
@@ -127,7 +128,9 @@ class Dedup(PoolSelector):
                    without a value are not bounded.
     scope:         of the first step: "pool", all with all; "cluster", inside k-means clusters; "auto": all with all up
                    to a million readable rows, inside clusters beyond, where all with all is a matter of hours.
-    keep:          which of a group stays: "closest" to the pool's mean direction (or centroid), "farthest", "random".
+    keep:          which of a group stays: "closest" to the pool's mean direction (or centroid), "farthest", "random",
+                   or "largest", of most pixels, then of most bytes: no copy that was scaled down or compressed again
+                   stays in the place of its original.
     pooling, subtract_mean: the space of the first step; "auto" is the one in which copies part best where eta is
                    "auto", else that of the store's `embeddings` as they are.
     memory:        such as "4GB": a pool that does not fit is read from its store in parts, and regrouped in scratch
@@ -150,7 +153,7 @@ class Dedup(PoolSelector):
     min_per: Mapping[str, int] = field(default_factory=dict, hash=False)
     max_per: Mapping[str, int] = field(default_factory=dict, hash=False)
     scope: Literal["auto", "pool", "cluster"] = "auto"
-    keep: Literal["closest", "farthest", "random"] = "closest"
+    keep: Keep = "closest"
     pooling: Literal["auto", "cls", "mean"] = "auto"
     subtract_mean: bool | Literal["auto"] = "auto"
     memory: str | int | None = AUTO
@@ -167,7 +170,7 @@ class Dedup(PoolSelector):
         if self.per is not None and not (isinstance(self.per, str) and self.per):
             raise InvalidArgument(f"per must name a column of the pool, such as 'center', got {shown(self.per)}")
         checks.choice("scope", self.scope, ("auto", "pool", "cluster"))
-        checks.choice("keep", self.keep, ("closest", "farthest", "random"))
+        checks.choice("keep", self.keep, get_args(Keep))
         checks.choice("shares", self.shares, ("proportional", "root", "equal"))
         checks.choice("pooling", self.pooling, ("auto", "cls", "mean"))
         checks.flag("subtract_mean", self.subtract_mean, "auto")
@@ -225,6 +228,8 @@ class Dedup(PoolSelector):
             alike = "" if first.alike is None else f"; {first.alike:.0%} of those found look alike in their pixels"
             notes.insert(0, f"{first.threshold}{alike}")
             notes += [] if (why := doubt(first.alike)) is None else [f"{WARNING}{why}"]
+        if self.keep == "closest":
+            notes += note_on_larger(first.embeddings, decision)
         table = pool_table(
             readable.ids, readable.rows, decision, search.outlier, search.cluster, search.distance, left_out
         )
@@ -257,7 +262,8 @@ class Dedup(PoolSelector):
         if self.retention is not None:  # too little for the second step is told before the first
             Plan.within(beside, parts.source, by_default(len(parts.rows)))
         settings = replace(self._settings(eta, len(parts.rows)), subtract_mean=space.subtract_mean)
-        with grouped(settings, parts.source, len(parts.ids), parts.room, parts.name) as search:
+        largest = self._largest(store)
+        with grouped(settings, parts.source, len(parts.ids), parts.room, parts.name, largest) as search:
             drawn_from = replace(parts.in_first_pooling(store), room=beside)
             yield self._decided(store, drawn_from, threshold, space, search)
 
@@ -270,7 +276,8 @@ class Dedup(PoolSelector):
         readable = Readable.of(store, space.pooling)
         settings = self._settings(eta, len(readable.rows))
         vectors = readable.vectors(space.subtract_mean, copy=meets_often(settings))
-        search = Search.among(settings, vectors, np.arange(len(vectors)), len(readable.ids))
+        rows = np.arange(len(vectors))
+        search = Search.among(settings, vectors, rows, len(readable.ids), largest=self._largest(store))
         return self._decided(store, readable, threshold, space, search)
 
     def _decided(
@@ -294,6 +301,9 @@ class Dedup(PoolSelector):
     def _settings(self, eta: float, rows: int) -> Settings:
         scope = self.scope if self.scope != "auto" else "pool" if rows <= _ALL_WITH_ALL else "cluster"
         return Settings(eta=eta, epsilon=None, scope=scope, keep=self.keep, seed=self.seed)
+
+    def _largest(self, store: Any) -> Rows | None:
+        return largest_first(store) if self.keep == "largest" else None
 
     def filter(self, dataset: Frames, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.

@@ -40,6 +40,7 @@ from meddel_hf.selectors.filling import BY, Filling, Shares
 from meddel_hf.selectors.floors import Floor, raised
 from meddel_hf.selectors.protocol import Embeddings, InParts, PoolRows, Readable, opened
 from meddel_hf.selectors.reference import fingerprint_of, out_of_reach, within_the_same_reach
+from meddel_hf.selectors.sizes import largest_first
 from meddel_hf.selectors.strata import values_of
 
 if TYPE_CHECKING:
@@ -183,8 +184,12 @@ class Extension:
     def _in_keep_order(self, rows: Rows) -> Rows:
         distances = None if self.clusters is None else self.clusters[1]
         n = len(self.readable.rows)
-        key = keep_key(self.settings, n, rows, distances, lambda: self.rows.to_mean[rows])
+        key = keep_key(self.settings, n, rows, distances, lambda: self.rows.to_mean[rows], self._largest)
         return rows[np.argsort(key, kind="stable")]
+
+    @cached_property
+    def _largest(self) -> Rows | None:
+        return largest_first(self.embeddings) if self.settings.keep == "largest" else None
 
     def _groups(self, candidates: NDArray[np.bool_]) -> Iterator[Rows]:
         """Rows that are compared with one another, where any is a candidate."""

@@ -164,9 +164,9 @@ def test_a_remainder_answers_for_every_reader_of_a_store(both):
     of_the_whole = {
         "fingerprint", "dim", "poolings", "view", "row_ids", "pool_fingerprint", "pool_spec", "records", "copies",
         "pool_ids", "unreadable", "load", "verify", "with_copies", "pool_id_column", "digests", "dtype",
-        "has_thumbnails",
+        "has_thumbnails", "tensors",
     }  # fmt: skip
-    of_what_is_left = {"rows", "embeddings", "thumbnails", "thumbnails_of", "reader"}
+    of_what_is_left = {"rows", "embeddings", "thumbnails", "thumbnails_of", "sizes", "reader"}
     public = {name for name in vars(EmbeddingStore) if not name.startswith("_")} - {"trust"}
     assert public == of_the_whole | of_what_is_left | {"blocks", "pooled"}, "which ask what is left"
     assert of_what_is_left | {"_mean"} <= set(vars(Remainder))
@@ -178,5 +178,6 @@ def test_a_remainder_answers_for_every_reader_of_a_store(both):
     assert (remainder.pooled("cls") == store.embeddings[[2, 5]]).all()
     assert (next(remainder.blocks(9)) == store.embeddings[[2, 5]]).all()
     assert remainder.thumbnails is None
+    assert remainder.sizes is None
     with pytest.raises(InvalidArgument, match="not mean"):
         remainder.pooled("mean")

@@ -1,0 +1,60 @@
+"""How large frames are, as their store noted it: by that the better of two near-duplicates can be told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddel_hf.dedup.decision import Decision
+from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.errors import InvalidArgument
+from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.runtime.words import plural
+
+_MANY_BYTES = 1.5  # times as many, from which a frame of as many pixels counts as clearly larger
+
+
+def largest_first(embeddings: Any) -> Rows:
+    """Of each readable row its place among all, those of most pixels first, then of most bytes; equals as in the pool.
+
+    embeddings: a store. (n,) int64. Raises InvalidArgument where it noted no sizes.
+    """
+    if not isinstance(embeddings, EmbeddingStore):
+        raise InvalidArgument(
+            "keep='largest' goes by the pixels and bytes of frames, which a plain array has not: give the folder that "
+            "`meddel embed` wrote, or leave keep at 'closest'"
+        )
+    if embeddings.sizes is None:
+        raise InvalidArgument(
+            f"{embeddings.folder} was made by an earlier version, which noted no sizes of frames, and keep='largest' "
+            "goes by them: embed into another folder, without --from, or leave keep at 'closest'"
+        )
+    pixels, size = embeddings.sizes.T
+    place = np.empty(len(pixels), np.int64)
+    place[np.lexsort((-size, -pixels))] = np.arange(len(place))
+    return place
+
+
+def note_on_larger(embeddings: Any, decision: Decision) -> list[str]:
+    """What to say where frames go as near-duplicates of clearly smaller ones."""
+    sizes = embeddings.sizes if isinstance(embeddings, EmbeddingStore) else None
+    gone = np.flatnonzero(decision.duplicate_of >= 0)
+    if sizes is None or not len(gone):
+        return []
+    count = int(_clearly_larger(sizes[gone], sizes[decision.duplicate_of[gone]]).sum())
+    if not count:
+        return []
+    return [
+        f"{plural(count, 'near-duplicate')} of {len(gone):,} that went {'has' if count == 1 else 'have'} more pixels "
+        f"than the frame kept instead, or as many in {_MANY_BYTES:g} times the bytes: keep (--keep) largest keeps the "
+        "larger"
+    ]
+
+
+def _clearly_larger(these: NDArray[np.int64], than: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of each pair, (m, 2) pixels and bytes."""
+    (pixels, size), (others, other_size) = these.T, than.T
+    answer: NDArray[np.bool_] = (pixels > others) | ((pixels == others) & (size >= _MANY_BYTES * other_size))
+    return answer
