@@ -103,7 +103,7 @@ class Bench:
     def pool(self) -> tuple[np.ndarray, Any]:
         """The embeddings, and made ready; drawn and timed once."""
         from meddel_hf.neighbors.cosines import Vectors
-        from meddel_hf.neighbors.device import DeviceRows
+        from meddel_hf.neighbors.device.rows import DeviceRows
 
         if self._pool is None:
             seconds, x = self.timed(lambda: spread_on(self.rows, self.place))
@@ -132,23 +132,23 @@ def screen(bench: Bench) -> None:
     """As many products as all pairs take, and the maxima; and each of the two alone."""
     import torch
 
-    from meddel_hf.neighbors import device_search as search
-    from meddel_hf.neighbors.device import full_products
+    from meddel_hf.neighbors.device.products import block, product, tops_of
+    from meddel_hf.neighbors.device.rows import full_products
 
     _, vectors = bench.pool()
     rows = vectors.device
-    side = search.block(rows)
+    side = block(rows)
     count = -(-len(vectors) // side)
     tiles = min(count * (count + 1) // 2, 3 if bench.args.small else 400)
     index = torch.arange(min(side, len(vectors)), device=bench.place)
     panel = rows.panel(index, rows.cheapest)
-    tile = search._product(panel, panel)
+    tile = product(panel, panel)
     pairs = float(tile.numel()) * tiles
 
     with full_products():
-        both = bench.repeated(lambda: search._tops(search._product(panel, panel)), tiles)
-        alone = bench.repeated(lambda: search._product(panel, panel), tiles)
-        maxima = bench.repeated(lambda: search._tops(tile), tiles)
+        both = bench.repeated(lambda: tops_of(product(panel, panel)), tiles)
+        alone = bench.repeated(lambda: product(panel, panel), tiles)
+        maxima = bench.repeated(lambda: tops_of(tile), tiles)
         inner = bench.repeated(lambda: tile.flatten(0, 1).unflatten(1, (-1, 64)).amax(dim=2), tiles)
     scale = 1e3 / tiles
     say(

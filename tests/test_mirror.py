@@ -88,7 +88,7 @@ TESTED_BY = {
     "pretraining/*": "pretraining/test_pretrain.py",
     "report/*": "report/test_report.py",
     "runtime/checks.py": "commands/test_command_lines.py",
-    "neighbors/device.py": "neighbors/test_device_search.py",
+    "neighbors/device/*": "neighbors/device/test_rows.py",
     "neighbors/float64.py": "neighbors/test_cosines.py",
     "runtime/disk.py": "runtime/test_reading.py",
     "runtime/memory.py": "runtime/test_digests.py",

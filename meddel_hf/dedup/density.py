@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.errors import IncompleteStore
 from meddel_hf.neighbors.cosines import TILE, Rows, Vectors
-from meddel_hf.neighbors.device_search import counts_by_cosine
+from meddel_hf.neighbors.device.tiles import counts_by_cosine
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import CURE
 from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from meddel_hf.dedup.scenes import Asked, Joining, Links, Scenes, in_portions
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import (
     BLOCK,
     SIDE_BY_SIDE,
@@ -31,7 +30,8 @@ from meddel_hf.neighbors.cosines import (
     nearest_in_tile,
     rounded,
 )
-from meddel_hf.neighbors.device_search import greedy_by_pairs
+from meddel_hf.neighbors.device.greedy import greedy_by_pairs, greedy_in_group, greedy_in_groups
+from meddel_hf.neighbors.device.nearest import nearest_in_groups
 from meddel_hf.neighbors.pairs import Pairs, pairs_between
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.threads import own_threads, stream_threads
@@ -204,7 +204,7 @@ class BlockEngine:
         """Who stays in each group, in order."""
         device = self.vectors.device
         if device is not None and len(self.groups) > 1 and rounded(eta) < 1:
-            with closing(device_search.greedy_in_groups(device, self.groups, eta)) as answers:
+            with closing(greedy_in_groups(device, self.groups, eta)) as answers:
                 yield answers
             return
         with self._for_each(partial(self._greedy_in, eta=eta, room=limit, bar=bar)) as one_by_one:
@@ -217,7 +217,7 @@ class BlockEngine:
             stays[: None if room is None else room + 1] = True
             return stays
         if self.vectors.device is not None:
-            return device_search.greedy_in_group(self.vectors.device, order, eta, room, bar.update)
+            return greedy_in_group(self.vectors.device, order, eta, room, bar.update)
         vectors, order, step, tier = self._at_hand(order, _SMALL_STEP)
         kept = _Kept(vectors, tier)
         for start in range(0, len(order), step):
@@ -283,7 +283,7 @@ class BlockEngine:
             asks = [(order[kept[order]], order[asked[order]]) for order in self.groups]
             asks = [(stays, goes) for stays, goes in asks if len(stays) and len(goes)]
             known, rows = [stays for stays, _ in asks], [goes for _, goes in asks]
-            answers = device_search.nearest_in_groups(self.vectors.device, rows, known)
+            answers = nearest_in_groups(self.vectors.device, rows, known)
             for (stays, goes), (at, cosine) in zip(asks, answers, strict=True):
                 where[goes], similarity[goes] = stays[at], cosine
             return

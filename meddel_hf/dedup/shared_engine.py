@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.dedup.engines import BlockEngine, Thinned, thinned_in_two
-from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Vectors, nearest, rounded
+from meddel_hf.neighbors.device.above import any_above
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.shared_work import Arrays, cut, digest_of, in_parts, shared_work
 from meddel_hf.runtime.threads import own_threads
@@ -129,7 +129,7 @@ class SharedEngine(BlockEngine):
         """(len(rows),): is the cosine with any kept row above eta?"""
         near = np.zeros(len(rows), bool)
         if self.vectors.device is not None:
-            return device_search.any_above(self.vectors.device, rows, kept, eta)
+            return any_above(self.vectors.device, rows, kept, eta)
         tier = self.vectors.cheapest
         with own_threads() as threads:
             for start in range(0, len(kept), TILE):

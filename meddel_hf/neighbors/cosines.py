@@ -19,9 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidEmbeddings
-from meddel_hf.neighbors import device_search
-from meddel_hf.neighbors.device import HIGHER, DeviceRows, fits
-from meddel_hf.neighbors.device import Tier as Tier
+from meddel_hf.neighbors.device.above import any_above
+from meddel_hf.neighbors.device.nearest import nearest as nearest_there
+from meddel_hf.neighbors.device.rows import HIGHER, DeviceRows, fits
+from meddel_hf.neighbors.device.rows import Tier as Tier
+from meddel_hf.neighbors.device.tiles import cosine_tile
 from meddel_hf.neighbors.float64 import Rows as Rows
 from meddel_hf.neighbors.float64 import exact_cosines, single_error, slack
 from meddel_hf.neighbors.float64 import rounded as rounded
@@ -172,7 +174,7 @@ class Vectors:
     def exact_tile(self, rows: Rows, other: Vectors, cols: Rows) -> NDArray[np.float32]:
         """The cosine of every row with every column, (len(rows), len(cols)) float32: the same numbers as `exact`."""
         if (here := self._together(other)) is not None:
-            return device_search.cosine_tile(here[0], rows, here[1], cols)
+            return cosine_tile(here[0], rows, here[1], cols)
         right = torch.from_numpy(other.base[cols].astype(np.float64))
 
         def exact(part: slice) -> NDArray[np.float32]:
@@ -195,7 +197,7 @@ class Vectors:
     ) -> NDArray[np.bool_]:
         """For each row: is its cosine with any of `cols` above eta? (len(rows),) bool. `panel`: that of `cols`."""
         if self.device is not None:
-            return device_search.any_above(self.device, rows, cols, eta)
+            return any_above(self.device, rows, cols, eta)
         threshold = rounded(eta)
         if tier == "float64":
             return np.asarray((self.exact_tile(rows, self, cols) > threshold).any(axis=1))
@@ -234,7 +236,7 @@ def nearest(
     its `floor` answers position 0 and the floor; no floor means -2, which every cosine exceeds.
     """
     if (here := queries._together(reference)) is not None and len(cols):
-        return device_search.nearest(here[0], rows, here[1], cols, floor)
+        return nearest_there(here[0], rows, here[1], cols, floor)
     where = np.zeros(len(rows), np.int64)
     best = np.full(len(rows), -2, np.float32) if floor is None else floor.copy()
     tier = _tier_of(queries, reference, len(rows) * len(cols))

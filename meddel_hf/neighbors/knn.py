@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import TILE, Rows, Tier, Vectors, few_candidates, product
-from meddel_hf.neighbors.device import HIGHER
+from meddel_hf.neighbors.device.nearest import nearest_many as nearest_many_there
+from meddel_hf.neighbors.device.rows import HIGHER
 from meddel_hf.neighbors.row_source import RowSource, blocks
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts
@@ -151,7 +151,7 @@ class _Search:
         k = min(k, len(cols))
         mine, theirs = self.queries.device, self.reference.device
         if mine is not None and theirs is not None and mine.place == theirs.place:
-            return device_search.nearest_many(mine, rows, theirs, cols, k)
+            return nearest_many_there(mine, rows, theirs, cols, k)
         if len(rows) * len(cols) <= _SMALL:
             return _sorted(self.queries.exact_tile(rows, self.reference, cols), k)
         where, best = np.zeros((len(rows), k), np.int64), np.zeros((len(rows), k), np.float32)

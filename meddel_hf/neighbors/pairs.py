@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from meddel_hf.neighbors import device_search
 from meddel_hf.neighbors.cosines import BLOCK, SIDE_BY_SIDE, TILE, Rows, Tier, Vectors, candidates, product, rounded
+from meddel_hf.neighbors.device.above import Found, pairs_of_tiles
+from meddel_hf.neighbors.device.products import block
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.reading import intact
@@ -188,7 +189,7 @@ def _are_sorted(first: Rows, second: Rows) -> bool:
 
 def _tile_of(vectors: Vectors) -> tuple[int, int]:
     """Rows and columns of one product."""
-    return (BLOCK, TILE) if vectors.device is None else (device_search.block(vectors.device),) * 2
+    return (BLOCK, TILE) if vectors.device is None else (block(vectors.device),) * 2
 
 
 def _search(
@@ -239,9 +240,9 @@ def _search(
 
     bar = tqdm(total=columns, desc="finding pairs", unit="row", delay=5, leave=False)
     with ExitStack() as stack, bar, own_threads() as threads:
-        answers: Generator[device_search.Found, None, None]
+        answers: Generator[Found, None, None]
         if left.device is not None and right.device is not None:
-            answers = device_search.pairs_of_tiles(left.device, right.device, counted(), floor)
+            answers = pairs_of_tiles(left.device, right.device, counted(), floor)
         else:
             answers = threads.map(search, with_panels())
         of_small = threads.map(lambda rows: _within(left, rows, floor), counted_groups())

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from meddel_hf.neighbors.device import full_products
+from meddel_hf.neighbors.device.rows import full_products
 from meddel_hf.pretraining.recipe import Recipe
 from meddel_hf.pretraining.views import FRAMES, sizes
 

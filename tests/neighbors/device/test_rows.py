@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import meddel_hf.neighbors.device as device
-import meddel_hf.neighbors.device_search as search
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.engines import BlockEngine, PairEngine, apply
 from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import Vectors, cosine_to_mean, nearest
+from meddel_hf.neighbors.device import greedy, products
+from meddel_hf.neighbors.device import rows as device
 from meddel_hf.neighbors.knn import nearest_many, neighbors
 from meddel_hf.neighbors.pairs import pairs_between, pairs_within
 from meddel_hf.runtime.devices import searching_on
@@ -53,11 +53,11 @@ def set_sizes(patch, sizes) -> None:
     if sizes is not None:
         patch.setattr(device, "_SMALL", sizes[0])
         patch.setattr(device, "_LARGE", sizes[0])
-        patch.setattr(search, "_WIDE", sizes[1])
-        patch.setattr(search, "_DENSE", sizes[2])
-        patch.setattr(search, "_CROWD", sizes[3])
-        patch.setattr(search, "_FEW_PAIRS", 40)
-        patch.setattr(search, "_PAIRS_PER_ROW", 1)
+        patch.setattr(products, "WIDE", sizes[1])
+        patch.setattr(products, "_DENSE", sizes[2])
+        patch.setattr(products, "CROWD", sizes[3])
+        patch.setattr(greedy, "_FEW_PAIRS", 40)
+        patch.setattr(greedy, "_PAIRS_PER_ROW", 1)
 
 
 @pytest.fixture(params=SIZES, ids=str)
@@ -132,7 +132,7 @@ def test_no_screen_is_off_by_more_than_its_margin(d, place):
     for tier, most in (("float32", 0.003), ("bfloat16", 0.06)):
         with device.full_products():
             panel = rows.panel(index, tier)
-            tile = search._product(panel, panel).flatten(0, 1)[: len(x), : len(x)].double().cpu().numpy()
+            tile = products.product(panel, panel).flatten(0, 1)[: len(x), : len(x)].double().cpu().numpy()
         margin = rows.margin(rows, tier)
         assert np.abs(tile - unit @ unit.T).max() <= margin < most
     copied = rows.low[:, :d].double().cpu().numpy() - unit
