@@ -147,6 +147,8 @@ def _stored(dataset: Dataset, column: str) -> Iterable[tuple[pa.Array, pa.Array]
                 yield parts[0], parts[1]
             elif pa.types.is_binary(chunk.type) or pa.types.is_large_binary(chunk.type):
                 yield chunk, pa.nulls(len(chunk), pa.string())
+            elif pa.types.is_nested(chunk.type):  # of no images
+                yield pa.nulls(len(chunk), pa.binary()), pa.nulls(len(chunk), pa.string())
             else:
                 yield pa.nulls(len(chunk), pa.binary()), chunk.cast(pa.string())
 

@@ -16,12 +16,13 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, IterableDataset, load_dataset, load_dataset_builder, load_from_disk
+from datasets.exceptions import DatasetGenerationError
 from filelock import FileLock, Timeout
 
 from meddel_hf.data.identity import data_set_fingerprint
@@ -33,6 +34,7 @@ from meddel_hf.runtime.regular import open_regular
 
 _UNUSED = 30 * 86_400  # seconds
 _COMMIT = 40  # hex digits
+_PART = re.compile(r"(.*)(\d{5})-of-(\d{5})")  # how files of one split are numbered, from 0
 
 
 class NoSuchSplit(Exception):
@@ -46,8 +48,8 @@ class NoSuchSplit(Exception):
 def open_folder(folder: Path, config: str | None = None, split: str = "train") -> Dataset:
     """What `load_dataset(folder, config, split=split)` answers when it was never asked before.
 
-    Its fingerprint goes by content (identity.py). Raises NoSuchSplit, InvalidDataset where a file cannot be read or
-    changes meanwhile, and whatever `load_dataset` raises.
+    Its fingerprint goes by content (identity.py). Raises NoSuchSplit, InvalidDataset where a file is missing, cannot be
+    read or changes meanwhile, and whatever `load_dataset` raises.
     """
     files = _data_files(folder, config, split)
     paths = [Path(file) for names in files.values() for file in names if "://" not in file]
@@ -57,7 +59,11 @@ def open_folder(folder: Path, config: str | None = None, split: str = "train") -
     parts = [f"{part}\0{file}\0{told.get(file, '')}" for part, names in files.items() for file in names]
     cache = cached_pools() / fingerprint(os.path.realpath(folder), config or "", *parts)
     with _in_use(cache), no_bars():
-        dataset = load_dataset(str(folder.absolute()), config, split=split, cache_dir=str(cache))
+        try:
+            dataset = load_dataset(str(folder.absolute()), config, split=split, cache_dir=str(cache))
+        except (DatasetGenerationError, ValueError) as error:  # the latter where there are no rows
+            _check_tables([path for path in paths if path.suffix == ".parquet"])
+            raise InvalidDataset(f"{folder} cannot be read: {_first_line(error.__cause__ or error)}") from error
         if file_digests(paths) != before:
             shutil.rmtree(cache, ignore_errors=True)
             raise InvalidDataset(f"files of {folder} changed while they were being read: run the same command again")
@@ -100,15 +106,33 @@ def comes_from_the_hub(builder: Any) -> bool:
 
 
 def holds_images(table: Path) -> bool:
-    """Whether a Parquet or Arrow file has a column of images: bytes, or `bytes` and `path` as `datasets` has it."""
+    """Whether a Parquet or Arrow file has a column of images: bytes, or `bytes` and `path` as `datasets` has it.
+
+    A column of lists of them too.
+    """
     try:
         with open_regular(table) as file:
-            schema = pq.read_schema(file) if table.suffix.lower() == ".parquet" else pa.ipc.open_stream(file).schema
+            schema = pq.read_schema(file) if table.suffix.lower() == ".parquet" else _arrow_schema(file)
     except (OSError, pa.ArrowException):
         return False
-    images = [kind for kind in schema.types if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
-    structs = [kind for kind in schema.types if pa.types.is_struct(kind) and "bytes" in {part.name for part in kind}]
-    return bool(images or structs)
+    return any(map(_is_image, schema.types))
+
+
+def _arrow_schema(file: IO[bytes]) -> pa.Schema:
+    """Of both forms of an Arrow file: a stream, as `datasets` writes it, or one with a footer, as Feather is."""
+    try:
+        return pa.ipc.open_stream(file).schema
+    except pa.ArrowInvalid:
+        file.seek(0)
+        return pa.ipc.open_file(file).schema
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _is_image(kind.value_type)
+    if pa.types.is_struct(kind):
+        return "bytes" in {part.name for part in kind}
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _identified(dataset: Dataset, folder: Path) -> Dataset:
@@ -128,6 +152,7 @@ def _data_files(folder: Path, config: str | None, split: str) -> Mapping[str, li
     if split not in files:
         raise NoSuchSplit(files)
     _check_links(files[split])
+    _check_all_there(files[split])
     return files
 
 
@@ -144,10 +169,50 @@ def _check_links(files: list[str]) -> None:
                 raise InvalidDataset(f"{path} is a link to nothing: fetch its content first (git annex get)")
 
 
+def _check_all_there(files: list[str]) -> None:
+    """Raise InvalidDataset where a file says that it is one of three, and not all three are in its folder."""
+    series = {(Path(file).parent, found[1], found[3]) for file in files if (found := _PART.match(Path(file).name))}
+    for folder, name, count in sorted(series):
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        there = {
+            int(found[2]) for each in names if (found := _PART.match(each)) and (found[1], found[3]) == (name, count)
+        }
+        missing = sorted(set(range(int(count))) - there)
+        if there and missing:
+            raise InvalidDataset(
+                f"{folder} holds {len(there):,} of the {int(count):,} files {name}...-of-{count}, not number "
+                f"{missing[0]}: fetch all of them"
+            )
+
+
 def _check_read(paths: list[Path], digests: list[str]) -> None:
     for path, digest in zip(paths, digests, strict=True):
         if digest.startswith(UNREAD):
             raise InvalidDataset(f"{path} cannot be read: {digest.removeprefix(UNREAD)}")
+
+
+def _check_tables(paths: list[Path]) -> None:
+    """Raise InvalidDataset where Parquet files are damaged, differ in their columns, or hold no rows."""
+    known: dict[frozenset[str], Path] = {}
+    rows = 0
+    for path in paths:
+        try:
+            with open_regular(path) as file:
+                table = pq.read_metadata(file)
+        except (OSError, pa.ArrowException) as error:
+            raise InvalidDataset(f"{path} is no Parquet file, or damaged: fetch it again") from error
+        rows += table.num_rows
+        known.setdefault(frozenset(table.schema.to_arrow_schema().names), path)
+    if paths and not rows:
+        raise InvalidDataset(f"{paths[0]} has no rows")
+    if len(known) > 1:
+        (names, first), (others, second), *_ = known.items()
+        odd = ", ".join(sorted(names ^ others))
+        raise InvalidDataset(f"only one of {first} and {second} has {odd}: give all files of a split the same columns")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def cached_pools() -> Path:

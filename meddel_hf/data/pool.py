@@ -32,6 +32,7 @@ from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.schema import ID, IMAGE
 
 _DIGEST = re.compile("[0-9a-f]{32}")
+_PLAIN = ("string", "large_string", "binary", "large_binary")  # of a column of paths, or of images' bytes
 
 
 @dataclass(frozen=True)
@@ -239,8 +240,12 @@ def _why_not_opened(path: str, config: str | None, error: Exception) -> str:
 
 
 def _undecoded(dataset: Any, image_column: str) -> Any:
-    """The same rows with images as they are stored; a fingerprint that goes by content stays."""
-    if not isinstance((dataset.features or {}).get(image_column), Image):
+    """The same rows with images as they are stored; a fingerprint that goes by content stays.
+
+    Images that another program than `datasets` wrote, as bytes and path, become images too.
+    """
+    feature = (dataset.features or {}).get(image_column)
+    if not (isinstance(feature, Image) or _is_bytes_and_path(feature)):
         return dataset
     raw = dataset.cast_column(image_column, Image(decode=False))
     if isinstance(raw, Dataset) and keeps_fingerprint(dataset):
@@ -255,5 +260,13 @@ def _check_image_column(columns: list[str], features: Mapping[str, Any], image_c
             f"image_column (--image-column){did_you_mean(image_column, columns)}"
         )
     feature = features.get(image_column)
-    if not (feature is None or isinstance(feature, Image) or getattr(feature, "dtype", "") in ("string", "binary")):
+    plain = getattr(feature, "dtype", "") in _PLAIN
+    if not (feature is None or isinstance(feature, Image) or plain or _is_bytes_and_path(feature)):
         raise InvalidDataset(f"column {image_column!r} holds {feature}: expected images, their bytes, or their paths")
+
+
+def _is_bytes_and_path(feature: Any) -> bool:
+    """Whether a column is what `datasets` stores of an image, without a word that it is one."""
+    if not isinstance(feature, Mapping) or not {"bytes"} <= feature.keys() <= {"bytes", "path"}:
+        return False
+    return all(getattr(part, "dtype", "") in _PLAIN for part in feature.values())

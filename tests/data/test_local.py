@@ -185,6 +185,35 @@ def test_a_shard_whose_content_was_not_fetched_is_not_left_out(tmp_path):
         load_pool(str(folder))
 
 
+def test_a_shard_that_was_not_copied_is_told(tmp_path):
+    folder = tmp_path / "frames" / "data"
+    folder.mkdir(parents=True)
+    for number in (0, 2):
+        rows([number]).to_parquet(folder / f"train-{number:05d}-of-00003.parquet")
+    rows([5]).to_parquet(folder / "test-00000-of-00001.parquet")
+    with pytest.raises(InvalidDataset, match=r"holds 2 of the 3 files train-\.\.\.-of-00003, not number 1: fetch all"):
+        load_pool(str(folder.parent))
+    assert levels_of(load_pool(f"{folder.parent}@test")) == [5]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("cut", r"1-of-00002\.parquet is no Parquet file, or damaged: fetch it again"),
+     ("columns", r"only one of .*0-of-00002\.parquet and .*1-of-00002\.parquet has label: give all files"),
+     ("empty", r"0-of-00002\.parquet has no rows")],
+)  # fmt: skip
+def test_what_is_wrong_with_a_shard_is_told(fault, message, tmp_path):
+    folder = tmp_path / "frames" / "data"
+    folder.mkdir(parents=True)
+    first, second = (folder / f"train-{number:05d}-of-00002.parquet" for number in range(2))
+    rows([] if fault == "empty" else [1]).to_parquet(first)
+    (rows([2]).add_column("label", ["polyp"]) if fault == "columns" else rows([])).to_parquet(second)
+    if fault == "cut":
+        second.write_bytes(second.read_bytes()[:-100])
+    with pytest.raises(InvalidDataset, match=message):
+        load_pool(str(folder.parent))
+
+
 def test_a_shard_that_changes_meanwhile_is_told_and_not_kept(tmp_path, monkeypatch):
     folder = tmp_path / "frames"
     parquet(folder, [1, 2])

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Array3D, Dataset, DatasetDict, Features, Image, IterableDataset, Value
 from PIL import Image as Picture
@@ -201,6 +203,42 @@ def test_a_manifest_of_somebody_else_makes_no_step(tmp_path):
 def test_a_path_with_signs_in_it_is_a_path(tmp_path):
     folder = touch(tmp_path / "mail@home:2", "1.jpg")
     assert len(load_pool(str(folder))) == 1
+
+
+@pytest.mark.parametrize("binary", [pa.binary(), pa.large_binary()])
+@pytest.mark.parametrize("text", [None, pa.string(), pa.large_string()])
+def test_images_that_another_program_wrote(binary, text, tmp_path):
+    """Parquet of pandas, polars or pyarrow: bytes and path without the word of `datasets` that they are an image."""
+    kind = pa.struct([("bytes", binary), *([] if text is None else [("path", text)])])
+    stored = [{"bytes": jpeg(level)} for level in range(3)]
+    pq.write_table(pa.table({"id": ["a", "b", "c"], "image": pa.array(stored, kind)}), tmp_path / "train.parquet")
+    dataset = load_pool(str(tmp_path))
+    assert dataset.features["image"] == Image(decode=False)
+    pool = Pool.of(dataset)
+    assert [pool.frames[row]["image"]["bytes"] for row in range(3)] == [jpeg(level) for level in range(3)]
+
+
+def test_bytes_that_another_program_wrote(tmp_path):
+    stored = pa.array([jpeg(level) for level in range(3)], pa.large_binary())
+    pq.write_table(pa.table({"id": ["a", "b", "c"], "image": stored}), tmp_path / "train.parquet")
+    assert Pool.of(load_pool(str(tmp_path))).frames["image"][:] == stored.to_pylist()
+
+
+def test_lists_of_images_are_no_frames(tmp_path):
+    kind = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    pq.write_table(pa.table({"image": pa.array([[{"bytes": jpeg()}]], kind)}), tmp_path / "train.parquet")
+    with pytest.raises(InvalidDataset, match=r"column 'image' holds List.*: expected images, their bytes"):
+        Pool.of(load_pool(str(tmp_path)))
+
+
+@pytest.mark.parametrize("form", ["stream", "file"])
+def test_an_arrow_file_beside_a_preview(form, tmp_path):
+    table = pa.table({"id": ["a", "b"], "image": [{"bytes": jpeg(level), "path": None} for level in range(2)]})
+    write = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
+    with write(str(tmp_path / "train.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    dataset = load_pool(str(touch(tmp_path, "preview.jpg")))
+    assert dataset["id"][:] == ["a", "b"]
 
 
 def test_a_checked_pool():
