@@ -22,11 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from meddel_hf.runtime.reading import intact
+    from meddel_hf.runtime.reading import read_lines
     from meddel_hf.selectors.forgetting import forget
 
-    with intact(args.ids, "write one id a line, in UTF-8"):
-        lines = args.ids.read_text(encoding="utf-8").splitlines()
+    lines = read_lines(args.ids, "a list of ids")
     done = forget([line for line in lines if line], args.embeddings, args.selections, trust=args.trust)
     if args.json:
         print_json(asdict(done))

@@ -115,7 +115,7 @@ def _csv(text: str, path: Path, delimiters: tuple[str, ...]) -> tuple[list[str],
 def _lines(text: str, path: Path) -> tuple[list[str], list[dict[str, Any]]]:
     columns: dict[str, None] = {}
     records = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

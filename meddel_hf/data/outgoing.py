@@ -44,7 +44,7 @@ def texts_of(folder: Path, columns: Collection[str]) -> dict[str, list[str | Non
     """Every value of some columns in a folder's Parquet files, or beside its image files, as text."""
     found: dict[str, list[str | None]] = {}
     if (folder / METADATA).is_file():
-        rows = map(json.loads, (folder / METADATA).read_text(encoding="utf-8").splitlines())
+        rows = map(json.loads, filter(None, (folder / METADATA).read_text(encoding="utf-8").split("\n")))
         for name, value in ((name, row.get(name)) for row in rows for name in columns):
             found.setdefault(name, []).append(None if value is None else str(value))
     for path in _files(folder):

@@ -76,9 +76,12 @@ def read_json(path: Path, cure: str = CURE) -> dict[str, Any]:
 
 
 def read_lines(path: Path, what: str) -> list[str]:
-    """The lines of a text that a user wrote. what: they are, such as "a list of ids". Raises InvalidArgument."""
+    """The lines of a text that a user wrote, without the mark (BOM) that Windows puts before it.
+
+    what: they are, such as "a list of ids". Raises InvalidArgument.
+    """
     try:
-        return _bytes(path).decode("utf-8").splitlines()
+        return _bytes(path).decode("utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise InvalidArgument(f"{path} is not there: expected {what}, one a line") from error
     except IsADirectoryError as error:

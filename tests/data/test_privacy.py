@@ -22,7 +22,7 @@ from datasets import Dataset, Features, Image, List, Value, load_dataset
 from hub.test_push import ROWS, kept_only
 
 from meddel_hf.cli import main
-from meddel_hf.data.outgoing import look
+from meddel_hf.data.outgoing import look, texts_of
 from meddel_hf.data.privacy import hashed, id_key
 from meddel_hf.errors import InvalidArgument, UnreadableImage
 from meddel_hf.hub.push import push
@@ -294,3 +294,9 @@ def test_the_page_does_what_it_says(hub: HubSession):
     name = next(name for name in hub.files("me/clean", "dataset") if name.endswith(".parquet"))
     kept = rows.filter(rows["kept"])["id"].to_pylist()
     assert pq.read_table(io.BytesIO(hub.read("me/clean", name, "dataset")))["id"].to_pylist() == kept
+
+
+def test_texts_beside_image_files_may_hold_other_ends_of_lines(tmp_path):
+    row = {"file_name": "a.png", "patient": "a\u2028b\x85c"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert texts_of(tmp_path, ["patient"]) == {"patient": [row["patient"]]}

@@ -85,6 +85,11 @@ def test_json_that_is_no_mapping(content, tmp_path):
         read_json(tmp_path / "x.json")
 
 
+def test_the_mark_that_windows_puts_before_a_text_is_no_part_of_the_first_id(tmp_path):
+    (tmp_path / "ids").write_bytes("\ufeffa/1\r\na/2\r\n".encode())
+    assert read_lines(tmp_path / "ids", "a list of ids") == ["a/1", "a/2"]
+
+
 def test_a_list_of_ids_that_is_no_text(tmp_path):
     (tmp_path / "ids").write_bytes(b"a\n\xff\n")
     with pytest.raises(InvalidArgument, match="is a folder: expected a file with a list of ids, one a line"):
