@@ -74,6 +74,17 @@ def pranet(tree: Tree, test_set: str, train_names: str | None = None) -> Iterato
                 yield pair, "train"
 
 
+def stem_of(name: str) -> str:
+    """A name, as a table of the owner lists it, without the suffix of an image."""
+    suffix = next((suffix for suffix in IMAGES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def stems_of(text: bytes) -> Iterator[str]:
+    """Of the frames that a text of the owner lists, one a line."""
+    return map(stem_of, text.decode("utf-8-sig", "replace").split())
+
+
 def absent(source: str, table: str, listed: Iterable[str], there: Iterable[str]) -> Iterator[Problem]:
     """A problem for each name that a table of the owner lists and that is not there."""
     for name in sorted(set(listed) - set(there)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from meddel_hf.datadel.archives.entries import Entry, Problem, Tree
@@ -59,13 +59,17 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """label, then the left upper corner and the size in pixels."""
+    """label, then the left upper corner and the size in pixels.
+
+    frame: (width, height) of the frame that the owner measured it in, where that is told.
+    """
 
     label: str
     x: float
     y: float
     width: float
     height: float
+    frame: tuple[float, float] | None = field(default=None, compare=False)
 
     @classmethod
     def corners(cls, label: str, left: float, top: float, right: float, bottom: float) -> Box:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from meddel_hf.datadel.archives.entries import Entry, Problem
-from meddel_hf.datadel.layouts import IMAGES
+from meddel_hf.datadel.layouts import stem_of
 from meddel_hf.datadel.source import Box, Boxes, BoxFile, OddBox, Reader
 from meddel_hf.errors import UnreadableArchive
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _COLUMNS = ("class_name", *_CORNERS)
 _SLACK = 0.05  # share of the frame's side by which a box may stick out and is cut; more is an error in the data
+_SAME = 0.01  # share by which a frame's side may differ from what the table says
 _SHOWN = 60  # characters of the owner's text in a remark
 _TOLD = 5  # remarks on one frame's boxes
 
@@ -48,6 +50,7 @@ def of_frame(
         try:
             if isinstance(each, OddBox):
                 raise BadBox(each.reason)
+            _check_frame(each, width, height)
             box, swapped = ordered(each)
             boxes.append(fitted(box, known, width, height))
             if swapped:
@@ -100,7 +103,7 @@ def _line(file: BoxFile, line: str, width: int, height: int) -> Box:
     first, *numbers = words
     a, b, c, d = map(float, numbers)
     if file.format == "yolo" and first.isdigit():
-        if not all(0 <= value <= 1 for value in (a, b, c, d)):
+        if not all(-_SLACK <= value <= 1 + _SLACK for value in (a, b, c, d)):
             raise ValueError(line)
         return Box(file.classes[int(first)], (a - c / 2) * width, (b - d / 2) * height, c * width, d * height)
     return Box.corners(first, a, b, c, d)
@@ -132,16 +135,12 @@ def kvasir_json(text: str) -> dict[str, tuple[Box | OddBox, ...]]:
         raise BadBox(f"no boxes were read: expected {{stem: {{height, width, bbox: [...]}}}}: {error}"[:200]) from None
     boxes: dict[str, tuple[Box | OddBox, ...]] = {}
     for key, facts in listed:
-        stem = key[: -len(suffix)] if (suffix := _suffix(key)) else key
+        stem = stem_of(key)
         if stem in boxes:
             boxes[stem] = (*boxes[stem], OddBox(f"the table lists {stem[:_SHOWN]!r} twice, the first time counts"))
         else:
             boxes[stem] = tuple(_entries(facts))
     return boxes
-
-
-def _suffix(key: str) -> str:
-    return next((suffix for suffix in IMAGES if key.lower().endswith(suffix)), "")
 
 
 def _entries(facts: Any) -> Iterator[Box | OddBox]:
@@ -152,11 +151,33 @@ def _entries(facts: Any) -> Iterator[Box | OddBox]:
     if not isinstance(boxes, list):
         yield OddBox("the table has no list 'bbox' for this frame")
         return
+    frame = _frame(facts)
     for box in boxes:
         try:
-            yield Box.corners(_text(box["label"]), *(float(box[name]) for name in _CORNERS))
+            found = Box.corners(_text(box["label"]), *(float(box[name]) for name in _CORNERS))
+            yield replace(found, frame=frame)
         except (KeyError, TypeError, ValueError, IndexError):
             yield OddBox(f"expected {{label, xmin, ymin, xmax, ymax}}, found {str(box)[:_SHOWN]}")
+
+
+def _frame(facts: Any) -> tuple[float, float] | None:
+    """(width, height) that the table tells of the frame."""
+    told = facts if isinstance(facts, dict) else {}
+    width, height = told.get("width"), told.get("height")
+    if isinstance(width, float) and isinstance(height, float) and width > 0 and height > 0:
+        return width, height
+    return None
+
+
+def _check_frame(box: Box, width: int, height: int) -> None:
+    """Raises BadBox where the frame was made larger or smaller, cut or turned after the box was drawn."""
+    if box.frame is None:
+        return
+    if any(abs(told - side) > _SAME * side for told, side in zip(box.frame, (width, height), strict=True)):
+        raise BadBox(
+            f"{_shown(box)} was drawn in a frame of {box.frame[0]:g} x {box.frame[1]:g} pixels, and this one has "
+            f"{width} x {height}"
+        )
 
 
 def _text(value: Any) -> str:
@@ -181,6 +202,8 @@ def fitted(box: Box, known: tuple[str, ...], width: int, height: int) -> Box:
     right, bottom = box.x + box.width, box.y + box.height
     if not (box.width > 0 and box.height > 0):
         raise BadBox(f"{_shown(box)} is empty")
+    if right <= 1 and bottom <= 1:
+        raise BadBox(f"{_shown(box)} lies within one pixel: expected pixels, not shares of the frame")
     dx, dy = _SLACK * width, _SLACK * height
     if not (box.x >= -dx and box.y >= -dy and right <= width + dx and bottom <= height + dy):
         raise BadBox(f"{_shown(box)} is not inside its frame of {width} x {height} pixels")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from meddel_hf.datadel.archives.entries import Problem, Tree
 from meddel_hf.datadel.convert.boxes import kvasir_tables
-from meddel_hf.datadel.layouts import AT, absent, pairs
+from meddel_hf.datadel.layouts import AT, absent, pairs, stems_of
 from meddel_hf.datadel.source import Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 
 _ROOT = rf"{AT}kvasir-instrument[^/]*"
@@ -18,8 +18,7 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     yield from odd
     splits = {}
     for table in tree.files(rf"{_ROOT}$", r"(train|test)\.txt"):
-        for line in read(table).decode("utf-8", "replace").split():
-            splits[line.removesuffix(".jpg")] = table.stem.lower()
+        splits.update(dict.fromkeys(stems_of(read(table)), table.stem.lower()))
     built = set()
     for pair in pairs(tree, rf"{_ROOT}/images(?:/images)?$", rf"{_ROOT}/masks(?:/masks)?$"):
         stem = pair.image.stem

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from meddel_hf.datadel.archives.entries import Problem, Tree
 from meddel_hf.datadel.convert.boxes import kvasir_tables
-from meddel_hf.datadel.layouts import AT, ByStem, Pair, absent, pairs, pranet
+from meddel_hf.datadel.layouts import AT, ByStem, Pair, absent, pairs, pranet, stems_of
 from meddel_hf.datadel.source import Boxes, BoxFile, Centre, Item, Licence, Mask, Overlap, Published, Reader, Source
 
 _ROOT = rf"{AT}kvasir-?seg"
@@ -19,8 +19,7 @@ def _read(tree: Tree, read: Reader) -> Iterator[Item | Problem]:
     texts = ByStem(tree.files(rf"{_ROOT}/bbox$", ".*", (".csv",)))
     splits = {}
     for table in tree.files(r"kvasir[-_]?seg", r"(train|val)\.txt"):
-        for line in read(table).decode("utf-8", "replace").split():
-            splits[line.removesuffix(".jpg")] = table.stem.lower()
+        splits.update(dict.fromkeys(stems_of(read(table)), table.stem.lower()))
     built = set()
     frames = pairs(tree, rf"{_ROOT}/images$", rf"{_ROOT}/masks$")
     for pair in (*frames, *(pair for pair, _ in pranet(tree, "Kvasir", r"cj[a-z0-9]+|ck[a-z0-9]+"))):

@@ -40,6 +40,7 @@ def test_one_odd_entry_of_the_table_leaves_all_the_others(tmp_path: Path):
         "wart": {**WHOLE, "label": "wart"},
         "nan": {**WHOLE, "xmax": float("nan")},
         "huge": {**WHOLE, "xmax": 10**400},
+        "shares": {**WHOLE, "xmin": 0.1, "ymin": 0.1, "xmax": 0.6, "ymax": 1.0},
     }
     entries: dict[str, Any] = {name: listing(WHOLE, box) for name, box in odd.items()}
     entries |= {
@@ -83,6 +84,17 @@ def schema_counts(out: Path) -> tuple[int, int]:
     """(kept out, remarks) of the manifest."""
     details = json.loads((out / "manifest.json").read_text())["details"]
     return details["rejected"], details["remarks"]
+
+
+@pytest.mark.parametrize(("side", "kept"), [(1, True), (2, False), (0.5, False)])
+def test_a_box_is_of_the_frame_that_it_was_drawn_in(side, kept):
+    """Repacks bring frames to another size, and leave the table as it was."""
+    listed = {**listing(WHOLE), "width": 96 * side, "height": 80 * side}
+    boxes, remarks = of_frame(kvasir_json(table(a=listed).decode())["a"], lambda entry: b"", ("polyp",), 96, 80)
+    assert len(boxes) == kept
+    assert remarks == [] if kept else remarks[0].endswith(
+        f"was drawn in a frame of {96 * side:g} x {80 * side:g} pixels, and this one has 96 x 80"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '"x"', "{", "null", "\x00"])

@@ -257,6 +257,12 @@ def test_kvasir_seg_repack_and_split(tmp_path):
     assert rows["kvasir_seg/images/cju0a"]["official_split"] == "val"
 
 
+def test_kvasir_seg_split_as_windows_writes_it(tmp_path):
+    files = {**make.kvasir_seg_repack(), "kvasir-seg-train-val/train.txt": "\ufeffcju0a.JPG\r\ncju0b.JPG\r\n"}
+    rows, _ = built(tmp_path, files)
+    assert rows["kvasir_seg/images/cju0a"]["official_split"] == "train"
+
+
 def test_kvasir_sessile_is_no_kvasir_seg(tmp_path):
     rows, _ = built(tmp_path, make.kvasir_sessile())
     assert list(rows) == ["kvasir_sessile/images/cju0a"]
