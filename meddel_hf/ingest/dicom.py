@@ -60,7 +60,7 @@ def _stills(
         if tone.guessed:
             yield Remark(_NO_WINDOW)
     chosen = range(0, count, reading.every)
-    for number, pixels in zip(chosen, _pixels(stream, chosen), strict=True):
+    for number, pixels in zip(chosen, _pixels(stream, head, chosen), strict=True):
         grey_or_rgb = tone.grey(pixels, number) if tone is not None else _colours(pixels, head)
         image = Image.fromarray(grey_or_rgb)
         mask = pictures.mask_of(found, library, image.width, image.height)
@@ -93,14 +93,21 @@ def _checked(head: Any) -> int:
     return max(1, int(head.get("NumberOfFrames") or 1))
 
 
-def _pixels(stream: Any, numbers: range) -> Iterator[np.ndarray]:
+def _pixels(stream: Any, head: Any, numbers: range) -> Iterator[np.ndarray]:
     """(rows, columns) or (rows, columns, 3) of frames; YBR comes as RGB. Raises UnreadableImage."""
+    import pydicom
     from pydicom.pixels.utils import iter_pixels
 
     stream.seek(0)
-    decoded = iter_pixels(stream, indices=numbers)
+    deflated = head.file_meta.TransferSyntaxUID.is_deflated  # pydicom looks for pixels in the stream as it is
+    decoded = iter_pixels(pydicom.dcmread(stream) if deflated else stream, indices=numbers)
     for _ in numbers:
-        pixels = next(decoded, None)
+        try:
+            pixels = next(decoded, None)
+        except AttributeError as error:
+            if "'Pixel Data'" not in str(error):
+                raise
+            raise UnreadableImage(f"holds no pixels (modality {head.get('Modality') or 'not told'})") from error
         if pixels is None:
             raise UnreadableImage("truncated")
         yield pixels
@@ -165,7 +172,7 @@ class _Tone:
             return cls(head, reading.window, (0.0, 2.0**bits - 1), False)
         sampled = range(0, count, -(-count // _SAMPLED))
         parts = []
-        for number, pixels in zip(sampled, _pixels(stream, sampled), strict=True):
+        for number, pixels in zip(sampled, _pixels(stream, head, sampled), strict=True):
             parts.append(_modality(pixels, _of_frame(head, number))[~_padding(pixels, head)].ravel())
         return cls(head, None, levels.middle(np.concatenate(parts)), True)
 

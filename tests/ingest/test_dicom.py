@@ -15,7 +15,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 RAMP = np.arange(-200, 312, 2, dtype=np.int16).reshape(16, 16)
 
@@ -275,6 +275,15 @@ def test_what_cannot_be_taken_is_listed(tags, reason, folder, tmp_path):
     assert reason in problem.reason
 
 
+def test_a_deflated_file(folder, tmp_path):
+    plain = dicom(RAMP, folder / "a.dcm", WindowCenter=40, WindowWidth=200)
+    whole = pydicom.dcmread(io.BytesIO(plain))
+    whole.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    whole.save_as(folder / "b.dcm")
+    _, rows = pool(folder, tmp_path / "pool")
+    np.testing.assert_array_equal(grey(rows["a"]), grey(rows["b"]))
+
+
 def test_burnt_in_text_is_taken_where_somebody_looked(folder, tmp_path):
     dicom(RAMP, folder / "a.dcm", BurnedInAnnotation="YES", WindowCenter=40, WindowWidth=200)
     _, rows = pool(folder, tmp_path / "pool", burned_in=True)
@@ -289,11 +298,15 @@ def test_damaged_files_and_those_without_pictures(folder, tmp_path):
     (folder / "text.dcm").write_bytes(b"hello")
     (folder / "empty.dcm").write_bytes(b"")
     dicom(None, folder / "report.dcm", Modality="SR")
+    bare = pydicom.dcmread(io.BytesIO(good))
+    del bare.PixelData
+    bare.save_as(folder / "bare.dcm")
     (folder / "notes").write_text("no DICOM")
     made, rows = pool(folder, tmp_path / "pool")
     assert sorted(rows) == ["1.2.840.10008", "good"]
     reasons = {problem.path: problem.reason for problem in made.problems}
     assert reasons["report.dcm"] == "holds no picture (modality SR)"
+    assert reasons["bare.dcm"].startswith("holds no pixels (modality ")
     assert reasons["text.dcm"] == "not a DICOM file"
     assert {"cut.dcm", "head.dcm", "empty.dcm"} <= set(reasons)
     assert reasons["notes"].startswith("no picture, video")
