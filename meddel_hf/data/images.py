@@ -259,12 +259,14 @@ class Look:
 
     small:  grey, upright, no smaller than was asked for where the frame is not.
     native: Pillow reads the file itself, so any reader of the data set can.
+    count:  pictures in the file, of which this is the first: those of an animation, or pages of a TIFF.
     """
 
     width: int
     height: int
     small: Image.Image
     native: bool
+    count: int = 1
 
 
 def look(source: ImageSource, side: int) -> Look:
@@ -279,7 +281,16 @@ def look(source: ImageSource, side: int) -> Look:
             drafted(image, "L", side, side)
         upright = loaded(image)
         width, height = upright.size if size is None else size
-        return Look(width, height, upright if upright.mode == "L" else _rgb(upright).convert("L"), native)
+        small = upright if upright.mode == "L" else _rgb(upright).convert("L")
+        return Look(width, height, small, native, _count(image))
+
+
+def _count(image: Image.Image) -> int:
+    """Pictures in a file that is loaded; the others of an MPO show the same in another way."""
+    try:
+        return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    except Exception:  # the first picture is sound, and what comes after it damaged
+        return 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -14,13 +14,13 @@ from meddel_hf.datadel.convert import masks
 from meddel_hf.errors import UnreadableArchive, UnreadableImage
 from meddel_hf.ingest.files import File, Library
 from meddel_hf.ingest.masks import only
-from meddel_hf.ingest.reading import Picture, Reading
+from meddel_hf.ingest.reading import Picture, Reading, Remark
 
 _LOOK = 64  # pixels at which a frame is decoded to see that it can be: all of its data are read
 
 
-def frames(file: File, found: Sequence[File], library: Library, reading: Reading) -> Iterator[Picture]:
-    """The one frame of a picture's file. found: its masks; more than one are too many.
+def frames(file: File, found: Sequence[File], library: Library, reading: Reading) -> Iterator[Picture | Remark]:
+    """The one frame of a picture's file: the first, where it has several. found: its masks; more than one are too many.
 
     Raises UnreadableImage or UnreadableArchive, whose message is the reason.
     """
@@ -32,6 +32,8 @@ def frames(file: File, found: Sequence[File], library: Library, reading: Reading
         data = stripped(data)
     mask = mask_of(found, library, seen.width, seen.height)
     yield Picture("", data, suffix, seen.width, seen.height, None, *coded(mask))
+    if seen.count > 1:
+        yield Remark(f"only the first of its {seen.count:,} pictures was taken")
 
 
 def mask_of(found: Sequence[File], library: Library, width: int, height: int) -> np.ndarray | None:

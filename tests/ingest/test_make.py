@@ -279,6 +279,16 @@ def test_damaged_doubled_and_foreign_files_are_listed(tmp_path):
     assert {problem.path for problem in made.of_kind("not read")} == {"notes.txt"}
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".gif", ".png", ".webp"])
+def test_pictures_beyond_the_first_of_a_file_are_told(suffix, tmp_path):
+    pages = [Image.fromarray(np.full((8, 9, 3), level, np.uint8)) for level in (10, 120, 240)]
+    folder = put(tmp_path / "files", one_dot_png=png(1))
+    pages[0].save(folder / f"many{suffix}", save_all=True, append_images=pages[1:])
+    made, rows = pool(folder, tmp_path / "pool")
+    assert sorted(rows) == ["many", "one"]
+    assert reasons(made) == {f"many{suffix}": "only the first of its 3 pictures was taken"}
+
+
 def test_two_frames_of_one_id_are_refused(tmp_path):
     folder = put(tmp_path / "f", a_dot_jpg=jpeg(1), a_dot_png=png(1))
     with pytest.raises(InvalidDataset, match=r"a\.jpg and a\.png differ in suffix only"):

@@ -71,6 +71,8 @@ def _frame(item: Item, source: Source, members: Members) -> Iterator[Baked | Pro
     if not seen.native:
         data, name = _as_png(data), f"{item.image.stem}.png"
     listed, remarks = boxes.of_frame(item.boxes, members.read, source.box_labels, seen.width, seen.height)
+    if seen.count > 1:
+        remarks.append(f"built of the first of its {seen.count:,} pictures")
     mask, by_class = _mask(item, members, seen.width, seen.height)
     row = _row(item, source, item.path, data, name, (seen.width, seen.height))
     row[schema.BOXES] = [{"label": b.label, "bbox": [b.x, b.y, b.width, b.height]} for b in listed]
