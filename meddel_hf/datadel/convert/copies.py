@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
+
+from meddel_hf.data.images import decode
 from meddel_hf.datadel.archives.entries import Entry, Problem
 from meddel_hf.datadel.archives.members import Members
+from meddel_hf.datadel.convert.masks import pages_of
 from meddel_hf.datadel.source import Item
-from meddel_hf.errors import UnreadableArchive
+from meddel_hf.errors import UnreadableArchive, UnreadableImage
 
 _BLOCK = 1 << 20
 
@@ -17,7 +21,8 @@ def differing(built: Item, copies: tuple[Item, ...], source: str, members: Membe
     for copy in copies:
         path = copy.image.path
         try:
-            if not _same(built.image, copy.image, members):
+            same = _same(built.image, copy.image, members)
+            if not (same or (not built.video and _same_pixels(built.image, copy.image, members, _pixels))):
                 reason = f"second file of one id, with another content: it was built from {built.image.path}"
                 yield Problem(source, path, reason)
             elif not _same_masks(built, copy, members):
@@ -33,7 +38,22 @@ def _same_masks(built: Item, copy: Item, members: Members) -> bool:
     ours, theirs = ([mask.entry for mask in item.masks] for item in (built, copy))
     if not theirs:
         return True
-    return len(ours) == len(theirs) and all(_same(a, b, members) for a, b in zip(ours, theirs, strict=True))
+    return len(ours) == len(theirs) and all(
+        _same(a, b, members) or _same_pixels(a, b, members, pages_of) for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _same_pixels(first: Entry, second: Entry, members: Members, read: Callable[[bytes], np.ndarray]) -> bool:
+    """Whether one picture was only stored in another way, as repacks do: a TIFF as PNG, or without its metadata."""
+    try:
+        return np.array_equal(read(members.read(first)), read(members.read(second)))
+    except UnreadableImage as error:
+        raise UnreadableArchive(str(error)) from error
+
+
+def _pixels(data: bytes) -> np.ndarray:
+    """(height, width, 3) uint8"""
+    return np.asarray(decode(data))
 
 
 def _same(first: Entry, second: Entry, members: Members) -> bool:

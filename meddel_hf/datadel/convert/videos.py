@@ -15,6 +15,7 @@ SUFFIXES = (".avi", ".mp4", ".mpg", ".mpeg", ".mov", ".mkv", ".wmv")
 _MAX_ERRORS = 1000  # of reading: a file that is damaged throughout must come to an end
 _NORMAL_RATE = 25.0  # pictures per second where a file tells none
 _SLACK = 1.0  # seconds, and 2 per cent, by which a stream may end before the whole file's stated duration
+_SHORT = 0.1  # share of a short one's duration, where that is less than _SLACK
 _WITH_DURATION = ("matroska", "mov", "avi", "asf", "flv")  # formats whose head states it; elsewhere it is guessed
 # Decoders that flag what they patched up, and flag less where they are told to give up instead. Measured by damaging
 # clips of seven kinds: of about 2,700 pictures handed out as sound 6 (MPEG-1, MPEG-2) to 91 (WMV2) were not.
@@ -235,7 +236,9 @@ class _Reading:
         came = self.end - min(0.0, start)  # Matroska states the time of the end, others that between start and end
         if self.packets < promised:
             yield f"the video ends before its time, or has gaps: {self.packets:,} of {promised:,} pictures are there"
-        elif self.container.format.name.startswith(_WITH_DURATION) and came < stated * 0.98 - _SLACK:
+        elif self.container.format.name.startswith(_WITH_DURATION) and came < stated * 0.98 - min(
+            _SLACK, _SHORT * stated
+        ):
             yield f"the video ends before its time: {came:.1f} of {stated:.1f} seconds are there"
         elif self.container.format.name == "asf" and self.stream.duration is None:  # FFmpeg compares it with the file
             yield "the video ends before its time: its head tells of a larger file"

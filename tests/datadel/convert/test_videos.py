@@ -194,6 +194,13 @@ def test_a_recording_that_was_cut_off(container):
     assert remarks[-1].startswith("the video ends before its time")
 
 
+def test_a_short_recording_that_was_cut_off():
+    data = clip("matroska", 50)
+    frames, remarks = read(data[: len(data) * 2 // 3])
+    assert 20 < len(frames) < 40
+    assert remarks[-1].startswith("the video ends before its time")
+
+
 def test_noise_in_the_middle_is_withheld_up_to_the_next_key_frame_and_the_rest_is_kept():
     data = bytearray(clip("avi"))
     middle = len(data) // 2

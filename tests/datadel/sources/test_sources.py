@@ -152,6 +152,9 @@ def test_cvc_clinicdb_repack_takes_the_png(tmp_path):
     rows, done = built(tmp_path, files)
     assert rows["cvc_clinicdb/Original/1"]["image"]["bytes"] == files["archive/PNG/Original/1.png"]
     np.testing.assert_array_equal(mask_of(rows["cvc_clinicdb/Original/1"]), make.ellipse())
+    assert "raw/archive/TIF/Original/1.tif" not in rejected(done.out), "the same pixels are no second frame"
+    other = {**files, "archive/TIF/Original/1.tif": make.refused_tiff(32)}
+    _, done = built(tmp_path / "other", other)
     assert "second file of one id" in rejected(done.out)["raw/archive/TIF/Original/1.tif"]
 
 
