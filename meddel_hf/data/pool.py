@@ -32,7 +32,6 @@ from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.schema import ID, IMAGE
 
 _DIGEST = re.compile("[0-9a-f]{32}")
-_PLAIN = ("string", "large_string", "binary", "large_binary")  # of a column of paths, or of images' bytes
 
 
 @dataclass(frozen=True)
@@ -242,13 +241,16 @@ def _why_not_opened(path: str, config: str | None, error: Exception) -> str:
 def _undecoded(dataset: Any, image_column: str) -> Any:
     """The same rows with images as they are stored; a fingerprint that goes by content stays.
 
-    Images that another program than `datasets` wrote, as bytes and path, become images too.
+    Images that another program than `datasets` wrote become images too: bytes and path in any column, and bytes or
+    paths alone in the image column.
     """
-    feature = (dataset.features or {}).get(image_column)
-    if not (isinstance(feature, Image) or _is_bytes_and_path(feature)):
-        return dataset
-    raw = dataset.cast_column(image_column, Image(decode=False))
-    if isinstance(raw, Dataset) and keeps_fingerprint(dataset):
+    raw = dataset
+    for name, feature in (dataset.features or {}).items():
+        if name == image_column and (isinstance(feature, Image) or _is_plain(feature) or _is_bytes_and_path(feature)):
+            raw = raw.cast_column(name, Image(decode=False))
+        elif _is_bytes_and_path(feature):
+            raw = raw.cast_column(name, Image())
+    if raw is not dataset and isinstance(raw, Dataset) and keeps_fingerprint(dataset):
         raw = Dataset(raw.data, raw.info, raw.split, raw._indices, dataset._fingerprint)
     return raw
 
@@ -260,8 +262,7 @@ def _check_image_column(columns: list[str], features: Mapping[str, Any], image_c
             f"image_column (--image-column){did_you_mean(image_column, columns)}"
         )
     feature = features.get(image_column)
-    plain = getattr(feature, "dtype", "") in _PLAIN
-    if not (feature is None or isinstance(feature, Image) or plain or _is_bytes_and_path(feature)):
+    if not (feature is None or isinstance(feature, Image) or _is_plain(feature) or _is_bytes_and_path(feature)):
         raise InvalidDataset(f"column {image_column!r} holds {feature}: expected images, their bytes, or their paths")
 
 
@@ -269,4 +270,9 @@ def _is_bytes_and_path(feature: Any) -> bool:
     """Whether a column is what `datasets` stores of an image, without a word that it is one."""
     if not isinstance(feature, Mapping) or not {"bytes"} <= feature.keys() <= {"bytes", "path"}:
         return False
-    return all(getattr(part, "dtype", "") in _PLAIN for part in feature.values())
+    return all(map(_is_plain, feature.values()))
+
+
+def _is_plain(feature: Any) -> bool:
+    """Whether a column holds texts, or bytes."""
+    return getattr(feature, "dtype", "") in ("string", "large_string", "binary", "large_binary")

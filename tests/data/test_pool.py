@@ -211,8 +211,10 @@ def test_images_that_another_program_wrote(binary, text, tmp_path):
     """Parquet of pandas, polars or pyarrow: bytes and path without the word of `datasets` that they are an image."""
     kind = pa.struct([("bytes", binary), *([] if text is None else [("path", text)])])
     stored = [{"bytes": jpeg(level)} for level in range(3)]
-    pq.write_table(pa.table({"id": ["a", "b", "c"], "image": pa.array(stored, kind)}), tmp_path / "train.parquet")
+    columns = {"id": ["a", "b", "c"], "image": pa.array(stored, kind), "mask": pa.array(stored, kind)}
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
     dataset = load_pool(str(tmp_path))
+    assert dataset.features["mask"] == Image()
     assert dataset.features["image"] == Image(decode=False)
     pool = Pool.of(dataset)
     assert [pool.frames[row]["image"]["bytes"] for row in range(3)] == [jpeg(level) for level in range(3)]
@@ -221,7 +223,9 @@ def test_images_that_another_program_wrote(binary, text, tmp_path):
 def test_bytes_that_another_program_wrote(tmp_path):
     stored = pa.array([jpeg(level) for level in range(3)], pa.large_binary())
     pq.write_table(pa.table({"id": ["a", "b", "c"], "image": stored}), tmp_path / "train.parquet")
-    assert Pool.of(load_pool(str(tmp_path))).frames["image"][:] == stored.to_pylist()
+    dataset = load_pool(str(tmp_path))
+    assert [image["bytes"] for image in Pool.of(dataset).frames["image"]] == stored.to_pylist()
+    assert dataset.features["image"] == Image(decode=False)
 
 
 def test_lists_of_images_are_no_frames(tmp_path):
