@@ -15,10 +15,11 @@ from typing import Any
 from datasets import Dataset, Image
 from PIL import Image as Pillow
 
-from meddel_hf.data.cells import Cell
+from meddel_hf.data.cells import Cell, holds_images
 from meddel_hf.data.outgoing import METADATA
 from meddel_hf.data.privacy import Cleaner
 from meddel_hf.data.scan import IMAGE_SUFFIXES
+from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.schema import IMAGE, MASK
 
@@ -31,8 +32,15 @@ def write_images(opened: Dataset, cleaner: Cleaner, folder: Path) -> list[str]:
     """Write frames, masks and other single images as files, and metadata.jsonl; returns their names in the folder.
 
     Files have the bytes that they had in the pool, and are called as the ids where these can be paths, else by number.
+    Raises InvalidArgument where a column has several images a row, such as a list of them.
     """
     images = [name for name, feature in cleaner.published.items() if isinstance(feature, Image)]
+    nested = [name for name, feature in cleaner.published.items() if name not in images and holds_images(feature)]
+    if nested:
+        raise InvalidArgument(
+            f"the column {nested[0]!r} holds images in lists or structs, which image files cannot show: leave out "
+            "as_images (--images), or the column"
+        )
     names, places = [METADATA], _Places()
     with (
         tqdm(total=len(opened), desc="writing", unit="frame", delay=5, leave=False) as bar,

@@ -42,6 +42,14 @@ def written(frames: Dataset, folder: Path, **how) -> list[dict]:
     return [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def test_lists_of_images_are_refused_before_anything_is_written(tmp_path):
+    frames = pool([f"{row}" for row in range(ROWS)])
+    lists = [[{"bytes": KINDS[".png"], "path": None}]] * ROWS
+    with pytest.raises(InvalidArgument, match="the column 'views' holds images in lists or structs"):
+        written(frames.add_column("views", lists, feature=List(Image())), tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_files_stand_at_their_ids_with_the_bytes_of_the_pool(tmp_path):
     frames = pool([f"ward/{row:02}" for row in range(ROWS)])
     rows = written(frames, tmp_path / "kept")
