@@ -39,7 +39,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def size_before_loading(image: Image.Image) -> tuple[int, int] | None:
 
 
 def _is_sideways(image: Image.Image) -> bool:
-    return _orientation(image) in _SIDEWAYS
+    return _orientation(image) in SIDEWAYS
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -115,6 +115,16 @@ def _orientation(image: Image.Image) -> int | None:
         return None if orientation is None else int(orientation)
     except Exception:  # the picture may be sound where its EXIF block is not
         return None
+
+
+def orientation_of(source: ImageSource) -> int:
+    """EXIF orientation of a picture, from 1, which is upright, to 8. Raises UnreadableImage."""
+    with decoding():
+        image = opened(source)
+        if image.format not in _EXIF_IN_HEADER:
+            image.load()
+        found = _orientation(image)
+        return found if found in _TURNS else 1
 
 
 def at_hand(source: ImageSource) -> bytes | Image.Image:

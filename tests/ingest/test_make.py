@@ -289,6 +289,23 @@ def test_pictures_beyond_the_first_of_a_file_are_told(suffix, tmp_path):
     assert reasons(made) == {f"many{suffix}": "only the first of its 3 pictures was taken"}
 
 
+@pytest.mark.parametrize(("frame", "of_mask", "side", "told"), [
+    (3, 1, 40, True), (3, 3, 40, False), (1, 1, 40, False), (6, 1, 40, False), (6, 1, 32, True), (6, 6, 32, False),
+])  # fmt: skip
+def test_a_mask_that_may_lie_turned_on_its_frame_is_told(frame, of_mask, side, told, tmp_path):
+    folder = put(tmp_path / "files")
+    (folder / "masks").mkdir(parents=True)
+    stored = (32, side) if of_mask == 1 and frame == 6 else (side, 32)
+    for name, size, turn in (("a.jpg", (side, 32), frame), ("masks/a.png", stored, of_mask)):
+        exif = Image.Exif()
+        exif[0x112] = turn
+        Image.new("L", size, 255 * (name != "a.jpg")).save(folder / name, exif=exif)
+    made, rows = pool(folder, tmp_path / "pool", masks=["masks"])
+    assert rows["a"]["mask"] is not None
+    assert [one.kind for one in made.problems] == ["remark"] * told
+    assert all("EXIF orientation" in one.reason for one in made.problems)
+
+
 def test_two_frames_of_one_id_are_refused(tmp_path):
     folder = put(tmp_path / "f", a_dot_jpg=jpeg(1), a_dot_png=png(1))
     with pytest.raises(InvalidDataset, match=r"a\.jpg and a\.png differ in suffix only"):

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
+from meddel_hf.data.decoding import SIDEWAYS, orientation_of
 from meddel_hf.data.masks import binary
 
 
 def pages_of(data: bytes, *, red: bool = False) -> np.ndarray:
     """(pages, height, width) bool; one page unless the file is a TIFF of several. Raises UnreadableImage."""
     return binary(data, red=red)
+
+
+def turn_in_doubt(frame: bytes, width: int, height: int, masks: Iterator[bytes]) -> str | None:
+    """What to say where a frame is turned by its EXIF orientation and a mask of it is not, though it would fit turned.
+
+    width, height: of the frame, upright. masks: files that were read already; of the frame's size, none is refused.
+    """
+    orientation = orientation_of(frame)
+    if orientation == 1 or (orientation in SIDEWAYS and width != height):  # then the size tells
+        return None
+    if all(orientation_of(mask) == orientation for mask in masks):
+        return None
+    return (
+        f"its EXIF orientation ({orientation}) turns the frame and not its mask, which was taken as upright: look "
+        "whether it lies on the object"
+    )
 
 
 def encoded(mask: np.ndarray) -> bytes:
