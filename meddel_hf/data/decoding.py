@@ -117,14 +117,10 @@ def _orientation(image: Image.Image) -> int | None:
         return None
 
 
-def orientation_of(source: ImageSource) -> int:
-    """EXIF orientation of a picture, from 1, which is upright, to 8. Raises UnreadableImage."""
-    with decoding():
-        image = opened(source)
-        if image.format not in _EXIF_IN_HEADER:
-            image.load()
-        found = _orientation(image)
-        return found if found in _TURNS else 1
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation of a picture that is loaded, from 1, which is upright, to 8."""
+    found = _orientation(image)
+    return found if found in _TURNS else 1
 
 
 def at_hand(source: ImageSource) -> bytes | Image.Image:

@@ -23,6 +23,7 @@ from meddel_hf.data.decoding import (
     drafted,
     loaded,
     opened,
+    orientation_of,
     size_before_loading,
 )
 from meddel_hf.data.limits import too_many
@@ -259,6 +260,7 @@ class Look:
 
     small:  grey, upright, no smaller than was asked for where the frame is not.
     native: Pillow reads the file itself, so any reader of the data set can.
+    orientation: EXIF's, from 1 to 8, that it was turned by.
     count:  pictures in the file, of which this is the first: those of an animation, or pages of a TIFF.
     """
 
@@ -266,7 +268,8 @@ class Look:
     height: int
     small: Image.Image
     native: bool
-    count: int = 1
+    orientation: int
+    count: int
 
 
 def look(source: ImageSource, side: int) -> Look:
@@ -282,7 +285,7 @@ def look(source: ImageSource, side: int) -> Look:
         upright = loaded(image)
         width, height = upright.size if size is None else size
         small = upright if upright.mode == "L" else _rgb(upright).convert("L")
-        return Look(width, height, small, native, _count(image))
+        return Look(width, height, small, native, orientation_of(image), _count(image))
 
 
 def _count(image: Image.Image) -> int:

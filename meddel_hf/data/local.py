@@ -34,7 +34,7 @@ from meddel_hf.runtime.regular import open_regular
 
 _UNUSED = 30 * 86_400  # seconds
 _COMMIT = 40  # hex digits
-_PART = re.compile(r"(.*)(\d{5})-of-(\d{5})")  # how files of one split are numbered, from 0
+_PART = re.compile(r"(.*)(\d{5})-of-(\d{5})")  # how files of one split are numbered, from 0, by some from 1
 
 
 class NoSuchSplit(Exception):
@@ -170,18 +170,19 @@ def _check_links(files: list[str]) -> None:
 
 
 def _check_all_there(files: list[str]) -> None:
-    """Raise InvalidDataset where a file says that it is one of three, and not all three are in its folder."""
+    """Raise InvalidDataset where files say that they are of three, and there are fewer in their folder."""
     series = {(Path(file).parent, found[1], found[3]) for file in files if (found := _PART.match(Path(file).name))}
     for folder, name, count in sorted(series):
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         there = {
             int(found[2]) for each in names if (found := _PART.match(each)) and (found[1], found[3]) == (name, count)
         }
-        missing = sorted(set(range(int(count))) - there)
-        if there and missing:
+        if 0 < len(there) < int(count):
+            first = 1 if int(count) in there else 0
+            missing = min(set(range(first, first + int(count))) - there)
             raise InvalidDataset(
                 f"{folder} holds {len(there):,} of the {int(count):,} files {name}...-of-{count}, not number "
-                f"{missing[0]}: fetch all of them"
+                f"{missing}: fetch all of them, or rename those that you mean"
             )
 
 

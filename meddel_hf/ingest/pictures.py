@@ -24,8 +24,7 @@ def frames(file: File, found: Sequence[File], library: Library, reading: Reading
 
     Raises UnreadableImage or UnreadableArchive, whose message is the reason.
     """
-    data = came = library.read(file)
-    suffix = file.suffix
+    data, suffix = library.read(file), file.suffix
     seen = look(data, _LOOK)
     if not seen.native:
         data, suffix = as_png(decode(data)), ".png"
@@ -33,7 +32,7 @@ def frames(file: File, found: Sequence[File], library: Library, reading: Reading
         data = stripped(data)
     mask = mask_of(found, library, seen.width, seen.height)
     yield Picture("", data, suffix, seen.width, seen.height, None, *coded(mask))
-    if found and (doubt := masks.turn_in_doubt(came, seen.width, seen.height, map(library.read, found))):
+    if found and (doubt := masks.turn_in_doubt(seen, map(library.read, found))):
         yield Remark(doubt)
     if seen.count > 1:
         yield Remark(f"only the first of its {seen.count:,} pictures was taken")

@@ -196,6 +196,12 @@ def test_a_shard_that_was_not_copied_is_told(tmp_path):
     assert levels_of(load_pool(f"{folder.parent}@test")) == [5]
 
 
+def test_shards_may_be_numbered_from_one(tmp_path):
+    for number in (1, 2):
+        rows([number]).to_parquet(tmp_path / f"train-{number:05d}-of-00002.parquet")
+    assert levels_of(load_pool(str(tmp_path))) == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [("cut", r"1-of-00002\.parquet is no Parquet file, or damaged: fetch it again"),

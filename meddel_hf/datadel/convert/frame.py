@@ -65,7 +65,7 @@ def _frame(item: Item, source: Source, members: Members) -> Iterator[Baked | Pro
     if item.label is not None and item.label not in source.labels:
         known = ", ".join(source.labels)
         raise UnreadableImage(f"unknown class {item.label!r}: expected one of {known}")
-    data = came = members.read(item.image)
+    data = members.read(item.image)
     seen = look(data, _LOOK)
     name = item.image.name
     if not seen.native:
@@ -75,7 +75,7 @@ def _frame(item: Item, source: Source, members: Members) -> Iterator[Baked | Pro
         remarks.append(f"built of the first of its {seen.count:,} pictures")
     mask, by_class = _mask(item, members, seen.width, seen.height)
     files = (members.read(mask.entry) for mask in item.masks)
-    if item.masks and (doubt := masks.turn_in_doubt(came, seen.width, seen.height, files)):
+    if item.masks and (doubt := masks.turn_in_doubt(seen, files)):
         remarks.append(doubt)
     row = _row(item, source, item.path, data, name, (seen.width, seen.height))
     row[schema.BOXES] = [{"label": b.label, "bbox": [b.x, b.y, b.width, b.height]} for b in listed]

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from meddel_hf.data.decoding import SIDEWAYS, orientation_of
+from meddel_hf.data.decoding import SIDEWAYS, decoding, opened, orientation_of
+from meddel_hf.data.images import Look
 from meddel_hf.data.masks import binary
 
 
@@ -18,20 +19,27 @@ def pages_of(data: bytes, *, red: bool = False) -> np.ndarray:
     return binary(data, red=red)
 
 
-def turn_in_doubt(frame: bytes, width: int, height: int, masks: Iterator[bytes]) -> str | None:
+def turn_in_doubt(frame: Look, masks: Iterator[bytes]) -> str | None:
     """What to say where a frame is turned by its EXIF orientation and a mask of it is not, though it would fit turned.
 
-    width, height: of the frame, upright. masks: files that were read already; of the frame's size, none is refused.
+    masks: files that were decoded already; of the frame's size, none is refused.
     """
-    orientation = orientation_of(frame)
-    if orientation == 1 or (orientation in SIDEWAYS and width != height):  # then the size tells
+    orientation = frame.orientation
+    if orientation == 1 or (orientation in SIDEWAYS and frame.width != frame.height):  # then the size tells
         return None
-    if all(orientation_of(mask) == orientation for mask in masks):
+    if all(_orientation(mask) == orientation for mask in masks):
         return None
     return (
         f"its EXIF orientation ({orientation}) turns the frame and not its mask, which was taken as upright: look "
         "whether it lies on the object"
     )
+
+
+def _orientation(data: bytes) -> int:
+    with decoding():
+        image = opened(data)
+        image.load()
+        return orientation_of(image)
 
 
 def encoded(mask: np.ndarray) -> bytes:
