@@ -56,9 +56,14 @@ class Interval:
             parts.append("one seed: the interval covers other frames, not other seeds")
         if self.rarest < min(_RARE, self.groups):
             parts.append(f"a class has {self.rarest} groups of frames only: the interval may be too narrow")
-        if self.low <= self._range[0] and self.high >= self._range[1]:
-            parts.append("the frames are of too few groups to say how far the value would move with others")
+        if self.says_nothing:
+            parts.append("too few seeds, or too few groups of frames, to say where the value lies")
         return tuple(parts)
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it holds everything that is possible: of one group of frames, or of few seeds that lie far apart."""
+        return self.low <= self._range[0] and self.high >= self._range[1]
 
     @property
     def _range(self) -> tuple[float, float]:

@@ -201,6 +201,12 @@ def test_one_group_says_nothing_of_others():
     assert not compare(runs, runs[::-1]).shown
 
 
+def test_two_seeds_far_apart_are_no_fault_of_the_frames():
+    found = interval([run([0.1] * 30), run([0.9] * 30)])
+    assert (found.groups, found.low, found.high) == (30, 0, 1)  # t of one degree of freedom: 12.7 times 0.4
+    assert found.notes == ("too few seeds, or too few groups of frames, to say where the value lies",)
+
+
 def test_a_rare_class_is_told():
     labels = ["common"] * 40 + ["rare"] * 4
     right = [1.0, 0.0] * 22

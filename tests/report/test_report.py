@@ -194,7 +194,7 @@ def test_a_planted_difference_is_shown_and_none_where_none_was_planted(written):
 
 def test_a_task_that_failed_the_gate_is_shown_but_not_ranked(written):
     text = Page(written.page.read_text(encoding="utf-8")).text
-    assert "pre-training itself shows no effect here, so selectors cannot be compared" in text
+    assert "pre-training itself is not shown to help here, so selectors cannot be compared" in text
     assert "Did not pass the gate: shown, not ranked." in text
     assert {row["gate_passed"] for row in table(written, "differences") if row["task"] == "nothing"} == {"False"}
     assert not [
@@ -366,6 +366,20 @@ def test_without_a_gate_the_cells_of_full_and_untrained_decide(tmp_path):
     done = said(folder)
     assert done.headline.startswith("No selector can be ranked")
     assert not [picture for picture in done.document.pictures if picture.name.startswith("difference")]
+
+
+def test_a_gate_that_is_not_decided_yet_is_not_one_that_failed(tmp_path):
+    """As in a run that goes on: the first gate's cells are there, those at the smallest retention are not."""
+    asks = {"gates": ["learning", "headroom"]}
+    folder = make_runs(tmp_path / "runs", replace(SMALL, snapshots=0), gate=False, more=asks)
+    for percent in ("5", "20"):
+        shutil.rmtree(folder / "cells" / "random" / percent)
+    done = said(folder)
+    assert only(done.table("gate"), task="polyps")["passed"] == "True"
+    assert done.headline == (
+        "No selector can be ranked on any of 4 test sets: whether there is anything to choose could not be decided, "
+        "since cells of the gate are missing."
+    )
 
 
 def test_one_seed_is_said_to_cover_frames_only(tmp_path):

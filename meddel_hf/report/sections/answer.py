@@ -14,7 +14,7 @@ from meddel_hf.report.findings import Contrast, Findings, counted
 from meddel_hf.report.sections.tables import overview_table
 from meddel_hf.runtime.words import plural
 
-CANNOT_RANK = "pre-training itself shows no effect here, so selectors cannot be compared"
+CANNOT_RANK = "pre-training itself is not shown to help here, so selectors cannot be compared"
 _NO_ROOM = "all frames are not shown to do better than a few random ones, so there is nothing to choose"
 _UNDECIDED = "whether there is anything to choose could not be decided, since cells of the gate are missing"
 _BEST = {"full": "the full pool", "distinct": "the pool without its near-duplicates"}
@@ -56,11 +56,12 @@ def headline(f: Findings) -> str:
     if not f.comparable:
         if not f.verdicts:
             return (
-                "No selector can be ranked: no gate was run, and the full pool and no pre-training were not both "
-                "scored, so nobody knows whether pre-training has any effect here."
+                "No selector can be ranked: no gate was decided, since of no seed were the full pool and no "
+                "pre-training both scored, so nobody knows whether pre-training helps here."
             )
-        closing = nothing_to_choose(f.verdicts)
-        return f"No selector can be ranked on any of {tried}: {closing or CANNOT_RANK}."
+        learned = any(verdict.learns for verdict in f.verdicts.values())
+        why = nothing_to_choose(f.verdicts) or (_UNDECIDED if learned else CANNOT_RANK)
+        return f"No selector can be ranked on any of {tried}: {why}."
     rival = f.runs.rival
     if not f.runs.arms:
         names = listed(list(dict.fromkeys(target.judged for target in f.comparable)))
@@ -110,8 +111,11 @@ def _cautions(f: Findings) -> list[Paragraph]:
             f"{which} intervals cover which frames were tested, not the luck of training. "
             "Differences of this size may be another seed's opposite."
         )
-    if any("too few groups" in note for level in f.levels for note in level.score.notes):
-        lines.append("Some test sets have too few groups of frames (videos, patients) for an interval to say anything.")
+    if any(level.score.says_nothing for level in f.levels):
+        lines.append(
+            "Some intervals hold everything that is possible: there are too few seeds, or too few groups of tested "
+            "frames (videos, patients), for them to say anything."
+        )
     if runs.diverged:
         lines.append(
             f"{plural(len(runs.diverged), 'cell')} diverged (listed under What was run) and are in no mean: what "
