@@ -36,15 +36,15 @@ def percent(retention: float) -> str:
 
 
 def planned(plan: Mapping[str, Any]) -> tuple[Place, ...]:
-    """Places that a plan asks for, in its order: the full pool, no pre-training, then every arm at every retention."""
+    """Places that a plan asks for, in its order: the full pool, no pre-training, then every arm at every retention.
+
+    Without arms, the first two alone."""
     arms = [label(arm) for arm in listed(plan.get("arms") or plan.get("selectors"))]
     try:
         retentions = [float(value) for value in listed(plan.get("retentions"))]
         seeds = plan.get("seeds", ())
         seeds = list(range(min(seeds, MOST_SEEDS))) if isinstance(seeds, int) else [int(seed) for seed in listed(seeds)]
     except (TypeError, ValueError, OverflowError):
-        return ()
-    if not (arms and retentions and seeds):
         return ()
     columns = [(FULL, 1.0), (UNTRAINED, 0.0)]
     columns += [(arm, retention) for arm in arms for retention in retentions if retention < 1]

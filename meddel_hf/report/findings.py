@@ -114,6 +114,14 @@ class Findings:
         return verdict is not None and verdict.can_rank
 
     @property
+    def stopped(self) -> bool:
+        """Whether all that is missing was left out by the gates, which no task passed."""
+        gate, missing = self.runs.gate, self.runs.missing
+        if gate is None or any(verdict.can_rank for verdict in gate.by_task.values()):
+            return False
+        return bool(missing) and not {place.arm for place in missing} & {FULL, UNTRAINED}
+
+    @property
     def comparable(self) -> list[Target]:
         return [target for target in self.runs.targets if self.passed(target)]
 

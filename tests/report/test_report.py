@@ -407,6 +407,22 @@ def test_a_gate_alone_is_reported_before_any_selector_was_run(tmp_path):
     assert done.headline.startswith("No selector was run yet. Pre-training itself has an effect on polyps and classes")
     assert only(table(done, "curves"), task="classes", arm="full", samples=SMALL.samples // 2)
     assert list((tmp_path / "report" / "figures").glob("epochs-classes*"))
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "6 of 6 planned" in text  # the full pool and no pre-training, with three seeds
+    assert "Every planned cell is finished." in text
+
+
+def test_what_the_gates_left_out_is_not_missing(tmp_path):
+    nothing = replace(SMALL, tasks={"nothing": SMALL.tasks["nothing"]}, snapshots=0, ladder=(0.1,))
+    folder = make_runs(tmp_path / "runs", nothing)
+    for arm in nothing.arms:
+        shutil.rmtree(folder / "cells" / arm)
+    text = said(folder).text
+    assert "No task passed the gates, so that no selector was run: 18 planned cells were left out" in text
+    assert "not finished" not in text
+    assert "6 of 24 planned, and 3 beside them" in text  # rungs of the ladder are in no plan
+    grown = make_runs(tmp_path / "grown", replace(nothing, arms={}), more={"seeds": 4})
+    assert "The matrix is not finished: 2 of 8 cells are missing" in said(grown).text
 
 
 def test_what_is_not_a_folder_of_runs_or_not_a_report_is_refused(tmp_path, runs):

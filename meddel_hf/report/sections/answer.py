@@ -94,7 +94,12 @@ def _tally(f: Findings, rival: str) -> str:
 def _cautions(f: Findings) -> list[Paragraph]:
     """What a reader must know before believing the rest."""
     runs, lines = f.runs, []
-    if missing := runs.missing:
+    if f.stopped:
+        left_out = plural(len(runs.missing), "planned cell was", "planned cells were")
+        lines.append(
+            f"No task passed the gates, so that no selector was run: {left_out} left out (listed under What was run)."
+        )
+    elif missing := runs.missing:
         lines.append(
             f"The matrix is not finished: {len(missing)} of {len(runs.planned)} cells are missing "
             "(listed under What was run). What follows may change."

@@ -27,7 +27,7 @@ def record(f: Findings, command: str) -> Section:
     runs = f.runs
     blocks: list[Block] = [Points(tuple(_facts(f, command) if runs.cells else _typed(runs, command)))]
     if runs.cells:
-        blocks += [*shared_groups(runs), *_missing(runs), *_diverged(runs)]
+        blocks += [*shared_groups(runs), *_missing(f), *_diverged(runs)]
     if f.verdicts:
         blocks += gate_tables(f)
     if runs.cells:
@@ -47,12 +47,11 @@ def _facts(f: Findings, command: str) -> list[Point]:
     seconds += sum(cell.facts.get("seconds_selection") or 0 for cell in runs.cells)
     samples = sorted({cell.samples for cell in runs.cells if cell.samples})
     devices = sorted({str(cell.facts["device"]) for cell in runs.cells if cell.facts.get("device")})
-    planned = f" of {len(runs.planned)} planned" if runs.planned else ""
     budget = " or ".join(f"{n:,}" for n in samples) or "no"
     draws = f"{f.draws.draws:,} draws of frames, {f.draws.level:.0%} intervals, paired over seeds; seed {f.draws.seed}."
     seeds = f"{plural(len(runs.seeds), 'seed')} ({listed([str(seed) for seed in runs.seeds])})"
     return [
-        Point("Cells:", f"{len(runs.cells)}{planned}; {seeds}."),
+        Point("Cells:", f"{_counted(runs)}; {seeds}."),
         Point("Budget:", f"{budget} samples seen in each pre-training, whatever the retention."),
         Point("Selection and pre-training:", f"{in_words(seconds)} in all, added over cells."),
         Point("Device:", f"{listed(devices) or 'not recorded'}."),
@@ -62,6 +61,15 @@ def _facts(f: Findings, command: str) -> list[Point]:
         *tested_groups(runs),
         *_typed(runs, command),
     ]
+
+
+def _counted(runs: Runs) -> str:
+    """How many cells are finished: of those that the plan asks for, and beside them of its gates and a ladder."""
+    if not runs.planned:
+        return str(len(runs.cells))
+    beside = sum(cell.place not in runs.planned for cell in runs.cells)
+    planned = f"{len(runs.cells) - beside} of {len(runs.planned)} planned"
+    return f"{planned}, and {beside} beside them" if beside else planned
 
 
 def _typed(runs: Runs, command: str) -> list[Point]:
@@ -76,7 +84,8 @@ def _selectors(runs: Runs) -> list[str]:
     return [arm if names.get(arm) in (None, arm) else f"{arm} (selector {names[arm]})" for arm in runs.arms]
 
 
-def _missing(runs: Runs) -> list[Block]:
+def _missing(f: Findings) -> list[Block]:
+    runs = f.runs
     if not runs.planned:
         return [Paragraph("No plan was found beside the cells: what is missing cannot be said.", "warning")]
     blocks: list[Block] = []
@@ -84,7 +93,8 @@ def _missing(runs: Runs) -> list[Block]:
         begun = set(runs.unfinished)
         words = [place.words + (" (begun)" if place in begun else "") for place in missing[:_SHOWN]]
         more = f"; and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        blocks.append(Paragraph(f"Missing cells, {len(missing)}: " + "; ".join(words) + more + ".", "warning"))
+        title = "Left out, since no task passed the gates" if f.stopped else "Missing cells"
+        blocks.append(Paragraph(f"{title}, {len(missing)}: " + "; ".join(words) + more + ".", "warning"))
     else:
         blocks.append(Paragraph("Every planned cell is finished."))
     if lacking := _lacking(runs):
