@@ -28,11 +28,11 @@ from meddel_hf.data.groups import groups_of, names_groups
 from meddel_hf.data.ids import ids_of
 from meddel_hf.data.leaks import leaks
 from meddel_hf.data.pool import Pool, load_pool, name_of
-from meddel_hf.downstream.probing.labels import Labelled, Parts
+from meddel_hf.downstream.probing.labels import Labelled, Parts, check_parts, check_tested
 from meddel_hf.downstream.retrieval import check_scenes
-from meddel_hf.downstream.segmentation.masked_frames import with_masks
+from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, with_masks
 from meddel_hf.downstream.splits import OFFICIAL, split
-from meddel_hf.errors import InvalidArgument, InvalidDataset
+from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, named
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.reading import read_lines
 from meddel_hf.runtime.similar import did_you_mean
@@ -112,7 +112,7 @@ class Material:
     @classmethod
     def of(cls, plan: Plan) -> Material:
         """Open everything that the plan names. Raises InvalidDataset or InvalidArgument where something is missing."""
-        tasks = {task.name: _task(task) for task in plan.trained_tasks}
+        tasks = {task.name: _checked(task) for task in plan.trained_tasks}
         parts = [_part(part, place) for place, part in enumerate(plan.pool)]
         whole = concatenate_datasets(parts) if parts else _NOTHING
         ids = (Pool.of(whole).ids or []) if parts else []  # raises where one is repeated
@@ -155,6 +155,23 @@ def _part(part: PoolPart, place: int) -> Dataset:
     for name, values in {schema.ID: _ids(dataset), **texts}.items():
         frames = frames.add_column(name, pa.array(values, pa.string()))
     return _named(frames.select_columns(_COLUMNS), digest)
+
+
+def _checked(task: Trained) -> TaskData:
+    """What a task trains and tests on. Errors of what it would refuse after the first pre-training say whose it is."""
+    data = _task(task)
+    try:
+        if isinstance(data, SegmentationData):
+            for name, frames in {f"{task.name}, training": data.train, **data.tests}.items():
+                LabelledFrames.of(frames, name, data.task.recipe.num_labels)
+        elif isinstance(data, ProbeData):
+            labels, train = data.labelled.labels, set(data.parts.train)
+            check_parts(train, {name: set(ids) for name, ids in data.parts.test.items()}, labels, data.labelled.groups)
+            for name, ids in data.parts.test.items():
+                check_tested(name, [labels[id] for id in ids], sorted({labels[id] for id in train}))
+    except MedDELError as error:
+        raise named(task.name, error) from error
+    return data
 
 
 def _task(task: Trained) -> TaskData:
@@ -259,14 +276,14 @@ def _groups(plan: Plan) -> dict[str, tuple[str, str]]:
     places = [(part.pool, part.source) for part in plan.pool]
     places += [(spec, None) for task in plan.trained_tasks for spec in _specs(task)]
     groups: dict[str, tuple[str, str]] = {}
-    for spec, named in dict.fromkeys(places):
+    for spec, called in dict.fromkeys(places):
         dataset = opened(spec)
         if not names_groups(dataset):
             continue
         rows = zip(_ids(dataset), texts_of(dataset, schema.SOURCE), groups_of(dataset), strict=True)
         for id, source, group in rows:
             if group is not None:
-                groups.setdefault(id, (source or named or name_of(spec), group))
+                groups.setdefault(id, (source or called or name_of(spec), group))
     return groups
 
 

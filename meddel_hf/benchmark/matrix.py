@@ -46,6 +46,7 @@ from meddel_hf.benchmark.verdicts import Redundancy, Verdict
 from meddel_hf.data.pool import Pool
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.embedding.embed import embed
+from meddel_hf.embedding.encoder import load_encoder
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import Diverged, InvalidArgument
 from meddel_hf.pretraining.frame_cache import decode_once
@@ -127,6 +128,13 @@ def run(
         done += matrix.run(arm_cells(plan))
         cells += [cell for cell in arm_cells(plan) if cell not in cells]
     return Outcome(done.ran, (), done.locked, verdicts, labelled, redundancy, matrix.diverged(cells))
+
+
+def check(plan: Plan, runs: str | Path) -> Material:
+    """Raise what `run` would raise before any work, and write nothing. Returns what it works on."""
+    matrix = _Matrix.of(plan, runs, Shard(), None, "auto", None, False)
+    matrix.check()
+    return matrix.material
 
 
 def run_ladder(
@@ -236,10 +244,19 @@ class _Matrix:
                 duplicates.find(self.store, self.runs)
         return duplicates.read(self.runs)
 
+    def check(self) -> Manifest:
+        """Look at selectors, data, encoder and what was run before. Returns the manifest of what is asked."""
+        _check_selectors(self.plan, len(self.material.pool))
+        wanted = self._manifest()
+        if (self.runs / MANIFEST).is_file():
+            _check_comparable(Manifest.read(self.runs, "benchmark"), wanted, self.runs)
+        if self.plan.embedding is not None and not (self.runs / EMBEDDINGS / MANIFEST).is_file():
+            load_encoder(self.plan.embedding.encoder, pooling=self.plan.embedding.pooling)
+        return wanted
+
     def prepare(self) -> None:
         """Check the data and the folder before any work, and write down what is run on what."""
-        _check_selectors(self.plan)
-        wanted = self._manifest()
+        wanted = self.check()
         if self._holds_something_else() or not self.runs.is_dir():
             check_target(self.runs, "benchmark")
         check_can_write(self.runs)
@@ -371,10 +388,15 @@ class _Matrix:
         return Manifest("benchmark", made, arguments, {"pool": self.material.fingerprint}, details)
 
 
-def _check_selectors(plan: Plan) -> None:
-    """Every arm can be made: a wrong option is found before the first hour of training."""
+def _check_selectors(plan: Plan, frames: int) -> None:
+    """Every arm can be made, and keeps a frame of so many: what is wrong is found before the first hour of training."""
     from meddel_hf.selectors.registry import make
 
+    if plan.trained_tasks and plan.arms and plan.smallest is not None and not round(plan.smallest * frames):
+        raise InvalidArgument(
+            f"retention {plan.smallest:g} of a pool of {plural(frames, 'frame')} is no frame at all: ask for at least "
+            f"{1 / frames:.2g}"
+        )
     for arm in plan.arms:
         for retention in (share for share in plan.retentions if share < 1):
             make(arm.selector, retention=retention, seed=plan.seeds[0], **arm.options)

@@ -202,7 +202,7 @@ def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
         )
     if measured := _measured(plan, runs):
         print(f"\n{measured}\n")
-    say(f"{outcome.ran} cells run; read them with: meddel report {runs}")
+    say(f"{plural(outcome.ran, 'cell')} run; read them with: meddel report {runs}")
     return 0 if outcome.passed else NOT_PASSED
 
 
@@ -214,7 +214,7 @@ def _sum_up_ladder(plan: Plan, runs: Path, outcome: Outcome) -> int:
     _tell_left(outcome)
     if outcome.waiting:
         say(
-            f"{len(outcome.waiting)} cells are still to be finished by other shards, such as "
+            f"{plural(len(outcome.waiting), 'cell is', 'cells are')} still to be finished by other shards, such as "
             f"{outcome.waiting[0].place.words}: run the shards again once they are"
         )
         return LATER
@@ -229,14 +229,14 @@ def _sum_up_ladder(plan: Plan, runs: Path, outcome: Outcome) -> int:
         print(f"Left out, fewer than {LEAST_FRAMES} frames of the pool: {named}.")
     for one in made:
         print(one.sentence)
-    say(f"{outcome.ran} cells run; read them with: meddel report {runs}")
+    say(f"{plural(outcome.ran, 'cell')} run; read them with: meddel report {runs}")
     return 0
 
 
 def _tell_left(outcome: Outcome) -> None:
     """Cells that are another process's, and those that diverged."""
     if outcome.locked:
-        say(f"{len(outcome.locked)} cells are being run by another process: they were left to it")
+        say(f"{plural(len(outcome.locked), 'cell is', 'cells are')} being run by another process, and left to it")
     for one in outcome.diverged:
         say(
             f"diverged, and in no mean: {one.place.words}: {one.sentence} (the cell is tried again once its "
@@ -285,17 +285,17 @@ def _dry_run(
     cells_of: Callable[[Plan, int, argparse.Namespace], Groups],
 ) -> None:
     from meddel_hf.benchmark.axis import folder
-    from meddel_hf.benchmark.cells import is_finished, is_pretrained
-    from meddel_hf.benchmark.data import Material
+    from meddel_hf.benchmark.cells import DIVERGED, is_finished, is_pretrained
     from meddel_hf.benchmark.estimate import in_words, measured, samples_per_second
+    from meddel_hf.benchmark.matrix import check
     from meddel_hf.downstream.labels.budgets import named
 
+    material = check(plan, runs)
     for task in plan.label_tasks:
         budgets = ", ".join(map(named, task.budgets))
         print(f"labels  {task.name}: {len(plan.arms)} arms, {task.splits} splits, budgets {budgets}")
     if plan.pretraining is None:
         return
-    material = Material.of(plan)
     n, gone = len(material.pool), len(material.excluded)
     print(f"pool: {plural(n, 'frame')}, {gone:,} left out since they are tested downstream or excluded")
     todo = to_test = 0
@@ -306,10 +306,12 @@ def _dry_run(
         for title, group in cells_of(plan, n, args):
             for cell in shard.part(group):
                 finished, trained = is_finished(cell, place, plan), is_pretrained(cell, place)
+                diverged = not finished and (cell.folder(place) / DIVERGED).is_file()
                 state = "begun" if cell.folder(place).is_dir() else "to run"
                 state = "finished" if finished else "pre-trained, to be tested" if trained else state
+                state = "diverged, not tried again" if diverged else state
                 print(f"{title:<8}{cell.place.words:<40}{round(cell.retention * n):>10,} frames  {state}")
-                todo += not finished and not trained and bool(cell.retention)
+                todo += not finished and not diverged and not trained and bool(cell.retention)
                 to_test += trained and not finished
     each, by = measured(places[0]), f"finished cells in {places[0]} took, tasks included"
     if each is None:

@@ -294,6 +294,18 @@ def test_a_dry_run_prints_cells_and_an_estimate_and_writes_nothing(data, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.yaml"]
 
 
+def test_a_dry_run_refuses_what_a_run_would(matrix, data, tmp_path, capsys):
+    changed = plan_of(data)
+    changed["pretraining"] = {**changed["pretraining"], "learning_rate": 0.5}
+    for plan, message in (
+        (changed, "was run with another pretraining (learning_rate"),
+        (plan_of(data, arms=[{"label": "x", "selector": "nothing"}]), "there is no selector 'nothing'"),
+    ):
+        path = written(tmp_path / "plan.yaml", plan)
+        assert main(["benchmark", "run", str(path), "--out", str(matrix), "--dry-run"]) == 2
+        assert message in printed(capsys)
+
+
 def test_a_new_task_pre_trains_nothing_and_decodes_no_pool(data, tmp_path, capsys):
     plan, runs = plan_of(data, arms=[], seeds=1), tmp_path / "runs"
     assert run(Plan.of(plan), runs).ran == 2
@@ -427,6 +439,18 @@ def test_what_a_plan_names_is_looked_for_before_any_work(data, tmp_path):
     ):
         with pytest.raises(InvalidArgument, match=message):
             run(Plan.of(plan_of(data, arms=[arm])), tmp_path / "runs")
+    frames, labels = str(data / "frames"), plan_of(data)["tasks"][0]
+    for task, message in (
+        ({**labels, "test_match": "test/dark/*"}, "light: test set 'light' holds one class, 'dark'"),
+        ({**labels, "train_match": "*"}, "light: 12 frames are in train and in test"),
+        ({"name": "masks", "kind": "segmentation", "train": frames}, "masks: .* has no column 'mask'"),
+    ):
+        with pytest.raises(InvalidDataset, match=message):
+            run(Plan.of(plan_of(data, tasks=[task])), tmp_path / "runs")
+    with pytest.raises(InvalidArgument, match=r"'\./no-encoder' is not a folder"):
+        run(Plan.of(plan_of(data, embedding={"encoder": "./no-encoder"})), tmp_path / "runs")
+    with pytest.raises(InvalidArgument, match=r"retention 0\.01 of a pool of 30 frames is no frame at all"):
+        run(Plan.of(plan_of(data, retentions=[0.01, 0.5])), tmp_path / "runs")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(InvalidArgument, match="holds no benchmark"):

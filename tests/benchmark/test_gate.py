@@ -338,6 +338,10 @@ def test_what_diverged_is_tried_again_once_its_record_is_deleted(exploded, capsy
     assert "No gate could be decided" in out
     assert out.count("diverged, and in no mean: full, 100 %, seed") == 2
     assert record.stat().st_mtime_ns == before
+    assert main([*command, "--dry-run"]) == 0
+    out = printed(capsys)
+    assert out.count("diverged, not tried again") == 2
+    assert "0 cells to pre-train" in out
     record.unlink()
     assert main(command) == 3
     assert record.is_file()
