@@ -93,11 +93,15 @@ class Redundancy:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What gate.json holds. by_task: task -> its verdict. diverged: cells of the gates that were left out, in words."""
+    """What gate.json holds. by_task: task -> its verdict. diverged: cells of the gates that were left out, in words.
+
+    level: of the gates' intervals; None of gate.json that do not tell.
+    """
 
     by_task: Mapping[str, Verdict]
     redundancy: Redundancy | None = None
     diverged: tuple[str, ...] = field(default=())
+    level: float | None = None
 
 
 _LEARNING = ("passed", "measure", "full", "untrained", "difference", "low", "high")
@@ -125,7 +129,10 @@ def read_verdicts(path: Path, manifest: Manifest | None, trust: bool) -> Verdict
         by_task = {task: _verdict(facts, gates) for task, facts in recorded["tasks"].items()}
         redundancy = recorded.get("redundancy")
         return Verdicts(
-            by_task, None if redundancy is None else Redundancy(**redundancy), tuple(recorded.get("diverged", ()))
+            by_task,
+            None if redundancy is None else Redundancy(**redundancy),
+            tuple(recorded.get("diverged", ())),
+            recorded.get("level"),
         )
 
 

@@ -382,6 +382,18 @@ def test_a_gate_that_is_not_decided_yet_is_not_one_that_failed(tmp_path):
     )
 
 
+def test_a_gate_at_another_level_than_the_page_says_so(tmp_path):
+    folder = make_runs(tmp_path / "runs", replace(SMALL, snapshots=0))
+    assert "were decided by" not in said(folder).text  # an old gate.json does not tell
+    facts = read_facts(folder / "gate.json", "")
+    write_facts(folder / "gate.json", {**facts, "level": 0.8})
+    text = said(folder).text
+    assert "The gates were decided by 80 % intervals; all others here are of 95 %." in text
+    assert "A task passes where the 80 % interval of the difference lies above zero." in text
+    write_facts(folder / "gate.json", {**facts, "level": 0.95})
+    assert "were decided by" not in said(folder).text
+
+
 def test_one_seed_is_said_to_cover_frames_only(tmp_path):
     done = said(make_runs(tmp_path / "runs", replace(SMALL, seeds=1, snapshots=0)))
     assert "One seed only: the intervals cover which frames were tested" in done.text

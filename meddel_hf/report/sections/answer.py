@@ -131,6 +131,11 @@ def _cautions(f: Findings) -> list[Paragraph]:
             f"Of the gates' cells, {listed(list(runs.gate.diverged))} diverged: the gates were decided by the seeds "
             "that are left."
         )
+    if runs.gate is not None and runs.gate.level not in (None, f.draws.level):
+        lines.append(
+            f"The gates were decided by {percent(runs.gate.level or 0)} % intervals; all others here are of "
+            f"{percent(f.draws.level)} %."
+        )
     if runs.verdicts is None and f.verdicts:
         lines.append(
             "No gate.json: whether pre-training has an effect was judged here, from the cells of the full pool and of "

@@ -37,7 +37,7 @@ def _learning(f: Findings) -> Table:
         "The gate: the full pool against no pre-training",
         ("task", "gate", "difference", "full", "untrained", "measure"),
         tuple(rows),
-        "A task passes where the interval of the difference lies above zero.",
+        f"A task passes where the {_level(f)}interval of the difference lies above zero.",
         "gate.csv",
     )
 
@@ -58,9 +58,16 @@ def _headroom(f: Findings) -> Table:
         ("task", "gate", "difference", "best", "random", "measure"),
         tuple(rows),
         "A task passes where the full pool, or the pool without its near-duplicates, is above random at the smallest "
-        "retention, the interval clear of zero; the better of the two is shown.",
+        f"retention, the {_level(f)}interval clear of zero, which is widened where both are compared; the better "
+        "of the two is shown.",
         "gate.csv",
     )
+
+
+def _level(f: Findings) -> str:
+    """Of the intervals by which the gates were decided; nothing where gate.json does not tell."""
+    level = f.draws.level if f.runs.gate is None else f.runs.gate.level
+    return "" if level is None else f"{percent(level)} % "
 
 
 def _said(v: Verdict, passed: bool) -> Entry:
