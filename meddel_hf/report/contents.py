@@ -57,7 +57,8 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
     if not f.runs.cells:
         sections = _with_names_apart([labels, record(f, command)])
         return Document(_title(f), plural(len(f.runs.labels), "task"), sections, stored_labels)
-    places = origins(pool if pool is not None else f.runs.pool)
+    chosen_from = pool if pool is not None else f.runs.pool
+    places = origins(chosen_from)
     parts = [
         answer(f),
         ladder_section(f),
@@ -65,7 +66,7 @@ def contents(f: Findings, pool: Dataset | None, figures: Path, command: str) -> 
         Section("frames", "Frame by frame, and over training", tuple(_frames(f))),
         Section("sets", "Carried over to other sets", tuple(_sets(f))),
         measures_section(f),
-        Section("kept", "What was kept", (*_kept(f, places), *_sheets(f, pool, figures))),
+        Section("kept", "What was kept", (*_kept(f, places, _word(chosen_from)), *_sheets(f, pool, figures))),
         labels,
         limits(f, _gallery(alpha_curve(f, target) for target in f.runs.homes if f.passed(target))),
         record(f, command),
@@ -86,6 +87,14 @@ def origins(pool: Dataset | pa.Table | None) -> dict[str, str]:
     table = pool if isinstance(pool, pa.Table) else pool.with_format("arrow").select_columns([schema.ID, *columns])[:]
     rows = zip(*(table[name].to_pylist() for name in (schema.ID, *columns)), strict=True)
     return {str(id): next((str(name) for name in names if name), "unknown") for id, *names in rows}
+
+
+def _word(pool: Dataset | pa.Table | None) -> str:
+    """What the origins of the pool's frames are called: centres where some frame names one, else sources."""
+    if pool is None or schema.CENTER not in pool.column_names:
+        return "source"
+    table = pool if isinstance(pool, pa.Table) else pool.with_format("arrow").select_columns([schema.CENTER])[:]
+    return "centre" if any(table[schema.CENTER].to_pylist()) else "source"
 
 
 def _title(f: Findings) -> str:
@@ -123,8 +132,9 @@ def _sets(f: Findings) -> list[Block]:
     return _gallery(carried_over(f, measure, arm, retention) for measure in measures for arm, retention in shown)
 
 
-def _kept(f: Findings, places: Mapping[str, str]) -> list[Block]:
-    by, word = kept_by(f.runs, places), "centre" if places else "source"
+def _kept(f: Findings, places: Mapping[str, str], word: str) -> list[Block]:
+    """word: what the places are, "centre" or "source"."""
+    by = kept_by(f.runs, places)
     gone: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # (arm, what is gone) -> at which retentions
     for (arm, retention), centres in by.items():
         names = [f"{name} ({plural(n, 'frame')})" for name, (kept, n) in centres.items() if not kept]

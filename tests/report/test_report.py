@@ -460,6 +460,19 @@ def test_a_pool_gives_centres_and_contact_sheets(tmp_path):
     assert Manifest.read(tmp_path / "report").details["shows"] == ["frames"]
     page = Page(done.page.read_text(encoding="utf-8"))
     assert [attrs for tag, attrs in page.tags if tag == "img" and attrs["src"].startswith("data:image/")]
+    assert "Share of each centre's frames that is kept" in page.text
+    nobody = pa.nulls(len(POOL), pa.string())  # names a centre, so that the pool's origins are its sources
+    pq.write_table(pa.table({"id": POOL, "source": POOL, "center": nobody}), folder / "pool.parquet")
+    assert "Share of each source's frames that is kept" in said(folder).text
+
+
+def test_equal_scores_share_a_rank(tmp_path):
+    alike = replace(SMALL, tasks={"classes": SMALL.tasks["classes"]}, effects={}, less={}, luck=0.0, noise=0.0)
+    text = said(make_runs(tmp_path / "runs", replace(alike, snapshots=0))).text
+    ranks = text[text.index("classes: ranks by score and by NormDEL") :]
+    assert ranks.count("rank 1 ") == 7 + 3  # of the score all, of NormDEL those at 5 %
+    assert ranks.count("rank 4 ") == 3  # at 20 %
+    assert ranks.count("rank 7 ") == 1  # the full pool
 
 
 def test_videos_and_patients_are_counted_and_one_that_the_pool_names_too_is_a_warning(tmp_path):

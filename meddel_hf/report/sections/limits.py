@@ -26,6 +26,7 @@ _WHY = (
 )
 _ALWAYS = "Its order is that of retention, and says nothing about which selector chose well."
 _MOSTLY = "It says more about retention than about which selector chose well."
+_ROUNDING = 1e-9  # of a mean of scores
 _OF_THE_PAPER = (0.05, 0.1, 0.2, 0.33, 0.5)
 
 
@@ -102,9 +103,9 @@ def _ranking_table(f: Findings, target: Target) -> Table | None:
     full = f.level(target, FULL, 1.0)
     if len(levels) < 2:
         return None
-    by_index = sorted(levels, key=lambda v: -index(v, 1.0))
+    scores, indices = [v.score.value for v in levels], [index(v, 1.0) for v in levels]
     rows: list[tuple[Entry | str, ...]] = []
-    for place, level in enumerate(levels, 1):
+    for level in levels:
         flips = "–"  # noqa: RUF001
         if full is not None and level.retention < 1 and level.score.value > 0 and full.score.value > 0:
             alpha = crossing((level.score.value, level.retention), (full.score.value, 1.0))
@@ -112,8 +113,8 @@ def _ranking_table(f: Findings, target: Target) -> Table | None:
         rows.append(
             (
                 f"{level.arm}, {percent(level.retention)} %",
-                Entry(f"{level.score.value:.3f}", (f"rank {place}",)),
-                Entry(f"{index(level, 1.0):.3f}", (f"rank {by_index.index(level) + 1}",)),
+                Entry(f"{level.score.value:.3f}", (f"rank {_rank(level.score.value, scores)}",)),
+                Entry(f"{index(level, 1.0):.3f}", (f"rank {_rank(index(level, 1.0), indices)}",)),
                 flips,
             )
         )
@@ -124,6 +125,11 @@ def _ranking_table(f: Findings, target: Target) -> Table | None:
         "",
         "alpha.csv",
     )
+
+
+def _rank(value: float, values: Sequence[float]) -> int:
+    """1 of the highest; values that differ by rounding alone share theirs."""
+    return 1 + sum(other > value + _ROUNDING for other in values)
 
 
 def flips(f: Findings) -> Data:
