@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
         if (
             exclude
             and os.environ.get("RANK", "0") == "0"
-            and (note := _parted(pool, set(exclude), args.image_column, args.id_column))
+            and (note := _of_excluded(pool, set(exclude), args.image_column, args.id_column))
         ):
             say(note)
         if not args.keep_leaks:
@@ -116,8 +116,8 @@ def run(args: argparse.Namespace) -> None:
         leave()
 
 
-def _parted(pool: Any, excluded: set[str], image_column: str, id_column: str | None) -> str:
-    """A note where frames are left out by id, as tested ones are, and others of their videos or patients are not."""
+def _of_excluded(pool: Any, excluded: set[str], image_column: str, id_column: str | None) -> str:
+    """A note where no frame has an id that is to be left out; or where others of its video or patient are not."""
     from meddel_hf.data.groups import groups_of
     from meddel_hf.data.pool import Pool
     from meddel_hf.runtime.reading import some_of
@@ -126,6 +126,11 @@ def _parted(pool: Any, excluded: set[str], image_column: str, id_column: str | N
     rows = list(
         zip(Pool.of(pool, image_column=image_column, id_column=id_column).ids or [], groups_of(pool), strict=True)
     )
+    if rows and not any(id in excluded for id, _ in rows):
+        return (
+            f"warning: --exclude leaves nothing out: none of its {plural(len(excluded), 'id')}, such as "
+            f"{min(excluded)!r}, is in the pool, whose ids look like {rows[0][0]!r}"
+        )
     gone = {group for id, group in rows if id in excluded and group is not None}
     left = [group for id, group in rows if id not in excluded and group in gone]
     if not left:

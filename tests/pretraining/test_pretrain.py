@@ -543,6 +543,7 @@ def test_a_patient_of_whom_some_frames_are_left_out_is_told(tmp_path, capsys):
             "warning: 1 frame of 1 video, sequence or patient (p1) of which --exclude leaves out others can",
         ),
         ("000\n001\n002\n", ""),
+        ("00.jpg\n", "warning: --exclude leaves nothing out: none of its 1 id, such as '00.jpg', is in the pool"),
     ):
         (tmp_path / "gone.txt").write_text(ids)
         line = command(pool, tmp_path / f"out{len(ids)}", "--samples", "0", "--exclude", str(tmp_path / "gone.txt"))
