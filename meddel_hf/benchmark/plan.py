@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from meddel_hf.benchmark.place import MOST_SEEDS, RESERVED
+from meddel_hf.benchmark.place import MOST_SEEDS, RESERVED, percent
 from meddel_hf.downstream.labels.budgets import MOST_DRAWS, MOST_SPLITS, check_budget
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.splits import TEST_SHARE
@@ -252,7 +252,9 @@ class Plan(Record):
                 raise InvalidArgument(f"{name} is empty: a plan needs at least one")
         for name, values in {
             "labels of arms": [arm.label for arm in self.arms], "names of tasks": [task.name for task in self.tasks],
-            "retentions": self.retentions, "seeds": self.seeds, "gates": self.gates, "redundancy": self.redundancy,
+            "retentions": [f"{percent(share)} %" for share in self.retentions],
+            "redundancy": [f"{percent(share)} %" for share in self.redundancy],
+            "seeds": self.seeds, "gates": self.gates,
         }.items():  # fmt: skip
             if len(set(values)) < len(values):
                 raise InvalidArgument(f"{name} repeat themselves: {shown(', '.join(map(str, values)))}")

@@ -392,6 +392,7 @@ def test_a_pool_is_known_again_wherever_the_cache_keeps_it(data):
 CASES = [
     ({"pool": []}, "pool is empty"),
     ({"retentions": [5]}, r"fractions in \(0, 1\], got 5.0: divide a percentage by 100"),
+    ({"retentions": [0.33333333, 0.33333334]}, "retentions repeat themselves"),  # cells of one folder
     ({"retention": [0.5]}, "unknown key 'retention': expected name, pool"),
     ({"pretraining": {"sample": 3}}, "pretraining has the unknown key 'sample'"),
     ({"pretraining": {"samples": 0}}, "nothing would be learned"),
