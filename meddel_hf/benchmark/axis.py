@@ -17,7 +17,7 @@ from meddel_hf.benchmark.cells import LOCKS, finished, read_json
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.place import percent
 from meddel_hf.benchmark.plan import Plan, PoolPart
-from meddel_hf.data.near_copies import with_near_copies
+from meddel_hf.data.near_copies import copies_of, with_near_copies
 from meddel_hf.data.pool import Pool
 from meddel_hf.errors import Mismatch
 from meddel_hf.runtime.reading import intact
@@ -47,13 +47,14 @@ def levels(plan: Plan, runs: Path) -> Iterator[Level]:
     `with_near_copies` raise, and Mismatch where the folder is of another plan's axis.
     """
     alone = replace(plan, redundancy=())
+    pool = Pool.of(Material.of(alone).pool)
+    for share in filter(None, plan.redundancy):
+        copies_of(len(pool.ids or ()), share)  # told before the first level is run
     _record(plan, runs)
-    pool: Pool | None = None
     for share in plan.redundancy:
         if not share:
             yield Level(share, alone, folder(runs, share))
             continue
-        pool = pool or Pool.of(Material.of(alone).pool)
         with FileLock(runs / LOCKS / "pools.lock"):
             made = with_near_copies(pool, share, runs / POOLS / percent(share))
         part = PoolPart(str(made), source="near-copies")

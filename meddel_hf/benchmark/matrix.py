@@ -43,6 +43,7 @@ from meddel_hf.benchmark.place import LADDER, series
 from meddel_hf.benchmark.plan import HEADROOM, InstanceTask, Plan, Trained
 from meddel_hf.benchmark.rungs import ladder_cells
 from meddel_hf.benchmark.verdicts import Redundancy, Verdict
+from meddel_hf.data.near_copies import copies_of
 from meddel_hf.data.pool import Pool
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.embedding.embed import embed
@@ -247,6 +248,8 @@ class _Matrix:
     def check(self) -> Manifest:
         """Look at selectors, data, encoder and what was run before. Returns the manifest of what is asked."""
         _check_selectors(self.plan, len(self.material.pool))
+        for share in filter(None, self.plan.redundancy):
+            copies_of(len(self.material.pool), share)
         wanted = self._manifest()
         if (self.runs / MANIFEST).is_file():
             _check_comparable(Manifest.read(self.runs, "benchmark"), wanted, self.runs)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from meddel_hf import schema
+from meddel_hf.benchmark.axis import recorded
 from meddel_hf.benchmark.cells import (
     CELL,
     CELLS,
@@ -47,9 +48,12 @@ def pack(runs: str | Path, out: str | Path) -> int:
 
     Returns its size in bytes. Of selections it holds id, kept and reason. Raises IncompleteStore where the folder is
     not one of benchmark runs or holds a damaged file, Mismatch where it is another step's or its cells do not belong
-    together, InvalidArgument where the file is not called .tar.xz.
+    together, InvalidArgument where the file is not called .tar.xz, or the runs are of several redundancies.
     """
     runs, out = Path(runs), Path(out)
+    if levels := recorded(runs):
+        names = ", ".join(str(level) for level in levels.values())
+        raise InvalidArgument(f"{runs} holds runs of several redundancies: pack each by itself, {names}")
     Manifest.read(runs, "benchmark")
     if not out.name.endswith(".tar.xz"):
         raise InvalidArgument(f"{out} would be a .tar.xz file: call it so")

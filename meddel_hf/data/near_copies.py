@@ -77,6 +77,17 @@ def blown_up(pool: Pool, sources: int, copies: int, singles: int, seed: int = 0)
     return Dataset.from_list([made[at] for at in rng.permutation(len(made))], features=_FEATURES)
 
 
+def copies_of(frames: int, share: float) -> int:
+    """Near-copies in a pool of so many frames. Raises InvalidArgument where that leaves a source without one."""
+    copies = round(share * frames) if is_number(share) and 0 < share < 1 else 0
+    if copies < SOURCES:
+        raise InvalidArgument(
+            f"a redundancy of {share} of {frames:,} frames is {copies:,} near-copies: expected a share between 0 and 1 "
+            f"that gives {SOURCES} at least"
+        )
+    return copies
+
+
 def with_near_copies(pool: Pool, share: float, folder: Path, *, seed: int = 0) -> Path:
     """A pool of as many frames, of which `share` are near-copies of 60 others, as a data set folder; made once.
 
@@ -84,12 +95,7 @@ def with_near_copies(pool: Pool, share: float, folder: Path, *, seed: int = 0) -
     that is not in (0, 1) or leaves a source without a near-copy, InvalidDataset where too few frames can be decoded.
     """
     n = len(pool.ids or ())
-    copies = round(share * n) if is_number(share) and 0 < share < 1 else 0
-    if copies < SOURCES:
-        raise InvalidArgument(
-            f"a redundancy of {share} of {n:,} frames is {copies:,} near-copies: expected a share between 0 and 1 that "
-            f"gives {SOURCES} at least"
-        )
+    copies = copies_of(n, share)
     made_from = {"share": share, "seed": seed, "sources": SOURCES}
     if (folder / MANIFEST).is_file():
         there = Manifest.read(folder, "near-copies")

@@ -51,6 +51,8 @@ def test_a_plan_is_run_on_a_pool_of_each_redundancy(data, tmp_path, capsys):
     assert (runs / "redundancy-70" / "cells" / "full" / "100" / "seed0" / "cell.json").stat().st_mtime_ns == before
     assert main(["report", str(runs), "--out", str(tmp_path / "report"), "--draws", "50"]) == 0
     assert (tmp_path / "report" / "redundancy-70" / "report.html").is_file()
+    assert main(["benchmark", "pack", str(runs), "--out", str(tmp_path / "all.tar.xz")]) == 2
+    assert f"pack each by itself, {runs}/redundancy-0, {runs}/redundancy-70" in printed(capsys)
     other = written(tmp_path / "other.yaml", {**plan, "name": "another"})
     assert main(["benchmark", "run", str(other), "--out", str(runs), "--quiet"]) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
@@ -59,11 +61,21 @@ def test_a_plan_is_run_on_a_pool_of_each_redundancy(data, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_redundancy_of_too_few_frames_is_told_before_the_first_level(data, tmp_path, capsys, more):
+    plan = plan_of(data, redundancy=[0, 0.4], seeds=1, arms=[], retentions=[1.0])  # 48 of 120 frames
+    file, runs = written(tmp_path / "plan.yaml", plan), tmp_path / "runs"
+    assert main(["benchmark", "run", str(file), "--out", str(runs), "--quiet", *more]) == 2
+    assert "a redundancy of 0.4 of 120 frames is 48 near-copies" in printed(capsys)
+    assert not (runs / "redundancy-0").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"redundancy": [1.0]}, r"redundancy is shares of near-copies from 0 to below 1, such as 0\.8; got 1\.0"),
         ({"redundancy": [0.5, 0.5]}, r"redundancy repeat themselves"),
+        ({"redundancy": [0.33333333, 0.33333334]}, r"redundancy repeat themselves"),  # folders of one name
         ({"redundancy": ["much"]}, r"redundancy\[0\] must be a number"),
     ],
 )
