@@ -28,7 +28,8 @@ from meddel_hf.data.groups import groups_of, names_groups
 from meddel_hf.data.ids import ids_of
 from meddel_hf.data.leaks import leaks
 from meddel_hf.data.pool import Pool, load_pool, name_of
-from meddel_hf.downstream.probing.labels import Labelled, Parts, check_parts, check_tested
+from meddel_hf.downstream.probing.classifiers import check_neighbours
+from meddel_hf.downstream.probing.labels import Labelled, Parts, check_parts, check_tested, check_trained
 from meddel_hf.downstream.retrieval import check_scenes
 from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, with_masks
 from meddel_hf.downstream.splits import OFFICIAL, split
@@ -167,8 +168,12 @@ def _checked(task: Trained) -> TaskData:
         elif isinstance(data, ProbeData):
             labels, train = data.labelled.labels, set(data.parts.train)
             check_parts(train, {name: set(ids) for name, ids in data.parts.test.items()}, labels, data.labelled.groups)
+            classes = sorted({labels[id] for id in train})
+            check_trained(classes)
+            if data.task.method == "knn":
+                check_neighbours(data.task.neighbours, len(train))
             for name, ids in data.parts.test.items():
-                check_tested(name, [labels[id] for id in ids], sorted({labels[id] for id in train}))
+                check_tested(name, [labels[id] for id in ids], classes)
     except MedDELError as error:
         raise named(task.name, error) from error
     return data

@@ -444,10 +444,13 @@ def test_what_a_plan_names_is_looked_for_before_any_work(data, tmp_path):
     for task, message in (
         ({**labels, "test_match": "test/dark/*"}, "light: test set 'light' holds one class, 'dark'"),
         ({**labels, "train_match": "*"}, "light: 12 frames are in train and in test"),
+        ({**labels, "train_match": "train/dark/*"}, "light: the training frames hold one class, 'dark'"),
         ({"name": "masks", "kind": "segmentation", "train": frames}, "masks: .* has no column 'mask'"),
     ):
         with pytest.raises(InvalidDataset, match=message):
             run(Plan.of(plan_of(data, tasks=[task])), tmp_path / "runs")
+    with pytest.raises(InvalidArgument, match="light: neighbours must be between 1 and the 16 training rows, got 17"):
+        run(Plan.of(plan_of(data, tasks=[{**labels, "method": "knn", "neighbours": 17}])), tmp_path / "runs")
     with pytest.raises(InvalidArgument, match=r"'\./no-encoder' is not a folder"):
         run(Plan.of(plan_of(data, embedding={"encoder": "./no-encoder"})), tmp_path / "runs")
     with pytest.raises(InvalidArgument, match=r"retention 0\.01 of a pool of 30 frames is no frame at all"):

@@ -28,6 +28,12 @@ _STEP = 2**24  # exact cosines are multiples of its inverse
 Labels = NDArray[np.int64]
 
 
+def check_neighbours(neighbours: int, trained: int) -> None:
+    """Raises InvalidArgument where fewer rows are trained than shall vote."""
+    if not 1 <= neighbours <= trained:
+        raise InvalidArgument(f"neighbours must be between 1 and the {trained:,} training rows, got {neighbours}")
+
+
 def nearest_neighbours(
     train: NDArray[np.floating], labels: Labels, test: NDArray[np.floating], *, neighbours: int = 5
 ) -> Labels:
@@ -36,8 +42,7 @@ def nearest_neighbours(
     train: (n, d), test: (m, d), not zero and finite. labels: (n,) classes from 0. Each of the `neighbours` rows of
     greatest cosine votes with 1 + cosine. Equal cosines go to the earlier training row, equal votes to the lower class.
     """
-    if not 1 <= neighbours <= len(train):
-        raise InvalidArgument(f"neighbours must be between 1 and the {len(train):,} training rows, got {neighbours}")
+    check_neighbours(neighbours, len(train))
     known, asked = Vectors.prepare(train, screen="float32"), Vectors.prepare(test, screen="float32")
 
     def answer(start: int) -> Labels:

@@ -156,6 +156,13 @@ def check_parts(
         )
 
 
+def check_trained(classes: Sequence[str]) -> None:
+    """classes: of the frames that train. Raises InvalidDataset where there is nothing to tell apart."""
+    if len(classes) < 2:
+        what = f"one class, {classes[0]!r}" if classes else "no readable frame"
+        raise InvalidDataset(f"the training frames hold {what}: a probe needs two classes to tell apart")
+
+
 def check_tested(name: str, truth: list[str], known: list[str]) -> None:
     """truth: classes of a test set's frames; known: those trained. Raises InvalidDataset where that tests nothing."""
     if not truth:

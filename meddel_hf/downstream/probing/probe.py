@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from meddel_hf.errors import InvalidDataset, Mismatch
+from meddel_hf.errors import Mismatch
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step_folder
 from meddel_hf.runtime.resume import check_same, state
@@ -153,14 +153,12 @@ def _score(
     import pyarrow as pa
 
     from meddel_hf.downstream.probing.classifiers import Ridge, nearest_neighbours
-    from meddel_hf.downstream.probing.labels import check_tested
+    from meddel_hf.downstream.probing.labels import check_tested, check_trained
     from meddel_hf.downstream.scores import Scores
 
     rows = features.part(train)
     classes = sorted({features.labels[row] for row in rows})
-    if len(classes) < 2:
-        what = f"one class, {classes[0]!r}" if classes else "no readable frame"
-        raise InvalidDataset(f"the training frames hold {what}: a probe needs two classes to tell apart")
+    check_trained(classes)
     number = {name: at for at, name in enumerate(classes)}
     x, y = features.rows[rows], np.array([number[features.labels[row]] for row in rows])
     model = Ridge.fit(x, y, [features.groups[row] for row in rows], seed=seed) if method == "linear" else None
