@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -88,11 +88,12 @@ class Outcomes:
         return float(np.mean([2 * len(a & b) / (len(a) + len(b)) for a, b in pairs])) if pairs else 0.0
 
     def difference(self, arm: str, budget: str, *, level: float = 0.95, correlation: float | None = None) -> Resampled:
-        """The arm minus random, paired by split. correlation: of two splits; None: the share of frames tested."""
+        """The arm minus random, paired by split, in [-1, 1]. correlation: of two splits; None: the share tested."""
         of_arm, of_random = self.by_split(arm, budget), self.by_split(self.random, budget)
         splits = sorted(of_arm.keys() & of_random.keys())
         correlation = self.tested_share(budget) if correlation is None else correlation
-        return resampled_interval([of_arm[split] - of_random[split] for split in splits], correlation, level=level)
+        found = resampled_interval([of_arm[split] - of_random[split] for split in splits], correlation, level=level)
+        return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
     def tested_share(self, budget: str) -> float:
         """Tested frames in those that are tested or could be chosen, mean over splits."""

@@ -229,6 +229,11 @@ def test_interval_by_hand():
     assert (difference.low, difference.high) == pytest.approx((0.1 - half, 0.1 + half), abs=1e-4)
 
 
+def test_no_difference_beyond_what_is_possible():
+    difference = outcomes_of({"random": [[0.5], [0.1]], "mine": [[0.5], [0.9]]}).difference("mine", "2")
+    assert (difference.low, difference.high) == (-1, 1)  # scores lie in [0, 1]; t alone gives 0.4 and 6.2 either way
+
+
 def test_overlap_is_what_two_splits_have_in_common():
     sets = {0: ["a", "b"], 1: ["b", "c"], 2: ["d", "e"]}
     outcomes = outcomes_of({"random": [[0.5, 0.1]] * 3, "mine": [[0.5]] * 3}, lambda arm, split: sets[split])
