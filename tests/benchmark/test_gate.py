@@ -231,13 +231,13 @@ def test_what_is_distinct_is_found_once_for_the_gate_and_every_seed(data, tmp_pa
     shutil.copytree(twice / "pool", twice / "pool" / "again")
     plan = plan_of(data, gates=BOTH, pool=[{"pool": str(twice), "match": "pool/*"}], seeds=3)
     runs = gate_with(tmp_path / "runs", plan, random=0.5)
-    steps, first_step = [], Dedup.first_step
+    steps, stepped = [], Dedup.stepped
 
     def counted(self, embeddings):
         steps.append(self)
-        return first_step(self, embeddings)
+        return stepped(self, embeddings)
 
-    monkeypatch.setattr(Dedup, "first_step", counted)
+    monkeypatch.setattr(Dedup, "stepped", counted)
     run(Plan.of(plan), runs, gate_only=True)
     assert len(steps) == 1
     store = EmbeddingStore.load(runs / "embeddings")
