@@ -13,6 +13,7 @@ from pydantic import Field
 
 from meddel_hf.benchmark.place import MOST_SEEDS, RESERVED, percent
 from meddel_hf.downstream.labels.budgets import MOST_DRAWS, MOST_SPLITS, check_budget
+from meddel_hf.downstream.probing.probe import NEIGHBOURS
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.splits import TEST_SHARE
 from meddel_hf.embedding.space import Pooling, Poolings
@@ -125,7 +126,7 @@ class ProbeTask(Record):
     test_match: Text | None = None
     split: Split = "auto"
     method: Literal["linear", "knn"] = "linear"
-    neighbours: int = 5
+    neighbours: int = NEIGHBOURS
     pooling: Pooling = "mean"
     kind: Literal["probe"] = "probe"
 

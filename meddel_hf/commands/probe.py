@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json, say
-from meddel_hf.downstream.probing.probe import Method
+from meddel_hf.downstream.probing.probe import NEIGHBOURS, Method
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import LABEL
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "column of the classes (default: label), or folder: the name of the folder that holds the image"
     add("--target", default=LABEL, metavar="COLUMN", help=text)
     add("--method", choices=get_args(Method), default="linear", help="ridge regression, or kNN by cosine")
-    add("--neighbours", type=kinds.count(1), default=5, metavar="K", help="that vote, of knn (default: 5)")
+    add("--neighbours", type=kinds.count(1), metavar="K", help=f"that vote, of knn (default: {NEIGHBOURS})")
     add("--train-match", metavar="PATTERN", help="ids that train, such as 'Train/*' (default: all that is not tested)")
     text = (
         "ids that are tested, such as 'Test/*'; NAME=PATTERN, and again for more test sets (default: the official "
@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.manifest import Manifest, check_target
 
+    if args.neighbours is not None and args.method != "knn":
+        raise InvalidArgument("--neighbours are asked by --method knn alone: add it, or leave them out")
     check_target(args.out, "probe", begun=())  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     dataset = load_pool(args.labels, include=args.include)
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     parts = _parts(labelled, args)
     scores = probe(
         store, labelled.labels, args.out, train=parts.train, test=parts.test, groups=labelled.groups,
-        method=args.method, neighbours=args.neighbours, seed=args.seed,
+        method=args.method, neighbours=args.neighbours or NEIGHBOURS, seed=args.seed,
     )  # fmt: skip
     if args.json:
         print_json(facts(scores))

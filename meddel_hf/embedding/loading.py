@@ -44,7 +44,7 @@ def located(name: str) -> Iterator[str]:
         with as_file(files("meddel_hf.assets") / "encoder") as folder:
             yield str(folder)
     elif _is_a_path(name):
-        raise InvalidArgument(f"encoder {name!r} is not a folder: expected one with config.json, or a Hub id")
+        raise InvalidArgument(_no_folder(name, "encoder"))
     elif "/" not in name:
         raise InvalidArgument(
             f"encoder {name!r} is no folder here, and no Hub id, which names an owner too: expected one such as "
@@ -57,6 +57,10 @@ def located(name: str) -> Iterator[str]:
 def _is_a_path(name: str) -> bool:
     """Whether it can be nothing but a folder: a Hub id is an owner and a name."""
     return name.startswith(("/", ".", "~")) or name.count("/") > 1
+
+
+def _no_folder(name: str, what: str) -> str:
+    return f"{what} {name!r} is not a folder: expected one with config.json, or a Hub id"
 
 
 def check_at_hand(name: str, revision: str | None = None) -> None:
@@ -120,6 +124,8 @@ def explained(name: str, what: str = "encoder") -> Iterator[None]:
     except (MedDELError, MemoryError):
         raise
     except Exception as error:  # hubs, configurations and weight files fail in many ways; the cause stays chained
+        if not Path(name).is_dir() and _is_a_path(name):
+            raise InvalidArgument(_no_folder(name, what)) from error
         if not Path(name).is_dir() and _unreachable(error):
             raise InvalidArgument(_not_at_hand(name, what)) from error
         first = reason(ValueError(re.split(r"\.\s", str(error))[0].rstrip(".")) if str(error) else error)

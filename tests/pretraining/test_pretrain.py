@@ -349,7 +349,7 @@ def test_continuing_from_a_finished_run(objective, tmp_path):
     other = "simmim" if objective == "mae" else "mae"
     with pytest.raises(InvalidArgument, match="choose the objective that it was trained with"):
         pretrain(frames(), tmp_path / "x", recipe=none.but(objective=other))
-    with pytest.raises(InvalidArgument, match=r"start '.*nowhere' cannot be loaded"):
+    with pytest.raises(InvalidArgument, match=r"start '.*nowhere' is not a folder: expected one with config"):
         pretrain(frames(), tmp_path / "x", recipe=none.but(start=str(tmp_path / "nowhere")))
     if objective == "mae":
         positions = ViTMAEForPreTraining.from_pretrained(more.objective).vit.embeddings.position_embeddings

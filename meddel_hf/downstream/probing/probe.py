@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from meddel_hf.embedding.store import EmbeddingStore
 
 Method = Literal["knn", "linear"]
+NEIGHBOURS = 5  # that vote
 
 
 def probe(
@@ -38,7 +39,7 @@ def probe(
     test: Mapping[str, Collection[str]],
     groups: Mapping[str, str] | None = None,
     method: Method = "linear",
-    neighbours: int = 5,
+    neighbours: int = NEIGHBOURS,
     seed: int = 0,
 ) -> Scores:
     """Train a classifier on the embeddings of some frames and test it on those of others; measure: balanced accuracy.

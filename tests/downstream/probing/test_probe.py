@@ -446,6 +446,7 @@ def test_the_command_splits_by_itself(images, tmp_path, capsys):
         (["--target", "folder", "--train-match", "Train/*"], "--train-match alone"),
         (["--target", "folder", "--test-match", "a=x", "--test-match", "a=y"], "two test sets of one name"),
         (["--target", "folder", "--split", "official"], "no official split"),
+        (["--target", "folder", "--neighbours", "3"], "--neighbours are asked by --method knn alone: add it"),
     ],
 )
 def test_the_command_says_what_is_wrong(images, words, message, tmp_path, capsys):
