@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -31,6 +31,7 @@ from meddel_hf.data.view import View, fill, visible
 from meddel_hf.errors import InvalidArgument, UnreadableImage
 from meddel_hf.runtime.checks import LARGEST_SIDE
 
+_NEARLY_BLACK = 2**13  # of 16 bits: what 12 or 13 of them hold
 _HALF = [0.5, 0.5, 0.5]
 _CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 _CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
@@ -261,7 +262,7 @@ class Look:
     small:  grey, upright, no smaller than was asked for where the frame is not.
     native: Pillow reads the file itself, so any reader of the data set can.
     orientation: EXIF's, from 1 to 8, that it was turned by.
-    count:  pictures in the file, of which this is the first: those of an animation, or pages of a TIFF.
+    remarks: what its owner should know of it.
     """
 
     width: int
@@ -269,7 +270,7 @@ class Look:
     small: Image.Image
     native: bool
     orientation: int
-    count: int
+    remarks: tuple[str, ...]
 
 
 def look(source: ImageSource, side: int) -> Look:
@@ -285,7 +286,20 @@ def look(source: ImageSource, side: int) -> Look:
         upright = loaded(image)
         width, height = upright.size if size is None else size
         small = upright if upright.mode == "L" else _rgb(upright).convert("L")
-        return Look(width, height, small, native, orientation_of(image), _count(image))
+        return Look(width, height, small, native, orientation_of(image), tuple(_remarks(image)))
+
+
+def _remarks(image: Image.Image) -> Iterator[str]:
+    """Of a picture that is loaded."""
+    if (count := _count(image)) > 1:
+        yield f"only the first of its {count:,} pictures was taken"
+    if image.mode.startswith("I"):
+        top = int(np.asarray(image).max())
+        if 0 < top < _NEARLY_BLACK:
+            yield (
+                f"nearly black: its 16-bit values end at {top:,}, and white is 65,535; scale it to them, where it was "
+                "taken with fewer bits"
+            )
 
 
 def _count(image: Image.Image) -> int:

@@ -34,8 +34,7 @@ def frames(file: File, found: Sequence[File], library: Library, reading: Reading
     yield Picture("", data, suffix, seen.width, seen.height, None, *coded(mask))
     if found and (doubt := masks.turn_in_doubt(seen, map(library.read, found))):
         yield Remark(doubt)
-    if seen.count > 1:
-        yield Remark(f"only the first of its {seen.count:,} pictures was taken")
+    yield from map(Remark, seen.remarks)
 
 
 def mask_of(found: Sequence[File], library: Library, width: int, height: int) -> np.ndarray | None:

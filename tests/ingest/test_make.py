@@ -289,6 +289,19 @@ def test_pictures_beyond_the_first_of_a_file_are_told(suffix, tmp_path):
     assert reasons(made) == {f"many{suffix}": "only the first of its 3 pictures was taken"}
 
 
+def test_frames_of_twelve_bits_stored_as_sixteen_are_told(tmp_path):
+    shade = np.linspace(0, 1, 64 * 48).reshape(48, 64)
+    folder = put(tmp_path / "files", one_dot_png=png(1))
+    for name, top in (("twelve", 4095), ("sixteen", 65535), ("dark", 0)):
+        Image.fromarray(np.rint(shade * top).astype(np.uint16)).save(folder / f"{name}.png")
+    made, rows = pool(folder, tmp_path / "pool")
+    assert set(rows) == {"one", "twelve", "sixteen", "dark"}
+    assert reasons(made) == {
+        "twelve.png": "nearly black: its 16-bit values end at 4,095, and white is 65,535; scale it to them, where it "
+        "was taken with fewer bits"
+    }
+
+
 @pytest.mark.parametrize(("frame", "of_mask", "side", "told"), [
     (3, 1, 40, True), (3, 3, 40, False), (1, 1, 40, False), (6, 1, 40, False), (6, 1, 32, True), (6, 6, 32, False),
 ])  # fmt: skip

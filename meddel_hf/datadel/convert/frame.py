@@ -71,8 +71,7 @@ def _frame(item: Item, source: Source, members: Members) -> Iterator[Baked | Pro
     if not seen.native:
         data, name = _as_png(data), f"{item.image.stem}.png"
     listed, remarks = boxes.of_frame(item.boxes, members.read, source.box_labels, seen.width, seen.height)
-    if seen.count > 1:
-        remarks.append(f"built of the first of its {seen.count:,} pictures")
+    remarks += seen.remarks
     mask, by_class = _mask(item, members, seen.width, seen.height)
     files = (members.read(mask.entry) for mask in item.masks)
     if item.masks and (doubt := masks.turn_in_doubt(seen, files)):
