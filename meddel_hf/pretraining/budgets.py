@@ -13,12 +13,13 @@ Budget = Literal["minutes", "hour", "gpu-day"]
 
 _VIEWS = {"batch_size": 128, "learning_rate": 2e-3, "blur": 0.0}  # frames of few pixels are blurred as they are
 _PATCHES = {"preset": "tiny", "batch_size": 64, "learning_rate": 1e-3}
+_SMALL_MAE = {**_PATCHES, "target": "channel"}  # docs/results/pre-training/README.md says what that gives
 _SMALL_DINO = {"local_crops": 4, "local_size": 32, "prototypes": 4096, "momentum": 0.99, "clip": 3.0}
 _DAY = {"preset": "small", "batch_size": 512, "learning_rate": 5e-4, "samples": 5_000_000}
 
 _CHANGES: Mapping[tuple[ObjectiveName, Budget], Mapping[str, Any]] = {
-    ("mae", "minutes"): {**_PATCHES, "layers": 4, "image_size": 96, "samples": 40_000},
-    ("mae", "hour"): {**_PATCHES, "image_size": 112, "samples": 300_000},
+    ("mae", "minutes"): {**_SMALL_MAE, "layers": 4, "image_size": 96, "samples": 40_000},
+    ("mae", "hour"): {**_SMALL_MAE, "image_size": 112, "samples": 300_000},
     ("mae", "gpu-day"): _DAY,
     ("simmim", "minutes"): {**_PATCHES, "layers": 4, "image_size": 96, "samples": 20_000, "mask_ratio": 0.6},
     ("simmim", "hour"): {**_PATCHES, "image_size": 112, "samples": 150_000, "mask_ratio": 0.6},
@@ -45,5 +46,7 @@ def recipe_for(objective: ObjectiveName = "mae", budget: Budget | None = None, *
         checks.choice("budget", budget, get_args(Budget))
     elif objective in ("simclr", "dino"):
         budget = "gpu-day"
-    settings = _CHANGES[objective, budget] if budget is not None else {}
+    settings = dict(_CHANGES[objective, budget]) if budget is not None else {}
+    if changes.get("norm_pix_loss") is False:
+        settings.pop("target", None)  # of what is normalised
     return replace(Recipe(), **{"objective": objective, **settings, **changes})

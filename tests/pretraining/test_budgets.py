@@ -52,6 +52,12 @@ def test_without_a_budget_it_is_the_papers_where_the_paper_has_one():
     assert recipe_for("simclr", "hour", samples=256, preset="convnext-nano").samples == 256
 
 
+def test_small_budgets_of_mae_take_its_target_per_channel():
+    assert [recipe_for("mae", budget).target for budget in get_args(Budget)] == ["channel", "channel", "patch"]
+    assert recipe_for("mae", "minutes", target="patch").target == "patch"
+    assert recipe_for("mae", "minutes", norm_pix_loss=False).target == "patch", "which is the default, and unused"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
