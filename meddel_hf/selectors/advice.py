@@ -163,16 +163,16 @@ class Advice:
             said.append(
                 f"Choosing pays: {self.copies:.0%} of the frames are near-duplicates. Drop them, and {share} "
                 f"holds {one.gain:.1f} times as many scenes as a random {share} does "
-                f"({one.deduplicated:,.0f} against {one.at_random:,.0f}). `meddel select` does that. On the pool like this "
-                "that was tried SimCLR gained by it, and MAE and DINO, trained for minutes, did not."
+                f"({one.deduplicated:,.0f} against {one.at_random:,.0f}). `meddel select` does that. On the pool like "
+                "this that was tried SimCLR gained by it, and MAE and DINO, trained for minutes, did not."
             )
         else:
             said.append(
                 f"Choosing has little to win: {self.copies:.1%} of the frames are near-duplicates. A random {share} "
                 f"holds {one.at_random:,.0f} scenes, and {one.deduplicated:,.0f} if near-duplicates go first. An even "
-                "spread over the rest (--then meddel, the default) is worth having all the same for SimCLR: on the pool "
-                "like this that was tried it pre-trained better than a random share on some measures, and on none worse. "
-                "MAE gained nothing by it."
+                "spread over the rest (--then meddel, the default) is worth having all the same for SimCLR: on the "
+                "pool like this that was tried it pre-trained better than a random share on some measures, and on none "
+                "worse. MAE gained nothing by it."
             )
             said.append(
                 "Frames of one video differ by more than a mild copy does and mostly count as scenes of their own: of "
