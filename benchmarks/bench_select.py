@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -251,18 +252,22 @@ NOT_RUN = (
 )
 
 
-def child(method: str, data: str, eta: float) -> None:
-    """One run in this process; prints a line of JSON."""
-    run = next(m.run for m in METHODS + SELECTORS if m.name == method)
+def needed(method: str) -> list[str]:
+    """Modules that a method imports, before the clock starts."""
     needs = {
         "MedDEL": "meddel_hf.selectors.meddel", "semhash": "semhash", "faiss": "faiss", "SemDeDup": "faiss",
         "k-centre": "meddel_hf.selectors.kcentre", "balanced": "meddel_hf.selectors.balanced",
         "typiclust": "meddel_hf.selectors.typiclust", "max-herding": "meddel_hf.selectors.max_herding",
         "retrieval": "meddel_hf.selectors.retrieval",
     }  # fmt: skip
-    for word, module in needs.items():
-        if method.startswith(word):
-            import_module(module)
+    return [module for word, module in needs.items() if method.startswith(word)]
+
+
+def child(method: str, data: str, eta: float) -> None:
+    """One run in this process; prints a line of JSON."""
+    run = next(m.run for m in METHODS + SELECTORS if m.name == method)
+    for module in needed(method):
+        import_module(module)
     x = np.load(data)
     began, worked = time.perf_counter(), time.process_time()
     result = run(x, eta)
@@ -302,8 +307,11 @@ def measure(
 ) -> tuple[float, float, float, float, str] | None:
     """Median seconds, the same beside neighbours, processor seconds of all threads, greatest peak in MB, result.
 
-    None where a run went over the limit.
+    None where a run went over the limit. Ends the program where the method's package is not installed.
     """
+    for module in needed(method.name):
+        if find_spec(module.split(".")[0]) is None:
+            raise SystemExit(f"{method.name} needs {module}: pip install '.[bench]', or name others with --only")
     env = {key: value for key, value in os.environ.items() if key not in DROPPED}
     env |= BLAS if "avx512f" in cpu().get("flags", "") else {}
     env |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
