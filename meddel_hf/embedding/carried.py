@@ -97,9 +97,8 @@ class Carried:
         good = np.array([reason is None for reason in reasons], bool)
         known = self.store.digests
         digests = [None] * len(old) if known is None else known.take(pa.array(old)).to_pylist()
-        tensors = {
-            name: self._gathered(name, np.searchsorted(self.store.rows, old[good])) for name in self.store.tensors
-        }
+        places = np.searchsorted(self.store.rows, old[good])
+        tensors = {name: self._gathered(name, places) for name in self.store.tensors}
         return Part(rows, reasons, digests, tensors)
 
     def check(self, again: Part, rows: NDArray[np.int64]) -> None:

@@ -262,7 +262,7 @@ class Dedup(PoolSelector):
         if self.retention is not None:  # too little for the second step is told before the first
             Plan.within(beside, parts.source, by_default(len(parts.rows)))
         settings = replace(self._settings(eta, len(parts.rows)), subtract_mean=space.subtract_mean)
-        largest = self._largest(store)
+        largest = largest_first(self.keep, store)
         with grouped(settings, parts.source, len(parts.ids), parts.room, parts.name, largest) as search:
             drawn_from = replace(parts.in_first_pooling(store), room=beside)
             yield self._decided(store, drawn_from, threshold, space, search)
@@ -277,7 +277,7 @@ class Dedup(PoolSelector):
         settings = self._settings(eta, len(readable.rows))
         vectors = readable.vectors(space.subtract_mean, copy=meets_often(settings))
         rows = np.arange(len(vectors))
-        search = Search.among(settings, vectors, rows, len(readable.ids), largest=self._largest(store))
+        search = Search.among(settings, vectors, rows, len(readable.ids), largest=largest_first(self.keep, store))
         return self._decided(store, readable, threshold, space, search)
 
     def _decided(
@@ -301,9 +301,6 @@ class Dedup(PoolSelector):
     def _settings(self, eta: float, rows: int) -> Settings:
         scope = self.scope if self.scope != "auto" else "pool" if rows <= _ALL_WITH_ALL else "cluster"
         return Settings(eta=eta, epsilon=None, scope=scope, keep=self.keep, seed=self.seed)
-
-    def _largest(self, store: Any) -> Rows | None:
-        return largest_first(store) if self.keep == "largest" else None
 
     def filter(self, dataset: Frames, *, embeddings: str | Path | None = None) -> Subset | IterableDataset:
         """Embed, select and filter in one call, like `Dataset.filter`.

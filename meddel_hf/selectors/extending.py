@@ -189,7 +189,7 @@ class Extension:
 
     @cached_property
     def _largest(self) -> Rows | None:
-        return largest_first(self.embeddings) if self.settings.keep == "largest" else None
+        return largest_first(self.settings.keep, self.embeddings)
 
     def _groups(self, candidates: NDArray[np.bool_]) -> Iterator[Rows]:
         """Rows that are compared with one another, where any is a candidate."""

@@ -8,19 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.dedup.decision import Decision
+from meddel_hf.dedup.search import Keep
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.cosines import BLOCK, Rows
+from meddel_hf.neighbors.row_source import blocks_of
 from meddel_hf.runtime.words import plural
 
 _MANY_BYTES = 1.5  # times as many, from which a frame of as many pixels counts as clearly larger
 
 
-def largest_first(embeddings: Any) -> Rows:
+def largest_first(keep: Keep, embeddings: Any) -> Rows | None:
     """Of each readable row its place among all, those of most pixels first, then of most bytes; equals as in the pool.
 
-    embeddings: a store. (n,) int64. Raises InvalidArgument where it noted no sizes.
+    (n,) int64; None where others than the largest are to stay. embeddings: a store. Raises InvalidArgument where it
+    noted no sizes.
     """
+    if keep != "largest":
+        return None
     if not isinstance(embeddings, EmbeddingStore):
         raise InvalidArgument(
             "keep='largest' goes by the pixels and bytes of frames, which a plain array has not: give the folder that "
@@ -39,11 +44,11 @@ def largest_first(embeddings: Any) -> Rows:
 
 def note_on_larger(embeddings: Any, decision: Decision) -> list[str]:
     """What to say where frames go as near-duplicates of clearly smaller ones."""
-    sizes = embeddings.sizes if isinstance(embeddings, EmbeddingStore) else None
     gone = np.flatnonzero(decision.duplicate_of >= 0)
-    if sizes is None or not len(gone):
+    if not len(gone) or not isinstance(embeddings, EmbeddingStore) or (sizes := embeddings.sizes) is None:
         return []
-    count = int(_clearly_larger(sizes[gone], sizes[decision.duplicate_of[gone]]).sum())
+    parts = [gone[start:stop] for start, stop in blocks_of(len(gone), BLOCK)]  # of ten million rows no large copies
+    count = sum(int(_clearly_larger(sizes[part], sizes[decision.duplicate_of[part]]).sum()) for part in parts)
     if not count:
         return []
     return [

@@ -6,9 +6,9 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from drawn_rows import rows_in_order
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 import meddel_hf.dedup.engines as rules
 import meddel_hf.neighbors.cosines as neighbors
@@ -176,12 +176,8 @@ def test_a_graph_alone_refuses_what_lies_below_its_floor():
 @st.composite
 def pools(draw):
     """A pool of small whole numbers (hence ties and copies) or of floats, its groups, and a threshold it may meet."""
-    n, d = draw(st.integers(1, 30)), draw(st.integers(1, 6))
-    small = draw(st.booleans())
-    numbers = st.integers(-3, 3) if small else st.floats(-4, 4, width=32, allow_subnormal=False)
-    x = draw(arrays(np.float32, (n, d), elements=numbers))
-    x[np.linalg.norm(x.astype(np.float64), axis=1) < 1e-6, 0] = 1
-    order = np.array(draw(st.permutations(range(n))))
+    x, order = draw(rows_in_order(1))
+    n = len(x)
     cuts = sorted(draw(st.sets(st.integers(1, max(1, n - 1)), max_size=3)))
     groups = [part for part in np.split(order, cuts) if len(part)]
     pair = (draw(st.integers(0, n - 1)), draw(st.integers(0, n - 1)))

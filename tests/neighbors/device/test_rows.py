@@ -6,9 +6,9 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from drawn_rows import rows_in_order
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.engines import BlockEngine, PairEngine, apply
@@ -257,12 +257,8 @@ def test_a_larger_pool_equals_the_processors(screen, scale, place):
 @st.composite
 def pools(draw):
     """A pool of small whole numbers, hence copies and ties, or of floats; an order, and a threshold it may meet."""
-    n, d = draw(st.integers(2, 30)), draw(st.integers(1, 6))
-    small = draw(st.booleans())
-    numbers = st.integers(-3, 3) if small else st.floats(-4, 4, width=32, allow_subnormal=False)
-    x = draw(arrays(np.float32, (n, d), elements=numbers))
-    x[np.linalg.norm(x.astype(np.float64), axis=1) < 1e-6, 0] = 1
-    order = np.array(draw(st.permutations(range(n))))
+    x, order = draw(rows_in_order(2))
+    n = len(x)
     pair = draw(st.integers(0, n - 1)), draw(st.integers(0, n - 1))
     return x, order, float(np.clip(oracle.cosines(x)[pair] + draw(st.sampled_from([-1, 0, 1])) * oracle.STEP, -1, 1))
 
