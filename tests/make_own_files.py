@@ -57,14 +57,16 @@ def dicom(pixels: np.ndarray | None, path: Path | None = None, *, coding: UID | 
     return file.getvalue()
 
 
-def clip(count: int = 50, *, quarter_turns: int = 0, still: bool = False) -> bytes:
-    """An MP4 of `count` pictures at 25 a second, 96 x 64, that a square walks through, unless it stands still.
+def clip(
+    count: int = 50, *, quarter_turns: int = 0, still: bool = False, container: str = "mp4", codec: str = "libx264"
+) -> bytes:
+    """A video of `count` pictures at 25 a second, 96 x 64, that a square walks through, unless it stands still.
 
-    quarter_turns: by which players turn it clockwise, as its display matrix says.
+    quarter_turns: by which players turn an MP4 clockwise, as its display matrix says.
     """
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as out:
-        stream = out.add_stream("libx264", rate=25)
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         stream.gop_size, stream.time_base = 10, Fraction(1, 25)
         for n in range(count):
@@ -76,6 +78,8 @@ def clip(count: int = 50, *, quarter_turns: int = 0, still: bool = False) -> byt
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     data = bytearray(file.getvalue())
+    if container != "mp4":
+        return bytes(data)
     right, down = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarter_turns], [(0, 1), (-1, 0), (0, -1), (1, 0)][quarter_turns]
     one = 1 << 16
     matrix = struct.pack(">9i", right[0] * one, right[1] * one, 0, down[0] * one, down[1] * one, 0, 0, 0, 1 << 30)

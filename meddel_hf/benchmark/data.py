@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -35,8 +36,11 @@ from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, with
 from meddel_hf.downstream.splits import OFFICIAL, split
 from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, named
 from meddel_hf.runtime.manifest import fingerprint
-from meddel_hf.runtime.reading import read_lines
+from meddel_hf.runtime.reading import read_lines, shown
 from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.runtime.words import plural
+
+log = logging.getLogger(__name__)
 
 _TEXTS = (schema.SOURCE, schema.CENTER, schema.LABEL, schema.GROUP)
 _COLUMNS = [schema.ID, schema.IMAGE, *_TEXTS]
@@ -270,9 +274,15 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
         path = Path(file)
         if not path.is_file():
             raise InvalidArgument(f"exclude names {file}, which is not there: expected a file of ids, one a line")
-        for id in read_lines(path, "a list of ids"):
-            if id in pool:
-                why.setdefault(id, f"{LISTED} {path.name}")
+        listed = list(read_lines(path, "a list of ids"))
+        if pool and listed and pool.isdisjoint(listed):
+            log.warning(
+                "warning: exclude: %s leaves nothing out: none of its %s, such as %s, is in the pool, whose ids look "
+                "like %s",
+                file, plural(len(listed), "id"), shown(listed[0]), shown(min(pool)),
+            )  # fmt: skip
+        for id in pool.intersection(listed):
+            why.setdefault(id, f"{LISTED} {path.name}")
     return why
 
 

@@ -56,9 +56,11 @@ def nothing_to_choose(verdicts: Mapping[str, Verdict]) -> str:
     if not asked or len(asked) < len(learned) or any(one.can_rank for one in learned):
         return ""
     at = percent(asked[0].retention)
+    more = sum(one.is_below for one in asked)
+    beyond = f", and more on {'it' if len(asked) == 1 else f'{more} of {len(asked)}'}" if more else ""
     return (
-        f"nothing to choose here: random at {at} % does what all do on every measure; go lower, train longer, or use "
-        "another measure"
+        f"nothing to choose here: random at {at} % does what all do on every measure{beyond}; go lower, train longer, "
+        "or use another measure"
     )
 
 
@@ -74,6 +76,8 @@ def _has_room(headroom: Headroom) -> str:
     between = _between(headroom.difference, headroom.low, headroom.high)
     if headroom.passed:
         return f"there is something to choose: {best} is above random at {at} %, {between}"
+    if headroom.is_below:
+        return f"{best} is below random at {at} %, {between}"
     return f"{best} is not shown to be above random at {at} %, {between}"
 
 

@@ -40,6 +40,11 @@ class Headroom:
     high: float
     retention: float
 
+    @property
+    def is_below(self) -> bool:
+        """Whether random is above the best, the interval clear of zero."""
+        return self.high < 0
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -117,9 +122,9 @@ def plain(verdict: Verdict) -> dict[str, Any]:
 
 def read_verdicts(path: Path, manifest: Manifest | None, trust: bool) -> Verdicts | None:
     """gate.json; None where no gate was run. Raises Mismatch or IncompleteStore where it is not of these runs."""
-    recorded = read_json(path)
-    if not recorded:
+    if not path.is_file():
         return None
+    recorded = read_json(path)
     again = "run the same `meddel benchmark run` again, which decides the gate anew"
     if manifest is not None and recorded.get(GROUND) not in (None, ground(manifest)):
         raise Mismatch(f"{path} is of another benchmark than {path.parent / MANIFEST}: {again}")

@@ -25,6 +25,10 @@ _PHOTOMETRIC, _SOFTWARE = 262, 305  # tags of a TIFF
 _SHOWN = 8  # values in a message
 _DEPTHS = {"L;2": 85, "L;4": 17}  # Pillow brings 2 and 4 bits to 8: what one step of the file is then
 _HALVED = "colours of 16 bits, of which Pillow reads the upper 8, and these are 0: save the mask with 8 bits"
+_HOLE = (
+    "black, and transparent over another colour: either may be the object; save the mask without alpha, the object "
+    "white on black"
+)
 
 
 class UnclearMask(UnreadableImage):
@@ -264,6 +268,8 @@ def _by_colour(page: _Page, red: bool, merge: bool) -> np.ndarray:
     if page.alpha is not None and (page.alpha != page.alpha.flat[0]).any():
         seen = colour[page.alpha > 0]
         if (seen == seen[0]).all():  # one colour, and the rest transparent: the colour says nothing
+            if seen[0].max() <= _NOISE and colour.max() > _NOISE:
+                raise UnreadableImage(_HOLE)
             return _levels(page.alpha, page)
         colour = (colour.astype(np.uint16) * page.alpha[..., None] // 255).astype(np.uint8)
     elif page.alpha is not None and not page.alpha.any() and colour.any():

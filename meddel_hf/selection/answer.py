@@ -303,7 +303,7 @@ class Answer:
                     f"; the nearest kept frame is {_named(row)}" if known else ""
                 )
             case reason:
-                return f"{name} is dropped: {reason}"
+                return f"{name} is dropped: {reason}; why stands in unreadable.parquet of its embeddings"
 
     def _kept_of(self, id: str) -> pa.ChunkedArray:
         kept: pa.ChunkedArray = self.table.filter(pc.equal(self.table[schema.ID], id))[schema.KEPT]

@@ -324,7 +324,7 @@ def test_a_new_task_pre_trains_nothing_and_decodes_no_pool(data, tmp_path, capsy
     assert len(list(runs.glob("cells/*/*/seed0/tasks/again/scores.parquet"))) == 2
 
 
-def test_frames_that_are_tested_or_leaked_or_listed_are_left_out(data, tmp_path):
+def test_frames_that_are_tested_or_leaked_or_listed_are_left_out(data, tmp_path, caplog):
     frames = str(data / "frames")
     everything = plan_of(data, pool=[{"pool": frames}])
     material = Material.of(Plan.of(everything))
@@ -334,6 +334,9 @@ def test_frames_that_are_tested_or_leaked_or_listed_are_left_out(data, tmp_path)
     (tmp_path / "gone.txt").write_text("pool/dark/00\nelsewhere\n", encoding="utf-8")
     listed = Material.of(Plan.of(plan_of(data, exclude=[str(tmp_path / "gone.txt")])))
     assert listed.excluded.to_pylist() == [{"id": "pool/dark/00", "why": "listed in gone.txt"}]
+    (tmp_path / "gone.txt").write_text("elsewhere\nelse\n", encoding="utf-8")
+    Material.of(Plan.of(plan_of(data, exclude=[str(tmp_path / "gone.txt")])))
+    assert "gone.txt leaves nothing out: none of its 2 ids, such as 'elsewhere', is in the pool, whose" in caplog.text
     copy = tmp_path / "copy"
     shutil.copytree(data / "frames", copy)
     leaks = {"id": ["pool/dark/02", "pool/dark/04"], "in_id": ["test/dark/00", "train/dark/00"]}

@@ -105,6 +105,9 @@ def test_a_gate_that_was_decided_by_other_scores_is_told(runs, tmp_path):
     shutil.copytree(other / cell, runs / cell, dirs_exist_ok=True)
     with pytest.raises(IncompleteStore, match=r"it is not what .*gate\.json was decided by"):
         read(runs)
+    (runs / "gate.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(IncompleteStore, match=r"gate\.json"):
+        read(runs)
     (runs / "gate.json").unlink()
     assert everything(runs).verdicts is None
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from transformers import ViTMAEForPreTraining
 from meddel_hf.benchmark.cells import CELL, gate_cells, random_cells
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.gate import headroom
-from meddel_hf.benchmark.gate_text import nothing_to_choose, of_pool, sentences
+from meddel_hf.benchmark.gate_text import nothing_to_choose, of_pool, of_task, sentences
 from meddel_hf.benchmark.matrix import run, run_ladder
 from meddel_hf.benchmark.pack import pack
 from meddel_hf.benchmark.plan import Plan
@@ -106,6 +107,17 @@ def test_nothing_to_choose_is_said_where_something_is_learned_and_nowhere_is_roo
     other = Verdict(True, "accuracy", 0.6, 0.5, 0.1, 0.1, 0.2, headroom=room, gates=("learning", "headroom"))
     assert not nothing_to_choose({**learned, "b": other})
     assert not nothing_to_choose({"a": Verdict(False, "accuracy", 0.6, 0.5, 0.1, -0.1, 0.2)})
+
+
+def test_random_that_is_above_all_is_said_to_be():
+    worse = Headroom(False, 0.6, 0.5, "full", -0.1, -0.2, -0.05, 0.05)
+    of_worse = Verdict(True, "accuracy", 0.6, 0.5, 0.1, 0.1, 0.2, headroom=worse, gates=("learning", "headroom"))
+    of_same = replace(of_worse, headroom=replace(worse, high=0.1))
+    assert "random at 5 % does what all do on every measure, and more on it;" in nothing_to_choose({"a": of_worse})
+    both = nothing_to_choose({"a": of_worse, "b": of_same})
+    assert "random at 5 % does what all do on every measure, and more on 1 of 2; go lower" in both
+    assert "the full pool is below random at 5 %" in of_task(of_worse)
+    assert "the full pool is not shown to be above random at 5 %" in of_task(of_same)
 
 
 def test_a_pool_below_a_tenth_has_nothing_to_remove():

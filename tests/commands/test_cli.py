@@ -165,7 +165,7 @@ def test_json_has_the_data_and_nothing_else(store, tmp_path, capsys):
     assert one["out"] == str(chosen)
     (why, other) = facts("why", str(chosen), "video0/broken", "3")
     assert (why["id"], why["kept"], why["reason"]) == ("video0/broken", False, "unreadable")
-    assert why["why"] == "video0/broken is dropped: unreadable"
+    assert why["why"].startswith("video0/broken is dropped: unreadable; why stands in unreadable.parquet")
     assert other["id"] == rows[3]["id"]
     curve = facts("sweep", str(store), "--eta", "0.9", "0.999", "--epsilon", "none")
     assert [row["eta"] for row in curve["rows"]] == [0.9, 0.999]

@@ -177,6 +177,8 @@ UNCLEAR: dict[str, tuple[bytes, str]] = {
     "red on white": (channels(np.full_like(BYTES, 255), 255 - BYTES * 255, 255 - BYTES * 255), "expected one on black"),
     "photograph": (encoded(Image.fromarray(PHOTO)), "colours"),
     "grey photograph": (grey(PHOTO[..., 0]), "180 values"),
+    "black with a hole over white": (channels(*[BYTES * 255] * 3, 255 - BYTES * 255), "either may be the object"),
+    "black drawn on transparent white": (channels(*[255 - BYTES * 255] * 3, BYTES * 255), "either may be the object"),
     "transparent everywhere": (channels(BYTES * 255, BYTES * 0, BYTES * 0, BYTES * 0), "transparent everywhere"),
     "negative": (as_tiff(BYTES.astype(np.int32) * -5), "values from -5 to 0"),
     "not a number": (grey(np.where(INSIDE, np.nan, 0).astype(np.float32), "TIFF"), "values from nan"),

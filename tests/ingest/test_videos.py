@@ -32,6 +32,21 @@ def test_frames_at_a_rate(folder, tmp_path):
     assert made.problems == ()
 
 
+@pytest.mark.parametrize(
+    ("suffix", "container", "codec"),
+    [
+        (".MTS", "mpegts", "libx264"), (".m2ts", "mpegts", "mpeg2video"), (".ts", "mpegts", "mpeg2video"),
+        (".vob", "vob", "mpeg2video"), (".m2v", "mpeg2video", "mpeg2video"), (".flv", "flv", "libx264"),
+        (".3gp", "3gp", "libx264"), (".asf", "asf", "wmv2"), (".webm", "webm", "libvpx"),
+    ],
+)  # fmt: skip
+def test_what_recorders_write(suffix, container, codec, folder, tmp_path):
+    (folder / "p1" / f"exam{suffix}").write_bytes(clip(50, container=container, codec=codec))
+    made, rows = pool(folder, tmp_path / "pool", fps=5)
+    assert list(rows) == [f"p1/exam/{n:06}" for n in range(0, 50, 5)]
+    assert made.problems == ()
+
+
 def test_ids_are_the_same_at_every_rate(folder, tmp_path):
     (folder / "a.mp4").write_bytes(clip(50))
     _, slow = pool(folder, tmp_path / "slow", fps=5)
