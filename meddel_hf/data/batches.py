@@ -25,6 +25,7 @@ from meddel_hf.runtime.digests import file_digest
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.parents import become_worker
 
+BETWEEN_REMARKS = " / "
 _BATCHES_AHEAD = 4  # per worker
 
 
@@ -37,6 +38,7 @@ class Batch:
     pixels:  (m, H, W, 3) uint8; zeros where a frame is unreadable.
     reasons: why a frame is unreadable, None where it is not.
     digests: of the bytes that each frame is stored as, 16 bytes; None where there are none, or they cannot be read.
+    remarks: what the owner of each frame should know of it, BETWEEN_REMARKS where it is several things; None: nothing.
     sizes:   (m, 2) int64, pixels and stored bytes of each frame; 0 bytes of one that was decoded elsewhere.
     ids, content: of a stream only: its ids, and a digest of ids and frames as they came.
     """
@@ -49,6 +51,7 @@ class Batch:
     rows: Sequence[int] = ()
     digests: list[bytes | None] = field(default_factory=list)
     sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    remarks: list[str | None] = field(default_factory=list)
 
 
 class Batches(Protocol):
@@ -71,6 +74,7 @@ def decoded(
     pixels = np.zeros((len(frames), *preprocessing.size, 3), np.uint8)
     reasons: list[str | None] = [None] * len(frames)
     digests: list[bytes | None] = [None] * len(frames)
+    remarks: list[str | None] = [None] * len(frames)
     sizes = np.zeros((len(frames), 2), np.int64)
     for slot, frame in enumerate(frames):
         try:
@@ -78,10 +82,11 @@ def decoded(
             digests[slot] = digest_of(source)
             prepared = prepare_sized(source, preprocessing)
             pixels[slot] = prepared.pixels
+            remarks[slot] = BETWEEN_REMARKS.join(prepared.remarks) or None
             sizes[slot] = prepared.width * prepared.height, len(source) if isinstance(source, bytes) else 0
         except UnreadableImage as error:
             reasons[slot] = str(error)
-    return Batch(rows[0], pixels, reasons, ids, content, rows, digests, sizes)
+    return Batch(rows[0], pixels, reasons, ids, content, rows, digests, sizes, remarks)
 
 
 class TableBatches:

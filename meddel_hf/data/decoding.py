@@ -91,6 +91,13 @@ def loaded(image: Image.Image) -> Image.Image:
     return turned(image, _orientation(image))
 
 
+def raw_mode(image: Image.Image) -> str:
+    """How the decoder unpacks pixels, such as "L;4" or "RGB;16B"; after the load it is gone."""
+    tiles = getattr(image, "tile", None)
+    raw = tiles[0][3] if tiles else ""
+    return raw if isinstance(raw, str) else str(raw[0]) if raw else ""
+
+
 def drafted(image: Image.Image, mode: str | None, width: int, height: int) -> None:
     """Let a JPEG be decoded at a half, quarter or eighth of its size that is no smaller than this upright one."""
     if image.format in _EXIF_IN_HEADER:

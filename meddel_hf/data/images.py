@@ -24,6 +24,7 @@ from meddel_hf.data.decoding import (
     loaded,
     opened,
     orientation_of,
+    raw_mode,
     size_before_loading,
 )
 from meddel_hf.data.limits import too_many
@@ -201,29 +202,34 @@ def prepare(source: ImageSource, preprocessing: Preprocessing) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A frame at the encoder's size, (H, W, 3) uint8, and the upright size in pixels that it had."""
+    """A frame at the encoder's size, (H, W, 3) uint8, and the upright size in pixels that it had.
+
+    remarks: what its owner should know of it.
+    """
 
     pixels: np.ndarray
     width: int
     height: int
+    remarks: tuple[str, ...]
 
 
 def prepare_sized(source: ImageSource, preprocessing: Preprocessing) -> Prepared:
     """`prepare`, for what must be laid upon the frame: it tells the frame's own size too."""
     with decoding():
         image = opened(source)
-        size = size_before_loading(image)
+        size, raw = size_before_loading(image), raw_mode(image)
         if size is not None and preprocessing.draft and image is not source:  # draft would change the caller's image
             drafted(image, None, *_resized(size, preprocessing))
         upright = loaded(image)
         size = upright.size if size is None else size
         frame = _rgb(upright).resize(_resized(size, preprocessing), preprocessing.resample)
+        remarks = () if image is source else tuple(_remarks(image, raw))
     if preprocessing.view == "auto":  # before the crop, which cuts a surround off from the border that tells it
         pixels = np.asarray(frame)
         frame = Image.fromarray(fill(pixels, visible(pixels, size[0] / size[1])))
     if preprocessing.crop is not None:
         frame = _centre(frame, *preprocessing.crop)
-    return Prepared(np.asarray(frame), *size)
+    return Prepared(np.asarray(frame), *size, remarks)
 
 
 def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
@@ -280,21 +286,22 @@ def look(source: ImageSource, side: int) -> Look:
     """
     with decoding():
         image = opened(source)
-        native, size = image.format is not None, size_before_loading(image)
+        native, size, raw = image.format is not None, size_before_loading(image), raw_mode(image)
         if image is not source:
             drafted(image, "L", side, side)
         upright = loaded(image)
         width, height = upright.size if size is None else size
         small = upright if upright.mode == "L" else _rgb(upright).convert("L")
-        return Look(width, height, small, native, orientation_of(image), tuple(_remarks(image)))
+        return Look(width, height, small, native, orientation_of(image), tuple(_remarks(image, raw)))
 
 
-def _remarks(image: Image.Image) -> Iterator[str]:
-    """Of a picture that is loaded."""
+def _remarks(image: Image.Image, raw: str) -> Iterator[str]:
+    """Of a picture that is loaded. raw: its `raw_mode` before that."""
     if (count := _count(image)) > 1:
         yield f"only the first of its {count:,} pictures was taken"
-    if image.mode.startswith("I"):
-        top = int(np.asarray(image).max())
+    step = 1 if image.mode.startswith("I") else 256 if ";16" in raw else 0  # of 16-bit colours Pillow keeps 8 bits
+    if step:
+        top = int(np.asarray(image).max()) * step
         if 0 < top < _NEARLY_BLACK:
             yield (
                 f"nearly black: its 16-bit values end at {top:,}, and white is 65,535; scale it to them, where it was "

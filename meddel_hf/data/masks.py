@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from meddel_hf.data import tiff
-from meddel_hf.data.decoding import ImageSource, bytes_of, decoding, loaded, opened, turned
+from meddel_hf.data.decoding import ImageSource, bytes_of, decoding, loaded, opened, raw_mode, turned
 from meddel_hf.data.limits import check_size, too_many
 from meddel_hf.errors import UnreadableImage
 
@@ -149,9 +149,7 @@ def _unscaled(pixels: np.ndarray, orientation: int) -> Image.Image:
 
 
 def _page(image: Image.Image) -> _Page:
-    kind, tiles = image.format, getattr(image, "tile", None)
-    raw = tiles[0][3] if tiles else ""  # how the decoder unpacks pixels, such as "L;4"; gone after the load
-    raw = raw if isinstance(raw, str) else str(raw[0]) if raw else ""
+    kind, raw = image.format, raw_mode(image)
     upside_down = _is_of_bools(image)
     page = _Page(loaded(image), kind, raw)
     if upside_down:

@@ -29,12 +29,14 @@ class Part:
     rows:    (m,) int64 row numbers in the pool.
     reasons: why a row has no embedding, None where it has one.
     digests: of the bytes of each row's frame, None where they could not be read.
+    remarks: what the owner of each row's frame should know of it, or None.
     tensors: of the readable ones among them, such as their embeddings.
     """
 
     rows: NDArray[np.int64]
     reasons: list[str | None]
     digests: list[bytes | None]
+    remarks: list[str | None]
     tensors: Mapping[str, NDArray[Any]]
 
     @property
@@ -46,10 +48,12 @@ class Part:
         order = np.argsort(np.concatenate([self.rows, other.rows]))
         among = np.argsort(np.concatenate([self.rows[self.readable], other.rows[other.readable]]))
         reasons, digests = self.reasons + other.reasons, self.digests + other.digests
+        remarks = self.remarks + other.remarks
         return Part(
             np.concatenate([self.rows, other.rows])[order],
             [reasons[place] for place in order],
             [digests[place] for place in order],
+            [remarks[place] for place in order],
             {name: np.concatenate([here, other.tensors[name]])[among] for name, here in self.tensors.items()},
         )
 
@@ -65,6 +69,7 @@ class Part:
             self.rows[stays],
             [reason for reason, here in zip(self.reasons, stays, strict=True) if here],
             [digest for digest, here in zip(self.digests, stays, strict=True) if here],
+            [remark for remark, here in zip(self.remarks, stays, strict=True) if here],
             {name: here[among] for name, here in self.tensors.items()},
         )
 
@@ -99,7 +104,8 @@ class Carried:
         digests = [None] * len(old) if known is None else known.take(pa.array(old)).to_pylist()
         places = np.searchsorted(self.store.rows, old[good])
         tensors = {name: self._gathered(name, places) for name in self.store.tensors}
-        return Part(rows, reasons, digests, tensors)
+        remarks = [self._remarks.get(int(row)) for row in old]
+        return Part(rows, reasons, digests, remarks, tensors)
 
     def check(self, again: Part, rows: NDArray[np.int64]) -> None:
         """Raises Mismatch where known rows do not come out as they stand in the earlier store. again: with `rows`."""
@@ -121,6 +127,10 @@ class Carried:
     @cached_property
     def _reasons(self) -> dict[int, str]:
         return {row["row"]: row["reason"] for row in self.store.unreadable.to_pylist()}
+
+    @cached_property
+    def _remarks(self) -> dict[int, str]:
+        return {row["row"]: row["remark"] for row in self.store.remarks.to_pylist()}
 
     def _gathered(self, tensor: str, places: NDArray[np.int64]) -> NDArray[Any]:
         """One tensor's entries at `places` among the store's embeddings, read from the shards that hold them."""

@@ -12,8 +12,9 @@ many processes, workers or threads wrote them, nor on interruptions.
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -22,10 +23,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.progress import Progress
+from meddel_hf.runtime.reading import printable
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID, IMAGE
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from accelerate import PartialState
 
     from meddel_hf.data.batches import Batch
@@ -261,6 +264,7 @@ def _embedded(
     ids: list[str] = []
     reasons: list[str | None] = []
     digests: list[bytes | None] = []
+    remarks: list[str | None] = []
     contents: list[str] = []
     for batch in batches:
         pooled = model.pooled(batch.pixels, batch_size)
@@ -276,6 +280,7 @@ def _embedded(
         rows += batch.rows
         reasons += reasons_here
         digests += batch.digests
+        remarks += batch.remarks
         ids += batch.ids or []
         contents.append(batch.content)
         report.bar.update(len(reasons_here))
@@ -286,7 +291,7 @@ def _embedded(
         "sizes": np.concatenate(sizes),
         **{str(other): np.concatenate(vectors[other]) for other in others},
     }
-    return Part(np.array(rows, np.int64), reasons, digests, tensors), ids, fingerprint(*contents)
+    return Part(np.array(rows, np.int64), reasons, digests, remarks, tensors), ids, fingerprint(*contents)
 
 
 def _shard(index: int, part: Part, ids: list[str], content: str) -> Shard:
@@ -294,7 +299,9 @@ def _shard(index: int, part: Part, ids: list[str], content: str) -> Shard:
 
     tensors = dict(part.tensors)
     embeddings = tensors.pop("embeddings")
-    return Shard(index, int(part.rows[0]), ids, part.reasons, embeddings, content, tensors, part.digests)
+    return Shard(
+        index, int(part.rows[0]), ids, part.reasons, embeddings, content, tensors, part.digests, part.remarks
+    )  # fmt: skip
 
 
 def _fault(vector: Any) -> str | None:
@@ -346,8 +353,24 @@ class _Report:
         parts.append(f"{new / (time.monotonic() - self.began):.1f} images/s" if new else "nothing was left to do")
         arguments = store.manifest.arguments
         parts.append(f"{arguments['precision']} on {arguments['device']}")
+        for line in _in_words(store.remarks):
+            log.warning("note: %s", line)
         skipped = f"; {scan.told}, see {SKIPPED}" if scan is not None and scan.told else ""
         log.info("%s: %s%s", store.folder, ", ".join(parts), skipped)
+
+
+def _in_words(remarks: pa.Table) -> Iterator[str]:
+    """A line for each kind of remark, which differ in more than numbers: of how many frames, and one of them."""
+    from meddel_hf.data.batches import BETWEEN_REMARKS
+    from meddel_hf.embedding.store import REMARKS
+
+    of_kind: dict[str, list[tuple[str, str]]] = {}
+    for row in remarks.to_pylist():
+        for text in row["remark"].split(BETWEEN_REMARKS):
+            of_kind.setdefault(re.sub(r"\d[\d,]*", "0", text), []).append((row[ID], text))
+    for frames in of_kind.values():
+        id, text = frames[0]
+        yield f"{plural(len(frames), 'frame')} (all in {REMARKS}), such as {printable(id)}: {text}"
 
 
 def _all(rows: int) -> str:

@@ -39,8 +39,11 @@ def without(store: EmbeddingStore, ids: Collection[str], out: Path) -> Embedding
         others = {name: tensor for name, tensor in part.tensors.items() if name != "embeddings"}
         digests = part.digests if store.digests is not None else None
         writer.write(
-            Shard(index, start, names[start:stop], part.reasons, part.tensors["embeddings"], "", others, digests)
-        )
+            Shard(
+                index, start, names[start:stop], part.reasons, part.tensors["embeddings"], "", others, digests,
+                part.remarks,
+            )
+        )  # fmt: skip
     smaller = writer.finish(dim=store.dim, row_ids=store.row_ids)
     manifest = replace(smaller.manifest, versions=store.manifest.versions).write(out)
     smaller = EmbeddingStore(out, manifest)

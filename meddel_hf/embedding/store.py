@@ -7,6 +7,8 @@
     shard-00000.parquet       row, id, reason (null where readable), digest of every row in the shard's range: XXH3-128
                               of the bytes that its frame is stored as, by which a grown pool's frames are known again
     unreadable.parquet        row, id, reason of every frame without an embedding
+    remarks.parquet           row, id, remark of frames of which their owner should know something, if any; the shards'
+                              tables have the column too
     view.png                  with view="auto": frames beside what the encoder saw of them
     copies.safetensors        mild copies of some frames (embedding/copies.py), added to a finished store by which
                               near-duplicates are calibrated; the manifest's details have the thresholds
@@ -47,11 +49,14 @@ from meddel_hf.runtime.resume import ANOTHER_FOLDER, BEGUN, begin, begun, check_
 from meddel_hf.runtime.tables import exactly, read_schema, read_table
 
 UNREADABLE, COPIES, VIEW = "unreadable.parquet", "copies.safetensors", "view.png"
+REMARKS = "remarks.parquet"
 
 StoreDtype = Literal["float32", "float16"]
 _DTYPES = {"float32": "<f4", "float16": "<f2"}
 _TABLE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
 _DIGEST = pa.field("digest", pa.binary(16))
+_REMARK = pa.field("remark", pa.string())  # of the shards that have one
+_REMARKED = exactly(row=pa.int64(), id=pa.string(), remark=pa.string())
 _CONTENT = b"content"
 _NAMES = ("encoder", "pool", "revision")  # how inputs were called; their fingerprints say whether they are the same
 _EARLIER = {"view": "whole", "store_dtype": "float32"}  # what versions did that did not record it
@@ -267,6 +272,13 @@ class EmbeddingStore:
         return read_table(self._sound(UNREADABLE), _TABLE)
 
     @cached_property
+    def remarks(self) -> pa.Table:
+        """row int64, id string, remark string of every pool row of which its owner should know something."""
+        if REMARKS not in self.records:
+            return _REMARKED.empty_table()
+        return read_table(self._sound(REMARKS), _REMARKED)
+
+    @cached_property
     def tensors(self) -> list[str]:
         """Names of what every shard holds of its readable rows, besides their numbers, ascending."""
         there = [tensor_names(self.folder / f"{shard}.safetensors") for shard in self._shards]
@@ -325,6 +337,7 @@ class Shard:
              the CLS token's and both are wanted; `thumbnails`; `sizes`.
     content: digest of what a stream held in this range, so that a resumed run notices another stream; "" otherwise.
     digests: of the bytes of every row's frame, 16 bytes, or None where they could not be read; None: not noted.
+    remarks: what the owner of every row's frame should know of it, or None; empty: nothing of any.
     """
 
     index: int
@@ -335,6 +348,7 @@ class Shard:
     content: str = ""
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
     digests: Sequence[bytes | None] | None = None
+    remarks: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)
@@ -412,6 +426,8 @@ class StoreWriter:
         table = pa.table({"row": rows, "id": shard.ids, "reason": pa.array(shard.reasons, pa.string())}, schema=_TABLE)
         if shard.digests is not None:
             table = table.append_column(_DIGEST, pa.array(shard.digests, _DIGEST.type))
+        if any(shard.remarks):
+            table = table.append_column(_REMARK, pa.array(shard.remarks, _REMARK.type))
         table = table.replace_schema_metadata({_CONTENT: shard.content.encode()} if shard.content else None)
         tensors = {"embeddings": shard.embeddings, "rows": rows[readable], **shard.tensors}
         stored = _DTYPES[self.arguments.get("store_dtype", _EARLIER["store_dtype"])]
@@ -431,8 +447,12 @@ class StoreWriter:
         unreadable = table.filter(pc.is_valid(table["reason"]))
         with whole_file(self.folder / UNREADABLE) as aside:
             pq.write_table(unreadable, aside)
+        remarks = _remarks(shards)
+        if remarks is not None:
+            with whole_file(self.folder / REMARKS) as aside:
+                pq.write_table(remarks, aside)
         files: Records = {name: facts for shard in shards for name, facts in shard.records().items()}
-        files |= recorded_files(self.folder, [UNREADABLE])
+        files |= recorded_files(self.folder, [UNREADABLE, *[REMARKS] * (remarks is not None)])
         parents = dict(self.parents)
         if "pool" not in parents:
             parents["pool"] = fingerprint("stream", *[self.content(shard.index) for shard in shards])
@@ -458,6 +478,16 @@ class StoreWriter:
             if COPIES not in there:  # a run died before the manifest knew of them
                 (self.folder / COPIES).unlink(missing_ok=True)
             (self.folder / BEGUN).unlink(missing_ok=True)
+
+
+def _remarks(shards: Sequence[ShardFiles]) -> pa.Table | None:
+    """What the shards hold of remarks; None where they hold none."""
+    with_some = [shard.table for shard in shards if _REMARK.name in read_schema(shard.table)[0].names]
+    if not with_some:
+        return None
+    columns = pa.schema([_TABLE.field("row"), _TABLE.field("id"), _REMARK])
+    whole = pa.concat_tables([read_table(table, columns).replace_schema_metadata() for table in with_some])
+    return whole.filter(pc.is_valid(whole[_REMARK.name])).cast(_REMARKED)
 
 
 def _check_same(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -53,6 +53,14 @@ def png(seed: int) -> bytes:
     return file.getvalue()
 
 
+def two_pages(seed: int) -> bytes:
+    """Of a GIF, of which the first is taken, and its owner told."""
+    file = io.BytesIO()
+    first, second = (Picture.open(io.BytesIO(png(seed + page))) for page in range(2))
+    first.save(file, "GIF", save_all=True, append_images=[second])
+    return file.getvalue()
+
+
 def frames(content: dict[str, bytes | None]) -> Dataset:
     features = Features({"id": Value("string"), "image": Image(decode=False)})
     return Dataset.from_dict({"id": list(content), "image": list(content.values())}, features=features)
@@ -69,7 +77,7 @@ def folder_of(folder: Path, content: dict[str, bytes]) -> Path:
 def old_pool() -> dict[str, bytes]:
     content = {f"f/{row:03d}": png(row) for row in range(60)}
     content["f/007"] = content["f/055"] = content["f/003"]  # three rows of the same bytes
-    return {**content, "f/010": b"not an image", "f/011": b""}
+    return {**content, "f/010": b"not an image", "f/011": b"", "f/012": two_pages(12)}
 
 
 def grown_pool() -> dict[str, bytes]:
@@ -79,7 +87,7 @@ def grown_pool() -> dict[str, bytes]:
         del content[gone]
     content["f/020"] = png(920)  # another frame under the same id
     moved = {("z/" if name in ("f/040", "f/041") else "") + name: data for name, data in content.items()}
-    new = {f"a/{row}": png(800 + row) for row in range(3)} | {"f/025x": png(850), "z/new": png(860)}
+    new = {f"a/{row}": png(800 + row) for row in range(3)} | {"f/025x": png(850), "z/new": two_pages(860)}
     new |= {"f/026x": b"broken too", "f/027x": old_pool()["f/050"]}  # the last is a copy of one that is known
     return dict(sorted((moved | new).items()))
 
@@ -116,6 +124,7 @@ def test_a_grown_store_is_the_one_made_from_scratch(as_folder, precision, encode
     store = embed(pool("grown", grown), None, tmp_path / "2", grown_from=tmp_path / "1", num_workers=0)
     assert contents(tmp_path / "2") == contents(tmp_path / "scratch")
     assert store.fingerprint == scratch.fingerprint
+    assert store.remarks["id"].to_pylist() == ["f/012", "z/new"]
     new = [name for name, data in grown.items() if data not in old.values() or data == b""]
     assert sum(passes) == len(new) + meddel_hf.embedding.carried.LOOKED_AT
     assert f"{len(new)} of {len(grown)} frames are new" in caplog.text

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from datasets import Dataset, Features, Image, IterableDataset, Value
 from family import children, heed_interrupts, left
@@ -24,8 +25,9 @@ import meddel_hf.embedding.embed
 from meddel_hf.downstream.segmentation.segment import segment
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.encoder import load_encoder
+from meddel_hf.embedding.removing import without
 from meddel_hf.embedding.store import EmbeddingStore, StoreWriter
-from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.selectors import Dedup
 
 ROWS = 40
@@ -33,6 +35,10 @@ BROKEN = {3: b"", 17: b"not an image", 18: None, 31: b"\xff\xd8\xff\xe0 cut shor
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
           "--main_process_port", "0", "-m"]  # fmt: skip
 ALONE = [sys.executable, "-m"]
+BLACK = (
+    "nearly black: its 16-bit values end at {}, and white is 65,535; scale it to them, where it was taken with "
+    "fewer bits"
+)
 
 
 def make_encoder(folder: Path, change=lambda model: None, **config) -> Path:
@@ -112,6 +118,37 @@ def test_embeddings_are_those_of_transformers(workers, encoder, tmp_path):
     assert store.manifest.arguments["precision"] == "float32"
     assert store.manifest.arguments["preprocessing"]["draft"] is True
     store.verify()
+
+
+def test_what_the_owner_of_a_frame_should_know_is_told_and_kept(encoder, tmp_path, caplog):
+    """Frames of 12 bits in 16, grey or in colours, would be black, and near-duplicates of one another."""
+    shade = np.linspace(0, 4095, 40 * 50).reshape(40, 50).astype(np.uint16)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for row in range(10):
+        (folder / f"{row}.png").write_bytes(png(row))
+    Picture.fromarray(shade).save(folder / "grey.png")
+    tifffile.imwrite(folder / "colour.tif", np.stack([shade] * 3, -1), photometric="rgb")
+    tifffile.imwrite(folder / "full.tif", np.stack([shade * 16] * 3, -1), photometric="rgb")
+    tifffile.imwrite(folder / "pages.tif", np.stack([shade] * 3), photometric="minisblack")
+    (folder / "broken.png").write_bytes(b"")
+    caplog.set_level("INFO")
+    store = embed(str(folder), encoder, tmp_path / "out", shard_rows=4, batch_size=3)
+    assert {row["id"]: row["remark"] for row in store.remarks.to_pylist()} == {
+        "colour": BLACK.format("3,840"), "grey": BLACK.format("4,095"),
+        "pages": "only the first of its 3 pictures was taken / " + BLACK.format("4,095"),
+    }  # fmt: skip
+    notes = [record.getMessage() for record in caplog.records if record.getMessage().startswith("note:")]
+    assert notes == [
+        f"note: 3 frames (all in remarks.parquet), such as colour: {BLACK.format('3,840')}",
+        "note: 1 frame (all in remarks.parquet), such as pages: only the first of its 3 pictures was taken",
+    ]
+    store.verify()
+    left = without(store, ["grey"], tmp_path / "less").remarks["id"].to_pylist()
+    assert left == ["colour", "pages"]
+    (tmp_path / "out" / "remarks.parquet").write_bytes(b"")
+    with pytest.raises(IncompleteStore, match=r"remarks\.parquet"):
+        _ = EmbeddingStore.load(tmp_path / "out").remarks
 
 
 def test_a_data_set_without_ids_is_numbered_and_held_by_its_fingerprint(encoder, tmp_path):

@@ -164,7 +164,7 @@ def test_a_remainder_answers_for_every_reader_of_a_store(both):
     of_the_whole = {
         "fingerprint", "dim", "poolings", "view", "row_ids", "pool_fingerprint", "pool_spec", "records", "copies",
         "pool_ids", "unreadable", "load", "verify", "with_copies", "pool_id_column", "digests", "dtype",
-        "has_thumbnails", "tensors",
+        "has_thumbnails", "tensors", "remarks",
     }  # fmt: skip
     of_what_is_left = {"rows", "embeddings", "thumbnails", "thumbnails_of", "sizes", "reader"}
     public = {name for name in vars(EmbeddingStore) if not name.startswith("_")} - {"trust"}
