@@ -198,7 +198,7 @@ def check(bench: Bench) -> None:
 
 
 def search_of(bench: Bench, scope: str, eta: float) -> None:
-    from meddel_hf.dedup.engines import BlockEngine
+    from meddel_hf.dedup.block_engine import BlockEngine
     from meddel_hf.dedup.search import Search, Settings
     from meddel_hf.neighbors.clustering import cluster
     from meddel_hf.neighbors.pairs import pairs_within

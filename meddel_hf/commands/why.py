@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from meddel_hf.selection.selection import Selection
+    from meddel_hf.selection.answer import Answer
 
-    selection = Selection.load(args.selection)
+    selection = Answer.load(args.selection)
     if args.json:
         print_json([selection.row(which) | {"why": selection.why(which)} for which in args.ids])
         return

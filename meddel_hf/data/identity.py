@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-from datasets import Dataset, Image
 
 from meddel_hf.data.decoding import MOST_BYTES
 from meddel_hf.data.ids import ids_of
@@ -23,6 +22,9 @@ from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.memory import Memory
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.schema import ID, IMAGE
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _FRAMES, _ROWS = "frames-", "-rows-"
 _KNOWN_FRAMES = re.compile(f"{_FRAMES}[0-9a-f]{{32}}")
@@ -87,6 +89,8 @@ def keeps_fingerprint(dataset: Dataset) -> bool:
 
 def same_pool(dataset: Dataset, known: str) -> bool:
     """Whether a data set is the one that was known by this fingerprint, whichever its image column was."""
+    from datasets import Image
+
     columns = [name for name, feature in dataset.features.items() if isinstance(feature, Image) or name == IMAGE]
     return known == dataset._fingerprint or any(known == fingerprint_of(dataset, column) for column in columns)
 

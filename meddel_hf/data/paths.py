@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import PurePath
-
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from meddel_hf.data.identity import named_files
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _TRIED = 64  # rows by which the folder is found
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.engines import Engine, Pass, Rule, apply
+from meddel_hf.dedup.passes import Engine, Pass, Rule, apply
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.runtime.checks import fraction
 
 _MOST_PASSES = 24

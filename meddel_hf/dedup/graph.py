@@ -13,11 +13,10 @@ import pyarrow.parquet as pq
 
 from meddel_hf.dedup.decision import Decision, at_count, at_eta, rows_for
 from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.engines import PairEngine
+from meddel_hf.dedup.pair_engine import PairEngine
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.clustering import by_default
-from meddel_hf.neighbors.cosines import Rows
-from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.neighbors.float64 import Rows
+from meddel_hf.neighbors.stored_pairs import Pairs
 from meddel_hf.runtime.checks import fraction
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.tables import exactly, read_table
@@ -113,6 +112,8 @@ class SecondStep:
     @cached_property
     def fewest(self) -> int:
         """Rows that must be drawn."""
+        from meddel_hf.neighbors.clustering import by_default  # torch, which no other question here needs
+
         rows = 1 + max(int(group.max()) for group in self.graph.groups)
         at_floor = PairEngine(self.graph.pairs, rows, self.graph.groups).greedy(self.graph.floor)
         return max(by_default(self.most), at_floor.count)

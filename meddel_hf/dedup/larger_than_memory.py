@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.dedup.density import CosineSample
+from meddel_hf.dedup.sampling import measured
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.dedup.scratch_engine import ScratchEngine
 from meddel_hf.dedup.search import Grouping, Settings, clusters_for, clusters_rows, groups_of, keep_key, outliers
@@ -155,7 +155,7 @@ def grouped(
     sizes = list(map(len, groups))
     pieces = Pieces.of(sizes, plan.rows)
     with _regrouped(source, np.concatenate(groups), pieces, plan.rows, room.scratch) as rows:
-        sample = CosineSample.measured(
+        sample = measured(
             sizes, lambda at, part: _tile(rows, at, part), source.shape[1],
             lambda: digest_of(np.concatenate(groups), sizes),
         )  # fmt: skip

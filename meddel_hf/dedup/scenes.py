@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.float64 import Rows
 
 Links = tuple[Rows, Rows]  # (m,) each: of pairs of near-duplicates, the row that stays and the one that goes
 _PAIRS = 2**22  # that are compared at first, so that memory holds them even if all are near: some 200 MB with copies

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.dedup.engines import BlockEngine, Pass, Rule, Thinned, apply
+from meddel_hf.dedup.block_engine import BlockEngine
+from meddel_hf.dedup.passes import Pass, Rule, Thinned, apply
 from meddel_hf.dedup.scenes import Asked, Joining, Links, Scenes, in_portions
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.dedup.shared_engine import engine_of

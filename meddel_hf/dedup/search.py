@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from meddel_hf.dedup.decision import Decision, at_count, at_eta, rows_for
 from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.engines import Engine, PairEngine, Rule
+from meddel_hf.dedup.pair_engine import PairEngine
+from meddel_hf.dedup.passes import Engine, Rule
+from meddel_hf.dedup.sampling import drawn
 from meddel_hf.dedup.shared_engine import engine_of
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import by_default, cluster, distance
 from meddel_hf.neighbors.cosines import Rows, Vectors, cosine_to_mean
-from meddel_hf.neighbors.pairs import Pairs, pairs_within
+from meddel_hf.neighbors.pairs import pairs_within
 from meddel_hf.neighbors.shared import nearest
+from meddel_hf.neighbors.stored_pairs import Pairs
 
 Keep = Literal["closest", "farthest", "random", "largest"]
 
@@ -110,7 +113,7 @@ class Search(Grouping):
         left = rows[~outlier[rows]]
         key = keep_key(settings, n, left, distances, lambda: cosine_to_mean(vectors, left), largest)
         groups = groups_of(settings, left, key, labels)
-        sample = CosineSample.draw(vectors, groups)
+        sample = drawn(vectors, groups)
         pairs, engine = _engine(settings, vectors, groups, sample, etas)
         return cls(settings, pool, outlier, groups, labels, distances, engine, sample, pairs, vectors)
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.dedup.engines import BlockEngine, Thinned, thinned_in_two
+from meddel_hf.dedup.block_engine import BlockEngine
+from meddel_hf.dedup.passes import Thinned, thinned_in_two
 from meddel_hf.neighbors.cosines import BLOCK, TILE, Rows, Vectors, nearest, rounded
 from meddel_hf.neighbors.device.above import any_above
 from meddel_hf.runtime.progress import tqdm

@@ -1,64 +1,28 @@
-"""The stored near-duplicate graph: every pair of rows above a cosine, found once."""
+"""Every pair of rows above a cosine, found once: what the near-duplicate graph stores."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
 from meddel_hf.neighbors.cosines import BLOCK, SIDE_BY_SIDE, TILE, Rows, Tier, Vectors, candidates, product, rounded
 from meddel_hf.neighbors.device.above import Found, pairs_of_tiles
 from meddel_hf.neighbors.device.products import block
-from meddel_hf.runtime.files import whole_file
+from meddel_hf.neighbors.stored_pairs import Pairs
 from meddel_hf.runtime.progress import tqdm
-from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.shared_work import Arrays, cut, digest_of, in_parts, shared_work
-from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.runtime.threads import own_threads
 
-_FLOOR = b"floor"
 _SMALL_BLOCK = 256  # rows of a small group whose products with later ones are looked at together
 _LARGE = 8 * TILE  # rows of a group from which its parts, where processes share them, are as wide as a product
 
 _Found = tuple[Rows, Rows, NDArray[np.float32]]  # of pairs: first, second and cosine
 _Panel = tuple[Rows, int, int]  # rows of a group, and the first and the end of those that are columns of a product
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Pairs of rows whose cosine is above `floor`, each once, sorted by (first, second).
-
-    first, second: (m,) int64 row numbers of the pool; within one pool first < second.
-    cosine:        (m,) float32.
-    """
-
-    first: Rows
-    second: Rows
-    cosine: NDArray[np.float32]
-    floor: float
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def save(self, path: Path) -> None:
-        table = pa.table({"first": self.first, "second": self.second, "cosine": self.cosine})
-        with whole_file(path) as aside:
-            pq.write_table(table.replace_schema_metadata({_FLOOR: repr(self.floor).encode()}), aside)
-
-    @classmethod
-    def load(cls, path: Path) -> Pairs:
-        table = read_table(path, exactly(first=pa.int64(), second=pa.int64(), cosine=pa.float32()))
-        first, second, cosine = (table[name].to_numpy() for name in ("first", "second", "cosine"))
-        with intact(path):
-            return cls(first, second, cosine, float((table.schema.metadata or {})[_FLOOR]))
 
 
 def pairs_within(vectors: Vectors, groups: Sequence[Rows], floor: float, most: int | None = None) -> Pairs | None:

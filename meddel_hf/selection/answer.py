@@ -21,7 +21,7 @@ from meddel_hf.data.paths import ids_by_path
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import DENSITY, NearDuplicateGraph, SecondStep, StoredGraph
 from meddel_hf.errors import InvalidArgument, Mismatch
-from meddel_hf.neighbors.cosines import rounded
+from meddel_hf.neighbors.float64 import rounded
 from meddel_hf.runtime.checks import within
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder

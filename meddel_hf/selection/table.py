@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.dedup.decision import Decision
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.runtime.tables import read_schema, read_table
 
 ROWS = "rows.parquet"

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from meddel_hf.dedup.engines import BlockEngine
+from meddel_hf.dedup.block_engine import BlockEngine
 from meddel_hf.dedup.larger_than_memory import Plan, Room, nearest_among, to_mean
 from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, cosine_to_mean, nearest
 from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey, blocks_of

@@ -22,7 +22,7 @@ from meddel_hf.embedding.carried import places
 from meddel_hf.embedding.removing import without
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
-from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.neighbors.stored_pairs import Pairs
 from meddel_hf.runtime.memory import Memory
 from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.runtime.replacing import STAGE, Replacement, finish_pending

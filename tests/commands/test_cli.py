@@ -51,6 +51,15 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
     assert not loaded & {"torch", "numpy", "datasets", "transformers", "pyarrow", "matplotlib", "PIL"}
 
 
+def test_why_reads_a_selection_without_what_takes_seconds_to_import(store, tmp_path):
+    assert main(["select", str(store), "--retention", "0.5", "--out", str(tmp_path / "kept")]) == 0
+    code = f"import sys, meddel_hf.cli as cli\ncli.main(['why', {str(tmp_path / 'kept')!r}, '1'])\nprint(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    said, loaded = out.splitlines()
+    assert " is " in said
+    assert not set(loaded.split()) & {"torch", "datasets", "transformers", "scipy", "matplotlib"}
+
+
 @pytest.mark.parametrize("command", COMMANDS.split())
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:

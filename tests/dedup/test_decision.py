@@ -6,9 +6,11 @@ import numpy as np
 import oracle
 import pytest
 
+from meddel_hf.dedup.block_engine import BlockEngine
 from meddel_hf.dedup.decision import at_count, at_eta, largest_eta, rows_for
 from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.engines import BlockEngine, PairEngine
+from meddel_hf.dedup.pair_engine import PairEngine
+from meddel_hf.dedup.sampling import drawn
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Vectors
 from meddel_hf.neighbors.pairs import pairs_within
@@ -26,7 +28,7 @@ def prepared(x: np.ndarray, groups, floor: float = 0.3):
     vectors = Vectors.prepare(x)
     blocks = BlockEngine(vectors, groups)
     pairs = PairEngine(pairs_within(vectors, groups, floor), len(x), groups, blocks)
-    return {"blocks": blocks, "pairs": pairs}, CosineSample.draw(vectors, groups)
+    return {"blocks": blocks, "pairs": pairs}, drawn(vectors, groups)
 
 
 def check(decision, cosine, groups, kept) -> None:
@@ -100,7 +102,7 @@ def test_a_search_takes_few_passes():
 
     for target in (60, 200, 400):
         engine = Counting(Vectors.prepare(x), groups)
-        largest_eta(engine, "greedy", target, CosineSample.draw(engine.vectors, groups))
+        largest_eta(engine, "greedy", target, drawn(engine.vectors, groups))
         assert engine.passes <= 12
 
 
@@ -123,7 +125,7 @@ def test_the_sample_counts_what_it_sees(name):
     x = oracle.INPUTS[name]()
     cosine = oracle.cosines(x)
     for groups in groupings(len(x)):
-        sample = CosineSample.draw(Vectors.prepare(x), groups)
+        sample = drawn(Vectors.prepare(x), groups)
         together = np.zeros_like(cosine, bool)
         for group in groups:
             together[np.ix_(group, group)] = True
@@ -137,7 +139,7 @@ def test_the_sample_counts_what_it_sees(name):
 
 
 def test_the_sample_survives_a_file(tmp_path):
-    sample = CosineSample.draw(Vectors.prepare(oracle.clumps(100, 8)), [np.arange(100)])
+    sample = drawn(Vectors.prepare(oracle.clumps(100, 8)), [np.arange(100)])
     sample.save(tmp_path / "density.parquet")
     again = CosineSample.load(tmp_path / "density.parquet")
     np.testing.assert_array_equal(again.stay, sample.stay)

@@ -10,10 +10,12 @@ from drawn_rows import rows_in_order
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import meddel_hf.dedup.engines as rules
+import meddel_hf.dedup.block_engine as rules
 import meddel_hf.neighbors.cosines as neighbors
 import meddel_hf.neighbors.pairs as pairs_module
-from meddel_hf.dedup.engines import BlockEngine, PairEngine, apply
+from meddel_hf.dedup.block_engine import BlockEngine
+from meddel_hf.dedup.pair_engine import PairEngine
+from meddel_hf.dedup.passes import apply
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import Vectors
 from meddel_hf.neighbors.pairs import pairs_within

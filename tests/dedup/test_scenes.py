@@ -9,7 +9,7 @@ import oracle
 import pytest
 
 import meddel_hf.dedup.scenes as module
-from meddel_hf.dedup.engines import BlockEngine
+from meddel_hf.dedup.block_engine import BlockEngine
 from meddel_hf.dedup.scenes import Asked, Joining, in_portions
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.dedup.scratch_engine import ScratchEngine

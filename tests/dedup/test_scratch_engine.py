@@ -10,7 +10,7 @@ import numpy as np
 import oracle
 import pytest
 
-from meddel_hf.dedup.engines import BlockEngine
+from meddel_hf.dedup.block_engine import BlockEngine
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.dedup.scratch_engine import ScratchEngine
 from meddel_hf.neighbors.cosines import Vectors

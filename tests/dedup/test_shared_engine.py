@@ -10,9 +10,9 @@ import oracle
 import pytest
 import torch
 
-from meddel_hf.dedup import density, engines, scratch, shared_engine
-from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.engines import BlockEngine
+from meddel_hf.dedup import block_engine, sampling, scratch, shared_engine
+from meddel_hf.dedup.block_engine import BlockEngine
+from meddel_hf.dedup.sampling import drawn
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.dedup.scratch_engine import ScratchEngine
 from meddel_hf.dedup.shared_engine import SharedEngine, engine_of
@@ -32,9 +32,9 @@ def small_parts(monkeypatch):
     for module, name, value in (
         (shared_work, "_LEAST", 1), (shared_engine, "_LARGE", 30), (shared_engine, "BLOCK", 8),
         (shared_engine, "TILE", 16), (shared_engine, "_ROWS", 3), (shared_engine, "_STRETCHES", 5),
-        (density, "TILE", 16), (pairs_module, "BLOCK", 8), (pairs_module, "TILE", 16), (pairs_module, "_LARGE", 40),
-        (pairs_module, "SIDE_BY_SIDE", 20), (engines, "SIDE_BY_SIDE", 20), (engines, "_SMALL_BLOCK", 7),
-        (engines, "_SMALL_STEP", 7),
+        (sampling, "TILE", 16), (pairs_module, "BLOCK", 8), (pairs_module, "TILE", 16), (pairs_module, "_LARGE", 40),
+        (pairs_module, "SIDE_BY_SIDE", 20), (block_engine, "SIDE_BY_SIDE", 20), (block_engine, "_SMALL_BLOCK", 7),
+        (block_engine, "_SMALL_STEP", 7),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 
@@ -129,9 +129,9 @@ def test_the_sample_of_cosines(tmp_path):
     x = oracle.clumps(300, 16)
     vectors = Vectors.prepare(x)
     for number, groups in enumerate(groupings(300)):
-        alone = CosineSample.draw(vectors, groups)
+        alone = drawn(vectors, groups)
         for _ in works(tmp_path / str(number)):
-            together = CosineSample.draw(vectors, groups)
+            together = drawn(vectors, groups)
             assert together.stay.tobytes() + together.pairs.tobytes() == alone.stay.tobytes() + alone.pairs.tobytes()
 
 

@@ -10,7 +10,8 @@ import pytest
 import meddel_hf.neighbors.cosines as neighbors
 import meddel_hf.neighbors.pairs as pairs_module
 from meddel_hf.neighbors.cosines import Vectors
-from meddel_hf.neighbors.pairs import Pairs, pairs_within
+from meddel_hf.neighbors.pairs import pairs_within
+from meddel_hf.neighbors.stored_pairs import Pairs
 
 SCREENS = ["float32", "bfloat16"]
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from meddel_hf import MedDEL
-from meddel_hf.dedup.engines import BlockEngine, apply
+from meddel_hf.dedup.block_engine import BlockEngine
+from meddel_hf.dedup.passes import apply
 from meddel_hf.neighbors import cosines as neighbors
 from meddel_hf.neighbors import pairs
 from meddel_hf.neighbors.cosines import Vectors

@@ -24,7 +24,7 @@ from meddel_hf.dedup.scratch import Scratch
 from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidDataset
-from meddel_hf.neighbors.pairs import Pairs
+from meddel_hf.neighbors.stored_pairs import Pairs
 from meddel_hf.selectors.by_hand import Overrides
 from meddel_hf.selectors.filling import RULES
 

@@ -18,9 +18,9 @@ from stores import of_many_rows
 from transformers import ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-import meddel_hf.dedup.density as density
-import meddel_hf.dedup.engines as rules
+import meddel_hf.dedup.block_engine as rules
 import meddel_hf.dedup.larger_than_memory as larger
+import meddel_hf.dedup.sampling as sampling
 import meddel_hf.neighbors.cosines as neighbors
 import meddel_hf.neighbors.pairs as pairs_module
 from meddel_hf import MedDEL, MedDELError, Selection
@@ -194,7 +194,7 @@ def test_blocks_threads_and_engines_change_nothing(scope, settings, monkeypatch)
     threads = torch.get_num_threads()
     try:
         for block, tile, count, engine in ((500, 1000, 2, "pairs"), (500, 1000, 1, "blocks")):
-            for module in (neighbors, pairs_module, rules, density):
+            for module in (neighbors, pairs_module, rules, sampling):
                 for name, value in (("BLOCK", block), ("TILE", tile), ("SIDE_BY_SIDE", 100)):
                     if hasattr(module, name):
                         monkeypatch.setattr(module, name, value)

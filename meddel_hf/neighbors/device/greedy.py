@@ -11,6 +11,7 @@ from meddel_hf.neighbors.device import products
 from meddel_hf.neighbors.device.above import any_above, close_pairs
 from meddel_hf.neighbors.device.rows import DeviceRows, full_products
 from meddel_hf.neighbors.float64 import Rows
+from meddel_hf.neighbors.stored_pairs import greedy_by_pairs
 
 _PAIRS_PER_ROW = 32  # pairs inside a block beyond which it is halved
 _FEW_PAIRS = 2**16
@@ -56,20 +57,6 @@ def greedy_in_group(
             stays[start + new] = True
             seen(len(here))
     return stays
-
-
-def greedy_by_pairs(rows: int, first: Rows, second: Rows) -> NDArray[np.bool_]:
-    """The greedy rule among rows numbered in keep order, (rows,) bool.
-
-    first, second: the pairs above eta, the earlier row first, in the order of the earlier rows.
-    """
-    keep = np.ones(rows, bool)
-    starts = np.flatnonzero(np.diff(first, prepend=-1))
-    ends = np.append(starts, len(first))[1:]
-    for rank, start, end in zip(first[starts].tolist(), starts.tolist(), ends.tolist(), strict=True):
-        if keep[rank]:
-            keep[second[start:end]] = False
-    return keep
 
 
 def _greedy(vectors: DeviceRows, rows: Rows, eta: float) -> NDArray[np.bool_]:

@@ -10,8 +10,10 @@ from drawn_rows import rows_in_order
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meddel_hf.dedup.density import CosineSample
-from meddel_hf.dedup.engines import BlockEngine, PairEngine, apply
+from meddel_hf.dedup.block_engine import BlockEngine
+from meddel_hf.dedup.pair_engine import PairEngine
+from meddel_hf.dedup.passes import apply
+from meddel_hf.dedup.sampling import drawn
 from meddel_hf.neighbors.clustering import cluster
 from meddel_hf.neighbors.cosines import Vectors, cosine_to_mean, nearest
 from meddel_hf.neighbors.device import greedy, products
@@ -243,7 +245,7 @@ def test_a_larger_pool_equals_the_processors(screen, scale, place):
     one, other = (neighbors(vectors, 20, exact_up_to=100) for vectors in (there, plain))
     same(one.rows, other.rows)
     groups = [everyone[:700], everyone[700:701], everyone[701:]]
-    one, other = (CosineSample.draw(vectors, groups) for vectors in (there, plain))
+    one, other = (drawn(vectors, groups) for vectors in (there, plain))
     same(one.stay, other.stay)
     same(one.pairs, other.pairs)
     one, other = (BlockEngine(vectors, [everyone[::-1].copy()]) for vectors in (there, plain))

@@ -1,7 +1,7 @@
-"""Which rows stay: the greedy rule and SemDeDup's rule.
+"""The engine that compares rows: blocks of them with what is kept so far.
 
-Two engines give the same answers. `PairEngine` looks them up in stored pairs; `BlockEngine` stores no pairs, so that
-its memory is bounded however dense the near-duplicates are, and compares each row with kept rows only.
+It stores no pairs, so that its memory is bounded however dense the near-duplicates are. `PairEngine` gives the same
+answers.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal, Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from meddel_hf.dedup.passes import Pass, Thinned, by_semdedup, ranks, thinned_in_two
 from meddel_hf.dedup.scenes import Asked, Joining, Links, Scenes, in_portions
-from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.cosines import (
     BLOCK,
     SIDE_BY_SIDE,
@@ -30,63 +30,17 @@ from meddel_hf.neighbors.cosines import (
     nearest_in_tile,
     rounded,
 )
-from meddel_hf.neighbors.device.greedy import greedy_by_pairs, greedy_in_group, greedy_in_groups
+from meddel_hf.neighbors.device.greedy import greedy_in_group, greedy_in_groups
 from meddel_hf.neighbors.device.nearest import nearest_in_groups
-from meddel_hf.neighbors.pairs import Pairs, pairs_between
+from meddel_hf.neighbors.pairs import pairs_between
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.threads import own_threads, stream_threads
 
-Rule = Literal["greedy", "semdedup"]
 Answer = TypeVar("Answer")
 _SMALL_BLOCK = 512  # rows of a small group that are looked at together
 _SMALL_STEP = 256  # where nobody asks for the nearest kept rows, so that little is compared
 _FLOAT32_UP_TO = 2048  # rows of a group
 _MANY = 4  # groups per thread from which threads work at groups of their own
-
-
-@dataclass(frozen=True, eq=False)
-class Pass:
-    """What one pass over the pool kept.
-
-    kept:     (n,) bool over the rows of the pool; rows outside every group are False.
-    count:    how many.
-    complete: False when the pass stopped because more than its limit stayed; `share` of the rows were seen until then.
-    """
-
-    kept: NDArray[np.bool_]
-    count: int
-    complete: bool = True
-    share: float = 1.0
-
-
-Thinned = tuple[NDArray[np.bool_], Rows, NDArray[np.float32]]  # (n,) each: kept; of the others, nearest kept and cosine
-
-
-class Engine(Protocol):
-    """Answers about rows in groups, each group an array of row numbers in keep order; groups never meet."""
-
-    groups: Sequence[Rows]
-
-    def greedy(self, eta: float, limit: int | None = None) -> Pass:
-        """In keep order, a row goes if a row that stays is above eta. Stops early once more than `limit` stay."""
-
-    def thinned(self, eta: float) -> Thinned:
-        """What `greedy` keeps, and of that what `nearest_kept` says."""
-
-    def semdedup(self, eta: float, limit: int | None = None) -> Pass:
-        """A row goes if any earlier row is above eta, whether that one stays or not."""
-
-    def nearest_kept(
-        self, kept: NDArray[np.bool_], asked: NDArray[np.bool_] | None = None
-    ) -> tuple[Rows, NDArray[np.float32]]:
-        """Of each row asked for: the kept row of its group with the greatest cosine, and that cosine.
-
-        kept, asked: (n,), no row in both; None: every row that is not kept. Equal cosines go to the earlier in keep
-        order. Both are (n,); other rows, and rows without a kept row that the engine knows of, have -1 and -2.
-        """
-
-    def scenes(self, kept: NDArray[np.bool_], eta: float) -> Scenes:
-        """What is of one scene: pairs of a group, above eta, of a row that stays and a row that goes, link the two."""
 
 
 class _Kept:
@@ -244,7 +198,7 @@ class BlockEngine:
         return self.vectors.among(order), np.arange(len(order)), step, tier
 
     def semdedup(self, eta: float, limit: int | None = None) -> Pass:
-        return _semdedup(self.groups, self._earlier, eta)
+        return by_semdedup(self.groups, self._earlier, eta)
 
     @cached_property
     def _earlier(self) -> NDArray[np.float32]:
@@ -303,7 +257,7 @@ class BlockEngine:
             pairs = pairs_between(self.vectors, [(some.goes, np.sort(some.stays)) for some in asked], eta)
             return pairs.second, pairs.first
 
-        joining = Joining(kept, _ranks(self.groups, len(kept)))
+        joining = Joining(kept, ranks(self.groups, len(kept)))
         groups = (Asked(np.sort(order[~kept[order]]), order[kept[order]]) for order in self.groups)
         for found in in_portions(groups, links):
             joining.add(*found)
@@ -367,132 +321,3 @@ def _greedy_within(vectors: Vectors, rows: Rows, eta: float) -> tuple[NDArray[np
             exact = vectors.exact(np.full(len(ask), rows[r]), vectors, rows[ask])
             blocked[ask] = exact > rounded(eta)
     return keep, cosine
-
-
-class PairEngine:
-    """Looks answers up in stored pairs; what lies at or below their floor is left to `below`, if there is one."""
-
-    def __init__(self, pairs: Pairs, n: int, groups: Sequence[Rows], below: BlockEngine | None = None):
-        self.pairs, self.n, self.groups, self.below = pairs, n, groups, below
-
-    @cached_property
-    def _rank(self) -> Rows:
-        """Position of each row in keep order, (n,)."""
-        return _ranks(self.groups, self.n)
-
-    @cached_property
-    def _by_earlier(self) -> tuple[Rows, Rows, NDArray[np.float32]]:
-        """Pairs of grouped rows sorted by the rank of the earlier one: earlier ranks, later ranks, cosines."""
-        a, b = self._rank[self.pairs.first], self._rank[self.pairs.second]
-        grouped = (a >= 0) & (b >= 0)
-        earlier, later = np.minimum(a, b)[grouped], np.maximum(a, b)[grouped]
-        order = np.argsort(earlier, kind="stable")
-        return earlier[order], later[order], self.pairs.cosine[grouped][order]
-
-    def _asks_below(self, eta: float) -> bool:
-        if rounded(eta) >= rounded(self.pairs.floor):
-            return False
-        if self.below is None:
-            raise InvalidArgument(
-                f"eta {eta:.4f} is below {self.pairs.floor:.4f}, the lowest cosine that the stored pairs hold: "
-                "select again from the embeddings"
-            )
-        return True
-
-    def greedy(self, eta: float, limit: int | None = None) -> Pass:
-        if self._asks_below(eta):
-            assert self.below is not None
-            return self.below.greedy(eta, limit)
-        order, (earlier, later, cosine) = np.concatenate(self.groups), self._by_earlier
-        near = cosine > rounded(eta)
-        stays = np.flatnonzero(greedy_by_pairs(len(order), earlier[near], later[near]))
-        kept = np.zeros(self.n, bool)
-        if limit is not None and len(stays) > limit:
-            stays = stays[: limit + 1]
-            kept[order[stays]] = True
-            return Pass(kept, len(stays), False, (int(stays[-1]) + 1) / len(order))
-        kept[order[stays]] = True
-        return Pass(kept, len(stays))
-
-    def thinned(self, eta: float) -> Thinned:
-        if self._asks_below(eta):
-            assert self.below is not None
-            return self.below.thinned(eta)
-        return thinned_in_two(self, eta)
-
-    def semdedup(self, eta: float, limit: int | None = None) -> Pass:
-        if self._asks_below(eta):
-            assert self.below is not None
-            return self.below.semdedup(eta, limit)
-        return _semdedup(self.groups, self._earlier, eta)
-
-    @cached_property
-    def _earlier(self) -> NDArray[np.float32]:
-        _, later, cosine = self._by_earlier
-        by_rank = np.full(len(np.concatenate(self.groups)), -2, np.float32)
-        np.maximum.at(by_rank, later, cosine)
-        result = np.full(self.n, -2, np.float32)
-        result[np.concatenate(self.groups)] = by_rank
-        return result
-
-    def nearest_kept(
-        self, kept: NDArray[np.bool_], asked: NDArray[np.bool_] | None = None
-    ) -> tuple[Rows, NDArray[np.float32]]:
-        asked = ~kept if asked is None else asked
-        first, second, cosine = self.pairs.first, self.pairs.second, self.pairs.cosine
-        grouped = (self._rank[first] >= 0) & (self._rank[second] >= 0)
-        grouped &= (kept[first] & asked[second]) | (asked[first] & kept[second])
-        first, second, cosine = first[grouped], second[grouped], cosine[grouped]
-        stays, goes = np.where(kept[first], first, second), np.where(kept[first], second, first)
-        greatest = np.full(self.n, -2, np.float32)
-        np.maximum.at(greatest, goes, cosine)
-        best = np.flatnonzero(cosine == greatest[goes])  # one of each that goes, but for equals
-        best = best[np.lexsort((self._rank[stays[best]], goes[best]))]
-        best = best[np.unique(goes[best], return_index=True)[1]]
-        where, similarity = np.full(self.n, -1, np.int64), np.full(self.n, -2, np.float32)
-        where[goes[best]], similarity[goes[best]] = stays[best], cosine[best]
-        if self.below is not None:  # by SemDeDup's rule the nearest kept row may lie below the floor
-            unknown = np.zeros(self.n, bool)
-            unknown[np.concatenate(self.groups)] = True
-            unknown &= asked & (where < 0)
-            if unknown.any():
-                self.below.name_kept(kept, unknown, where, similarity)
-        return where, similarity
-
-    def scenes(self, kept: NDArray[np.bool_], eta: float) -> Scenes:
-        if self._asks_below(eta):
-            assert self.below is not None
-            return self.below.scenes(kept, eta)
-        first, second = self.pairs.first, self.pairs.second
-        near = (self.pairs.cosine > rounded(eta)) & (kept[first] != kept[second])
-        near &= (self._rank[first] >= 0) & (self._rank[second] >= 0)
-        first, second = first[near], second[near]
-        joining = Joining(kept, self._rank)
-        joining.add(np.where(kept[first], first, second), np.where(kept[first], second, first))
-        return joining.scenes
-
-
-def _ranks(groups: Sequence[Rows], n: int) -> Rows:
-    """Position of each of n rows in keep order, (n,); -1 of those in no group."""
-    order = np.concatenate(groups)
-    rank = np.full(n, -1, np.int64)
-    rank[order] = np.arange(len(order))
-    return rank
-
-
-def thinned_in_two(engine: Engine, eta: float) -> Thinned:
-    """`Engine.thinned`, one question after the other."""
-    kept = engine.greedy(eta).kept
-    return kept, *engine.nearest_kept(kept)
-
-
-def apply(engine: Engine, rule: Rule, eta: float, limit: int | None = None) -> Pass:
-    """One pass by the named rule."""
-    return engine.greedy(eta, limit) if rule == "greedy" else engine.semdedup(eta, limit)
-
-
-def _semdedup(groups: Sequence[Rows], earlier: NDArray[np.float32], eta: float) -> Pass:
-    kept = np.zeros(len(earlier), bool)
-    for order in groups:
-        kept[order] = ~(earlier[order] > rounded(eta))
-    return Pass(kept, int(kept.sum()))
