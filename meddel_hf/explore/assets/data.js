@@ -149,7 +149,7 @@ class Pool {
       case SET_ASIDE:
         return `${name} is dropped: set aside by hand`;
       default:
-        return `${name} is dropped: unreadable`;
+        return `${name} is dropped: unreadable; why stands in unreadable.parquet of its embeddings`;
     }
   }
 
