@@ -299,7 +299,8 @@ def _remarks(image: Image.Image, raw: str) -> Iterator[str]:
     """Of a picture that is loaded. raw: its `raw_mode` before that."""
     if (count := _count(image)) > 1:
         yield f"only the first of its {count:,} pictures was taken"
-    step = 1 if image.mode.startswith("I") else 256 if ";16" in raw else 0  # of 16-bit colours Pillow keeps 8 bits
+    halved = raw.startswith(("RGB", "LA")) and ";16" in raw  # of 16-bit colours Pillow keeps the upper 8 bits
+    step = 1 if image.mode.startswith("I") else 256 if halved else 0
     if step:
         top = int(np.asarray(image).max()) * step
         if 0 < top < _NEARLY_BLACK:

@@ -104,8 +104,7 @@ class Carried:
         digests = [None] * len(old) if known is None else known.take(pa.array(old)).to_pylist()
         places = np.searchsorted(self.store.rows, old[good])
         tensors = {name: self._gathered(name, places) for name in self.store.tensors}
-        remarks = [self._remarks.get(int(row)) for row in old]
-        return Part(rows, reasons, digests, remarks, tensors)
+        return Part(rows, reasons, digests, self._remarks(old), tensors)
 
     def check(self, again: Part, rows: NDArray[np.int64]) -> None:
         """Raises Mismatch where known rows do not come out as they stand in the earlier store. again: with `rows`."""
@@ -128,9 +127,18 @@ class Carried:
     def _reasons(self) -> dict[int, str]:
         return {row["row"]: row["reason"] for row in self.store.unreadable.to_pylist()}
 
+    def _remarks(self, old: NDArray[np.int64]) -> list[str | None]:
+        """What the store remarks of its rows `old`."""
+        known = self._remarked
+        places = np.searchsorted(known, old)
+        there = np.append(known, -1)[places] == old
+        texts = iter(self.store.remarks["remark"].take(pa.array(places[there])).to_pylist())
+        return [next(texts) if here else None for here in there]
+
     @cached_property
-    def _remarks(self) -> dict[int, str]:
-        return {row["row"]: row["remark"] for row in self.store.remarks.to_pylist()}
+    def _remarked(self) -> NDArray[np.int64]:
+        rows: NDArray[np.int64] = self.store.remarks["row"].to_numpy()
+        return rows
 
     def _gathered(self, tensor: str, places: NDArray[np.int64]) -> NDArray[Any]:
         """One tensor's entries at `places` among the store's embeddings, read from the shards that hold them."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, islice
@@ -364,13 +365,16 @@ def _in_words(remarks: pa.Table) -> Iterator[str]:
     from meddel_hf.data.batches import BETWEEN_REMARKS
     from meddel_hf.embedding.store import REMARKS
 
-    of_kind: dict[str, list[tuple[str, str]]] = {}
-    for row in remarks.to_pylist():
-        for text in row["remark"].split(BETWEEN_REMARKS):
-            of_kind.setdefault(re.sub(r"\d[\d,]*", "0", text), []).append((row[ID], text))
-    for frames in of_kind.values():
-        id, text = frames[0]
-        yield f"{plural(len(frames), 'frame')} (all in {REMARKS}), such as {printable(id)}: {text}"
+    first: dict[str, tuple[str, str]] = {}
+    count: Counter[str] = Counter()
+    for batch in remarks.to_batches(max_chunksize=65_536):  # of a pool of such frames alone there are as many
+        for row in batch.to_pylist():
+            for text in row["remark"].split(BETWEEN_REMARKS):
+                kind = re.sub(r"\d[\d,]*", "0", text)
+                first.setdefault(kind, (row[ID], text))
+                count[kind] += 1
+    for kind, (id, text) in first.items():
+        yield f"{plural(count[kind], 'frame')} (all in {REMARKS}), such as {printable(id)}: {text}"
 
 
 def _all(rows: int) -> str:

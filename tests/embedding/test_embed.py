@@ -131,6 +131,7 @@ def test_what_the_owner_of_a_frame_should_know_is_told_and_kept(encoder, tmp_pat
     tifffile.imwrite(folder / "colour.tif", np.stack([shade] * 3, -1), photometric="rgb")
     tifffile.imwrite(folder / "full.tif", np.stack([shade * 16] * 3, -1), photometric="rgb")
     tifffile.imwrite(folder / "pages.tif", np.stack([shade] * 3), photometric="minisblack")
+    Picture.fromarray(np.full((8, 9, 3), 20, np.uint8)).save(folder / "dark.png")  # as it was taken, of 8 bits
     (folder / "broken.png").write_bytes(b"")
     caplog.set_level("INFO")
     store = embed(str(folder), encoder, tmp_path / "out", shard_rows=4, batch_size=3)
