@@ -26,7 +26,7 @@ from meddel_hf.benchmark.plan import (
 )
 from meddel_hf.data.columns import texts_of
 from meddel_hf.data.groups import groups_of, names_groups
-from meddel_hf.data.ids import ids_of
+from meddel_hf.data.ids import ids_of, leaves_nothing_out
 from meddel_hf.data.leaks import leaks
 from meddel_hf.data.pool import Pool, load_pool, name_of
 from meddel_hf.downstream.probing.classifiers import check_neighbours
@@ -36,9 +36,8 @@ from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, with
 from meddel_hf.downstream.splits import OFFICIAL, split
 from meddel_hf.errors import InvalidArgument, InvalidDataset, MedDELError, named
 from meddel_hf.runtime.manifest import fingerprint
-from meddel_hf.runtime.reading import read_lines, shown
+from meddel_hf.runtime.reading import read_lines
 from meddel_hf.runtime.similar import did_you_mean
-from meddel_hf.runtime.words import plural
 
 log = logging.getLogger(__name__)
 
@@ -276,11 +275,7 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
             raise InvalidArgument(f"exclude names {file}, which is not there: expected a file of ids, one a line")
         listed = list(read_lines(path, "a list of ids"))
         if pool and listed and pool.isdisjoint(listed):
-            log.warning(
-                "warning: exclude: %s leaves nothing out: none of its %s, such as %s, is in the pool, whose ids look "
-                "like %s",
-                file, plural(len(listed), "id"), shown(listed[0]), shown(min(pool)),
-            )  # fmt: skip
+            log.warning("warning: exclude: %s %s", file, leaves_nothing_out(len(listed), listed[0], min(pool)))
         for id in pool.intersection(listed):
             why.setdefault(id, f"{LISTED} {path.name}")
     return why

@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> None:
 def _of_excluded(pool: Any, excluded: set[str], image_column: str, id_column: str | None) -> str:
     """A note where no frame has an id that is to be left out; or where others of its video or patient are not."""
     from meddel_hf.data.groups import groups_of
+    from meddel_hf.data.ids import leaves_nothing_out
     from meddel_hf.data.pool import Pool
     from meddel_hf.runtime.reading import some_of
     from meddel_hf.runtime.words import plural
@@ -127,10 +128,7 @@ def _of_excluded(pool: Any, excluded: set[str], image_column: str, id_column: st
         zip(Pool.of(pool, image_column=image_column, id_column=id_column).ids or [], groups_of(pool), strict=True)
     )
     if rows and not any(id in excluded for id, _ in rows):
-        return (
-            f"warning: --exclude leaves nothing out: none of its {plural(len(excluded), 'id')}, such as "
-            f"{min(excluded)!r}, is in the pool, whose ids look like {rows[0][0]!r}"
-        )
+        return f"warning: --exclude {leaves_nothing_out(len(excluded), min(excluded), rows[0][0])}"
     gone = {group for id, group in rows if id in excluded and group is not None}
     left = [group for id, group in rows if id not in excluded and group in gone]
     if not left:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID
 
@@ -91,3 +92,12 @@ def check_unique(ids: list[str], message: str) -> None:
     if repeated:
         shown = ", ".join(repr(text) for text in repeated[:_SHOWN])
         raise InvalidDataset(f"{message}: {plural(len(repeated), 'stands', 'stand')} more than once, such as {shown}")
+
+
+def leaves_nothing_out(listed: int, one: str, of_pool: str) -> str:
+    """What is said of a list none of whose ids is in the pool. listed: how many ids; one: one of them; of_pool: one of
+    the pool's."""
+    return (
+        f"leaves nothing out: none of its {plural(listed, 'id')}, such as {shown(one)}, is in the pool, whose ids look "
+        f"like {shown(of_pool)}"
+    )

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from meddel_hf.embedding.store import EmbeddingStore
+from meddel_hf.embedding.store import EmbeddingStore, Shard
 from meddel_hf.errors import Mismatch
 
 LOOKED_AT = 8  # frames that are embedded again, to see that they come out as they did
@@ -42,6 +42,13 @@ class Part:
     @property
     def readable(self) -> NDArray[np.bool_]:
         return np.array([reason is None for reason in self.reasons], bool)
+
+    def as_shard(self, index: int, ids: list[str], content: str = "") -> Shard:
+        """All rows of a shard, as it is written. ids: of each row; content: as of `Shard`."""
+        tensors = dict(self.tensors)
+        embeddings = tensors.pop("embeddings")
+        start = int(self.rows[0])
+        return Shard(index, start, ids, self.reasons, embeddings, content, tensors, self.digests, self.remarks)
 
     def merged(self, other: Part) -> Part:
         """Both, which have no row in common, in the order of their rows."""

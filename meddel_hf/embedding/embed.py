@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from meddel_hf.embedding.carried import Carried, Part
     from meddel_hf.embedding.encoder import Encoder
     from meddel_hf.embedding.space import Poolings
-    from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreDtype, StoreWriter
+    from meddel_hf.embedding.store import EmbeddingStore, StoreDtype, StoreWriter
     from meddel_hf.runtime.devices import Precision
 
 log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ def _write_shards(
         report.begin(None, finished)
         for index, group in groupby(read_ahead(batches, workers), key=lambda batch: batch.start // shard_rows):
             part, ids, content = _embedded(group, model, batch_size, report)
-            writer.write(_shard(index, part, ids, content))
+            writer.write(part.as_shard(index, ids, content))
         return
     total = -(-len(pool.ids) // shard_rows)
     missing = sorted(set(range(total)) - set(finished))
@@ -243,7 +243,7 @@ def _write_shards(
             part = part.with_tensors(carried.store.tensors)  # an earlier version stored fewer
             carried.check(part, shard.looked_at)
             part = part.without(shard.looked_at).merged(carried.part(shard.start, shard.stop))
-        writer.write(_shard(shard.index, part, pool.ids[shard.start : shard.stop], ""))
+        writer.write(part.as_shard(shard.index, pool.ids[shard.start : shard.stop]))
 
 
 def _embedded(
@@ -293,16 +293,6 @@ def _embedded(
         **{str(other): np.concatenate(vectors[other]) for other in others},
     }
     return Part(np.array(rows, np.int64), reasons, digests, remarks, tensors), ids, fingerprint(*contents)
-
-
-def _shard(index: int, part: Part, ids: list[str], content: str) -> Shard:
-    from meddel_hf.embedding.store import Shard
-
-    tensors = dict(part.tensors)
-    embeddings = tensors.pop("embeddings")
-    return Shard(
-        index, int(part.rows[0]), ids, part.reasons, embeddings, content, tensors, part.digests, part.remarks
-    )  # fmt: skip
 
 
 def _fault(vector: Any) -> str | None:

@@ -13,7 +13,7 @@ from meddel_hf.data.identity import frames_fingerprint
 from meddel_hf.embedding.calibration import calibrate
 from meddel_hf.embedding.carried import Carried
 from meddel_hf.embedding.copies import Copies
-from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
+from meddel_hf.embedding.store import EmbeddingStore, StoreWriter
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.manifest import fingerprint
 
@@ -35,15 +35,8 @@ def without(store: EmbeddingStore, ids: Collection[str], out: Path) -> Embedding
     carried, rows = Carried(store, stays), int(arguments.get("shard_rows", 4096))
     for index in range(-(-len(stays) // rows)):
         start, stop = index * rows, min((index + 1) * rows, len(stays))
-        part = carried.part(start, stop)
-        others = {name: tensor for name, tensor in part.tensors.items() if name != "embeddings"}
-        digests = part.digests if store.digests is not None else None
-        writer.write(
-            Shard(
-                index, start, names[start:stop], part.reasons, part.tensors["embeddings"], "", others, digests,
-                part.remarks,
-            )
-        )  # fmt: skip
+        shard = carried.part(start, stop).as_shard(index, names[start:stop])
+        writer.write(shard if store.digests is not None else replace(shard, digests=None))
     smaller = writer.finish(dim=store.dim, row_ids=store.row_ids)
     manifest = replace(smaller.manifest, versions=store.manifest.versions).write(out)
     smaller = EmbeddingStore(out, manifest)
