@@ -98,6 +98,14 @@ def raw_mode(image: Image.Image) -> str:
     return raw if isinstance(raw, str) else str(raw[0]) if raw else ""
 
 
+def is_halved(raw: str) -> bool:
+    """Whether a picture of this `raw_mode` has 16 bits a channel, of which Pillow keeps the upper 8.
+
+    Grey without alpha keeps all; BMP's "BGR;16" has 5 or 6 bits a channel.
+    """
+    return raw.startswith(("RGB", "LA")) and ";16" in raw
+
+
 def drafted(image: Image.Image, mode: str | None, width: int, height: int) -> None:
     """Let a JPEG be decoded at a half, quarter or eighth of its size that is no smaller than this upright one."""
     if image.format in _EXIF_IN_HEADER:

@@ -21,6 +21,7 @@ from meddel_hf.data.decoding import (
     as_bytes,
     decoding,
     drafted,
+    is_halved,
     loaded,
     opened,
     orientation_of,
@@ -299,8 +300,7 @@ def _remarks(image: Image.Image, raw: str) -> Iterator[str]:
     """Of a picture that is loaded. raw: its `raw_mode` before that."""
     if (count := _count(image)) > 1:
         yield f"only the first of its {count:,} pictures was taken"
-    halved = raw.startswith(("RGB", "LA")) and ";16" in raw  # of 16-bit colours Pillow keeps the upper 8 bits
-    step = 1 if image.mode.startswith("I") else 256 if halved else 0
+    step = 1 if image.mode.startswith("I") else 256 if is_halved(raw) else 0
     if step:
         top = int(np.asarray(image).max()) * step
         if 0 < top < _NEARLY_BLACK:

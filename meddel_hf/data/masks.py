@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from meddel_hf.data import tiff
-from meddel_hf.data.decoding import ImageSource, bytes_of, decoding, loaded, opened, raw_mode, turned
+from meddel_hf.data.decoding import ImageSource, bytes_of, decoding, is_halved, loaded, opened, raw_mode, turned
 from meddel_hf.data.limits import check_size, too_many
 from meddel_hf.errors import UnreadableImage
 
@@ -93,7 +93,7 @@ class _Page:
 
     def __init__(self, image: Image.Image, kind: str | None, raw: str) -> None:
         self.mode, self.lossy = image.mode, kind in ("JPEG", "MPO")
-        self.step, self.halved = _DEPTHS.get(raw, 1), ";16" in raw and image.mode not in ("I", "I;16", "I;16B")
+        self.step, self.halved = _DEPTHS.get(raw, 1), is_halved(raw)
         self.palette: np.ndarray | None = None
         self.alpha: np.ndarray | None = None
         if image.mode == "P":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -77,6 +78,15 @@ def shallow(values: np.ndarray, bits: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
 
 
+def of_16_bits_a_pixel(inside: np.ndarray) -> bytes:
+    """A BMP of 5 bits a channel, white where inside, black elsewhere."""
+    height, width = inside.shape
+    rows = np.zeros((height, (width + 1) // 2 * 2), "<u2")
+    rows[:, :width] = np.where(inside[::-1], 0x7FFF, 0)
+    sizes = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 0, rows.nbytes, 2835, 2835, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + rows.nbytes, 0, 0, 54) + sizes + rows.tobytes()
+
+
 def as_tiff(values: np.ndarray, **options) -> bytes:
     file = io.BytesIO()
     tifffile.imwrite(file, values, **{"photometric": "minisblack", **options})
@@ -113,6 +123,7 @@ EXACT: dict[str, bytes] = {
     "palette, index 3": palette(BYTES * 3, (0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 64)),
     "palette, background in purple": palette(BYTES, (68, 1, 84), (253, 231, 37)),
     "palette, GIF": palette(BYTES, (0, 0, 0), (0, 0, 128), kind="GIF"),
+    "5 bits a channel, BMP": of_16_bits_a_pixel(INSIDE),
     "palette, BMP": palette(BYTES, (0, 0, 0), (0, 128, 0), kind="BMP"),
     "palette, TIFF": palette(BYTES, (0, 0, 0), (0, 0, 128), kind="TIFF"),
     "grey GIF": grey(BYTES * np.uint8(255), "GIF"),
@@ -203,6 +214,7 @@ def test_nothing_and_everything():
         grey(nothing, "JPEG"),
         palette(nothing, (0, 0, 0), (255, 0, 0)),
         channels(*[nothing] * 4),
+        of_16_bits_a_pixel(nothing),
     ):
         assert not binary(data).any()
     for data in (grey(everything), grey(everything // 255), grey(everything, "JPEG"),
