@@ -23,7 +23,8 @@ from meddel_hf.dedup.search import Grouping, Settings, clusters_for, clusters_ro
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import Draw, distance, sampled, trained
 from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, nearest
-from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey, blocks_of
+from meddel_hf.neighbors.row_source import RowSource, blocks_of
+from meddel_hf.neighbors.unit_rows import MeanSubtracted, Survey
 from meddel_hf.runtime.free_memory import AUTO, within_reach_of
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.shared_work import Arrays, digest_of, in_parts, shared_work
@@ -244,7 +245,7 @@ def _clustered(
     draw = Draw.among(n, clusters, seed)
     sample = Vectors.prepare(source.take(draw.sample))
     first = np.searchsorted(draw.sample, draw.first)
-    centroids = trained(sample, first, survey.unit(sample))
+    centroids = trained(sample, first, survey.unit(sample.base))
     del sample
     return _nearest_of_each(source, centroids, rows_at_once)
 

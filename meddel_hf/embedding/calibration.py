@@ -29,7 +29,8 @@ from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
 from meddel_hf.neighbors.cosines import Rows, Vectors
 from meddel_hf.neighbors.knn import nearest_other_in
-from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey
+from meddel_hf.neighbors.row_source import RowSource
+from meddel_hf.neighbors.unit_rows import MeanSubtracted, Survey
 from meddel_hf.runtime.spacing import evenly_spaced
 
 HELD = 0.95  # share of the mild copies that lie above the threshold, where chance allows it

@@ -6,7 +6,6 @@ An encoder that is sure of a near-duplicate may be wrong; pixels know nothing of
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 SIDE = 32  # pixels
@@ -16,6 +15,8 @@ _BLOCK = 4096  # pairs at a time: 50 MB
 
 def thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(B, H, W, 3) uint8 to (B, 32, 32) uint8: the mean over colours and over each cell of a grid."""
+    import torch  # here: whoever compares thumbnails, or reads a store, needs none of it
+
     grey = torch.from_numpy(np.ascontiguousarray(pixels)).float().mean(dim=3)
     cells = torch.nn.functional.adaptive_avg_pool2d(grey[:, None], SIDE)[:, 0]
     answer: NDArray[np.uint8] = cells.round().to(torch.uint8).numpy()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meddel_hf.dedup.graph import NearDuplicateGraph
-from meddel_hf.neighbors.cosines import rounded
+from meddel_hf.neighbors.float64 import rounded
 
 
 @dataclass(frozen=True, eq=False)

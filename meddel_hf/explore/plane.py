@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.neighbors.cosines import lengths
+from meddel_hf.neighbors.float64 import lengths
 from meddel_hf.neighbors.row_source import blocks
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.reading import intact

@@ -27,13 +27,14 @@ from meddel_hf.neighbors.device.tiles import cosine_tile
 from meddel_hf.neighbors.float64 import Rows as Rows
 from meddel_hf.neighbors.float64 import exact_cosines, single_error, slack
 from meddel_hf.neighbors.float64 import rounded as rounded
+from meddel_hf.neighbors.row_source import BLOCK as BLOCK
+from meddel_hf.neighbors.unit_rows import are_unit, mean_direction_sum, norms_of, refuse, scaled
 from meddel_hf.runtime.devices import has_bfloat16_products, search_device, searching_on
 from meddel_hf.runtime.shared_work import digest_of
 from meddel_hf.runtime.threads import own_threads
 
 Screen = Literal["auto", "bfloat16", "float32"]
 
-BLOCK = 1024  # rows of a product
 TILE = 4096  # columns of a product
 SIDE_BY_SIDE = 4096  # rows of a group up to which a copy of it, close together, is soon made and sooner read
 _PART = 128  # rows of a product at least that a thread of its own pays for
@@ -89,9 +90,9 @@ class Vectors:
             if not np.issubdtype(base.dtype, np.number) or np.iscomplexobj(base):
                 raise InvalidEmbeddings(f"embeddings must be real numbers, got dtype {base.dtype}")
             base = base.astype(np.float32 if base.dtype == np.float16 else np.float64)
-        norms = _norms(base)
-        _refuse(~np.isfinite(norms), "not finite (NaN or infinite)", names)
-        _refuse(norms < np.finfo(np.float32).tiny, "zero vectors, which have no direction", names)
+        norms = norms_of(base)
+        refuse(~np.isfinite(norms), "not finite (NaN or infinite)", names)
+        refuse(norms < np.finfo(np.float32).tiny, "zero vectors, which have no direction", names)
         place = search_device(len(base)) if device == "auto" else device
         if place is not None and not (device == "auto" and not fits(base.shape, base.dtype.itemsize, place)):
             low = None if screen == "auto" else screen == "bfloat16"
@@ -415,79 +416,11 @@ def _padded(matrix: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(matrix, (0, 0, 0, size - len(matrix)))
 
 
-def subtract_mean(base: NDArray[np.floating], names: Sequence[str] | None = None) -> NDArray[np.float32]:
-    """Unit rows minus their mean, (n, d) float32, not normalised again.
-
-    The mean is summed in float64, block after block, in row order. Raises InvalidEmbeddings for rows that are the mean.
-    """
-    norms = _norms(base)
-    mean = unit_mean(base, norms)
-    result = np.empty(base.shape, np.float32)
-    for start in range(0, len(base), BLOCK):
-        part = slice(start, start + BLOCK)
-        result[part] = base[part] / norms[part, None] - mean
-    _refuse(_norms(result) < 1e-6, "equal to the pool's mean, so that subtract_mean leaves nothing of them", names)
-    return result
-
-
-def unit_mean(base: NDArray[np.floating], norms: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """Mean of the unit rows, (d,) float64. norms: (n,), where they are known."""
-    mean: NDArray[np.float64] = mean_direction_sum(base, _norms(base) if norms is None else norms) / len(base)
-    return mean
-
-
-def mean_direction_sum(base: NDArray[np.floating], norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of the unit rows, (d,) float64, block after block in row order."""
-
-    def of_block(start: int) -> NDArray[np.float64]:
-        part = slice(start, start + BLOCK)
-        answer: NDArray[np.float64] = (base[part] / norms[part, None]).sum(axis=0)
-        return answer
-
-    total = np.zeros(base.shape[1])
-    with own_threads() as threads:
-        for of_one in threads.map(of_block, range(0, len(base), BLOCK)):
-            total += of_one
-    return total
-
-
-def lengths(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Euclidean length of each row, (m,) float64, from float64 numbers."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        wide = rows.astype(np.float64)
-        answer: NDArray[np.float64] = np.sqrt((wide * wide).sum(axis=1))
-        return answer
-
-
-def _norms(base: NDArray[np.floating]) -> NDArray[np.float64]:
-    with own_threads() as threads:
-        blocks = (base[start : start + BLOCK] for start in range(0, len(base), BLOCK))
-        return np.concatenate(list(threads.map(lengths, blocks)))
-
-
 def _unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> torch.Tensor:
     already = are_unit(base, norms)
     if already and base.flags.c_contiguous and base.flags.writeable:
         return torch.from_numpy(base)
     return torch.from_numpy(base.copy() if already else scaled(base, norms))
-
-
-def scaled(base: NDArray[np.floating], norms: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(n, d) rows at length 1."""
-    unit = np.empty(base.shape, np.float32)
-
-    def scale(start: int) -> None:
-        part = slice(start, start + BLOCK)
-        unit[part] = base[part] / norms[part, None]
-
-    with own_threads() as threads:
-        threads.each(scale, range(0, len(base), BLOCK))
-    return unit
-
-
-def are_unit(base: NDArray[np.floating], norms: NDArray[np.float64]) -> bool:
-    """Whether rows of these norms are taken for unit rows as they are, if all are."""
-    return base.dtype == np.float32 and bool(np.all(np.abs(norms - 1) < 2.0**-20))
 
 
 def _round_to_bfloat16(unit: torch.Tensor, low: torch.Tensor | None) -> float:
@@ -503,11 +436,3 @@ def _round_to_bfloat16(unit: torch.Tensor, low: torch.Tensor | None) -> float:
     with own_threads() as threads:
         worst = max(threads.map(error, range(0, len(unit), BLOCK)))
     return worst * (1 + unit.shape[1] * 2.0**-23)  # what rounding took from the norm
-
-
-def _refuse(bad: NDArray[np.bool_], what: str, names: Sequence[str] | None) -> None:
-    rows = np.flatnonzero(bad)
-    if len(rows):
-        shown = ", ".join(str(r) if names is None else f"{r} ({names[r]})" for r in rows[:5])
-        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-        raise InvalidEmbeddings(f"{len(rows)} of {len(bad)} embeddings are {what}: rows {shown}{more}; leave them out")

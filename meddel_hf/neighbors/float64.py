@@ -37,6 +37,14 @@ def exact_cosines(
     return result
 
 
+def lengths(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Euclidean length of each row, (m,) float64, from float64 numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = rows.astype(np.float64)
+        answer: NDArray[np.float64] = np.sqrt((wide * wide).sum(axis=1))
+        return answer
+
+
 def slack(dim: int) -> float:
     """How far two float64 sums of a cosine's d products may lie apart, whatever the order of each.
 

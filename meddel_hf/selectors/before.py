@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.errors import Mismatch
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors.protocol import PoolRows
 

@@ -22,7 +22,7 @@ from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.reading import intact, printable, some_of

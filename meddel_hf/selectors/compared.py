@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from meddel_hf.dedup.block_engine import BlockEngine
 from meddel_hf.dedup.larger_than_memory import Plan, Room, nearest_among, to_mean
 from meddel_hf.neighbors.cosines import BLOCK, Rows, Vectors, cosine_to_mean, nearest
-from meddel_hf.neighbors.row_source import MeanSubtracted, RowSource, Survey, blocks_of
+from meddel_hf.neighbors.row_source import RowSource, blocks_of
+from meddel_hf.neighbors.unit_rows import MeanSubtracted, Survey
 from meddel_hf.selectors.protocol import InParts, PoolRows
 
 _SUMMED = 16 * BLOCK  # rows whose directions are summed up at once: the same for both, since sums are rounded
@@ -156,7 +157,7 @@ class FromSource:
 
     def unit_blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         for start, stop in blocks_of(self.source.shape[0], _SUMMED):
-            yield start, self.survey.unit(Vectors.prepare(self.source.read(start, stop)))
+            yield start, self.survey.unit(self.source.read(start, stop))
 
 
 def directions_of(rows: Compared, label: Rows, members: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float64]]:

@@ -26,7 +26,7 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.embedding.thumbnails import likeness
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.clustering import by_default
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.reading import shown
 from meddel_hf.runtime.threads import own_threads

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from meddel_hf import schema
 from meddel_hf.dedup.graph import SecondStep
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.selection.answer import Answer
 from meddel_hf.selectors.floors import Floor, lifted

@@ -17,10 +17,10 @@ from meddel_hf.embedding.calibration import recorded_calibration
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidEmbeddings
-from meddel_hf.neighbors.cosines import Rows, Vectors
-from meddel_hf.neighbors.row_source import MeanSubtracted, PickedRows, RowSource, Survey, blocks
+from meddel_hf.neighbors.float64 import Rows
+from meddel_hf.neighbors.row_source import PickedRows, RowSource, blocks
 from meddel_hf.neighbors.shared import nearest
-from meddel_hf.runtime.devices import searching_on
+from meddel_hf.neighbors.unit_rows import MeanSubtracted, Survey
 from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
@@ -90,9 +90,8 @@ def directions(store: EmbeddingStore, places: Rows | None = None) -> NDArray[np.
 def _unit_rows(source: RowSource) -> NDArray[np.float32]:
     survey = Survey.of(source, _AT_ONCE, str, sums=False)
     answer = np.empty(source.shape, np.float32)
-    with searching_on("cpu"):
-        for start, rows in blocks(source, _AT_ONCE):
-            answer[start : start + len(rows)] = survey.unit(Vectors.prepare(rows, screen="float32"))
+    for start, rows in blocks(source, _AT_ONCE):
+        answer[start : start + len(rows)] = survey.unit(rows)
     return answer
 
 

@@ -21,8 +21,8 @@ from meddel_hf.embedding.space import Pooling
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
 from meddel_hf.neighbors.cosines import Rows, Vectors
-from meddel_hf.neighbors.cosines import subtract_mean as minus_mean
 from meddel_hf.neighbors.row_source import ArrayRows, PickedRows, RowSource
+from meddel_hf.neighbors.unit_rows import subtract_mean as minus_mean
 from meddel_hf.runtime.devices import searching_on
 from meddel_hf.runtime.free_memory import AUTO
 from meddel_hf.runtime.manifest import fingerprint

@@ -18,9 +18,10 @@ from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
-from meddel_hf.neighbors.cosines import Rows, Vectors, rounded, unit_mean
-from meddel_hf.neighbors.row_source import ArrayRows, MeanSubtracted, RowSource, Survey, blocks
+from meddel_hf.neighbors.cosines import Rows, Vectors, rounded
+from meddel_hf.neighbors.row_source import ArrayRows, RowSource, blocks
 from meddel_hf.neighbors.shared import nearest
+from meddel_hf.neighbors.unit_rows import MeanSubtracted, Survey, unit_mean
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.runtime.words import plural
 from meddel_hf.selection.selection import Selection

@@ -11,8 +11,8 @@ from meddel_hf.dedup.decision import Decision
 from meddel_hf.dedup.search import Keep
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.cosines import BLOCK, Rows
-from meddel_hf.neighbors.row_source import blocks_of
+from meddel_hf.neighbors.float64 import Rows
+from meddel_hf.neighbors.row_source import BLOCK, blocks_of
 from meddel_hf.runtime.words import plural
 
 _MANY_BYTES = 1.5  # times as many, from which a frame of as many pixels counts as clearly larger

@@ -14,7 +14,7 @@ from meddel_hf.data.identity import same_pool
 from meddel_hf.data.ids import checked_id_array, folder_of
 from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import InvalidDataset, Mismatch
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.schema import FOLDER
 from meddel_hf.selectors.protocol import PoolRows

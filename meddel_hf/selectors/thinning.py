@@ -15,7 +15,7 @@ from meddel_hf.dedup.larger_than_memory import grouped
 from meddel_hf.dedup.search import Grouping, Search, Settings, meets_often
 from meddel_hf.dedup.shared_engine import engine_of
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.neighbors.cosines import Rows
+from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.neighbors.stored_pairs import Pairs
 from meddel_hf.runtime.sizes import written
 from meddel_hf.selection.selection import Selection

@@ -60,6 +60,15 @@ def test_why_reads_a_selection_without_what_takes_seconds_to_import(store, tmp_p
     assert not set(loaded.split()) & {"torch", "datasets", "transformers", "scipy", "matplotlib"}
 
 
+def test_filter_writes_a_subset_without_importing_torch(store, frames, tmp_path):
+    assert main(["select", str(store), "--retention", "0.5", "--out", str(tmp_path / "kept")]) == 0
+    asked = ["filter", str(tmp_path / "kept"), str(frames), "--out", str(tmp_path / "subset")]
+    code = f"import sys, meddel_hf.cli as cli\ncli.main({asked!r})\nprint('loaded', *sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert (tmp_path / "subset").is_dir()
+    assert not set(out.split()) & {"torch", "transformers", "matplotlib"}
+
+
 @pytest.mark.parametrize("command", COMMANDS.split())
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -10,8 +10,9 @@ import meddel_hf.dedup.larger_than_memory as larger
 from meddel_hf.dedup.larger_than_memory import Plan, Room, grouped, nearest_kept_of_all
 from meddel_hf.dedup.search import Search, Settings
 from meddel_hf.errors import InvalidArgument, InvalidEmbeddings
-from meddel_hf.neighbors.cosines import Vectors, subtract_mean
+from meddel_hf.neighbors.cosines import Vectors
 from meddel_hf.neighbors.row_source import ArrayRows
+from meddel_hf.neighbors.unit_rows import subtract_mean
 
 GB = 10**9
 

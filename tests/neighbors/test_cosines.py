@@ -11,7 +11,8 @@ import torch
 
 import meddel_hf.neighbors.cosines as neighbors
 from meddel_hf.errors import InvalidEmbeddings
-from meddel_hf.neighbors.cosines import Vectors, candidates, few_candidates, nearest, product, rounded, subtract_mean
+from meddel_hf.neighbors.cosines import Vectors, candidates, few_candidates, nearest, product, rounded
+from meddel_hf.neighbors.unit_rows import subtract_mean
 
 SCREENS = ["float32", "bfloat16"]
 TIERS = ["bfloat16", "float32", "float64"]
