@@ -61,10 +61,14 @@ def run(args: argparse.Namespace) -> None:
     if serve:
         _serve(args, explorer)
         return
-    path = explorer.page().save(args.out or args.selection / PAGE)
-    if args.out is None:
-        _record(args.selection)
-    say(f"wrote {path}")
+    path = args.out or args.selection / PAGE
+    if why_not and args.out is None and path.is_file():
+        say(f"{path} stays as it is, since it may show them: --out writes another")
+    else:
+        explorer.page().save(path)
+        if args.out is None:
+            _record(args.selection)
+        say(f"wrote {path}")
     if not args.no_browser:
         webbrowser.open(path.absolute().as_uri())
 

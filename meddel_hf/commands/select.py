@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -78,7 +79,9 @@ def run(args: argparse.Namespace) -> None:
     together = Together.of(args, store, overrides)
     memory = getattr(args, "memory", AUTO)
     with searching_on(args.device):
-        selection = together.selected(lambda: measured(_selection(args, store, pool, overrides), store, memory))
+        selection = together.selected(
+            lambda: _found_at(args.pool, measured(_selection(args, store, pool, overrides), store, memory))
+        )
     drawn: list[str] = []
     if selection is None or not together.written(lambda: _save(args, selection, store, pool, drawn)):
         return
@@ -148,6 +151,11 @@ def _selection(
     if overrides is None:
         return select(selector, store)
     return decided_by_hand(selector, select, store, overrides)
+
+
+def _found_at(spec: str | None, selection: Selection) -> Selection:
+    """The selection, which says that its pool is where --pool found it, if that was asked."""
+    return selection if spec is None else replace(selection, origin=replace(selection.origin, spec=spec))
 
 
 def _extended(args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None) -> Selection:

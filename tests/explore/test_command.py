@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +74,23 @@ def test_explore_writes_the_page_where_it_is_wanted(folders, capsys):
     assert "add --serve" in capsys.readouterr().err
     assert main([*command, "--serve"]) == 2
     assert "leave --out away" in capsys.readouterr().err
+
+
+def test_frames_are_looked_for_where_select_found_them_and_a_page_that_shows_them_stays(folders, tmp_path, capsys):
+    shutil.copytree(folders / "pool", tmp_path / "moved")
+    selection = select(folders, "s7", "--pool", str(tmp_path / "moved"))
+    (selection / "index.html").unlink()
+    capsys.readouterr()
+    assert main(["explore", str(selection), "--no-browser"]) == 0
+    assert "no frames" not in capsys.readouterr().err
+    page = (selection / "index.html").read_bytes()
+    shutil.rmtree(tmp_path / "moved")
+    assert main(["explore", str(selection), "--no-browser"]) == 0
+    assert (selection / "index.html").read_bytes() == page
+    assert "index.html stays as it is" in capsys.readouterr().err
+    out = tmp_path / "page.html"
+    assert main(["explore", str(selection), "--no-browser", "--out", str(out)]) == 0
+    assert 0 < out.stat().st_size < len(page)
 
 
 def test_frames_that_are_forgotten_leave_no_page_behind(folders, tmp_path):
