@@ -98,9 +98,12 @@ class Ladder:
 
 
 def ladders(runs: Runs, *, draws: int = 2000, level: float = 0.95, seed: int = 0) -> list[Ladder]:
-    """A ladder for every test set on which the full pool and some rung were scored; none where no ladder was run."""
+    """A ladder for every test set on which the full pool and some rung were scored; none where no ladder was run.
+
+    A gate has one rung of its own, random at the smallest retention, and that alone is no ladder.
+    """
     shares = sorted({cell.retention for cell in runs.cells if cell.arm == LADDER})
-    made = [_ladder(runs, target, shares, draws, level, seed) for target in runs.targets] if shares else []
+    made = [_ladder(runs, target, shares, draws, level, seed) for target in runs.targets] if len(shares) > 1 else []
     return [one for one in made if one is not None]
 
 

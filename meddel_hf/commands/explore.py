@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 HELP = "look at a selection in a browser: a map, who stands for whom, a threshold to move"
 INTERRUPTED = "the page is no longer served"
-OVERRIDES = "overrides.parquet"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +90,7 @@ def _plane(args: argparse.Namespace, selection: Selection) -> Plane | None:
 
 def _marks(folder: Path) -> dict[str, str] | None:
     """Those that were saved earlier, so that to save again loses none of them; None where none were."""
-    from meddel_hf.selectors.by_hand import KEEP, NEVER, Overrides
+    from meddel_hf.selectors.by_hand import KEEP, NEVER, OVERRIDES, Overrides
 
     if not (folder / OVERRIDES).is_file():
         return None
@@ -102,9 +102,10 @@ def _record(folder: Path) -> None:
     """The page belongs to the folder: what takes frames from it takes the page too, in which they can be seen."""
     from meddel_hf.explore.explorer import PAGE
     from meddel_hf.runtime.manifest import Manifest
+    from meddel_hf.runtime.records import recorded_files
 
     manifest = Manifest.read(folder, "selection")
-    manifest.write(folder, sorted({*manifest.files, PAGE}))
+    replace(manifest, files=manifest.files | recorded_files(folder, [PAGE])).write(folder)
 
 
 def _serve(args: argparse.Namespace, explorer: Explorer) -> None:
@@ -113,7 +114,7 @@ def _serve(args: argparse.Namespace, explorer: Explorer) -> None:
 
     from meddel_hf.explore.server import ExplorerServer
     from meddel_hf.runtime.files import whole_file
-    from meddel_hf.selectors.by_hand import Overrides
+    from meddel_hf.selectors.by_hand import OVERRIDES, Overrides
 
     path = args.selection / OVERRIDES
 

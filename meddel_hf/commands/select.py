@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     pool, why_not = frames_of(store, args.pool)
     overrides = None if args.overrides is None else Overrides.read(args.overrides)
-    together = Together.of(args, store, overrides)
+    together = Together.of(args, store, pool, overrides)
     memory = getattr(args, "memory", AUTO)
     with searching_on(args.device):
         selection = together.selected(

@@ -16,6 +16,8 @@ from meddel_hf.errors import IncompleteStore, InvalidArgument, MedDELError, Mism
 from meddel_hf.runtime.free_memory import AUTO
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.shard import Shard
     from meddel_hf.runtime.shared_work import SharedWork
@@ -41,9 +43,13 @@ class Together:
     work: SharedWork | None
 
     @classmethod
-    def of(cls, args: argparse.Namespace, store: EmbeddingStore, overrides: Overrides | None) -> Together:
-        """overrides: what --overrides holds. Raises InvalidArgument for what is no shard, Mismatch where parts of
-        another selection stand in the way."""
+    def of(
+        cls, args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None, overrides: Overrides | None
+    ) -> Together:
+        """pool: the frames and their columns, where they are at hand. overrides: what --overrides holds.
+
+        Raises InvalidArgument for what is no shard, Mismatch where parts of another selection stand in the way.
+        """
         from meddel_hf.runtime.manifest import fingerprint
         from meddel_hf.runtime.parents import leave_with_launcher
         from meddel_hf.runtime.resume import state
@@ -57,7 +63,7 @@ class Together:
                 "leave it out"
             )
         shard = launched if args.shard is None else Shard.parse(args.shard)
-        facts = _asked(args, store, overrides)
+        facts = _asked(args, store, pool, overrides)
         asked = fingerprint(json.dumps(facts, sort_keys=True))
         parts = args.out.resolve()
         parts = parts.with_name(parts.name + PARTS)
@@ -142,7 +148,9 @@ class Together:
             say(line)
 
 
-def _asked(args: argparse.Namespace, store: EmbeddingStore, overrides: Overrides | None) -> dict[str, Any]:
+def _asked(
+    args: argparse.Namespace, store: EmbeddingStore, pool: Dataset | None, overrides: Overrides | None
+) -> dict[str, Any]:
     """All that decides the answer, as plain values."""
     from meddel_hf.runtime.manifest import Manifest, installed_versions
 
@@ -151,6 +159,7 @@ def _asked(args: argparse.Namespace, store: EmbeddingStore, overrides: Overrides
     typed |= {name: value for name, value in options.typed(args).items() if name != "memory"}
     return {
         "embeddings": store.fingerprint,
+        "pool": None if pool is None else pool._fingerprint,  # columns may have changed, by which frames are shared out
         **json.loads(json.dumps(typed)),
         "reference": None if args.reference is None else Manifest.read(args.reference, "embeddings").fingerprint,
         "extend": None if args.extend is None else Manifest.read(args.extend, "selection").fingerprint,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from meddel_hf.data.columns import texts_of
 from meddel_hf.data.groups import groups_of
 from meddel_hf.data.ids import ids_of
 from meddel_hf.errors import InvalidArgument, InvalidDataset
@@ -57,10 +58,8 @@ def split(dataset: Any, *, test_share: float = TEST_SHARE, official: bool | None
     """
     if ID not in dataset.column_names:
         raise InvalidDataset(f"a split needs the column {ID!r}; the data set has {', '.join(dataset.column_names)}")
-    columns = [column for column in (ID, OFFICIAL_SPLIT) if column in dataset.column_names]
-    rows = dataset.with_format(None).select_columns(columns)[:]
-    ids, groups = [str(id) for id in rows[ID]], groups_of(dataset)
-    names = rows.get(OFFICIAL_SPLIT, [None] * len(ids))
+    ids = [str(id) for id in dataset.with_format(None).select_columns([ID])[:][ID]]
+    groups, names = groups_of(dataset), texts_of(dataset, OFFICIAL_SPLIT)
     if official is not False:
         owners = official_split(ids, groups, names)
         if owners is not None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from meddel_hf import schema
 from meddel_hf.data.pool import Pool
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.manifest import fingerprint
@@ -48,7 +47,7 @@ class Choice:
         selected = range(len(ids))
         if selection is not None:
             selection = selection if isinstance(selection, Selection) else Selection.load(selection, trust=trust)
-            selection.filter(dataset, id_column=pool.id_column or schema.ID)  # raises where the pool is another
+            selection.filter(dataset, id_column=pool.id_column)  # raises where the pool is another
             parents["selection"] = selection.fingerprint
             kept = set(selection.kept)
             selected = [row for row, id in enumerate(ids) if id in kept]  # type: ignore[assignment]

@@ -312,7 +312,8 @@ class Answer:
     def at(self, *, eta: float | None = None, retention: float | None = None) -> Self:
         """Another threshold or retention, looked up in the stored graph: no embeddings are read.
 
-        Same keep order, clusters and outliers. A retention of `Dedup` is met as it was by the selection, by Algorithm 1
+        Same keep order, clusters and outliers. By an eta near-duplicates go and nothing else, whatever was drawn or
+        capped among the rest. A retention of `Dedup` is met as it was by the selection, by Algorithm 1
         among the rows that its first step left; nearest kept rows are then not told, which the embeddings know.
         Raises InvalidArgument where no graph was stored, where eta is below the lowest cosine that it holds, and for a
         retention of `Dedup` that draws by another rule or in shares, or that leaves nothing to draw.
@@ -327,7 +328,7 @@ class Answer:
         if self.graph is None or self.density is None:
             raise InvalidArgument("this selection stored no graph of near-duplicates: select again from the embeddings")
         decision = self.graph.decide(eta=eta, retention=retention, pool=len(self), density=self.density)
-        settings = {**self.settings, **dict.fromkeys(_OF_DRAWING & self.settings.keys())}
+        settings = {**self.settings, **dict.fromkeys((_OF_DRAWING | {"max_per"}) & self.settings.keys())}
         settings |= {"eta": eta, "retention": retention}
         table = decided(self.table, decision)
         return type(self)(table, settings, self.origin, decision.eta, self.graph, self.density)

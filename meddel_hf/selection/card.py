@@ -13,7 +13,7 @@ from meddel_hf import schema
 from meddel_hf.data.privacy import id_key, with_hashed
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import installed_versions
-from meddel_hf.runtime.network import hub_errors, made_repository, public, public_name
+from meddel_hf.runtime.network import hub_errors, made_repository, public, public_name, text_without_places
 from meddel_hf.runtime.reading import printable
 from meddel_hf.runtime.words import plural
 from meddel_hf.selection.answer import Answer
@@ -173,7 +173,8 @@ def push_selection(
 
 
 def for_others(selection: Answer, key: bytes | None) -> Answer:
-    """The selection without what tells of this machine, and with hashed ids where there is a key."""
+    """The selection without what tells of this machine; with hashed ids, and without notes, which may name frames,
+    where there is a key."""
     origin = replace(
         selection.origin,
         spec=selection.origin.spec and public_name(selection.origin.spec),
@@ -186,7 +187,8 @@ def for_others(selection: Answer, key: bytes | None) -> Answer:
     if key is not None:
         names = (schema.ID, schema.DUPLICATE_OF, schema.NEAREST_KEPT, schema.IN_REFERENCE)
         table = with_hashed(table, [name for name in names if name in table.column_names], key)
-    return replace(selection, table=table, origin=origin, settings=public(selection.settings))
+    notes = () if key is not None else tuple(map(text_without_places, selection.notes))
+    return replace(selection, table=table, origin=origin, settings=public(selection.settings), notes=notes)
 
 
 def cell(value: object) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Image
+from datasets import ClassLabel, Dataset, Image
 from PIL import Image as Pillow
 
 from meddel_hf.data.cells import Cell, holds_images
@@ -60,9 +61,17 @@ def write_images(opened: Dataset, cleaner: Cleaner, folder: Path) -> list[str]:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(cell["bytes"])
                     names.append(told[key])
+            row = {column: _told(value, cleaner.published[column]) for column, value in row.items()}
             lines.write(json.dumps(told | row, ensure_ascii=False, default=str) + "\n")
             bar.update()
     return names
+
+
+def _told(value: Any, feature: Any) -> Any:
+    """As JSON has it: a class by its name, and null for a number that is none."""
+    if isinstance(feature, ClassLabel):
+        return None if value is None or value < 0 else feature.int2str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Places:

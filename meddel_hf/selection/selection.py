@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meddel_hf import schema
 from meddel_hf.explore.explored import explored
 from meddel_hf.selection.answer import Answer
 from meddel_hf.selection.card import push_selection
@@ -24,11 +23,13 @@ if TYPE_CHECKING:
 class Selection(Answer):
     """Which rows of a pool stay, which go, why, and for whom; see `Answer` for what it holds."""
 
-    def filter(self, dataset: Frames, *, id_column: str = schema.ID) -> Subset | IterableDataset:
+    def filter(self, dataset: Frames, *, id_column: str | None = None) -> Subset | IterableDataset:
         """The rows of `dataset` that are kept, in its order; joined on ids, never on row numbers, where it has ids.
 
-        dataset: the pool, in any form that `embed` takes. Without an id column the paths of its files tell the ids, as
-                 where `load_dataset("imagefolder", data_dir=...)` opened the folder that was embedded.
+        dataset:   the pool, in any form that `embed` takes. Without an id column the paths of its files tell the ids,
+                   as where `load_dataset("imagefolder", data_dir=...)` opened the folder that was embedded.
+        id_column: its column of ids; by default the one that was embedded, or "id".
+
         Raises Mismatch where it is not the pool that the selection was made from, InvalidDataset where neither a column
         nor paths tell its ids.
         """

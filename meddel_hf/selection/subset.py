@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from meddel_hf.data.parquet import PART_BYTES
 from meddel_hf.data.paths import ids_by_path
 from meddel_hf.data.privacy import OF_PEOPLE, Cleaner, check_people, id_key
 from meddel_hf.errors import InvalidDataset, Mismatch
-from meddel_hf.runtime.network import hub_errors
+from meddel_hf.runtime.network import hub_errors, made_repository
 from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.words import plural
@@ -34,7 +35,8 @@ class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
     """What `Selection.filter` returns. `push_to_hub` adds how the rows were chosen to the data set's card.
 
     id_column: the column of the pool's ids, None where ids are row numbers.
-    Transformations (`map`, `select`, ...) return a plain Dataset, which no longer is what the selection says.
+    Transformations (`map`, `filter`, `with_format`, ...) return a plain Dataset, which no longer is what the selection
+    says.
     """
 
     selection: Answer
@@ -47,6 +49,12 @@ class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
             subset.set_format(**dataset.format)
         subset.selection, subset.id_column = selection, id_column
         return subset
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Dataset:
+        """A plain Dataset: a transformation of `datasets` that does not make a new one changes a deep copy."""
+        plain = Dataset(self.data, self.info, self.split, self._indices, self._fingerprint)
+        plain.set_format(**self.format)
+        return copy.deepcopy(plain, memo)
 
     def _repr_html_(self) -> str:
         """In a notebook: how many frames of how many, the columns, and some of the frames."""
@@ -77,12 +85,17 @@ class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
         hash_ids:          file of the key by which ids and groups are hashed, made where there is none.
         yes_with_metadata: publish names, positions and serial numbers that stand in images, and columns that are about
                            somebody, such as patient, as they are; else they are an error.
+
+        Raises InvalidArgument where the repository is to be private and is there for all to see.
         """
+        from huggingface_hub import HfApi
+
         cleaner = self.cleaner(strip_metadata, None if hash_ids is None else id_key(hash_ids))
         about = [name for name in OF_PEOPLE if hash_ids is None and name in self.column_names]
         columns = self.with_format(None).select_columns(about)[:] if about else {}
         check_people(repo_id, columns, yes_with_metadata)
         with tempfile.TemporaryDirectory() as scratch, hub_errors(repo_id):
+            made_repository(HfApi(token=kwargs.get("token")), repo_id, "dataset", kwargs.get("private"))
             ready, sizes = self._made_ready(cleaner, Path(scratch))
             if not strip_metadata:
                 cleaner.findings.check(repo_id, yes_with_metadata)
@@ -128,11 +141,15 @@ def shards_for(sizes: list[int], most: int = PART_BYTES) -> int:
     return min(number, max(1, len(sizes)))
 
 
-def chosen(selection: Answer, given: Frames, id_column: str) -> Subset | IterableDataset:
+def chosen(selection: Answer, given: Frames, id_column: str | None) -> Subset | IterableDataset:
     """The rows of a pool that `selection` keeps; see `Selection.filter`."""
     dataset = as_data_set(given)
     if selection.origin.row_ids:
         return _by_row(selection, dataset)
+    if id_column is None:  # that of the embedded data set, or that of what this program writes
+        here = dataset.column_names or []
+        own = selection.origin.id_column
+        id_column = own if own in here or schema.ID not in here else schema.ID
     pool, kept = set(selection.ids), set(selection.kept)
     if isinstance(dataset, IterableDataset):
         if dataset.column_names is not None and id_column not in dataset.column_names:

@@ -54,6 +54,7 @@ class Balanced(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
+        checks.plain(self)
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
         checks.flag("subtract_mean", self.subtract_mean)

@@ -8,7 +8,7 @@ selector fills the places that are left.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,10 @@ class Overrides:
                 )
         return cls(*(frozenset(id for id, each in rows if each == mark) for mark in (KEEP, NEVER)))
 
+    def without(self, ids: Collection[str]) -> Overrides:
+        """Those on other frames."""
+        return Overrides(self.keep - set(ids), self.never - set(ids))
+
     def save(self, path: str | Path) -> Path:
         """Write the table as Parquet."""
         marks = [(id, KEEP) for id in sorted(self.keep)] + [(id, NEVER) for id in sorted(self.never)]
@@ -87,6 +91,7 @@ class Overrides:
         return Path(path)
 
 
+OVERRIDES = "overrides.parquet"  # as `meddel explore` calls it, in the selection's folder
 _COLUMNS = pa.schema([("id", pa.string()), ("mark", pa.string())])
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+
+import numpy as np
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import choice, count, fraction, is_number, is_whole, seed
@@ -25,6 +28,18 @@ __all__ = [
     "memory",
     "seed",
 ]
+
+
+def plain(selector: Any) -> None:
+    """Put Python's numbers in the place of numpy's, such as a seed out of np.arange, in the fields of a selector."""
+    for field in fields(selector):
+        object.__setattr__(selector, field.name, _plain(getattr(selector, field.name)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def clusters(value: Any) -> None:

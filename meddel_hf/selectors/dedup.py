@@ -161,6 +161,7 @@ class Dedup(PoolSelector):
     encoder: str | None = None
 
     def __post_init__(self) -> None:
+        checks.plain(self)
         if self.retention is not None:
             checks.fraction("retention", self.retention)
         checks.seed(self.seed)

@@ -52,6 +52,7 @@ class DensityQuotas(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
+        checks.plain(self)
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
         checks.flag("subtract_mean", self.subtract_mean)

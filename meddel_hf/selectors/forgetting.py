@@ -1,8 +1,9 @@
 """Frames are forgotten, as where a consent is withdrawn: they go from the store, and from the selections made from it.
 
-The rows of those frames leave every file that holds them: embeddings, thumbnails, mild copies, tables and the graph of
-near-duplicates. Pictures, in which frames can be seen, are removed. Where a kept frame is forgotten that stood for
-near-duplicates, the next best of them is kept, by the rule of `extend`. All folders change together, or none does.
+The rows of those frames leave every file that holds them: embeddings, thumbnails, mild copies, tables, marks that a
+person gave, and the graph of near-duplicates. Pictures, in which frames can be seen, are removed. Where a kept frame is
+forgotten that stood for near-duplicates, the next best of them is kept, by the rule of `extend`. All folders change
+together, or none does.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.runtime.replacing import STAGE, Replacement, finish_pending
 from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selection.selection import Selection
+from meddel_hf.selectors.by_hand import OVERRIDES, Overrides
 from meddel_hf.selectors.extending import EXTENDS, extend, extends_to, reads_columns
 
 
@@ -146,6 +148,7 @@ def forget(
             if selection.origin.reference == before.fingerprint:
                 smaller = _beside_fewer(smaller, after, wanted)
             smaller.save(replacement.staged(path))
+            _keep_marks(path, replacement.staged(path), wanted)
             gone[path] = set(selection_files(path)) - set(selection_files(replacement.staged(path)))
             changes.append(_change(path, selection, smaller, of_pool))
         done = Forgotten(tuple(wanted), unknown, _same(before, wanted), tuple(changes), finished, caches())
@@ -205,6 +208,13 @@ def _beside_fewer(old: Selection, reference: EmbeddingStore, ids: Collection[str
     names = pc.if_else(lost, pa.scalar(None, pa.string()), old.table[schema.IN_REFERENCE])
     origin = replace(old.origin, reference=reference.fingerprint)
     return replace(old, table=old.table.set_column(at, schema.IN_REFERENCE, names), origin=origin, notes=())
+
+
+def _keep_marks(folder: Path, staged: Path, gone: Collection[str]) -> None:
+    """What a person marked on frames that stay; the marks on the others go with these."""
+    path = folder / OVERRIDES
+    if path.is_file() and len(marks := Overrides.read(path).without(gone)):
+        marks.save(staged / OVERRIDES)
 
 
 def selection_files(folder: Path) -> list[str]:

@@ -68,6 +68,7 @@ class MedDEL(PoolSelector, Settings):
     encoder: str | None = None
 
     def __post_init__(self) -> None:
+        checks.plain(self)
         if self.eta is not None and self.retention is not None:
             raise InvalidArgument(f"give eta or retention, not both (got eta={self.eta}, retention={self.retention})")
         if self.retention is not None:

@@ -28,6 +28,7 @@ class Random(PoolSelector):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        checks.plain(self)
         checks.fraction("retention", self.retention)
         checks.seed(self.seed)
 

@@ -135,6 +135,12 @@ def test_without_a_ladder_the_report_has_none(tmp_path):
     assert not (tmp_path / "report/tables/ladder.csv").exists()
 
 
+def test_the_one_rung_of_a_gate_is_no_ladder(tmp_path):
+    """Of a plan without a random arm the gate runs random at the smallest retention, under the ladder's label."""
+    planted = replace(PLANTED, arms={"MedDEL": "meddel"}, effects={"ladder": {0.2: -0.2}}, ladder=(0.2,))
+    assert ladders(read(make_runs(tmp_path / "runs", planted))) == []
+
+
 # --- real cells ---
 
 

@@ -115,6 +115,22 @@ def test_floors_shares_and_strata(store, tmp_path, capsys):
     assert "must be a column and a number, such as center=50" in capsys.readouterr().err
 
 
+def test_a_column_that_was_corrected_is_another_question_for_jobs_that_share_the_work_too(store, tmp_path, capsys):
+    pool = load_from_disk(str(Path(store).parent / "pool"))
+    corrected = pool.remove_columns("center").add_column("center", ["one", "two", "two"] * 31)
+    corrected.save_to_disk(str(tmp_path / "corrected"))
+    line = ["select", store, "--retention", "0.1", "--per", "center", "--no-pictures"]
+    shared = [*line, "--shard", "1/1", "--out", str(tmp_path / "s")]
+    assert main(shared) == 0
+    assert main([*shared, "--pool", str(tmp_path / "corrected")]) == 0
+    assert main([*line, "--out", str(tmp_path / "alone"), "--pool", str(tmp_path / "corrected")]) == 0
+    rows = [pq.read_table(tmp_path / name / "rows.parquet")["kept"].to_pylist() for name in ("s", "alone")]
+    assert rows[0] == rows[1]
+    capsys.readouterr()
+    assert main([*shared, "--pool", str(tmp_path / "corrected")]) == 0
+    assert "holds this selection already" in capsys.readouterr().err
+
+
 def test_without_a_retention_near_duplicates_go_and_nothing_else(store, tmp_path, capsys):
     assert main(["select", store, "--out", str(tmp_path / "s"), "--no-pictures"]) == 0
     reasons = pq.read_table(tmp_path / "s" / "rows.parquet")["reason"].to_pylist()

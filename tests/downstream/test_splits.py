@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,6 +102,13 @@ def test_split_of_a_data_set():
     assert test["id"][:] == list(found.test)
     assert not set(train["group"]) & set(test["group"])
     assert found.by == "group"
+
+
+def test_an_official_split_of_class_labels_is_read_by_their_names():
+    kinds = ClassLabel(names=["train", "test"])
+    dataset = data(official_split=[0, 0, 1, 1, -1]).cast_column("official_split", kinds)
+    found = split(dataset)
+    assert (found.by, found.train, found.test) == ("official", tuple(dataset["id"][:2]), tuple(dataset["id"][2:4]))
 
 
 def test_only_training_rows_named_means_a_seeded_split():

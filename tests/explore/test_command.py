@@ -17,6 +17,7 @@ from PIL import Image
 
 from meddel_hf.assets import __name__ as assets
 from meddel_hf.cli import main
+from meddel_hf.errors import IncompleteStore
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.selectors.by_hand import Overrides
 
@@ -91,6 +92,19 @@ def test_frames_are_looked_for_where_select_found_them_and_a_page_that_shows_the
     out = tmp_path / "page.html"
     assert main(["explore", str(selection), "--no-browser", "--out", str(out)]) == 0
     assert 0 < out.stat().st_size < len(page)
+
+
+def test_a_new_page_makes_nothing_sound_that_is_damaged(folders, capsys):
+    selection = select(folders, "s8")
+    sheet = selection / "duplicates.png"
+    whole = sheet.read_bytes()
+    sheet.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    assert main(["explore", str(selection), "--no-browser"]) == 0
+    with pytest.raises(IncompleteStore, match=r"duplicates\.png"):
+        Manifest.read(selection).check(selection)
+    sheet.unlink()
+    assert main(["explore", str(selection), "--no-browser"]) == 0
+    assert "error" not in capsys.readouterr().err
 
 
 def test_frames_that_are_forgotten_leave_no_page_behind(folders, tmp_path):

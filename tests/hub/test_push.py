@@ -156,6 +156,30 @@ def test_pushed_subset_is_loaded_whole_and_as_a_stream_with_its_card(hub: HubSes
     assert "dataset_info" in card.split("---")[1]  # what datasets wrote stays
 
 
+def test_a_subset_that_is_to_be_private_is_not_pushed_where_all_can_see_it(hub: HubSession, tmp_path):
+    pool = frames()
+    pool.save_to_disk(tmp_path / "pool")
+    selection_of(pool).save(tmp_path / "selection")
+    code = f"""
+        from datasets import load_from_disk
+        from huggingface_hub import HfApi
+        from meddel_hf import Selection
+        HfApi().create_repo("me/open", repo_type="dataset", private=False)
+        subset = Selection.load({str(tmp_path / "selection")!r}).filter(load_from_disk({str(tmp_path / "pool")!r}))
+        try:
+            subset.push_to_hub("me/open", private=True)
+        except ValueError as error:
+            print("refused:", error)
+        subset.push_to_hub("me/closed", private=True)
+        print(HfApi().dataset_info("me/closed").private)
+    """
+    said = hub.run(textwrap.dedent(code))
+    assert "refused: me/open exists and is public, and is asked to be private" in said
+    assert said.strip().endswith("True")
+    assert not [name for name in hub.files("me/open", "dataset") if name.endswith(".parquet")]
+    assert [name for name in hub.files("me/closed", "dataset") if name.endswith(".parquet")]
+
+
 def test_pushed_selection_and_folder_are_loaded(hub: HubSession, tmp_path):
     pool = frames()
     selection = selection_of(pool)

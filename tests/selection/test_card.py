@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import oracle
 import pytest
 from datasets import Dataset
 
 from meddel_hf import Dedup, MedDEL
-from meddel_hf.selection.card import how_chosen
+from meddel_hf.selection.card import for_others, how_chosen
 from meddel_hf.selectors import Random, SemDeDup
 
 X = oracle.clumps(120, 8, seed=1, spread=0.15)
@@ -46,3 +48,12 @@ def test_options_that_were_not_used_are_left_out():
         [], ["then="], ["then=", "by="], ["then=", "per=", "shares=", "min_per="],
     ]  # fmt: skip
     assert "min_per={'center': 2}" in arguments[3]
+
+
+def test_notes_for_others_name_no_place_and_where_ids_are_hashed_there_are_none():
+    notes = ("the pool '/home/jdoe/secret study/frames' cannot be opened", "always kept: ward/Mueller-Hans-1950")
+    selection = replace(Random(0.1).select(X), notes=notes)
+    told = " ".join(for_others(selection, None).notes)
+    assert "jdoe" not in told
+    assert "Mueller" in told  # as ids, which are published as they are
+    assert for_others(selection, b"k" * 32).notes == ()

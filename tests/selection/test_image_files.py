@@ -79,6 +79,17 @@ def test_files_stand_at_their_ids_with_the_bytes_of_the_pool(tmp_path):
     assert set(again["id"][:]) == set(by_id), "masks are no frames"
 
 
+def test_classes_are_written_by_their_names_and_no_number_as_null(tmp_path):
+    frames = pool([f"{row}" for row in range(ROWS)], label=[0, 1, -1, None] * (ROWS // 4) + [0] * (ROWS % 4))
+    frames = frames.add_column("age", [float(row) if row % 2 else float("nan") for row in range(ROWS)])
+    rows = written(frames, tmp_path / "kept")
+    assert [row["label"] for row in rows] == [[["a", "b", None, None][row % 4]][0] for row in KEPT]
+    assert [row["age"] for row in rows] == [float(row) if row % 2 else None for row in KEPT]
+    assert "NaN" not in (tmp_path / "kept" / "metadata.jsonl").read_text()
+    loaded = load_dataset(str(tmp_path / "kept"), split="train")
+    assert loaded["label"][:] == [row["label"] for row in rows]
+
+
 @pytest.mark.parametrize(
     ("ids", "expected"),
     [

@@ -11,9 +11,9 @@ import oracle
 import pyarrow as pa
 import pytest
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, IterableDataset, Value
 
-from meddel_hf import MedDEL, Selection
+from meddel_hf import Dedup, MedDEL, Selection
 from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.neighbors.cosines import Vectors, rounded
@@ -141,6 +141,42 @@ def test_filtering_a_dataset_joins_on_ids(selection):
     assert selection.filter(pool().with_format("numpy"))["number"][:].tolist() == kept
 
 
+def test_ids_are_joined_by_the_column_that_was_embedded(selection):
+    """Another column of the same values, in another order, tells which frame is which only to who embedded it."""
+    kept = [int(i.split("/")[1]) for i in selection.kept]
+    by_frame = replace(selection, origin=replace(selection.origin, id_column="frame"))
+    named = pool().rename_column("id", "frame")
+    assert by_frame.filter(named)["number"][:] == kept
+    assert by_frame.filter(named.add_column("id", IDS[::-1]))["number"][:] == kept
+    assert by_frame.filter(pool())["number"][:] == kept  # as this program writes a pool
+    streamed = named.add_column("id", IDS[::-1]).to_iterable_dataset()
+    assert [row["number"] for row in by_frame.filter(streamed)] == kept
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda subset: subset.filter(lambda row: row["number"] > 8),
+        lambda subset: subset.rename_column("id", "frame"),
+        lambda subset: subset.remove_columns("number"),
+        lambda subset: subset.select_columns(["id"]),
+        lambda subset: subset.map(lambda row: {"more": row["number"]}),
+        lambda subset: subset.select(range(2)),
+        lambda subset: subset.with_format("numpy"),
+        lambda subset: subset.flatten(),
+        lambda subset: subset.shuffle(seed=1),
+        lambda subset: subset.cast_column("number", Value("string")),
+    ],
+)
+def test_a_subset_that_was_changed_is_a_plain_data_set(selection, change):
+    subset = selection.filter(pool().with_format("numpy", columns=["number"], output_all_columns=True))
+    changed = change(subset)
+    assert type(changed) is Dataset
+    assert type(subset) is Subset
+    assert len(subset) == len(selection.kept)
+    assert subset.format["columns"] == ["number"]
+
+
 def test_filtering_a_stream_joins_on_ids(selection):
     expected = [int(i.split("/")[1]) for i in selection.kept]
     stream = pool().to_iterable_dataset()
@@ -231,6 +267,17 @@ def test_another_threshold_is_looked_up_as_if_selected_afresh(scope, settings, e
         assert again.table.equals(fresh.table)
         assert (again.eta, again.settings, again.origin) == (fresh.eta, fresh.settings, fresh.origin)
         assert again.fingerprint == fresh.fingerprint
+
+
+def test_a_threshold_is_of_near_duplicates_alone_and_says_that_nothing_is_capped():
+    """Ten frames of each of two videos, all alike in pairs; two of each video may stay."""
+    base = oracle.clumps(10, 16, seed=3)
+    x = np.repeat(base, 2, axis=0)
+    videos = Dataset.from_dict({"id": [str(row) for row in range(20)], "video": ["a"] * 10 + ["b"] * 10})
+    capped = Dedup(eta=0.9999, max_per={"video": 2}).select(x, pool=videos)
+    assert (capped.summary.kept, capped.settings["max_per"]) == (4, {"video": 2})
+    free = capped.at(eta=0.9999)
+    assert (free.summary.kept, free.settings["max_per"]) == (10, None)
 
 
 def test_a_lookup_refuses_what_the_graph_does_not_hold():

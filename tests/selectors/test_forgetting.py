@@ -21,6 +21,7 @@ from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.runtime import replacing
 from meddel_hf.selectors import Random
+from meddel_hf.selectors.by_hand import Overrides
 
 ROWS = 90
 
@@ -138,6 +139,17 @@ def test_the_next_best_is_kept_and_told(folder, made, copied):
         if name not in (old.ids[a], old.ids[b])
     }
     assert now.at(eta=0.999).table.num_rows == ROWS
+
+
+def test_marks_on_frames_that_stay_are_kept_and_those_on_others_go(copied):
+    old = Selection.load(copied / "s")
+    gone, always, never = old.ids[0], old.ids[3], old.ids[5]
+    path = copied / "s" / "overrides.parquet"
+    Overrides({gone, always}, {never}).save(path)
+    forget([gone], copied / "e", [copied / "s"])
+    assert Overrides.read(path) == Overrides({always}, {never})
+    forget([always, never], copied / "e", [copied / "s"])
+    assert not path.exists()
 
 
 def test_what_would_be_drawn_is_not_told_by_pairs_of_a_frame_that_is_gone(copied):

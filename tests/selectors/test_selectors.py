@@ -46,6 +46,15 @@ def test_a_retention_is_met_exactly(name, n):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_numbers_of_numpy_are_numbers(name, tmp_path):
+    x = oracle.clumps(40, 8, seed=2)
+    plain = make(name, 0.25, seed=3).select(x, pool=pool(40))
+    of_numpy = make(name, np.float32(0.25), seed=np.arange(4)[3]).select(x, pool=pool(40))
+    assert of_numpy.table.equals(plain.table)
+    assert of_numpy.fingerprint == Selection.load(of_numpy.save(tmp_path / "s")).fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_unreadable_rows_count_in_the_pool_and_are_never_kept(name, tmp_path):
     store = stored(tmp_path / "e", pool())
     for retention in (0.04, 0.1, 0.5, 0.9):  # 0.9: all 27 that are readable

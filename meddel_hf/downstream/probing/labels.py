@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from datasets import Dataset
 
-from meddel_hf.data.columns import as_texts
+from meddel_hf.data.columns import as_texts, texts_of
 from meddel_hf.data.groups import groups_of
 from meddel_hf.data.ids import check_ids
 from meddel_hf.downstream.splits import TEST_SHARE, grouped_split, official_split
@@ -58,7 +58,7 @@ class Labelled:
                 f"the data set has no column {target!r}; it has {', '.join(columns)}: choose one with target "
                 f"(--target), or {FOLDER!r} for the name of the folder that holds the image{meant}"
             )
-        wanted = [name for name in {ID, OFFICIAL_SPLIT, target} if name in columns]
+        wanted = [name for name in {ID, target} if name in columns]
         rows = dataset.with_format(None).select_columns(wanted)[:] if wanted else {}
         ids = check_ids(rows[ID], first_row=0) if ID in rows else [str(row) for row in range(len(dataset))]
         texts = _texts(rows[target], dataset, target) if target in columns else [_folder(id) for id in ids]
@@ -69,8 +69,8 @@ class Labelled:
         def named(values: Sequence[Any]) -> dict[str, str]:
             return {id: str(value) for id, value in zip(ids, values, strict=True) if value is not None and id in labels}
 
-        official = rows.get(OFFICIAL_SPLIT, [None] * len(ids))
-        return cls(labels, named(groups_of(dataset)), named(official), len(ids) - len(labels))
+        official = named(texts_of(dataset, OFFICIAL_SPLIT))
+        return cls(labels, named(groups_of(dataset)), official, len(ids) - len(labels))
 
     def matched(self, train: str | None, test: Mapping[str, str]) -> Parts:
         """Parts by fnmatch patterns on ids (`*` matches slashes too); without one for train, all that is not tested."""

@@ -1,4 +1,4 @@
-// The greedy rule over stored pairs, as dedup/engines.py and dedup/decision.py have it. Ranks are places in keep order.
+// The greedy rule over stored pairs, as dedup/passes.py and dedup/decision.py have it. Ranks are places in keep order.
 
 const MOST_PASSES = 24;
 const BELOW_ALL = -1.001;

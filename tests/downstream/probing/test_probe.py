@@ -370,6 +370,10 @@ def test_the_owners_split_is_taken_where_there_is_one():
     labelled = Labelled.of(rows(**columns))
     parts = labelled.split()
     assert (parts.train, parts.test, parts.by) == (("a", "b"), {"test": ("c", "d")}, "official")
+    named = rows(**columns | {"official_split": [0, 0, 1, 1]}).cast_column(
+        "official_split", ClassLabel(names=["train", "test"])
+    )
+    assert Labelled.of(named).split() == parts
     with pytest.raises(InvalidDataset, match="no official split"):
         Labelled.of(rows(id=list("abcd"), label=list("xyxy"))).split(official=True)
 
