@@ -9,8 +9,6 @@ from meddel_hf.benchmark.results import in_words
 from meddel_hf.benchmark.text_table import aligned
 from meddel_hf.benchmark.verdicts import NOTHING_TO_REMOVE, Headroom, Redundancy, Verdict
 
-_BEST = {"full": "the full pool", "distinct": "the pool without its near-duplicates"}
-
 
 def tables(verdicts: Mapping[str, Verdict]) -> str:
     """The first gate's table, and the second one's where it was decided."""
@@ -72,7 +70,7 @@ def _learns(verdict: Verdict) -> str:
 
 
 def _has_room(headroom: Headroom) -> str:
-    best, at = _BEST[headroom.by], percent(headroom.retention)
+    best, at = headroom.of_best, percent(headroom.retention)
     between = _between(headroom.difference, headroom.low, headroom.high)
     if headroom.passed:
         return f"there is something to choose: {best} is above random at {at} %, {between}"

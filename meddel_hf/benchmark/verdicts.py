@@ -41,6 +41,11 @@ class Headroom:
     retention: float
 
     @property
+    def of_best(self) -> str:
+        """`by` in words."""
+        return "the full pool" if self.by == "full" else "the pool without its near-duplicates"
+
+    @property
     def is_below(self) -> bool:
         """Whether random is above the best, the interval clear of zero."""
         return self.high < 0

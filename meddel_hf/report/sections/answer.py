@@ -17,7 +17,6 @@ from meddel_hf.runtime.words import plural
 CANNOT_RANK = "pre-training itself is not shown to help here, so selectors cannot be compared"
 _NO_ROOM = "all frames are not shown to do better than a few random ones, so there is nothing to choose"
 _UNDECIDED = "whether there is anything to choose could not be decided, since cells of the gate are missing"
-_BEST = {"full": "the full pool", "distinct": "the pool without its near-duplicates"}
 
 
 def answer(f: Findings) -> Section:
@@ -150,7 +149,7 @@ def _gate(f: Findings, judged: str) -> Point:
     if v.headroom is None:
         return Point("The gate is passed:" if v.passed else "No gate was asked that it failed:", f"{text}.")
     h = v.headroom
-    room = f"{_BEST[h.by]} lies {_difference(h.difference, h.low, h.high)} above random at {percent(h.retention)} %"
+    room = f"{h.of_best} lies {_difference(h.difference, h.low, h.high)} above random at {percent(h.retention)} %"
     lead = "Both gates are passed:" if v.passed else "The gate that was asked is passed:"
     return Point(lead, f"{text}; {room}.")
 
@@ -245,7 +244,7 @@ def _why_no_room(h: Headroom | None) -> str:
         return _UNDECIDED
     at = f"{percent(h.retention)} %"
     return (
-        f"{_NO_ROOM} (random at {at} {h.random:.3f}, {_BEST[h.by]} {h.best:.3f}; difference "
+        f"{_NO_ROOM} (random at {at} {h.random:.3f}, {h.of_best} {h.best:.3f}; difference "
         f"{signed(h.difference)}, interval {signed(h.low)} to {signed(h.high)})"
     )
 
