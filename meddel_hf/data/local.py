@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,7 +60,8 @@ def open_folder(folder: Path, config: str | None = None, split: str = "train") -
     cache = cached_pools() / fingerprint(os.path.realpath(folder), config or "", *parts)
     with _in_use(cache), no_bars():
         try:
-            dataset = load_dataset(str(folder.absolute()), config, split=split, cache_dir=str(cache))
+            with _unheard():
+                dataset = load_dataset(str(folder.absolute()), config, split=split, cache_dir=str(cache))
         except (DatasetGenerationError, ValueError) as error:  # the latter where there are no rows
             _check_tables([path for path in paths if path.suffix == ".parquet"])
             raise InvalidDataset(f"{folder} cannot be read: {_first_line(error.__cause__ or error)}") from error
@@ -192,9 +193,22 @@ def _check_read(paths: list[Path], digests: list[str]) -> None:
             raise InvalidDataset(f"{path} cannot be read: {digest.removeprefix(UNREAD)}")
 
 
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Without the lines that `datasets` logs of a file that it cannot read: the error that follows says it."""
+    before = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(before)
+
+
 def _check_tables(paths: list[Path]) -> None:
     """Raise InvalidDataset where Parquet files are damaged, differ in their columns, or hold no rows."""
     known: dict[frozenset[str], Path] = {}
+    types: dict[str, tuple[pa.DataType, Path]] = {}
+    odd_type = ""
     rows = 0
     for path in paths:
         try:
@@ -203,13 +217,20 @@ def _check_tables(paths: list[Path]) -> None:
         except (OSError, pa.ArrowException) as error:
             raise InvalidDataset(f"{path} is no Parquet file, or damaged: fetch it again") from error
         rows += table.num_rows
-        known.setdefault(frozenset(table.schema.to_arrow_schema().names), path)
+        columns = table.schema.to_arrow_schema()
+        known.setdefault(frozenset(columns.names), path)
+        for column in columns:
+            first_type, where = types.setdefault(column.name, (column.type, path))
+            if not odd_type and first_type != column.type:
+                odd_type = f"column {column.name!r} is of type {first_type} in {where} and {column.type} in {path}"
     if paths and not rows:
         raise InvalidDataset(f"{paths[0]} has no rows")
     if len(known) > 1:
         (names, first), (others, second), *_ = known.items()
         odd = ", ".join(sorted(names ^ others))
         raise InvalidDataset(f"only one of {first} and {second} has {odd}: give all files of a split the same columns")
+    if odd_type:
+        raise InvalidDataset(f"{odd_type}: give it one type in all files of a split")
 
 
 def _first_line(error: BaseException) -> str:

@@ -267,10 +267,14 @@ def _check_image_column(columns: list[str], features: Mapping[str, Any], image_c
 
 
 def _is_bytes_and_path(feature: Any) -> bool:
-    """Whether a column is what `datasets` stores of an image, without a word that it is one."""
+    """Whether a column is what `datasets` stores of an image, without a word that it is one.
+
+    Where every path is None, pandas and pyarrow write a column of nulls.
+    """
     if not isinstance(feature, Mapping) or not {"bytes"} <= feature.keys() <= {"bytes", "path"}:
         return False
-    return all(map(_is_plain, feature.values()))
+    path = feature.get("path")
+    return _is_plain(feature["bytes"]) and (path is None or _is_plain(path) or getattr(path, "dtype", "") == "null")
 
 
 def _is_plain(feature: Any) -> bool:

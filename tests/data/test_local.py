@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -206,18 +207,22 @@ def test_shards_may_be_numbered_from_one(tmp_path):
     ("fault", "message"),
     [("cut", r"1-of-00002\.parquet is no Parquet file, or damaged: fetch it again"),
      ("columns", r"only one of .*0-of-00002\.parquet and .*1-of-00002\.parquet has label: give all files"),
+     ("types", r"^column 'label' is of type int64 in .*0-of-00002\.parquet and string in .*1-of-00002\.parquet: give"),
      ("empty", r"0-of-00002\.parquet has no rows")],
 )  # fmt: skip
-def test_what_is_wrong_with_a_shard_is_told(fault, message, tmp_path):
+def test_what_is_wrong_with_a_shard_is_told(fault, message, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("datasets"), "propagate", True)
     folder = tmp_path / "frames" / "data"
     folder.mkdir(parents=True)
     first, second = (folder / f"train-{number:05d}-of-00002.parquet" for number in range(2))
-    rows([] if fault == "empty" else [1]).to_parquet(first)
-    (rows([2]).add_column("label", ["polyp"]) if fault == "columns" else rows([])).to_parquet(second)
+    one, two = rows([] if fault == "empty" else [1]), rows([2] if fault in ("columns", "types") else [])
+    (one.add_column("label", [3]) if fault == "types" else one).to_parquet(first)
+    (two.add_column("label", ["polyp"]) if len(two) else two).to_parquet(second)
     if fault == "cut":
         second.write_bytes(second.read_bytes()[:-100])
     with pytest.raises(InvalidDataset, match=message):
         load_pool(str(folder.parent))
+    assert not caplog.records, "datasets says the same in its own words"
 
 
 def test_a_shard_that_changes_meanwhile_is_told_and_not_kept(tmp_path, monkeypatch):

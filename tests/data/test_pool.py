@@ -206,7 +206,7 @@ def test_a_path_with_signs_in_it_is_a_path(tmp_path):
 
 
 @pytest.mark.parametrize("binary", [pa.binary(), pa.large_binary()])
-@pytest.mark.parametrize("text", [None, pa.string(), pa.large_string()])
+@pytest.mark.parametrize("text", [None, pa.string(), pa.large_string(), pa.null()])
 def test_images_that_another_program_wrote(binary, text, tmp_path):
     """Parquet of pandas, polars or pyarrow: bytes and path without the word of `datasets` that they are an image."""
     kind = pa.struct([("bytes", binary), *([] if text is None else [("path", text)])])
