@@ -15,6 +15,7 @@ from meddel_hf.data.local import holds_images, kind_of_data
 from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, Scan, Skipped
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.manifest import Step, step_of
+from meddel_hf.runtime.similar import composed
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID, IMAGE
 
@@ -119,7 +120,7 @@ class Beside:
         """A table that is none is left aside, with a note. Columns that a pool has anyway are left out."""
         rows: dict[str, dict[str, str | None]] = {}
         notes, read = [], []
-        pictures = set(scan.pictures)
+        pictures = {**{composed(name): name for name in scan.pictures}, **{name: name for name in scan.pictures}}
         for name, below in tables_in([one.path for one in scan.skipped]):
             try:
                 table = FrameTable.read(scan.folder / name)
@@ -127,7 +128,8 @@ class Beside:
                 notes.append(f"{error}; its columns were left out")
                 continue
             read.append(name)
-            strangers = [row for row in table.rows if below + row not in pictures]
+            found = {row: pictures.get(below + row) or pictures.get(composed(below + row)) for row in table.rows}
+            strangers = [row for row, picture in found.items() if picture is None]
             if strangers:
                 count = len(strangers)
                 notes.append(
@@ -136,9 +138,10 @@ class Beside:
                 )
             if own := [column for column in table.columns if column in (ID, IMAGE)]:
                 notes.append(f"the column {own[0]!r} of {name} was left out: ids are paths of the pictures")
-            for row, values in table.rows.items():
-                if below + row in pictures:
-                    rows[below + row] = {key: value for key, value in values.items() if key not in (ID, IMAGE)}
+            for row, picture in found.items():
+                if picture is not None:
+                    values = table.rows[row]
+                    rows[picture] = {key: value for key, value in values.items() if key not in (ID, IMAGE)}
         without = [name for name in scan.pictures if name not in rows]
         if rows and without:
             notes.append(

@@ -96,20 +96,28 @@ def _csv(text: str, path: Path, delimiters: tuple[str, ...]) -> tuple[list[str],
     delimiter = max(delimiters, key=head.count)  # the first of equals
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        columns = [name.strip() for name in next(reader, [])]
+        columns = _without_tail([name.strip() for name in next(reader, [])], 0)
         if len(set(columns)) < len(columns):
             raise InvalidDataset(f"{path} has two columns of one name: it has {_few(columns)}")
         records = []
         for cells in reader:
+            cells = _without_tail(cells, len(columns))
             if len(cells) > len(columns):
                 raise InvalidDataset(
                     f"{path}: line {reader.line_num:,} has {len(cells)} cells, its head {len(columns)}"
                 )
-            if cells:
+            if any(map(str.strip, cells)):
                 records.append(dict(zip(columns, cells, strict=False)))
     except csv.Error as error:
         raise InvalidDataset(f"{path} is damaged at line {reader.line_num:,}: {error}") from error
     return columns, records
+
+
+def _without_tail(cells: list[str], least: int) -> list[str]:
+    """Without the empty cells at its end beyond so many: spreadsheets write columns that were emptied."""
+    while len(cells) > least and not cells[-1].strip():
+        cells = cells[:-1]
+    return cells
 
 
 def _lines(text: str, path: Path) -> tuple[list[str], list[dict[str, Any]]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -32,7 +33,10 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz")
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".bif", ".qptiff")  # of scanners
 SKIPPED = "skipped.parquet"
 _NAMES_OF_MASKS = ("mask", "masks", "annotation", "annotations", "ground truth", "groundtruth", "gt", "segmentation")
-_MASK = "_mask"  # at the end of a name whose frame lies beside it
+# How names of masks end, where one frame may have several, and how they begin.
+_ENDING = re.compile(r"[_-](masks?|seg|segmentation|gt|labels?|annotations?)([_-]?\d+)?$", re.IGNORECASE)
+_BEGINNING = re.compile(r"(^|/)masks?[_-](?=[^/]+$)", re.IGNORECASE)
+_FRAMES = ("", "img_", "image_", "frame_")  # what stands in its place in the name of the frame
 _NO_SUFFIX = "no suffix"
 _DICOM_AT, _DICOM = 128, b"DICM"
 _KINDS_SHOWN = 6
@@ -91,21 +95,18 @@ class Scan:
         masks = [name for name in self.pictures if is_mask(f"{self.folder.name}/{name}")]
         if masks and len(masks) == len(self.pictures):
             return f"all pictures stand in folders of masks, such as {masks[0]}: is this the folder of the frames?"
-        where, option = "stand in folders of masks", PurePosixPath(masks[0]).parent.name if masks else ""
+        where, named = "stand in folders of masks", {PurePosixPath(name).parent.name for name in masks[:1]}
         if not masks:
-            masks, where, option = self._by_ending(), "are called masks of others", _MASK
+            called = called_masks(self.pictures)
+            masks, where, named = list(called), "are called masks of others", set(called.values()) - {""}
         if not masks:
             return None
+        options = " ".join(f"--masks {shlex.quote(name)}" for name in sorted(named))
+        pair = f", or pair them with their frames: {self._command(options)}" if options else ""
         return (
             f"{len(masks):,} of {len(self.pictures):,} pictures {where}, such as {masks[0]}: choose with include "
-            f"(--include), or pair them with their frames: {self._command(f'--masks {shlex.quote(option)}')}"
+            f"(--include){pair}"
         )
-
-    def _by_ending(self) -> list[str]:
-        """Pictures such as 0001_mask.png where there is a picture 0001."""
-        stems = {name.removesuffix(PurePosixPath(name).suffix) for name in self.pictures}
-        ends = [(name, name.removesuffix(PurePosixPath(name).suffix)) for name in self.pictures]
-        return [name for name, stem in ends if stem.endswith(_MASK) and stem.removesuffix(_MASK) in stems]
 
     def _of_others(self) -> str | None:
         kinds = {
@@ -229,6 +230,32 @@ def _says_dicom(path: Path) -> bool:
 def is_mask(name: str) -> bool:
     """Whether a folder of a path is called so."""
     return any(part.lower() in _NAMES_OF_MASKS for part in PurePosixPath(name).parts[:-1])
+
+
+def ending_of_mask(stem: str) -> str:
+    """The end of a name without suffix that says that it is a mask, such as _mask, -seg or _Mask_2; "" of any other."""
+    found = _ENDING.search(stem)
+    return found[0] if found else ""
+
+
+def called_masks(names: Sequence[str]) -> dict[str, str]:
+    """Of paths those that are called masks of others, such as 0001_mask.png or mask_0001.png where there is a 0001.
+
+    Each with the end of its name, without suffix, that says so; "" where the beginning does.
+    """
+    stems = {name: name.removesuffix(PurePosixPath(name).suffix) for name in names}
+    there = set(stems.values())
+    masks = {}
+    for name, stem in stems.items():
+        ending = ending_of_mask(stem)
+        begins = _BEGINNING.search(stem)
+        if ending and stem.removesuffix(ending) in there:
+            masks[name] = ending
+        elif begins and any(
+            stem[: begins.start()] + begins[1] + one + stem[begins.end() :] in there for one in _FRAMES
+        ):
+            masks[name] = ""
+    return masks
 
 
 def _plain(text: str) -> str:

@@ -13,6 +13,7 @@ from meddel_hf.data.frame_table import FrameTable, shown
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.ingest.files import File
 from meddel_hf.ingest.parts import FIELDS, Parts
+from meddel_hf.runtime.similar import composed
 
 _TEXT = Value("string")
 FEATURES = Features(
@@ -119,7 +120,7 @@ def _by_table(
     known, unknown = _known(files), []
     named: set[str] = set()
     for row, values in table.rows.items():
-        file = known.get(below + row)
+        file = known.get(below + row) or known.get(composed(below + row))
         if file is None:
             unknown.append(row)
             continue
@@ -161,8 +162,9 @@ def _check_columns(columns: Iterable[str], names: Mapping[str, str], keep: Seque
 
 
 def _known(files: Sequence[File]) -> dict[str, File]:
-    """Files by their path, and by their path without suffix."""
-    return {**{file.stem: file for file in files}, **{file.path: file for file in files}}
+    """Files by their path, and by their path without suffix; an ü is one, in one character or two."""
+    named = {**{file.stem: file for file in files}, **{file.path: file for file in files}}
+    return {**{composed(name): file for name, file in named.items()}, **named}
 
 
 def _below(path: Path, folder: Path) -> str:

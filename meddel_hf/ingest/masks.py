@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from meddel_hf.data.scan import ending_of_mask
 from meddel_hf.errors import InvalidArgument, UnreadableImage
 from meddel_hf.ingest.files import File
-
-# What names of masks end in where a folder tells that they are masks; one of them may be left away.
-USUAL = ("_mask", "-mask", "_masks", "_seg", "_segmentation", "_Segmentation", "_gt", "_GT", "_label", "_annotation")
+from meddel_hf.runtime.similar import composed
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def paired(frames: Sequence[File], masks: Sequence[File], rules: Rules) -> Pairs
     A mask at north/masks/p1/0001_mask.png is that of north/p1/0001 or, failing that, of north/ANY/p1/0001. In a folder
     elsewhere p1/0001.png is that of p1/0001. With `images` only that folder, or ending, is left out of a frame's path.
     """
-    index = _Index(frames, rules, {_parent(rules.mask_base(mask) or "") for mask in masks})
+    index = _Index(frames, rules, {composed(_parent(rules.mask_base(mask) or "")) for mask in masks})
     pairs = Pairs()
     for mask in masks:
         places = _places(mask, rules)
@@ -114,11 +113,12 @@ def _places(mask: File, rules: Rules) -> Iterator[tuple[str, str]]:
     """(folder above that of the masks, path below it) that the frame of a mask may have, the likeliest first."""
     base, in_folder = rules.mask_base(mask) or "", _is_in_folder(mask, rules)
     below = mask.stem[len(base) :].lstrip("/")
-    endings = rules.endings or (USUAL if in_folder else ())
+    endings = rules.endings
     if in_folder:
         yield _parent(base), below
+        endings = endings or (ending_of_mask(below),)
     for ending in endings:
-        if below.endswith(ending) and not below.endswith(f"/{ending}") and below != ending:
+        if ending and below.endswith(ending) and not below.endswith(f"/{ending}") and below != ending:
             yield _parent(base), below[: -len(ending)]
 
 
@@ -128,15 +128,15 @@ def _is_in_folder(mask: File, rules: Rules) -> bool:
 
 
 class _Index:
-    """Frames by what their masks may be called."""
+    """Frames by what their masks may be called; an ü is one, in one character or two."""
 
     def __init__(self, frames: Sequence[File], rules: Rules, parents: set[str]) -> None:
         self._direct: dict[str, list[File]] = {}
         self._beside: dict[tuple[str, str], list[File]] = {}
         self._elsewhere: dict[str, list[File]] = {}
         for frame in frames:
-            base = rules.image_base(frame) or ""
-            stem = frame.stem
+            base = composed(rules.image_base(frame) or "")
+            stem = composed(frame.stem)
             if rules.images is not None and is_ending(rules.images):
                 stem = stem.removesuffix(rules.images)
             below = stem[len(base) :].lstrip("/")
@@ -152,6 +152,7 @@ class _Index:
 
     def find(self, parent: str, below: str, in_folder: bool) -> list[File]:
         """Frames at a place; in_folder: also in a folder beside that of the masks."""
+        parent, below = composed(parent), composed(below)
         direct = self._direct.get(f"{parent}/{below}" if parent else below)
         if direct or not in_folder:
             return direct or []

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from meddel_hf.data.frame_table import shown
-from meddel_hf.data.scan import is_mask
+from meddel_hf.data.scan import called_masks, is_mask
 from meddel_hf.datadel.archives.entries import Container, Problem
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.ingest import extras, masks
@@ -16,6 +16,7 @@ from meddel_hf.ingest.columns import Described, described
 from meddel_hf.ingest.files import File, Kind, Library, Listing, kind_of, stems_twice
 from meddel_hf.ingest.masks import Pairs, Rules
 from meddel_hf.ingest.reading import Reading
+from meddel_hf.runtime.words import plural
 
 GROUP_BYTES = 100_000_000  # of the files that one process reads in one go
 _VIDEO_GROWS = 4  # frames of a video, stored one by one, are larger than it
@@ -180,8 +181,13 @@ def _check(folder: Path, frames: Sequence[File], kinds: Mapping[File, Kind], rul
         if len(named) == len(frames):
             cure = "is this the folder of the frames? Name it with --images where it is"
         else:
-            cure = "name them with --masks, leave them out (--exclude), or name the frames with --images"
-        raise InvalidArgument(f"{len(named):,} pictures are called masks, such as {named[0]}: {cure}")
+            ending = next(iter(named.values()))
+            cure = (
+                f"name them with --masks{f' {ending}' if ending else ''}, leave them out (--exclude), or name the "
+                "frames with --images"
+            )
+        are = plural(len(named), "picture is called a mask", "pictures are called masks")
+        raise InvalidArgument(f"{are}, such as {next(iter(named))}: {cure}")
     by_kind: dict[Kind, list[File]] = {"dicom": [], "nifti": []}
     if reading.tile is not None:
         by_kind["slide"] = []
@@ -192,15 +198,14 @@ def _check(folder: Path, frames: Sequence[File], kinds: Mapping[File, Kind], rul
         extras.check(kind, files)
 
 
-def _like_masks(folder: Path, pictures: Sequence[File]) -> list[str]:
-    """Paths of pictures in folders that are called masks, or that end in _mask where their frame lies beside."""
-    stems = {file.stem for file in pictures}
-    return [
-        file.path
-        for file in pictures
-        if is_mask(f"{folder.name}/{file.path}")
-        or (file.stem.endswith("_mask") and file.stem.removesuffix("_mask") in stems)
-    ]
+def _like_masks(folder: Path, pictures: Sequence[File]) -> dict[str, str]:
+    """Paths of pictures in folders that are called masks, or that are called so where their frame lies beside.
+
+    Each with the ending of its name that says so, or "".
+    """
+    paths = [file.path for file in pictures]
+    called = called_masks(paths)
+    return {path: called.get(path, "") for path in paths if path in called or is_mask(f"{folder.name}/{path}")}
 
 
 def _fits(kind: Kind, mask: Kind) -> bool:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+
+
+def composed(text: str) -> str:
+    """Letters with their marks as one character each, by which names that look alike are alike.
+
+    macOS stores the ü of a file's name as u and two dots; what is typed, or stands in a table, has it as one character.
+    """
+    return unicodedata.normalize("NFC", text)
 
 
 def did_you_mean(typed: object, names: Iterable[object], before: str = "; ") -> str:

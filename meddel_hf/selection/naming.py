@@ -9,7 +9,7 @@ from typing import SupportsIndex
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import printable, shown
-from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.runtime.similar import composed, did_you_mean
 
 _NAMED = 3  # ids that an error names
 _COMPARED = 20_000  # ids that are compared with a mistyped one: a second
@@ -27,7 +27,7 @@ def row_named(ids: Sequence[str], which: str | SupportsIndex | PurePath) -> int:
         return ids.index(text)
     if text.isdecimal() and text.isascii():
         return _at(ids, int(text))
-    rows = _of_path(ids, text) or _ending(ids, text)
+    rows = _of_path(ids, text) or _ending(ids, text) or _alike(ids, text)
     if len(rows) == 1:
         return rows[0]
     if rows:
@@ -62,6 +62,12 @@ def _ending(ids: Sequence[str], text: str) -> list[int]:
     ends = [end for end in {text, _without_suffix(text)} if end]
     at_bounds = [row for row, id in enumerate(ids) if any(id.endswith(f"/{end}") for end in ends)]
     return at_bounds or [row for row, id in enumerate(ids) if any(id.endswith(end) for end in ends)]
+
+
+def _alike(ids: Sequence[str], text: str) -> list[int]:
+    """Rows whose id reads the same, an ü in one character or two."""
+    names = {composed(text), composed(_without_suffix(text))}
+    return [row for row, id in enumerate(ids) if composed(id) in names]
 
 
 def _without_suffix(text: str) -> str:

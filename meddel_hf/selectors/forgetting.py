@@ -27,6 +27,7 @@ from meddel_hf.neighbors.stored_pairs import Pairs
 from meddel_hf.runtime.memory import Memory
 from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.runtime.replacing import STAGE, Replacement, finish_pending
+from meddel_hf.runtime.similar import composed
 from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors.by_hand import OVERRIDES, Overrides
@@ -133,6 +134,7 @@ def forget(
         if before.fingerprint not in (selection.origin.embeddings, selection.origin.reference):
             raise Mismatch(f"{path} was not made from {folder}: name the selections of this store alone")
     there = set(before.pool_ids)
+    ids = _as_there(ids, there)
     wanted = {id: None for id in ids if id in there}
     unknown = tuple(id for id in dict.fromkeys(ids) if id not in there)
     _check_names(unknown, there)
@@ -154,6 +156,14 @@ def forget(
         done = Forgotten(tuple(wanted), unknown, _same(before, wanted), tuple(changes), finished, caches())
         replacement.commit({path: sorted(names) for path, names in gone.items()}, str(done))
     return done
+
+
+def _as_there(ids: Collection[str], there: Collection[str]) -> list[str]:
+    """Ids as the store writes them, where they differ only in whether an ü is one character or two."""
+    if all(id in there for id in ids):
+        return list(ids)
+    written = {composed(id): id for id in there}
+    return [id if id in there else written.get(composed(id), id) for id in ids]
 
 
 def _check_names(unknown: Sequence[str], there: Collection[str]) -> None:

@@ -29,6 +29,8 @@ def table(folder: Path, name: str, content: str | bytes) -> FrameTable:
     [
         ("m.csv", "file_name,patient,note\na/1.png,007,\nb.png,P 2,x\n"),
         ("m.csv", "\ufefffile_name;patient;note\r\na/1.png;007;\r\nb.png;P 2;x\r\n"),  # as Excel writes it
+        ("m.csv", "file_name,patient,note,,\na/1.png,007,,,\nb.png,P 2,x,,\n,,,,\n"),  # emptied columns, and a row
+        ("m.csv", "file_name,patient,note\na/1.png,007,,\nb.png,P 2,x,\n"),
         ("m.tsv", "file_name\tpatient\tnote\na/1.png\t007\t\nb.png\tP 2\tx\n"),
         ("m.csv", 'note,file_name,patient\n,a\\1.png,"007"\nx,./b.png,P 2'),
         ("m.jsonl", '\ufeff{"file_name": "a/1.png", "patient": "007", "said": "a\u2028b\x85c"}\r\n'
@@ -123,6 +125,12 @@ print(json.dumps([[row["image"].getpixel((0, 0)), row["patient"], row["label"]] 
             assert expected[image.getpixel((0, 0))] == (row["patient"], row["label"])
     assert scan_of(pool).told == ""
     assert next(iter(load_pool(str(folder), streaming=True)))["patient"] == "P0"
+
+
+def test_a_table_may_write_an_umlaut_as_one_character(folder):
+    (folder / "a" / "0.png").rename(folder / "a" / "Mu\u0308ller.png")  # as macOS stores it
+    (folder / "metadata.csv").write_text("file_name,label\na/M\xfcller.png,x\n", encoding="utf-8")
+    assert dict(load_pool(str(folder)).select_columns(["id", "label"]).to_pandas().values)["a/Mu\u0308ller"] == "x"
 
 
 def test_what_the_table_does_not_say_is_told(folder):

@@ -170,6 +170,18 @@ def test_masks_among_the_frames_are_told(tmp_path):
     )
 
 
+def test_names_of_masks_among_the_frames_are_told(tmp_path):
+    for name in ("1.jpg", "1_Segmentation.png", "2.jpg", "2_mask.png", "2_mask_1.png", "3_mask.png"):
+        picture(tmp_path / "x" / name)
+    (note,) = scan_of(load_pool(str(tmp_path / "x"))).notes
+    assert note.startswith("3 of 6 pictures are called masks of others, such as 1_Segmentation.png: choose with incl")
+    assert "--masks _Segmentation --masks _mask --masks _mask_1 --out pool" in note
+    for name in ("img_1.jpg", "mask_1.png"):
+        picture(tmp_path / "y" / name)
+    (note,) = scan_of(load_pool(str(tmp_path / "y"))).notes
+    assert note.endswith("such as mask_1.png: choose with include (--include)")
+
+
 def test_tables_beside_a_preview_are_the_data_set_that_load_dataset_opens(tmp_path):
     table(tmp_path / "x" / "data" / "train-00000-of-00001.parquet", 12)
     picture(tmp_path / "x" / "assets" / "preview.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import struct
 import subprocess
@@ -248,16 +249,53 @@ def test_masks_are_checked_as_build_checks_them(tmp_path):
 
 def test_masks_that_nobody_named_are_no_frames(tmp_path):
     folder = put(tmp_path / "f", images__1_dot_jpg=jpeg(1), masks__1_dot_png=mask())
-    with pytest.raises(InvalidArgument, match="1 pictures are called masks, such as masks/1"):
+    with pytest.raises(InvalidArgument, match="1 picture is called a mask, such as masks/1"):
         make_pool(folder, tmp_path / "pool")
     _, rows = pool(folder, tmp_path / "pool", images="images")
     assert list(rows) == ["images/1"]
     folder = put(tmp_path / "g", a__1_dot_jpg=jpeg(1), a__1_mask_dot_png=mask(), gt__2_dot_png=mask())
     with pytest.raises(InvalidArgument, match="2 pictures are called masks, such as a/1_mask"):
         make_pool(folder, tmp_path / "pool")
-    with pytest.raises(InvalidArgument, match="1 pictures are called masks, such as gt/2"):
+    with pytest.raises(InvalidArgument, match="1 picture is called a mask, such as gt/2"):
         make_pool(folder, tmp_path / "pool", masks="_mask")
     assert pool(folder, tmp_path / "pool", masks="_mask", exclude="gt/*")[0].masks == 1
+
+
+@pytest.mark.parametrize(
+    ("frame", "of_mask", "cure"),
+    [
+        ("1", "1_Segmentation", "--masks _Segmentation,"),
+        ("1", "1-MASK", "--masks -MASK,"),
+        ("b (2)", "b (2)_mask_1", "--masks _mask_1,"),
+        ("1", "mask_1", "--masks, leave them out"),
+        ("a/img_1", "a/Mask_1", "--masks, leave them out"),
+    ],
+)
+def test_names_of_masks_of_others(frame, of_mask, cure, tmp_path):
+    there = {
+        name.replace("/", "__"): data for name, data in ((f"{frame}_dot_jpg", jpeg(1)), (f"{of_mask}_dot_png", mask()))
+    }
+    folder = put(tmp_path / "f", **there)
+    with pytest.raises(InvalidArgument, match=f"^1 picture is called a mask, such as {re.escape(of_mask)}.*{cure}"):
+        make_pool(folder, tmp_path / "pool")
+    (folder / f"{frame}.jpg").unlink()
+    assert list(pool(folder, tmp_path / "pool")[1]) == [of_mask], "nobody's mask"
+
+
+def test_a_second_mask_of_a_frame_is_not_lost(tmp_path):
+    folder = put(tmp_path / "f", b_dot_png=png(1), b_mask_dot_png=mask(), b_mask_1_dot_png=mask())
+    with pytest.raises(InvalidArgument, match=r"1 picture is called a mask, such as b_mask_1\.png"):
+        make_pool(folder, tmp_path / "pool", masks="_mask")
+
+
+def test_names_in_two_ways_of_writing_an_umlaut(tmp_path):
+    """macOS stores the ü of a file's name as two characters; a table, or a mask from elsewhere, has it as one."""
+    apart, one = "Mu\u0308ller", "M\xfcller"
+    folder = put(tmp_path / "f", **{f"images__{apart}__1_dot_jpg": jpeg(1), f"masks__{one}__1_dot_png": mask()})
+    put(folder, t_dot_csv=f"file_name,label\nimages/{one}/1.jpg,polyp\n".encode())
+    made, rows = pool(folder, tmp_path / "pool", masks="masks", table=folder / "t.csv")
+    (row,) = rows.values()
+    assert (row["id"], row["label"], made.masks) == (f"images/{apart}/1", "polyp", 1)
 
 
 def test_damaged_doubled_and_foreign_files_are_listed(tmp_path):

@@ -385,6 +385,7 @@ def test_a_name_of_no_frame_or_of_several_is_told(selection, which, sentence):
         (["a/x", "b/ax"], "x", 0),  # bounds of names before the rest
         (["v1.5/x", "y"], "v1.5/x", 0),
         (["f.1", "f.2"], "f.2", 1),
+        (["M", "a/Mu\u0308ller", "N"], "a/M\xfcller.png", 1),  # as macOS stores it, and as it is typed
     ],
 )
 def test_what_is_meant_where_several_could_be(ids, which, row):
