@@ -31,6 +31,8 @@ VIDEO_SUFFIXES = (
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".bif", ".qptiff")  # of scanners
+# What operating systems and network storage keep beside the files: thumbnails, and what was deleted.
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN")
 SKIPPED = "skipped.parquet"
 _NAMES_OF_MASKS = ("mask", "masks", "annotation", "annotations", "ground truth", "groundtruth", "gt", "segmentation")
 # How names of masks end, where one frame may have several, and how they begin.
@@ -52,7 +54,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found below a folder; hidden files, hidden folders and __MACOSX are not.
+    """What was found below a folder; hidden files, hidden folders and SYSTEM_FOLDERS are not.
 
     pictures: relative paths of the files whose suffix is a picture's, sorted; some of them may not be readable.
     skipped:  every other file, sorted by path.
@@ -178,9 +180,11 @@ def tell(dataset: Any) -> None:
 def _files(folder: Path) -> Iterator[tuple[str, str | None]]:
     """(relative path, why it cannot be a picture or None) of the files below a folder, each folder visited once.
 
-    Links to folders are followed; a folder that stands below `folder` itself goes by its own name, not by a link's.
+    Links to folders are followed; a folder that stands below `folder` itself goes by its own name, not by a link's. One
+    that leads to a folder above `folder` is not: it would bring in whatever lies beside it.
     """
     visited: set[str] = set()
+    home = os.path.realpath(folder)
     waiting = [folder]
     while waiting:
         links: list[Path] = []
@@ -191,7 +195,11 @@ def _files(folder: Path) -> Iterator[tuple[str, str | None]]:
                     folders.clear()
                     yield _relative(Path(root), folder), "a folder that was read already, through a link"
                     continue
-                folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+                if root != str(folder) and home.startswith(real.rstrip("/") + "/"):
+                    folders.clear()
+                    yield _relative(Path(root), folder), "a link to a folder above, which is not followed"
+                    continue
+                folders[:] = sorted(name for name in folders if not name.startswith((".", *SYSTEM_FOLDERS)))
                 visited.add(real)
                 links += [Path(root, name) for name in folders if os.path.islink(Path(root, name))]
                 for name in names:

@@ -60,11 +60,12 @@ def grouped(problems: Iterable[Problem]) -> list[tuple[str, str, int]]:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without the numbers and names of the single case; nothing else of it is lost."""
-    short = re.sub(r"(?<!\w)(['\"]).*?\1(?!\w)", "...", reason)
+    """A reason without the numbers and names of the single case; of what is expected all stays."""
+    found, mark, expected = reason.partition(": expected ")
+    short = re.sub(r"(?<!\w)(['\"]).*?\1(?!\w)", "...", found)
     short = re.sub(r"\S+\.[A-Za-z][A-Za-z0-9]{1,4}\b", "...", short)
     short = re.sub(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?", "N", short)
-    return _cut(short)
+    return _cut(short + mark + expected)
 
 
 def suffixes(problems: Iterable[Problem]) -> str:

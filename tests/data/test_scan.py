@@ -52,7 +52,8 @@ def test_every_file_is_a_frame_or_is_counted(tmp_path):
     for name in ("a.jpg", "deep/B.PNG", "c.avif", "d.tga"):
         picture(folder / name, kind="PNG")
     others = ["e.dcm", "deep/f.DCM", "g.heic", "IM0001", "1.2.840.10008", "h.mp4", "notes.txt", "i.jpg.gz"]
-    for name in (*others, ".hidden", ".git/j.jpg", "__MACOSX/k.jpg", "deep/.l.jpg"):
+    hidden = [".hidden", ".git/j.jpg", "__MACOSX/k.jpg", "deep/.l.jpg", "deep/@eaDir/B.PNG", "$RECYCLE.BIN/m.jpg"]
+    for name in (*others, *hidden):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"?")
     scan = scan_of(load_pool(str(folder)))
@@ -134,12 +135,14 @@ def test_each_folder_is_visited_once_under_its_own_name(tmp_path):
     (folder / "b").symlink_to(tmp_path / "elsewhere")
     (folder / "c").symlink_to(tmp_path / "elsewhere")
     (folder / "z" / "up").symlink_to(folder)
+    (folder / "z" / "out").symlink_to(tmp_path)
     (folder / "lost").symlink_to("nowhere")
     scan = Scan.of(folder)
     assert scan.pictures == ("1.jpg", "b/3.jpg", "z/2.jpg")
     again = "a folder that was read already, through a link"
     assert {one.path: one.kind for one in scan.skipped} == {
         "a": again, "c": again, "z/up": again, "lost": "a link to nothing",
+        "z/out": "a link to a folder above, which is not followed",
     }  # fmt: skip
 
 

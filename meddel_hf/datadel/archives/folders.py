@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from meddel_hf.data.scan import SYSTEM_FOLDERS
 from meddel_hf.datadel.archives.entries import Inode, Kind
 
 HIDDEN = "hidden: its name begins with a dot, or is an operating system's"  # the reason
-_HIDDEN = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini)$")
+_HIDDEN = re.compile(rf"^(\..*|{'|'.join(map(re.escape, SYSTEM_FOLDERS))}|Thumbs\.db|desktop\.ini)$")
 _MAX_VISITS = 8  # of one folder, through links
 _SPECIAL = {
     stat.S_IFIFO: "a named pipe",

@@ -170,6 +170,7 @@ def test_copies_that_differ_are_listed_and_a_sound_one_stands_in_for_a_damaged_o
 def test_files_that_no_source_knows_are_counted_by_kind_and_listed(tmp_path):
     files = {**frame("cju0a"), f"{IMAGES}/x.webp": b"?", f"{IMAGES}/y.WEBP": b"?", f"{IMAGES}/README": b"",
              "mine/holiday.png": make.png(1), f"{IMAGES}/.secret.jpg": b"", "__MACOSX/cju0a.jpg": b"",
+             "#recycle/cju0a.jpg": b"",
              "extra.zip": make.zipped({"pictures/a.png": make.png(2), "pictures/.DS_Store": b""})}  # fmt: skip
     _, found, done = built(make.write_folder(tmp_path / "raw", files), tmp_path / "out")
     unknown, hidden = ("not read", "no source knows it as one of its files"), ("not read", "hidden: its name begins "
@@ -178,10 +179,11 @@ def test_files_that_no_source_knows_are_counted_by_kind_and_listed(tmp_path):
         f"raw/{IMAGES}/x.webp": unknown, f"raw/{IMAGES}/y.WEBP": unknown, f"raw/{IMAGES}/README": unknown,
         "raw/mine/holiday.png": unknown, "raw/extra/pictures/a.png": unknown, "raw/extra/pictures/.DS_Store": hidden,
         f"raw/{IMAGES}/.secret.jpg": hidden, "raw/__MACOSX": hidden,
+        "raw/#recycle": hidden,
     }  # fmt: skip
-    assert "not read: 8 files (3 without suffix, 2 .png, 2 .webp, 1 .jpg), listed in rejected.parquet" in str(done)
+    assert "not read: 9 files (4 without suffix, 2 .png, 2 .webp, 1 .jpg), listed in rejected.parquet" in str(done)
     assert done.unclaimed == ("raw/Kvasir-SEG/images", "raw/extra/pictures", "raw/mine")
-    assert "8 (3 without suffix" in (done.out / "README.md").read_text()
+    assert "9 (4 without suffix" in (done.out / "README.md").read_text()
 
 
 def test_a_table_that_cannot_be_read_costs_neither_frames_nor_boxes_of_others(tmp_path, monkeypatch):
@@ -223,6 +225,8 @@ def test_reasons_lose_names_and_numbers_and_nothing_else():
     assert kind_of(
         "built with a box left out: a box of 'polyp' from (10, -8) to (2e+02, 70) is not inside its frame"
     ) == ("built with a box left out: a box of ... from (N, N) to (N, N) is not inside its frame")
+    values = kind_of("mask a.png: holds 0, 1, 2: expected 0 and 255, or 0 and 1")
+    assert values == "mask ...: holds N, N, N: expected 0 and 255, or 0 and 1"
     words = "a video, and no rate of frames was chosen: name one with fps (--fps)"
     assert kind_of(words) == words
 
