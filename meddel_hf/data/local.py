@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from meddel_hf.data.identity import data_set_fingerprint
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.digests import UNREAD, file_digests
-from meddel_hf.runtime.manifest import fingerprint
+from meddel_hf.runtime.manifest import Manifest, fingerprint, step_of
 from meddel_hf.runtime.progress import no_bars
 from meddel_hf.runtime.regular import open_regular
 
@@ -55,6 +55,7 @@ def open_folder(folder: Path, config: str | None = None, split: str = "train") -
     paths = [Path(file) for names in files.values() for file in names if "://" not in file]
     before = file_digests(paths)
     _check_read(paths, before)
+    _check_recorded(folder, paths, before)
     told = dict(zip(map(str, paths), before, strict=True))
     parts = [f"{part}\0{file}\0{told.get(file, '')}" for part, names in files.items() for file in names]
     cache = cached_pools() / fingerprint(os.path.realpath(folder), config or "", *parts)
@@ -184,6 +185,22 @@ def _check_all_there(files: list[str]) -> None:
             raise InvalidDataset(
                 f"{folder} holds {len(there):,} of the {int(count):,} files {name}...-of-{count}, not number "
                 f"{missing}: fetch all of them, or rename those that you mean"
+            )
+
+
+def _check_recorded(folder: Path, paths: list[Path], digests: list[str]) -> None:
+    """Raise InvalidDataset where a step wrote the folder, and a file of frames is not what its manifest records.
+
+    Folders of earlier versions record none. What people may write into, as labels into a metadata.jsonl, is theirs.
+    """
+    if step_of(folder) is None or not (recorded := Manifest.read(folder).files):
+        return
+    for path, digest in zip(paths, digests, strict=True):
+        known = recorded.get(path.relative_to(folder.absolute()).as_posix(), {}).get("xxh3", digest)
+        if known != digest and path.suffix != ".jsonl":
+            raise InvalidDataset(
+                f"{path} changed since it was written (its checksum is another): copy it again, or run the step that "
+                f"wrote {folder} again"
             )
 
 

@@ -93,7 +93,7 @@ class _Places:
 
 
 def _can_be_a_name(part: str) -> bool:
-    strange = any(ord(character) < 32 or character in '\\:*?"<>|' for character in part)
+    strange = any(ord(character) < 32 or character in '\\:*?"<>|$' for character in part)  # datasets fills in $HOME
     return bool(part.strip(". ")) and not strange and len(part.encode("utf-8", "surrogatepass")) <= _LONGEST
 
 

@@ -20,6 +20,7 @@ from PIL import Image as Picture
 from meddel_hf.data.local import open_folder
 from meddel_hf.data.pool import load_pool
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.manifest import Manifest
 
 pytestmark = [  # the readers of `datasets` leave tables open
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -309,3 +310,19 @@ def test_the_bars_of_datasets_stay_off_the_terminal(tmp_path, capsys):
     assert len(open_folder(tmp_path / "pool")) == 2
     assert capsys.readouterr().err == ""
     assert not are_progress_bars_disabled(), "those of the caller are as before"
+
+
+def test_what_a_step_wrote_is_held_to_its_manifest(tmp_path):
+    folders = [tmp_path / name for name in ("a", "b")]
+    for number, folder in enumerate(folders):
+        parquet(folder, [number])
+        Manifest("subset", "0").write(folder, ["data/train-00000-of-00001.parquet"])
+    first, second = (folder / "data" / "train-00000-of-00001.parquet" for folder in folders)
+    assert levels_of(load_pool(str(folders[0]))) == [0]
+    shutil.copy(second, first)
+    with pytest.raises(
+        InvalidDataset, match=r"\.parquet changed since it was written \(its checksum is another\): copy"
+    ):
+        load_pool(str(folders[0]))
+    (folders[0] / "manifest.json").unlink()  # then it is anybody's
+    assert levels_of(load_pool(str(folders[0]))) == [1]

@@ -97,6 +97,7 @@ def test_classes_are_written_by_their_names_and_no_number_as_null(tmp_path):
         (["A/1", "a/1", "a", "a/1/2"], ["A/1", "00000001", "00000002", "00000003"]),
         (["C:x", "nul\x00", "a//b", "x" * 300], ["00000000", "00000001", "00000002", "00000003"]),
         (["one.jpg", "two.JPG", "é/ü", "."], ["one.jpg", "two.JPG", "é/ü", "00000003"]),
+        (["$HOME", "a$b/c", "~", "100%"], ["00000000", "00000001", "~", "100%"]),
     ],
 )
 def test_ids_that_are_no_paths_are_numbers(ids, expected, tmp_path):
