@@ -159,11 +159,14 @@ def forget(
 
 
 def _as_there(ids: Collection[str], there: Collection[str]) -> list[str]:
-    """Ids as the store writes them, where they differ only in whether an ü is one character or two."""
+    """Ids as the store writes them, where they differ only in spaces around, or in an ü of one character or of two.
+
+    What is taken for a frame that is gone already would stay.
+    """
     if all(id in there for id in ids):
         return list(ids)
     written = {composed(id): id for id in there}
-    return [id if id in there else written.get(composed(id), id) for id in ids]
+    return [id if id in there else written.get(composed(id), written.get(composed(id.strip()), id)) for id in ids]
 
 
 def _check_names(unknown: Sequence[str], there: Collection[str]) -> None:
