@@ -53,6 +53,7 @@ TESTED_BY = {
     "data/contact_sheet.py": "selection/test_selection.py",
     "data/folders.py": "data/test_scan.py",
     "data/leaks.py": "pretraining/test_pretrain.py",
+    "data/spec.py": "data/test_pool.py",
     "data/ids.py": "data/test_pool.py",
     "data/limits.py": "data/test_images.py",
     "data/tiff.py": "data/test_decoding.py",

@@ -26,9 +26,10 @@ from meddel_hf.benchmark.plan import (
 )
 from meddel_hf.data.columns import texts_of
 from meddel_hf.data.groups import groups_of, names_groups
-from meddel_hf.data.ids import ids_of, leaves_nothing_out
+from meddel_hf.data.ids import as_there, ids_of, leaves_nothing_out
 from meddel_hf.data.leaks import leaks
 from meddel_hf.data.pool import Pool, load_pool, name_of
+from meddel_hf.data.spec import parse_spec
 from meddel_hf.downstream.probing.classifiers import check_neighbours
 from meddel_hf.downstream.probing.labels import Labelled, Parts, check_parts, check_tested, check_trained
 from meddel_hf.downstream.retrieval import check_scenes
@@ -273,7 +274,7 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
         path = Path(file)
         if not path.is_file():
             raise InvalidArgument(f"exclude names {file}, which is not there: expected a file of ids, one a line")
-        listed = list(read_lines(path, "a list of ids"))
+        listed = as_there(read_lines(path, "a list of ids"), pool)
         if pool and listed and pool.isdisjoint(listed):
             log.warning("warning: exclude: %s %s", file, leaves_nothing_out(len(listed), listed[0], min(pool)))
         for id in pool.intersection(listed):
@@ -302,7 +303,7 @@ def _leaks(plan: Plan) -> Iterator[tuple[str, str]]:
     specs = [part.pool for part in plan.pool]
     for task in plan.trained_tasks:
         specs += _specs(task)
-    for folder in dict.fromkeys(spec.partition(":")[0] for spec in specs):
+    for folder in dict.fromkeys(parse_spec(spec)[0] for spec in specs):
         yield from leaks(folder)
 
 

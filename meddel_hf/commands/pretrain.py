@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
@@ -98,12 +99,9 @@ def run(args: argparse.Namespace) -> None:
     try:
         exclude = read_lines(args.exclude, "a list of ids") if args.exclude else []
         pool = load_pool(args.pool, include=args.include)
-        if (
-            exclude
-            and os.environ.get("RANK", "0") == "0"
-            and (note := _of_excluded(pool, set(exclude), args.image_column, args.id_column))
-        ):
-            say(note)
+        if exclude and os.environ.get("RANK", "0") == "0":
+            for note in _of_excluded(pool, set(exclude), args.image_column, args.id_column):
+                say(note)
         if not args.keep_leaks:
             exclude += [id for id, _ in leaks(args.pool)]
         pretrain(
@@ -116,10 +114,11 @@ def run(args: argparse.Namespace) -> None:
         leave()
 
 
-def _of_excluded(pool: Any, excluded: set[str], image_column: str, id_column: str | None) -> str:
-    """A note where no frame has an id that is to be left out; or where others of its video or patient are not."""
+def _of_excluded(pool: Any, listed: set[str], image_column: str, id_column: str | None) -> Iterator[str]:
+    """What to say of ids that are to be left out: none is in the pool, or some are not; others of a video or patient
+    stay."""
     from meddel_hf.data.groups import groups_of
-    from meddel_hf.data.ids import leaves_nothing_out
+    from meddel_hf.data.ids import as_there, leaves_nothing_out
     from meddel_hf.data.pool import Pool
     from meddel_hf.runtime.reading import some_of
     from meddel_hf.runtime.words import plural
@@ -127,15 +126,20 @@ def _of_excluded(pool: Any, excluded: set[str], image_column: str, id_column: st
     rows = list(
         zip(Pool.of(pool, image_column=image_column, id_column=id_column).ids or [], groups_of(pool), strict=True)
     )
-    if rows and not any(id in excluded for id, _ in rows):
-        return f"warning: --exclude {leaves_nothing_out(len(excluded), min(excluded), rows[0][0])}"
+    there = {id for id, _ in rows}
+    excluded = set(as_there(sorted(listed), there))
+    if rows and not excluded & there:
+        yield f"warning: --exclude {leaves_nothing_out(len(listed), min(listed), rows[0][0])}"
+        return
+    if unknown := sorted(excluded - there):
+        count = plural(len(unknown), "id that is", "ids that are")
+        yield f"note: --exclude lists {count} not in the pool: {some_of(unknown)}"
     gone = {group for id, group in rows if id in excluded and group is not None}
     left = [group for id, group in rows if id not in excluded and group in gone]
-    if not left:
-        return ""
-    names = sorted(set(filter(None, left)))
-    what = plural(len(names), "video, sequence or patient", "videos, sequences or patients")
-    return (
-        f"warning: {plural(len(left), 'frame')} of {what} ({some_of(names)}) of which --exclude leaves out others "
-        "can be trained on: exclude them too where those others are tested"
-    )
+    if left:
+        names = sorted(set(filter(None, left)))
+        what = plural(len(names), "video, sequence or patient", "videos, sequences or patients")
+        yield (
+            f"warning: {plural(len(left), 'frame')} of {what} ({some_of(names)}) of which --exclude leaves out others "
+            "can be trained on: exclude them too where those others are tested"
+        )

@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.downstream.probing.probe import probe
     from meddel_hf.embedding.store import EmbeddingStore
     from meddel_hf.runtime.manifest import Manifest, check_target
+    from meddel_hf.runtime.reading import printable
+    from meddel_hf.schema import ID
 
     if args.neighbours is not None and args.method != "knn":
         raise InvalidArgument("--neighbours are asked by --method knn alone: add it, or leave them out")
@@ -62,6 +64,11 @@ def run(args: argparse.Namespace) -> None:
         raise Mismatch(
             f"{args.embeddings} has row numbers for ids and was made from another data set than {args.labels}: "
             "embed that one, or give both an id column"
+        )
+    if ID not in dataset.column_names and not store.row_ids:
+        raise Mismatch(
+            f"{args.labels} has no column {ID!r}, and the embeddings have names for ids, such as "
+            f"{printable(store.pool_ids[0])}: give the labels a column {ID!r} with these names"
         )
     parts = _parts(labelled, args)
     scores = probe(
@@ -89,8 +96,9 @@ def _parts(labelled: Labelled, args: argparse.Namespace) -> Parts:
 
 
 def _name_and_pattern(text: str) -> tuple[str, str]:
+    """"NAME=PATTERN", or a pattern alone, which may hold an equals sign where it has a folder or an asterisk before it."""
     name, equals, pattern = text.partition("=")
-    return (name, pattern) if equals else ("test", text)
+    return (name, pattern) if equals and not {"/", "*", "?", "["} & set(name) else ("test", text)
 
 
 def facts(scores: Scores) -> list[dict[str, Any]]:

@@ -22,4 +22,9 @@ def as_texts(values: Sequence[Any], feature: Any) -> list[str | None]:
 
     if isinstance(feature, ClassLabel):
         return [None if value is None or value < 0 else feature.int2str(value) for value in values]
-    return [None if value is None or value != value else str(value) for value in values]
+    return [None if value is None or value != value else number_text(value) for value in values]
+
+
+def number_text(value: Any) -> str:
+    """7.0 is 7: a column of whole numbers of which one is missing is one of floats to pandas."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

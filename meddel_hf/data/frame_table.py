@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meddel_hf.data.columns import number_text
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.regular import read_regular, why_not_read
 
@@ -79,7 +80,7 @@ def _cell(value: Any) -> str | None:
         if isinstance(value, str)
         else json.dumps(value)
         if isinstance(value, (bool, dict, list))
-        else str(value)
+        else number_text(value)
     )
 
 

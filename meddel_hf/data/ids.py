@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from meddel_hf.errors import InvalidDataset
+from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.similar import composed
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID
 
@@ -92,6 +94,27 @@ def check_unique(ids: list[str], message: str) -> None:
     if repeated:
         shown = ", ".join(repr(text) for text in repeated[:_SHOWN])
         raise InvalidDataset(f"{message}: {plural(len(repeated), 'stands', 'stand')} more than once, such as {shown}")
+
+
+def as_there(ids: Collection[str], there: Collection[str]) -> list[str]:
+    """Listed ids as the pool writes them, where they differ only in spaces around, or in an ü of one character or two.
+
+    A frame that is to go, and is not found, would stay. Others are as they stand in the list. Raises InvalidArgument
+    for names of files where the ids of the pool are these without a suffix.
+    """
+    there = there if isinstance(there, set | frozenset) else set(there)
+    if all(id in there for id in ids):
+        return list(ids)
+    written = {composed(id): id for id in there}
+    found = [id if id in there else written.get(composed(id), written.get(composed(id.strip()), id)) for id in ids]
+    files = [id for id in found if id not in there and id.removesuffix(PurePath(id).suffix) in there]
+    if files:
+        first = files[0]
+        raise InvalidArgument(
+            f"{len(files):,} of the ids are names of files, such as {first}, whose id is "
+            f"{first.removesuffix(PurePath(first).suffix)}: write ids, as in the pool; nothing was changed"
+        )
+    return found
 
 
 def leaves_nothing_out(listed: int, one: str, of_pool: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from meddel_hf.data.spec import parse_spec
+
 FILE = "leaks.parquet"
 
 
 def leaks(spec: str) -> Iterator[tuple[str, str]]:
     """(id, id of the same frame in another source) of the folder that a POOL names; none where it has no such list."""
-    path = Path(spec.partition(":")[0]) / FILE
+    path = Path(parse_spec(spec)[0]) / FILE
     if path.is_file():
         import pyarrow as pa
 

@@ -27,6 +27,7 @@ from meddel_hf.data.identity import fingerprint_of, frame_digests, keeps_fingerp
 from meddel_hf.data.ids import checked_ids_of
 from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, open_saved, stream_folder
 from meddel_hf.data.scan import Scan
+from meddel_hf.data.spec import parse_spec
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
 from meddel_hf.runtime.similar import did_you_mean
 from meddel_hf.schema import ID, IMAGE
@@ -121,7 +122,7 @@ def load_pool(spec: str | Path, *, include: str | None = None, streaming: bool =
     Raises InvalidDataset where there is no such pool, configuration or split, or where a folder can be read in two
     ways, and InvalidArgument where an option does not fit the pool.
     """
-    path, config, split = _parse(str(spec))
+    path, config, split = parse_spec(str(spec))
     folder = Path(path)
     check_holds_frames(folder)
     scan = Scan.of(folder.absolute()) if folder.is_dir() and not is_declared(folder) else None
@@ -154,19 +155,6 @@ def load_pool(spec: str | Path, *, include: str | None = None, streaming: bool =
 def name_of(spec: str) -> str:
     """What a pool is called for short: "kvasir_seg" of "datadel:kvasir_seg@train"."""
     return spec.rstrip("/").rpartition("/")[2].rpartition(":")[2].partition("@")[0]
-
-
-def _parse(spec: str) -> tuple[str, str | None, str | None]:
-    """Read "path:config@split" as (path, config or None, split or None)."""
-    rest, split = _cut(spec, "@")
-    path, config = _cut(rest, ":")
-    return path, config, split
-
-
-def _cut(text: str, mark: str) -> tuple[str, str | None]:
-    """What stands before and after the last mark; a path that exists is not cut."""
-    before, cut, after = text.rpartition(mark)
-    return (before, after) if cut and not Path(text).exists() else (text, None)
 
 
 def _looks_like_a_path(path: str) -> bool:

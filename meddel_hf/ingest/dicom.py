@@ -210,7 +210,7 @@ def _of_frame(head: Any, number: int) -> Any:
     ]
     for source in (head, *inside):
         for name in names:
-            if name in source:
+            if name in source and not source[name].is_empty:
                 told[name] = source[name]
     told.file_meta = head.file_meta
     return told

@@ -93,7 +93,7 @@ def make_pool(
     planned = plan(folder, out, wishes, reading)
     key_file = None
     if planned.has_dicom and not plain_ids:
-        key_file = Path(key) if key is not None else out.with_name(f"{out.resolve().name}.key")
+        key_file = Path(key) if key is not None else out.resolve().with_name(f"{out.resolve().name}.key")
     secret = None if key_file is None else id_key(key_file, published=out)
     name = name or folder.resolve().name.partition(".")[0] or "pool"
     with step_folder(out, "pool") as aside:

@@ -116,7 +116,7 @@ def _places(mask: File, rules: Rules) -> Iterator[tuple[str, str]]:
     endings = rules.endings
     if in_folder:
         yield _parent(base), below
-        endings = endings or (ending_of_mask(below),)
+        endings = (*endings, ending_of_mask(below))
     for ending in endings:
         if ending and below.endswith(ending) and not below.endswith(f"/{ending}") and below != ending:
             yield _parent(base), below[: -len(ending)]

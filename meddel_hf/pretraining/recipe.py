@@ -86,8 +86,8 @@ class Recipe(Record):
     accumulation: Annotated[int, Range(1, LARGEST_BATCH)] = 1
     learning_rate: Annotated[float, Range(0.0, 10.0)] = 1.5e-4
     warmup: Annotated[float, Range(0.0, 1.0)] = 0.05
-    beta1: Annotated[float, Range(0.0, 1.0)] = 0.9
-    beta2: Annotated[float, Range(0.0, 1.0)] = 0.95
+    beta1: Annotated[float, Range(0.0, 0.999999)] = 0.9
+    beta2: Annotated[float, Range(0.0, 0.999999)] = 0.95
     weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.05
     clip: Annotated[float, Range(0.0, 1e6)] = 0.0
     mask_ratio: Annotated[float, Range(0.0, 1.0)] = 0.75

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from meddel_hf.data.ids import as_there
 from meddel_hf.data.pool import Pool
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.manifest import fingerprint
@@ -53,7 +54,7 @@ class Choice:
             selected = [row for row, id in enumerate(ids) if id in kept]  # type: ignore[assignment]
         if isinstance(exclude, str):
             raise InvalidArgument(f"exclude is a collection of ids, got one string: {exclude!r}")
-        leaks = {str(id) for id in exclude}
+        leaks = set(as_there([str(id) for id in exclude], set(ids)))
         rows = [row for row in selected if ids[row] not in leaks]
         if not rows:
             raise InvalidArgument(

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from meddel_hf import schema
+from meddel_hf.data.ids import as_there
 from meddel_hf.data.local import cached_pools
 from meddel_hf.dedup.graph import NearDuplicateGraph
 from meddel_hf.embedding.carried import places
@@ -27,7 +28,6 @@ from meddel_hf.neighbors.stored_pairs import Pairs
 from meddel_hf.runtime.memory import Memory
 from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.runtime.replacing import STAGE, Replacement, finish_pending
-from meddel_hf.runtime.similar import composed
 from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors.by_hand import OVERRIDES, Overrides
@@ -134,10 +134,9 @@ def forget(
         if before.fingerprint not in (selection.origin.embeddings, selection.origin.reference):
             raise Mismatch(f"{path} was not made from {folder}: name the selections of this store alone")
     there = set(before.pool_ids)
-    ids = _as_there(ids, there)
+    ids = as_there(ids, there)
     wanted = {id: None for id in ids if id in there}
     unknown = tuple(id for id in dict.fromkeys(ids) if id not in there)
-    _check_names(unknown, there)
     if not wanted:
         return Forgotten((), unknown, (), (), finished)
     with Replacement.begin(folder, folders) as replacement:
@@ -156,28 +155,6 @@ def forget(
         done = Forgotten(tuple(wanted), unknown, _same(before, wanted), tuple(changes), finished, caches())
         replacement.commit({path: sorted(names) for path, names in gone.items()}, str(done))
     return done
-
-
-def _as_there(ids: Collection[str], there: Collection[str]) -> list[str]:
-    """Ids as the store writes them, where they differ only in spaces around, or in an ü of one character or of two.
-
-    What is taken for a frame that is gone already would stay.
-    """
-    if all(id in there for id in ids):
-        return list(ids)
-    written = {composed(id): id for id in there}
-    return [id if id in there else written.get(composed(id), written.get(composed(id.strip()), id)) for id in ids]
-
-
-def _check_names(unknown: Sequence[str], there: Collection[str]) -> None:
-    """A file's name in place of its id would be taken for a frame that is gone already, and the frame would stay."""
-    files = [name for name in unknown if name.removesuffix(Path(name).suffix) in there]
-    if files:
-        first = files[0]
-        raise InvalidArgument(
-            f"{len(files):,} of the ids are names of files, such as {first}, whose id is "
-            f"{first.removesuffix(Path(first).suffix)}: write ids, as in the store; nothing was changed"
-        )
 
 
 def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str]) -> Selection:

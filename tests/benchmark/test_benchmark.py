@@ -331,7 +331,7 @@ def test_frames_that_are_tested_or_leaked_or_listed_are_left_out(data, tmp_path,
     assert len(material.pool) == POOL + 16
     assert set(material.excluded["why"].to_pylist()) == {"tested in light"}
     assert all(id.startswith("test/") for id in material.excluded["id"].to_pylist())
-    (tmp_path / "gone.txt").write_text("pool/dark/00\nelsewhere\n", encoding="utf-8")
+    (tmp_path / "gone.txt").write_text("pool/dark/00  \nelsewhere\n", encoding="utf-8")
     listed = Material.of(Plan.of(plan_of(data, exclude=[str(tmp_path / "gone.txt")])))
     assert listed.excluded.to_pylist() == [{"id": "pool/dark/00", "why": "listed in gone.txt"}]
     (tmp_path / "gone.txt").write_text("elsewhere\nelse\n", encoding="utf-8")

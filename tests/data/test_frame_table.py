@@ -50,10 +50,11 @@ def test_all_ways_to_write_a_table(name, content, tmp_path):
 
 def test_parquet(tmp_path):
     columns = {"file_name": ["1.png", "2.png"], "age": [61, None], "weight": [70.5, float("nan")], "ok": [True, False]}
+    columns["patient"] = [7.0, None]  # as pandas writes 7 where another is missing
     pq.write_table(pa.table(columns), tmp_path / "m.parquet")
     read = FrameTable.read(tmp_path / "m.parquet")
-    assert read.values("1.png") == {"age": "61", "weight": "70.5", "ok": "true"}
-    assert read.values("2.png") == {"age": None, "weight": None, "ok": "false"}
+    assert read.values("1.png") == {"age": "61", "weight": "70.5", "ok": "true", "patient": "7"}
+    assert read.values("2.png") == {"age": None, "weight": None, "ok": "false", "patient": None}
 
 
 @pytest.mark.parametrize(

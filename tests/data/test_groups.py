@@ -62,3 +62,10 @@ def test_names_out_of_the_data_are_safe_on_a_terminal():
     dataset = Dataset.from_dict({"patient": ["\x1b[31mp"]})
     (shared,) = shared_groups(dataset, dataset)
     assert "\x1b" not in str(shared)
+
+
+def test_a_patient_is_the_same_where_another_has_no_number():
+    """pandas makes floats of whole numbers of which one is missing."""
+    whole, parted = ({"id": ["a", "b"], "patient": numbers} for numbers in ([7, 8], [7.0, None]))
+    assert groups_of(Dataset.from_dict(whole)) == ["7", "8"]
+    assert groups_of(Dataset.from_dict(parted)) == ["7", None]

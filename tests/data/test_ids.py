@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from meddel_hf.data.ids import check_ids, checked_id_array, checked_ids_of, id_array, ids_of
-from meddel_hf.errors import InvalidDataset
+from meddel_hf.data.ids import as_there, check_ids, checked_id_array, checked_ids_of, id_array, ids_of
+from meddel_hf.data.leaks import leaks
+from meddel_hf.errors import InvalidArgument, InvalidDataset
 
 
 @pytest.mark.parametrize("ids", [["a", "b/c", "ä"], [3, 1, 2], []], ids=str)
@@ -41,3 +44,20 @@ def test_unsound_ids_are_refused(ids, match):
         with pytest.raises(InvalidDataset, match=match):
             refuse(data)
     assert id_array(data).to_pylist() == ids_of(data) == [str(id) for id in ids]
+
+
+def test_listed_ids_are_those_of_the_pool_but_for_spaces_and_the_way_an_umlaut_is_written():
+    composed, parted = "M\u00fcller/1", "Mu\u0308ller/1"
+    there = {"a", "b c", parted}
+    assert as_there(["a ", " b c", composed, "other "], there) == ["a", "b c", parted, "other "]
+    assert as_there(["a"], there | {"a "}) == ["a"]
+    with pytest.raises(InvalidArgument, match=r"1 of the ids are names of files, such as a\.png, whose id is a: write"):
+        as_there(["a.png", "other.png"], there)
+
+
+@pytest.mark.parametrize("spec", ["{}", "{}:all", "{}@train", "{}:all@train"])
+def test_the_list_of_leaks_is_that_of_the_folder_whatever_part_of_it_is_named(spec, tmp_path):
+    folder = tmp_path / "11:30" / "datadel"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"id": ["a"], "in_id": ["b"]}), folder / "leaks.parquet")
+    assert list(leaks(spec.format(folder))) == [("a", "b")]

@@ -58,6 +58,13 @@ def test_a_window_and_a_rescale(folder, tmp_path):
     assert (rows["a"]["width"], rows["a"]["height"], rows["a"]["frame"]) == (16, 16, 0)
 
 
+def test_a_rescale_that_is_there_and_empty_is_none(folder, tmp_path):
+    dicom(RAMP, folder / "a.dcm", RescaleSlope=None, RescaleIntercept=None, WindowCenter=40, WindowWidth=200)
+    made, rows = pool(folder, tmp_path / "pool")
+    assert made.problems == ()
+    assert np.abs(grey(rows["a"]) - windowed(RAMP, 40, 200)).max() <= 0.5
+
+
 def test_a_window_that_was_asked_for_goes_before_the_files(folder, tmp_path):
     dicom(RAMP, folder / "a.dcm", WindowCenter=40, WindowWidth=200)
     _, rows = pool(folder, tmp_path / "pool", window=(0, 100))

@@ -37,6 +37,8 @@ FOLDER = Rules(folders=("masks",))
         (FOLDER, ["p1/1.jpg", "masks/p1/1.png"], "p1/1", "masks/p1/1.png"),
         (FOLDER, ["a/b/images/1.jpg", "a/b/masks/1_segmentation.png"], "a/b/images/1", "a/b/masks/1_segmentation.png"),
         (FOLDER, ["images/1.jpg", "masks/1_Mask.png"], "images/1", "masks/1_Mask.png"),
+        (Rules(folders=("masks",), endings=("_m",)), ["1.jpg", "masks/1_mask.png"], "1", "masks/1_mask.png"),
+        (Rules(folders=("masks",), endings=("_m",)), ["1.jpg", "masks/1_m.png"], "1", "masks/1_m.png"),
         (FOLDER, ["images/1.jpg", "masks/1_mask_2.png"], "images/1", "masks/1_mask_2.png"),
         (FOLDER, ["images/u\u0308.jpg", "masks/\xfc.png"], "images/u\u0308", "masks/\xfc.png"),
         (Rules(endings=("_mask",)), ["a/1.jpg", "a/1_mask.png"], "a/1", "a/1_mask.png"),

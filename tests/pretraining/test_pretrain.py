@@ -543,13 +543,22 @@ def test_a_patient_of_whom_some_frames_are_left_out_is_told(tmp_path, capsys):
             "warning: 1 frame of 1 video, sequence or patient (p1) of which --exclude leaves out others can",
         ),
         ("000\n001\n002\n", ""),
-        ("00.jpg\n", "warning: --exclude leaves nothing out: none of its 1 id, such as '00.jpg', is in the pool"),
+        (" 000 \n001\n002 \n", ""),
+        ("other\n", "warning: --exclude leaves nothing out: none of its 1 id, such as 'other', is in the pool"),
     ):
         (tmp_path / "gone.txt").write_text(ids)
         line = command(pool, tmp_path / f"out{len(ids)}", "--samples", "0", "--exclude", str(tmp_path / "gone.txt"))
         assert main(["pretrain", *line[1:]]) == 0
         warnings = [line for line in capsys.readouterr().err.splitlines() if "warning:" in line]
         assert [line.startswith(note) for line in warnings] == ([True] if note else [])
+    assert PreTraining.load(tmp_path / "out15").summary.excluded == 3
+    (tmp_path / "gone.txt").write_text("000.jpg\nother\n")
+    line = command(pool, tmp_path / "refused", "--samples", "0", "--exclude", str(tmp_path / "gone.txt"))
+    assert main(["pretrain", *line[1:]]) == 2
+    assert "1 of the ids are names of files, such as 000.jpg, whose id is 000: write ids" in capsys.readouterr().err
+    (tmp_path / "gone.txt").write_text("000\n001\nother\n")
+    assert main(["pretrain", *line[1:]]) == 0
+    assert "note: --exclude lists 1 id that is not in the pool: other" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from meddel_hf.data.metadata import exif
-from meddel_hf.data.metadata.exif import Directory, Layout
+from meddel_hf.data.metadata.exif import Directory, Entry, Layout
 from meddel_hf.data.metadata.pieces import Damaged, Tag
 
 # Tags that say how pixels are stored and shown (TIFF 6.0, its supplements, and ICC profiles).
@@ -19,6 +19,8 @@ _STAY = frozenset((
     288, 289, 290, 291, 292, 293, 296, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 334, 336, 338,
     339, 340, 341, 342, 347, 529, 530, 531, 532, 559, 32995, 32996, 32997, 32998, 34675, 34908, 34909, 37439,
 ))  # fmt: skip
+_PHOTOMETRIC, _SOFTWARE = 262, 305
+_OF_BOOLS = b"tifffile.py"  # says that 0 is white where 0 is black: without this name a mask is read as its opposite
 _DATA = ((273, 279), (324, 325), (288, 289))  # offsets of strips, tiles, free bytes, and their lengths
 _FREE = (288, 289)
 _OLD_JPEG = range(512, 522)  # of TIFF 6.0's first JPEG, whose tables may lie anywhere
@@ -29,7 +31,7 @@ def tags(data: bytes) -> tuple[Tag, ...]:
     tags: list[Tag] = []
     for directory in _all(data, layout):
         for entry in directory.entries:
-            if entry.tag not in _STAY:
+            if not _stays(entry, directory, data, layout):
                 try:
                     tags += exif.entry_tags(data, layout, entry)
                 except (Damaged, struct.error):
@@ -44,7 +46,9 @@ def stripped(data: bytes, orientation: int) -> bytes:
     kept = [(0, 16 if layout.big else 8)]
     gone: list[tuple[int, int]] = []
     for number, directory in enumerate(_all(data, layout)):
-        entries = [entry for entry in directory.entries if entry.tag in _STAY and entry.tag not in _FREE]
+        entries = [
+            entry for entry in directory.entries if _stays(entry, directory, data, layout) and entry.tag not in _FREE
+        ]
         apart = [one for one in directory.entries if not directory.start <= one.start < directory.end]
         kept += [(one.start, one.start + one.size) for one in apart if one in entries]
         gone += [(one.start, one.start + one.size) for one in apart if one not in entries]
@@ -60,6 +64,13 @@ def stripped(data: bytes, orientation: int) -> bytes:
     for start, end in kept:
         out[start:end] = data[start:end]
     return bytes(out)
+
+
+def _stays(entry: Entry, directory: Directory, data: bytes, layout: Layout) -> bool:
+    if entry.tag != _SOFTWARE:
+        return entry.tag in _STAY
+    white = [one.numbers(data, layout) for one in directory.entries if one.tag == _PHOTOMETRIC]
+    return white == [[0]] and entry.value(data).rstrip(b"\0") == _OF_BOOLS
 
 
 def _check_apart(kept: list[tuple[int, int]], gone: list[tuple[int, int]], size: int) -> None:

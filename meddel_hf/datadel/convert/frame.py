@@ -72,6 +72,11 @@ def _frame(item: Item, source: Source, members: Members) -> Iterator[Baked | Pro
         data, name = _as_png(data), f"{item.image.stem}.png"
     listed, remarks = boxes.of_frame(item.boxes, members.read, source.box_labels, seen.width, seen.height)
     remarks += seen.remarks
+    if listed and seen.orientation != 1:
+        remarks.append(
+            f"its EXIF orientation ({seen.orientation}) turns the frame and not its boxes, which were taken as they "
+            "stand: look whether they lie on the objects"
+        )
     mask, by_class = _mask(item, members, seen.width, seen.height)
     files = (members.read(mask.entry) for mask in item.masks)
     if item.masks and (doubt := masks.turn_in_doubt(seen, files)):

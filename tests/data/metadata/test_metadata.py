@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageOps, ImageSequence
 
+from meddel_hf.data.masks import binary
 from meddel_hf.data.metadata.frames import stripped, tags_of
 from meddel_hf.errors import UnreadableImage
 
@@ -140,6 +141,22 @@ def test_an_empty_artist_and_a_gps_version_alone_tell_nothing():
     saved = io.BytesIO()
     make.picture().save(saved, "JPEG", exif=block)
     assert {tag.name: tag.telling for tag in tags_of(saved.getvalue())} == {"Artist": False, "GPSInfo": False}
+
+
+def test_a_mask_of_bools_is_not_read_as_its_opposite():
+    """tifffile says that 0 is white and leaves 0 black; that it was tifffile is all that tells so."""
+    inside = np.zeros((40, 40), bool)
+    inside[5:10, 5:10] = True
+    saved = io.BytesIO()
+    tifffile.imwrite(saved, inside, description="Anna Mueller", metadata=None)
+    clean = stripped(saved.getvalue())
+    assert b"Mueller" not in clean
+    assert tags_of(clean) == ()
+    assert np.array_equal(binary(saved.getvalue())[0], inside)
+    assert np.array_equal(binary(clean)[0], inside)
+    told = io.BytesIO()
+    tifffile.imwrite(told, inside, software="tifffile.py of Anna Mueller", metadata=None)
+    assert b"Mueller" not in stripped(told.getvalue())
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\xff\xd8\xff", make.png()[:60], make.tiff()[:40]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import make_archives as make
 import pyarrow.parquet as pq
 import pytest
+from PIL import ExifTags, Image
 
 from meddel_hf.datadel.archives.entries import Entry
 from meddel_hf.datadel.archives.tables import rows
@@ -84,6 +86,26 @@ def schema_counts(out: Path) -> tuple[int, int]:
     """(kept out, remarks) of the manifest."""
     details = json.loads((out / "manifest.json").read_text())["details"]
     return details["rejected"], details["remarks"]
+
+
+def test_boxes_of_a_frame_that_its_orientation_turns_are_doubted(tmp_path):
+    files: dict[str, bytes | str] = {
+        "Kvasir-SEG/kavsir_bboxes.json": table(turned=listing(WHOLE), upright=listing(WHOLE))
+    }
+    for n, (name, orientation) in enumerate((("turned", 3), ("upright", 1))):
+        exif, saved = Image.Exif(), io.BytesIO()
+        exif[ExifTags.Base.Orientation] = orientation
+        Image.open(io.BytesIO(make.jpeg(n))).save(saved, "JPEG", exif=exif)
+        mask = io.BytesIO()
+        Image.open(io.BytesIO(make.mask("JPEG"))).save(mask, "JPEG", exif=exif)
+        files[f"Kvasir-SEG/images/{name}.jpg"], files[f"Kvasir-SEG/masks/{name}.jpg"] = (
+            saved.getvalue(),
+            mask.getvalue(),
+        )
+    done = build(make.write_folder(tmp_path / "raw", files), tmp_path / "out", workers=1)
+    (told,) = pq.read_table(done.out / "rejected.parquet").to_pylist()
+    assert (Path(told["path"]).stem, told["kind"]) == ("turned", "remark")
+    assert "its EXIF orientation (3) turns the frame and not its boxes" in told["reason"]
 
 
 @pytest.mark.parametrize(("side", "kept"), [(1, True), (2, False), (0.5, False)])

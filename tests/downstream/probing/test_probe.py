@@ -18,7 +18,7 @@ from PIL import Image as Picture
 import meddel_hf.downstream.probing.classifiers
 import meddel_hf.downstream.probing.probe
 from meddel_hf.cli import alone
-from meddel_hf.commands.probe import table
+from meddel_hf.commands.probe import _name_and_pattern, table
 from meddel_hf.downstream.probing.classifiers import PENALTIES, Ridge, nearest_neighbours
 from meddel_hf.downstream.probing.labels import Labelled
 from meddel_hf.downstream.probing.probe import probe
@@ -465,6 +465,19 @@ def test_row_numbers_of_another_data_set_are_no_ids(tmp_path, capsys):
     rows(label=list("abababab")).save_to_disk(tmp_path / "labels")
     assert call(tmp_path / "store", "--labels", tmp_path / "labels", "--out", tmp_path / "out") == 2
     assert "row numbers for ids" in capsys.readouterr().err
+
+
+def test_labels_without_ids_do_not_go_with_embeddings_that_have_names(images, tmp_path, capsys):
+    _, store = images
+    rows(label=list("ab") * 24).save_to_disk(tmp_path / "labels")
+    assert call(store, "--labels", tmp_path / "labels", "--out", tmp_path / "out") == 2
+    assert "has no column 'id', and the embeddings have names for ids, such as T" in capsys.readouterr().err
+
+
+def test_a_pattern_may_hold_an_equals_sign():
+    assert _name_and_pattern("fold=1/*") == ("fold", "1/*")
+    assert _name_and_pattern("*/fold=1/*") == ("test", "*/fold=1/*")
+    assert _name_and_pattern("east=*/fold=1/*") == ("east", "*/fold=1/*")
 
 
 def test_the_table_says_what_chance_would_be(made, tmp_path):
