@@ -96,7 +96,7 @@ def _parts(labelled: Labelled, args: argparse.Namespace) -> Parts:
 
 
 def _name_and_pattern(text: str) -> tuple[str, str]:
-    """"NAME=PATTERN", or a pattern alone, which may hold an equals sign behind a folder or an asterisk."""
+    """ "NAME=PATTERN", or a pattern alone, which may hold an equals sign behind a folder or an asterisk."""
     name, equals, pattern = text.partition("=")
     return (name, pattern) if equals and not {"/", "*", "?", "["} & set(name) else ("test", text)
 

@@ -23,7 +23,7 @@ from meddel_hf.ingest.reading import Picture, Reading, Remark
 from meddel_hf.schema import PATIENT, SERIES, STUDY
 
 _VIDEO = "1.2.840.10008.1.2.4.10"  # transfer syntaxes that wrap a video: MPEG-2, H.264, HEVC
-_SAMPLED = 16  # frames by which the range of a file without a window is known
+_SAMPLED, _VALUES = 16, 4_000_000  # frames, and values in them, by which the range of a file without a window is known
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _NO_WINDOW = "no window in the file: black to white are the middle 99 % of its own values; choose one with --window"
 
@@ -173,7 +173,8 @@ class _Tone:
         sampled = range(0, count, -(-count // _SAMPLED))
         parts = []
         for number, pixels in zip(sampled, _pixels(stream, head, sampled), strict=True):
-            parts.append(_modality(pixels, _of_frame(head, number))[~_padding(pixels, head)].ravel())
+            values = _modality(pixels, _of_frame(head, number))[~_padding(pixels, head)].ravel()
+            parts.append(values[:: -(-values.size * len(sampled) // _VALUES) or 1].copy())
         return cls(head, None, levels.middle(np.concatenate(parts)), True)
 
     def grey(self, pixels: np.ndarray, number: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from meddel_hf import schema
@@ -168,19 +169,11 @@ def decode_once(
         raise InvalidDataset("a stream cannot be read in random order: prepare the data set first (no streaming)")
     side = stored_side(image_size)
     target = cache_folder(Path(folder), pool, side)
-    if not (target / MANIFEST).is_file():
-        sweep(Path(folder))
-        with step_folder(target, "frames") as aside:
-            reasons = _write_pixels(pool, aside / PIXELS, side, workers, progress)
-            table = {"row": list(reasons), schema.ID: [pool.ids[row] for row in reasons],
-                     schema.REASON: list(reasons.values())}  # fmt: skip
-            pq.write_table(pa.table(table, schema=_UNREADABLE_COLUMNS), aside / UNREADABLE)
-            digest = fingerprint("frames", str(pool.fingerprint), str(side), repr(sorted(reasons.items())))
-            arguments = {"side": side, "resample": _BILINEAR, "draft": True}
-            details = {"shape": [len(pool.ids), side, side, 3], "unreadable": len(reasons), "ids": _ids_digest(pool)}
-            parents = {"pool": str(pool.fingerprint)}
-            Manifest("frames", digest, arguments, parents, details).write(aside, [PIXELS, UNREADABLE])
-        trust = True  # the frames were written just now
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / f".{target.name}.lock"):  # of several runs, one decodes
+        if not (target / MANIFEST).is_file():
+            _decode(pool, target, side, workers, progress)
+            trust = True  # the frames were written just now
     there = CachedFrames.load(target, trust=trust)
     if there.pool != pool.fingerprint or there.pixels.shape != (len(pool.ids), side, side, 3):
         raise Mismatch(
@@ -188,6 +181,20 @@ def decode_once(
             f"{pool.fingerprint}): delete it, and they are decoded again"
         )
     return there
+
+
+def _decode(pool: Pool, target: Path, side: int, workers: int, progress: Progress | None) -> None:
+    sweep(target.parent)
+    ids = pool.ids or []
+    with step_folder(target, "frames") as aside:
+        reasons = _write_pixels(pool, aside / PIXELS, side, workers, progress)
+        table = {"row": list(reasons), schema.ID: [ids[row] for row in reasons], schema.REASON: list(reasons.values())}
+        pq.write_table(pa.table(table, schema=_UNREADABLE_COLUMNS), aside / UNREADABLE)
+        digest = fingerprint("frames", str(pool.fingerprint), str(side), repr(sorted(reasons.items())))
+        arguments = {"side": side, "resample": _BILINEAR, "draft": True}
+        details = {"shape": [len(ids), side, side, 3], "unreadable": len(reasons), "ids": _ids_digest(pool)}
+        parents = {"pool": str(pool.fingerprint)}
+        Manifest("frames", digest, arguments, parents, details).write(aside, [PIXELS, UNREADABLE])
 
 
 def older_copies(folder: Path, pool: Pool, image_size: int) -> list[Path]:

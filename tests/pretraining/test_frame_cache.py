@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,11 @@ from meddel_hf.pretraining.frame_cache import (
 
 def pool(dataset: Dataset | None = None) -> Pool:
     return Pool.of(frames() if dataset is None else dataset)
+
+
+def folders_in(cache: Path) -> list[Path]:
+    """What stands there but for the locks."""
+    return [path for path in cache.iterdir() if path.is_dir()]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -62,8 +68,16 @@ def test_one_folder_serves_pools_and_sizes_and_decodes_each_once(tmp_path):
     assert (first.folder / "frames.npy").stat().st_mtime_ns == stamp
     assert again.fingerprint == first.fingerprint
     assert {len(first), len(other), len(larger)} == {ROWS, 5}
-    assert len({first.folder, other.folder, larger.folder}) == len(list(tmp_path.iterdir())) == 3
+    assert len({first.folder, other.folder, larger.folder}) == len(folders_in(tmp_path)) == 3
     assert (first.side, larger.side) == (32, 128)
+
+
+def test_of_two_runs_that_begin_at_once_one_decodes(tmp_path):
+    source, cache = folder_of_images(tmp_path / "pool"), tmp_path / "frames"
+    runs = [subprocess.Popen([sys.executable, "-c", AT_ONCE, str(source), str(cache)], stdout=-1) for _ in range(2)]
+    decoded = sorted(int(run.communicate()[0]) for run in runs)
+    assert [run.returncode for run in runs] == [0, 0]
+    assert decoded == [0, ROWS]
 
 
 def test_the_side_is_a_third_more_than_the_view():
@@ -109,16 +123,36 @@ frames.decode_once(Pool.of(load_pool(sys.argv[1])), sys.argv[2], 24, progress=Ba
 """
 
 
+AT_ONCE = """
+import sys, time
+from pathlib import Path
+from meddel_hf.pretraining import frame_cache as frames
+from meddel_hf.data.pool import Pool, load_pool
+class Bar:
+    count = 0
+    def update(self, n):
+        Bar.count += n
+        time.sleep(0.5)
+pool = Pool.of(load_pool(sys.argv[1]))
+there = Path(sys.argv[2] + ".ready") / str(time.time_ns())
+there.mkdir(parents=True)
+while len(list(there.parent.iterdir())) < 2:
+    time.sleep(0.01)
+frames.decode_once(pool, sys.argv[2], 24, progress=Bar())
+print(Bar.count)
+"""
+
+
 def test_a_killed_decoding_leaves_no_cache_and_no_rubbish_for_ever(tmp_path):
     source, cache = folder_of_images(tmp_path / "pool"), tmp_path / "frames"
     died = subprocess.run([sys.executable, "-c", KILLED, str(source), str(cache)], check=False)
     assert died.returncode == -signal.SIGKILL
-    (left,) = cache.iterdir()
+    (left,) = folders_in(cache)
     made_of = Pool.of(load_pool(str(source)))
     assert not cache_folder(cache, made_of, 32).exists()
     decode_once(made_of, cache, 24)
     assert not left.exists()
-    assert len(list(cache.iterdir())) == 1
+    assert len(folders_in(cache)) == 1
 
 
 def test_a_copy_of_frames_as_they_were_before_is_named(tmp_path):
