@@ -12,6 +12,7 @@ from transformers import PretrainedConfig
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.training.across import summed
 from meddel_hf.training.checkpoints import WholeModel
 
 IGNORED = 255  # label of pixels that count for nothing
@@ -76,6 +77,8 @@ class SegmentationModel(WholeModel):
     ) -> SemanticSegmenterOutput:
         """Logits of each class on the grid, (B, num_labels, h, w), and the loss where labels are given.
 
+        While it is trained, the loss is that of the frames of all processes; each must be given some.
+
         pixel_values: (B, 3, H, W), normalised as the encoder's image processor does.
         labels:       (B, H', W') int64 class of each pixel, of any size; 255 does not count.
         features:     (B, ...) what `encode` gave, instead of pixel_values: the encoder is not run.
@@ -85,7 +88,9 @@ class SegmentationModel(WholeModel):
                 raise InvalidArgument("the model needs pixel_values, or features that encode() gave: got neither")
             features = self.encode(pixel_values)
         logits = self.classify(features)
-        loss = None if labels is None else segmentation_loss(logits, labels, self.config.dice_weight)
+        loss = None
+        if labels is not None:
+            loss = segmentation_loss(logits, labels, self.config.dice_weight, together=self.training)
         return SemanticSegmenterOutput(loss=loss, logits=logits)
 
 
@@ -101,19 +106,31 @@ def drawn(kind: type[Model], config: PretrainedConfig, seed: int) -> Model:
     return model
 
 
-def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor, dice_weight: float = 0.0) -> torch.Tensor:
+def segmentation_loss(
+    logits: torch.Tensor, labels: torch.Tensor, dice_weight: float = 0.0, *, together: bool = False
+) -> torch.Tensor:
     """Mean cross entropy of the pixels, after the logits were brought to the labels' size (bilinear), plus Dice.
 
     logits: (B, C, h, w). labels: (B, H, W) int64; 255 does not count. The Dice loss is 1 - 2·I / (P + R) of every class
     but the background, over all pixels of the batch, with probabilities as soft members.
+    together: the batch is what all processes hold, each a part. Each gets the same loss, and the mean of their
+              gradients, which DistributedDataParallel takes, is that of one process with the whole batch.
     """
     large = nn.functional.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
     counted, logs = labels != IGNORED, large.log_softmax(dim=1)
-    loss = nn.functional.nll_loss(logs, labels, ignore_index=IGNORED, reduction="sum") / counted.sum().clamp(min=1)
+    lost = nn.functional.nll_loss(logs, labels, ignore_index=IGNORED, reduction="sum")
+    sums = [torch.stack([lost, counted.sum().to(lost.dtype)])]
     if dice_weight:
         claimed = logs[:, 1:].exp() * counted[:, None]
         classes = torch.arange(1, large.shape[1], device=labels.device)
         true = (labels[:, None] == classes[None, :, None, None]).float()
-        common, both = (claimed * true).sum(dim=(0, 2, 3)), (claimed + true).sum(dim=(0, 2, 3))
+        sums += [(claimed * true).sum(dim=(0, 2, 3)), (claimed + true).sum(dim=(0, 2, 3))]
+    parts = torch.cat(sums)
+    if together:  # in one message: of two, processes might send the gradients in different orders, and wait for ever
+        parts = summed(parts)
+    (lost, pixels), *members = parts.split([len(part) for part in sums])
+    loss = lost / pixels.clamp(min=1)
+    if members:
+        common, both = members
         loss = loss + dice_weight * (1 - (2 * common + 1) / (both + 1)).mean()
     return loss

@@ -198,7 +198,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
         out = tmp_path / f"of {processes}"
         command = [sys.executable, "-m", *launcher, "meddel_hf.segment", str(tmp_path / "train"), "--test",
                    str(tmp_path / "test"), "--test-share", "0", "--encoder", str(tmp_path / "encoder"), "--out",
-                   str(out), "--epochs", "4", "--batch-size", "8", "--learning-rate", "1e-4", "--dice-weight", "0",
+                   str(out), "--epochs", "4", "--batch-size", "8", "--learning-rate", "1e-4",
                    "--precision", "float32", "--device", "cpu", "--quiet"]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr

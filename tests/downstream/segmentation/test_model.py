@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from family import counted
 from transformers import (
     AutoConfig,
     AutoModelForSemanticSegmentation,
@@ -144,6 +146,52 @@ def test_loss_by_hand():
     tensors = torch.tensor(logits, dtype=torch.float32), torch.tensor(labels)
     assert segmentation_loss(*tensors).item() == pytest.approx(entropy, rel=1e-5)
     assert segmentation_loss(*tensors, dice_weight=0.5).item() == pytest.approx(entropy + np.mean(dice) / 2, rel=1e-5)
+
+
+HALF = """
+import sys
+import torch
+from torch import distributed, nn
+from meddel_hf.downstream.segmentation.architecture import segmentation_loss
+
+folder, rank = sys.argv[1], int(sys.argv[2])
+distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+pixels, labels, weights = (part.chunk(2)[rank] if part.ndim < 5 else part[0] for part in torch.load(f"{folder}/given.pt"))
+layer = nn.Conv2d(3, 3, 1, bias=False)
+layer.load_state_dict({"weight": weights})
+both = nn.parallel.DistributedDataParallel(layer)  # named, since it averages no gradients once it is gone
+loss = segmentation_loss(both(pixels), labels, 0.5, together=True)
+loss.backward()
+torch.save((loss.detach(), layer.weight.grad), f"{folder}/out{rank}.pt")
+distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_and_the_gradients_of_one(tmp_path):
+    """One has frames without objects, the other frames of which little counts: means of halves would be others."""
+    generator = torch.Generator().manual_seed(0)
+    pixels, labels = torch.randn(4, 3, 6, 6, generator=generator), torch.zeros(4, 6, 6, dtype=torch.int64)
+    labels[2:, :3], labels[2:, 3:, :3], labels[2:, 3:, 3:] = 255, 1, 2
+    weights = torch.randn(1, 3, 3, 1, 1, generator=generator)
+    torch.save((pixels, labels, weights), tmp_path / "given.pt")
+
+    layer = weights[0].double().requires_grad_()
+    shares = torch.einsum("oc,bchw->bohw", layer[:, :, 0, 0], pixels.double()).softmax(dim=1).movedim(1, -1)
+    shares, true = shares[labels != 255], torch.nn.functional.one_hot(labels[labels != 255], 3)  # (pixels, classes)
+    dice = 1 - (2 * (shares * true).sum(0) + 1) / ((shares + true).sum(0) + 1)
+    expected = -(shares.log() * true).sum(1).mean() + 0.5 * dice[1:].mean()
+    expected.backward()
+
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with counted() as seen:
+        running = [subprocess.Popen([sys.executable, "-c", HALF, str(tmp_path), str(rank)], env=env) for rank in (0, 1)]
+        assert [process.wait(timeout=120) for process in running] == [0, 0]
+    assert len(seen) == 2
+    for rank in (0, 1):
+        loss, gradient = torch.load(tmp_path / f"out{rank}.pt")
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+        torch.testing.assert_close(gradient, layer.grad.float(), rtol=1e-4, atol=1e-6)
 
 
 def test_labels_that_do_not_count_everywhere_give_no_loss():

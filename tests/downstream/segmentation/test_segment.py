@@ -441,7 +441,7 @@ def test_a_killed_run_ends_where_an_unkilled_one_does(encoder, tmp_path, capsys)
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(encoder, tmp_path):
     sets = saved_sets(tmp_path)
-    more = ("--epochs", "4", "--learning-rate", "1e-4", "--dice-weight", "0", "--quiet")
+    more = ("--epochs", "4", "--learning-rate", "1e-4", "--quiet")
     assert main(command(sets, encoder, tmp_path / "one", *more)[1:]) == 0
     done = call([*LAUNCH, *command(sets, encoder, tmp_path / "two", *more)])
     assert done.returncode == 0, done.stderr
