@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +26,22 @@ def draw_overlays(
     """Write a PNG: for each test set a row of its worst frames, one of its middle ones and one of its best.
 
     logits: name of the test set -> (n, C, h, w). A frame that stands in two rows of a small set is drawn in the first.
+    Of several sets a frame is called "set: id", since they may have ids in common.
     """
-    rows, images = [], {}
+    rows: list[list[Frame]] = []
+    images = {}
     for name, frames in tests.items():
-        for row in _chosen(scores.of(name), name):
-            rows.append(row)
+        for row in _chosen(scores.of(name)):
+            rows.append([])
             for frame in row:
-                images[frame.id] = _outlined(frames, logits[name], frame.id)
+                shown = replace(frame, id=f"{name}: {frame.id}" if len(tests) > 1 else frame.id)
+                rows[-1].append(shown)
+                images[shown.id] = _outlined(frames, logits[name], frame.id)
     title = f"Reference cyan, prediction amber. Worst, middle and best frames of {', '.join(tests)}"
     draw_sheet(title, rows, images, path)
 
 
-def _chosen(scores: Scores, name: str) -> list[list[Frame]]:
+def _chosen(scores: Scores) -> list[list[Frame]]:
     """Up to three rows of frames of one set, from low to high IoU."""
     table = scores.table.select([schema.ID, schema.SCORE, schema.UNION]).to_pylist()
     table.sort(key=lambda row: (row[schema.SCORE], -sum(row[schema.UNION]), row[schema.ID]))  # worst: most pixels wrong

@@ -100,7 +100,7 @@ def segment(
     tested = {name: LabelledFrames.of(dataset, name, recipe.num_labels) for name, dataset in test.items()}
     check_apart(learned, list(tested.values()))
     folder = Path(frames) if frames is not None else None
-    if progress and processes.is_main_process:
+    if processes.is_main_process:
         tell_copies(learned, list(tested.values()))
     run = _Run(out, manifest, recipe, seed, model, preprocessing, place, processes, progress, folder, overlays)
     with quiet():

@@ -376,6 +376,13 @@ def test_test_frames_that_were_learned_under_another_id_are_told(caplog):
     assert "(there f/004)" in line
 
 
+def test_copies_are_told_without_a_bar_too(encoder, tmp_path, caplog):
+    renamed = {"t": frames(4, 4, id=["a", "b", "c", "d"])}
+    with caplog.at_level("WARNING", "meddel_hf"):
+        segment(frames(0, 6), renamed, encoder, tmp_path, recipe=replace(FROZEN, epochs=1), progress=False)
+    assert "warning: 2 frames of the test set t stand byte for byte in the training set" in caplog.text
+
+
 def test_flips_undo_themselves():
     array = np.arange(12).reshape(3, 4)
     assert flipped(array, 1)[0].tolist() == [3, 2, 1, 0]
