@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from meddel_hf import schema
 from meddel_hf.data.columns import texts_of
 from meddel_hf.data.decoding import bytes_of
 from meddel_hf.data.groups import groups_of
+from meddel_hf.data.identity import frame_digests, keeps_fingerprint, named_files
 from meddel_hf.data.images import Preprocessing, decode, prepare_sized
 from meddel_hf.data.masks import EXPECTED, UnclearMask, binary, classes
 from meddel_hf.data.pool import Pool
 from meddel_hf.errors import InvalidDataset, UnreadableImage
+from meddel_hf.runtime.manifest import fingerprint
 from meddel_hf.runtime.reading import printable
 from meddel_hf.runtime.words import plural
 
@@ -40,7 +43,7 @@ class LabelledFrames:
     groups:     what must not be parted: the row's video, sequence or patient, else its own id.
     origins:    the same, told apart between sources: two owners may both have a "seq1".
     num_labels: classes of the masks, the background among them. 2: masks are 0 and 255, or 0 and 1.
-    fingerprint: of the data set.
+    fingerprint: of the data set (`identity`).
     """
 
     name: str
@@ -70,7 +73,7 @@ class LabelledFrames:
         groups = [group or id for group, id in zip(groups_of(dataset), pool.ids, strict=True)]
         sources = texts_of(dataset, schema.SOURCE)
         origins = [(source or "", group) for source, group in zip(sources, groups, strict=True)]
-        frames = cls(name, _raw(dataset), pool.ids, groups, origins, num_labels, str(dataset._fingerprint))
+        frames = cls(name, _raw(dataset), pool.ids, groups, origins, num_labels, identity(dataset))
         frames._check_masks()
         return frames
 
@@ -222,6 +225,18 @@ class _Pair:
     @property
     def is_empty(self) -> bool:
         return not np.any((self.mask != 0) & (self.mask != IGNORED))
+
+
+def identity(dataset: Dataset) -> str:
+    """Fingerprint of a data set that sees what frames and masks hold, also where rows name their files.
+
+    Of a data set that `load_pool` opened from this machine, the fingerprint goes by the frames' content already.
+    """
+    own = str(dataset._fingerprint)
+    unseen = [schema.MASK] if keeps_fingerprint(dataset) else [schema.IMAGE, schema.MASK]
+    named = [named_files(dataset, column).values() for column in unseen if column in dataset.column_names]
+    digests = [frame_digests(files) for files in named]
+    return f"files-{fingerprint(own, *chain(*digests))}" if any(digests) else own
 
 
 def with_masks(dataset: Dataset) -> Dataset:

@@ -116,13 +116,15 @@ def _manifest(
     train: Dataset, test: Mapping[str, Dataset], encoder: str, recipe: SegmentationRecipe, seed: int
 ) -> Manifest:
     """What the folder is made from; two runs are the same where its arguments and parents are."""
+    from meddel_hf.downstream.segmentation.masked_frames import identity
+
     arguments = {
         "recipe": {**asdict(recipe), "learning_rate": recipe.rate, "flips": recipe.mirrored},
         "seed": seed,
         "test": list(test),
     }
-    parents = {"encoder": encoder, "train": train._fingerprint}
-    parents |= {f"test {name}": dataset._fingerprint for name, dataset in test.items()}
+    parents = {"encoder": encoder, "train": identity(train)}
+    parents |= {f"test {name}": identity(dataset) for name, dataset in test.items()}
     return Manifest("segmentation", fingerprint(json.dumps([arguments, parents], sort_keys=True)), arguments, parents)
 
 

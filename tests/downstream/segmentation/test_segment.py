@@ -30,6 +30,7 @@ from meddel_hf.cli import alone
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.downstream.segmentation import training
+from meddel_hf.downstream.segmentation.decoded_frames import decoded
 from meddel_hf.downstream.segmentation.masked_frames import Decoded, LabelledFrames, tell_copies
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.scoring import table
@@ -162,6 +163,36 @@ def test_frames_are_decoded_once_for_all_runs_that_name_a_folder(recipe, encoder
     assert not other.table.equals(first.table)
     with pytest.raises(AssertionError, match="decoded again"):
         segment(frames(1, 16), tests, encoder, tmp_path / "new", recipe=recipe, progress=False, frames=cache)
+
+
+@pytest.mark.parametrize("changed", ["image", "mask"])
+def test_files_that_rows_name_count_with_their_content(changed, encoder, tmp_path):
+    def of_files(first: int, rows: int) -> Dataset:
+        paths = {name: [str(tmp_path / f"{name}{first + row}.png") for row in range(rows)] for name in ("image", "mask")}
+        return frames(first, rows, **paths)
+
+    for seed in (0, 1, 9, 10):
+        pixels, inside = disc(seed)
+        (tmp_path / f"image{seed}.png").write_bytes(png(pixels))
+        (tmp_path / f"mask{seed}.png").write_bytes(png(inside.astype(np.uint8)))
+    out, cache = tmp_path / "out", tmp_path / "cache"
+
+    def run(out: Path) -> Scores:
+        options = {"recipe": replace(FROZEN, epochs=1), "progress": False, "frames": cache}
+        return segment(of_files(0, 2), {"t": of_files(9, 2)}, encoder, out, **options)
+
+    before = run(out)
+    assert run(out).table.equals(before.table)
+    plain = Preprocessing((32, 32), None, 2, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    held = decoded(LabelledFrames.of(of_files(0, 2), "t", 2), plain, None, cache)
+    path = tmp_path / f"{changed}0.png"
+    with Picture.open(path) as picture:
+        flipped_one = np.asarray(picture)[::-1]
+    path.write_bytes(png(np.ascontiguousarray(flipped_one)))
+    with pytest.raises(Mismatch, match="another train"):
+        run(out)
+    now = decoded(LabelledFrames.of(of_files(0, 2), "t", 2), plain, None, cache)
+    assert not np.array_equal(*(getattr(each, {"image": "pixels", "mask": "masks"}[changed])[0] for each in (held, now)))
 
 
 def test_decoded_frames_that_are_damaged_are_told(encoder, tmp_path):
