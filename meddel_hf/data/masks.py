@@ -34,9 +34,9 @@ _HOLE = (
 class UnclearMask(UnreadableImage):
     """A mask that can be read in two ways, or in none. values: what it holds, in words."""
 
-    def __init__(self, values: np.ndarray, note: str = "") -> None:
+    def __init__(self, values: np.ndarray, note: str = "", expected: str = EXPECTED) -> None:
         self.values = _listed([int(value) for value in values])
-        super().__init__(f"holds {self.values}{note}: expected {EXPECTED}")
+        super().__init__(f"holds {self.values}{note}: expected {expected}")
 
 
 def _listed(values: list[int]) -> str:
@@ -64,7 +64,8 @@ def binary(source: ImageSource, *, red: bool = False, merge: bool = True) -> np.
 def classes(source: ImageSource) -> np.ndarray:
     """(height, width) uint8, upright: the class of each pixel by value, of a palette by index.
 
-    Raises UnreadableImage where the file is not one channel of whole numbers below 256.
+    Raises UnreadableImage where the file is not one channel of whole numbers below 256; UnclearMask, which is one,
+    where JPEG has stored several values, and made others of them.
     """
     pages = _pages(source)
     if len(pages) > 1:
@@ -80,6 +81,9 @@ def classes(source: ImageSource) -> np.ndarray:
         raise UnreadableImage(_HALVED)
     if page.alpha is not None or values.ndim != 2 or not whole or values.max() > 255 or values.min() < 0:
         raise UnreadableImage(f"not one channel of classes below 256, but {page.mode} of shape {values.shape}")
+    if page.lossy and values.min() < values.max():
+        lossless = "classes in a file that keeps values as they are, such as PNG"
+        raise UnclearMask(np.unique(values), " as JPEG, which makes new values between classes", lossless)
     return (values // page.step).astype(np.uint8)
 
 

@@ -288,6 +288,17 @@ def test_classes_are_values_and_indices():
             classes(wrong)
 
 
+def test_classes_that_jpeg_has_blurred_are_refused():
+    several = np.zeros((96, 96), np.uint8)
+    several[20:40, 20:40], several[50:80, 40:70] = 3, 7
+    blurred = grey(several, "JPEG")
+    with Image.open(io.BytesIO(blurred)) as read:
+        assert set(np.unique(np.asarray(read))) - {0, 3, 7}, "what is refused has classes that nobody drew"
+    with pytest.raises(UnclearMask, match=r"^holds 0, 1, .* as JPEG, .*: expected classes in a file .* such as PNG$"):
+        classes(blurred)
+    assert not classes(grey(np.zeros((96, 96), np.uint8), "JPEG")).any()
+
+
 def labelled(frame: bytes, mask: bytes, num_labels: int = 2) -> LabelledFrames:
     features = Features({"id": Value("string"), "image": ImageColumn(), "mask": ImageColumn()})
     rows = [{"id": "a", "image": {"bytes": frame, "path": None}, "mask": {"bytes": mask, "path": None}}]

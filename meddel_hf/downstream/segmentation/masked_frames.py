@@ -97,7 +97,8 @@ class LabelledFrames:
         """Every frame at the size that the model sees, and every mask at `mask_size`, else at the same size.
 
         mask_size: (height, width) in pixels. A small mask keeps its classes: each pixel is the nearest one's.
-        Raises InvalidDataset where a frame or a mask cannot be read, or they differ in size.
+        Raises InvalidDataset where a frame or a mask cannot be read, or they differ in size; where no mask holds a
+        class, and 255 occurs, which would count for nothing.
         """
         height, width = mask_size or preprocessing.size
         pixels = np.empty((len(self), *preprocessing.size, 3), np.uint8)
@@ -142,9 +143,9 @@ class LabelledFrames:
             if self.num_labels > 2:
                 return self._below_num_labels(row, classes(source))
             pages = binary(source, merge=False)
-        except UnclearMask as error:
-            raise self._refused(row, error.values, EXPECTED) from error
         except UnreadableImage as error:
+            if isinstance(error, UnclearMask) and self.num_labels == 2:
+                raise self._refused(row, error.values, EXPECTED) from error
             raise InvalidDataset(f"the mask of {self.ids[row]} in {self.name} cannot be read: {error}") from error
         if len(pages) > 1:
             raise InvalidDataset(f"the mask of {self.ids[row]} in {self.name} has {len(pages)} pages: expected one")
@@ -165,6 +166,8 @@ class LabelledFrames:
         )
 
     def _pairs(self, preprocessing: Preprocessing) -> Iterator[_Pair]:
+        """Every row's, checked. Raises InvalidDataset as `decoded` does."""
+        without_object, with_ignored = 0, 0
         for row, (frame, mask) in enumerate(self.pairs()):
             try:
                 seen = prepare_sized(frame, preprocessing)
@@ -180,7 +183,17 @@ class LabelledFrames:
                     f"frame {seen.width} x {seen.height}, each turned by its own EXIF orientation: they must be of one "
                     "size, so turn or resize the mask"
                 )
-            yield _Pair(seen.pixels, labels)
+            pair = _Pair(seen.pixels, labels)
+            without_object += pair.is_empty
+            with_ignored += bool(np.any(labels == IGNORED))
+            yield pair
+        if without_object == len(self) and with_ignored:
+            raise InvalidDataset(
+                f"no mask of {self.name} holds a class from 1 to {self.num_labels - 1}, and {with_ignored:,} of its "
+                f"{len(self):,} hold {IGNORED}, which says of {self.num_labels} classes that a pixel does not count: "
+                f"give num_labels 2 (--num-labels 2) for masks of 0 and 255, else write the classes as 1 to "
+                f"{self.num_labels - 1}"
+            )
 
     def _check_masks(self) -> None:
         validity = self.dataset.data.column(schema.MASK)
@@ -248,10 +261,17 @@ def with_masks(dataset: Dataset) -> Dataset:
 
 
 def check_apart(train: LabelledFrames, tests: Sequence[LabelledFrames]) -> None:
-    """Raises InvalidDataset where a frame, or a group of frames, stands both in training and in a test set."""
-    ids, origins = set(train.ids), set(train.origins)
+    """Raises InvalidDataset where a frame, or a group of frames, stands both in training and in a test set.
+
+    Frames with one id are one frame, unless both have a source, and not the same: two owners may both have a "0001".
+    """
+    source_of, origins = {id: source for id, (source, _) in zip(train.ids, train.origins, strict=True)}, set(train.origins)
     for test in tests:
-        shared = ids.intersection(test.ids)
+        shared = [
+            id
+            for id, (source, _) in zip(test.ids, test.origins, strict=True)
+            if id in source_of and (not source or source_of[id] in ("", source))
+        ]
         if shared:
             raise InvalidDataset(
                 f"{plural(len(shared), 'frame stands', 'frames stand')}"

@@ -31,7 +31,7 @@ from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.downstream.segmentation import training
 from meddel_hf.downstream.segmentation.decoded_frames import decoded
-from meddel_hf.downstream.segmentation.masked_frames import Decoded, LabelledFrames, tell_copies
+from meddel_hf.downstream.segmentation.masked_frames import Decoded, LabelledFrames, check_apart, tell_copies
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.scoring import table
 from meddel_hf.downstream.segmentation.segment import segment
@@ -314,6 +314,23 @@ def test_classes_and_pixels_that_do_not_count(encoder, tmp_path):
         assert row["score"] == pytest.approx(np.mean(ious) if ious else 1, rel=1e-6)
 
 
+@pytest.mark.parametrize("wrong", ["the training set", "t"])
+def test_masks_whose_objects_would_count_for_nothing_are_refused(wrong, encoder, tmp_path):
+    """Of three classes 255 is no object: such a set would score a perfect 1."""
+
+    def dataset(name: str, first: int) -> Dataset:
+        value = np.uint8(255 if name == wrong else 1)
+        return frames(first, 4, mask=[png(disc(first + row)[1] * value) for row in range(4)])
+
+    with pytest.raises(InvalidDataset) as caught:
+        recipe = SegmentationRecipe(frozen=True, num_labels=3, **QUICK)
+        segment(dataset("the training set", 0), {"t": dataset("t", 9)}, encoder, tmp_path, recipe=recipe, progress=False)
+    assert str(caught.value) == (
+        f"no mask of {wrong} holds a class from 1 to 2, and 4 of its 4 hold 255, which says of 3 classes that a pixel "
+        "does not count: give num_labels 2 (--num-labels 2) for masks of 0 and 255, else write the classes as 1 to 2"
+    )
+
+
 def test_an_empty_mask_that_is_met_by_an_empty_prediction_scores_one(encoder, tmp_path):
     train, test = (
         frames(first, 8, mask=[png(np.zeros_like(disc(first + row)[1], np.uint8)) for row in range(8)])
@@ -412,6 +429,17 @@ def test_copies_are_told_without_a_bar_too(encoder, tmp_path, caplog):
     with caplog.at_level("WARNING", "meddel_hf"):
         segment(frames(0, 6), renamed, encoder, tmp_path, recipe=replace(FROZEN, epochs=1), progress=False)
     assert "warning: 2 frames of the test set t stand byte for byte in the training set" in caplog.text
+
+
+def test_two_owners_may_have_the_same_id():
+    def of(source: str | None, first: int = 0) -> LabelledFrames:
+        sourced = frames(first, 2, id=["0001", "0002"]).add_column("source", [source] * 2)
+        return LabelledFrames.of(sourced, source or "unnamed", 2)
+
+    check_apart(of("clinic-a"), [of("clinic-b", 9)])
+    for known, test in (("clinic-a", "clinic-a"), ("clinic-a", None), (None, "clinic-b"), (None, None)):
+        with pytest.raises(InvalidDataset, match="2 frames stand in the training set and in the test set .*'0001'"):
+            check_apart(of(known), [of(test, 9)])
 
 
 def test_flips_undo_themselves():
