@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 from dataclasses import fields
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.commands import kinds, options
-from meddel_hf.commands.printing import print_json
+from meddel_hf.commands.printing import print_json, say
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import LARGEST_BATCH, LARGEST_SIDE
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
             train, test, args.encoder, args.out, recipe=recipe, seed=args.seed, device=args.device,
             revision=args.revision, progress=not args.quiet,
         )  # fmt: skip
-        if os.environ.get("RANK", "0") == "0":
+        if _speaks():
             if args.json:
                 print_json(facts(scores))
             else:
@@ -89,7 +90,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _data(args: argparse.Namespace) -> tuple[Dataset, dict[str, Dataset]]:
-    """The training set, and the test sets by name: what is held out of it, and further ones."""
+    """The training set, and the test sets by name: what is held out of it, and further ones.
+
+    Of a second set with the same short name it is "frames-2": names go to the Hub, and a path would tell what folders are called here.
+    """
     from meddel_hf.data.pool import load_pool, name_of
     from meddel_hf.downstream.segmentation.masked_frames import with_masks
     from meddel_hf.downstream.splits import OFFICIAL, split
@@ -102,12 +106,22 @@ def _data(args: argparse.Namespace) -> tuple[Dataset, dict[str, Dataset]]:
     if args.test_share or args.split == "official":
         parts = split(train, test_share=args.test_share, official=OFFICIAL[args.split], seed=args.seed)
         train, test[name_of(args.data)] = parts.of(train)
+    spec_of = dict.fromkeys(test, args.data)
     for spec in args.test:
-        name = name_of(spec) if name_of(spec) not in test else spec
-        if name in test:
+        if args.test.count(spec) > 1:
             raise InvalidArgument(f"--test names {spec} twice")
-        test[name] = load(spec)
+        name = name_of(spec)
+        if name in test:
+            name = next(other for number in count(2) if (other := f"{name_of(spec)}-{number}") not in test)
+            if _speaks():
+                say(f"note: the test set {name} is {spec}; {name_of(spec)} is {spec_of[name_of(spec)]}")
+        test[name], spec_of[name] = load(spec), spec
     return train, test
+
+
+def _speaks() -> bool:
+    """Whether this is the process that tells the user."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _empty_masks(manifest: Manifest) -> str:
