@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
 def _data(args: argparse.Namespace) -> tuple[Dataset, dict[str, Dataset]]:
     """The training set, and the test sets by name: what is held out of it, and further ones.
 
-    Of a second set with the same short name it is "frames-2": names go to the Hub, and a path would tell what folders are called here.
+    A second set of one short name is "frames-2": names go to the Hub, and a path would tell what folders are called.
     """
     from meddel_hf.data.pool import load_pool, name_of
     from meddel_hf.downstream.segmentation.masked_frames import with_masks

@@ -129,7 +129,7 @@ def segmentation_loss(
     if together:  # in one message: of two, processes might send the gradients in different orders, and wait for ever
         parts = summed(parts)
     (lost, pixels), *members = parts.split([len(part) for part in sums])
-    loss = lost / pixels.clamp(min=1)
+    loss: torch.Tensor = lost / pixels.clamp(min=1)
     if members:
         common, both = members
         loss = loss + dice_weight * (1 - (2 * common + 1) / (both + 1)).mean()

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
-from meddel_hf.errors import InvalidArgument
+from meddel_hf.errors import InvalidArgument, Occupied
 from meddel_hf.runtime import checks
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
-from meddel_hf.runtime.resume import check_same, state
+from meddel_hf.runtime.resume import ANOTHER_FOLDER, check_same, state
 from meddel_hf.schema import MODEL
 
 if TYPE_CHECKING:
@@ -70,9 +70,10 @@ def segment(
     Raises InvalidDataset, InvalidArgument or Mismatch before anything is trained, Diverged where the loss is no number.
     """
     from meddel_hf.downstream.scores import Scores
+    from meddel_hf.downstream.segmentation.apart import check_apart, tell_copies
     from meddel_hf.downstream.segmentation.architecture import Head
     from meddel_hf.downstream.segmentation.decoded_frames import shown as shown_once
-    from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames, check_apart, tell_copies
+    from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames
     from meddel_hf.downstream.segmentation.model import from_encoder
     from meddel_hf.embedding.loading import name_of_encoder, quiet
     from meddel_hf.runtime.processes import computing_device, launched_processes
@@ -94,6 +95,7 @@ def segment(
     manifest = _manifest(train, test, digest, recipe, seed)
     if _is_finished(out, manifest):
         return Scores.load(out)
+    _check_checkpoints(out, manifest)
     if not (out / CHECKPOINTS).is_dir():  # of an interrupted run
         check_target(out, "segmentation")
     learned = LabelledFrames.of(train, "the training set", recipe.num_labels)
@@ -138,6 +140,17 @@ def _is_finished(out: Path, wanted: Manifest) -> bool:
     return True
 
 
+def _check_checkpoints(out: Path, wanted: Manifest) -> None:
+    """Raises Occupied where another run was interrupted that has written a checkpoint."""
+    for folder in (out / CHECKPOINTS).glob("*"):
+        if folder.name != wanted.fingerprint and any(folder.glob("checkpoint-*")):
+            raise Occupied(
+                f"{out} holds checkpoints of a run that was begun with other data, or another encoder, recipe or seed: "
+                f"{ANOTHER_FOLDER}",
+                out,
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class _Run:
     """One training with its tests, in the folder `out`."""
@@ -167,7 +180,7 @@ class _Run:
         if self.processes.is_main_process:
             self.out.mkdir(parents=True, exist_ok=True)
             for other in (self.out / CHECKPOINTS).glob("*"):
-                if other != checkpoints:
+                if other != checkpoints:  # without a checkpoint
                     shutil.rmtree(other)
         self.processes.wait_for_everyone()
         with self._timed("decoding"):
@@ -184,14 +197,13 @@ class _Run:
         else:
             samples = FrameSamples(decoded, self.preprocessing, self.recipe, self.seed)
         with self._timed("training"), written("a checkpoint", checkpoints, checkpoints):
-            losses = fit(
+            fitted = fit(
                 self.model, samples, self.recipe, checkpoints, self.processes, seed=self.seed, device=self.device,
                 precision=precision, workers=decoding_workers("auto", self.processes), shown=self._shown,
             )  # fmt: skip
-        last = losses[-max(1, len(losses) // 10) :]
         self.manifest.details.update(
             frames=len(frames), empty_masks={"the training set": decoded.empty_masks},
-            steps_done_here=len(losses), loss=sum(last) / len(last) if last else None,
+            steps_done_here=fitted.steps, loss=fitted.loss,
             precision=precision, device=self.device.type, processes=self.processes.num_processes,
         )  # fmt: skip
 

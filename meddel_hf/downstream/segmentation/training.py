@@ -7,8 +7,11 @@ number of processes nor an interruption changes what is learned from, and a resu
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -24,17 +27,18 @@ from meddel_hf.downstream.segmentation.masked_frames import Decoded
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import Diverged, InvalidArgument
 from meddel_hf.runtime.progress import Progress
-from meddel_hf.training.checkpoints import check, record
+from meddel_hf.training.checkpoints import check, record, step_of
 from meddel_hf.training.samples import by_generator, crop_box, generator, order
 from meddel_hf.training.trainer import SampleTrainer, arguments
 
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-
+log = logging.getLogger(__name__)
 _CHECKPOINTS = 10  # at most in a run: what an interruption costs is a tenth
 _FEWEST_STEPS = 50  # between two of them
 _INFERENCE_BATCH = 64
+_RECORD = "record.json"  # of a checkpoint that is whole (`training.checkpoints.record`)
 Resolved = Literal["bf16", "float32"]
 
 
@@ -171,6 +175,15 @@ def computing(device: torch.device, precision: Resolved) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """steps: done here, not before an interruption. loss: the mean over the last tenth of them; where none was left,
+    what the last checkpoint says; None where that is an earlier version's."""
+
+    steps: int
+    loss: float | None
+
+
 def fit(
     model: SegmentationModel,
     samples: Samples,
@@ -183,8 +196,8 @@ def fit(
     precision: Resolved,
     workers: int,
     shown: bool,
-) -> list[float]:
-    """Train the model in place, from the last checkpoint where there is one. Returns the loss of each step done here.
+) -> Fitted:
+    """Train the model in place, from the last checkpoint where there is one.
 
     checkpoints: folder of this run alone, named by its digest; written with whole fine-tuning only, a head is trained
     in seconds. Raises Diverged where the loss is not finite, the last checkpoint stays; IncompleteStore where that is
@@ -201,7 +214,7 @@ def fit(
         checkpoints, device, steps=steps, warmup=recipe.warmup, learning_rate=recipe.rate,
         per_device_train_batch_size=recipe.batch_size // processes.num_processes, weight_decay=recipe.weight_decay,
         bf16=precision == "bf16", seed=seed % 2**32, save_strategy="no" if recipe.frozen else "steps",
-        save_steps=max(_FEWEST_STEPS, steps // _CHECKPOINTS), save_total_limit=1, dataloader_pin_memory=not on_cpu,
+        save_steps=max(_FEWEST_STEPS, steps // _CHECKPOINTS), dataloader_pin_memory=not on_cpu,
     )  # fmt: skip
     workers = 0 if on_cpu or recipe.frozen else workers
     with Progress(shown=shown) as bar:
@@ -209,13 +222,18 @@ def fit(
         last = _last_checkpoint(checkpoints)
         if last is not None:
             check(Path(last), checkpoints.name)
+        elif processes.is_main_process and next(checkpoints.glob("checkpoint-*"), None):
+            log.warning(
+                "note: no checkpoint in %s is whole (a run was stopped while it wrote one, or is an earlier "
+                "version's): the training begins anew", checkpoints,
+            )  # fmt: skip
         trainer.train(resume_from_checkpoint=last)
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # forward as it was before
-    return trainer.losses
+    return Fitted(len(trainer.losses), trainer.loss)
 
 
 class _Trainer(SampleTrainer):
-    """Stops where the loss is not finite."""
+    """Stops where the loss is not finite; a checkpoint counts, and replaces the one before, once all of it is there."""
 
     def __init__(
         self,
@@ -235,10 +253,24 @@ class _Trainer(SampleTrainer):
         return super()._prepare_inputs(self.samples.inputs(inputs))
 
     def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
+        if self.loss is not None:
+            self.state.log_history.append({"step": self.state.global_step, "loss": self.loss})
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # each process writes its random state there
         if self.args.should_save:
             folder = Path(str(self.args.output_dir))
-            record(folder / f"checkpoint-{self.state.global_step}", folder.name)
+            written = folder / f"checkpoint-{self.state.global_step}"
+            record(written, folder.name)
+            for before in set(folder.glob("checkpoint-*")) - {written}:
+                shutil.rmtree(before, ignore_errors=True)
+
+    @property
+    def loss(self) -> float | None:
+        """As `Fitted` has it."""
+        if last := self.losses[-max(1, len(self.losses) // 10) :]:
+            return sum(last) / len(last)
+        saved = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+        return saved[-1] if saved else None
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
@@ -268,6 +300,6 @@ class _Rhythm(TrainerCallback):
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole; Trainer writes its state last."""
-    checkpoints = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return str(max(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]))) if checkpoints else None
+    """The newest checkpoint that is whole."""
+    checkpoints = [path for path in folder.glob("checkpoint-*") if (path / _RECORD).is_file()]
+    return str(max(checkpoints, key=step_of)) if checkpoints else None

@@ -156,7 +156,8 @@ from meddel_hf.downstream.segmentation.architecture import segmentation_loss
 
 folder, rank = sys.argv[1], int(sys.argv[2])
 distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-pixels, labels, weights = (part.chunk(2)[rank] if part.ndim < 5 else part[0] for part in torch.load(f"{folder}/given.pt"))
+pixels, labels, weights = torch.load(f"{folder}/given.pt")
+pixels, labels = pixels.chunk(2)[rank], labels.chunk(2)[rank]
 layer = nn.Conv2d(3, 3, 1, bias=False)
 layer.load_state_dict({"weight": weights})
 both = nn.parallel.DistributedDataParallel(layer)  # named, since it averages no gradients once it is gone
@@ -173,10 +174,10 @@ def test_two_processes_have_the_loss_and_the_gradients_of_one(tmp_path):
     generator = torch.Generator().manual_seed(0)
     pixels, labels = torch.randn(4, 3, 6, 6, generator=generator), torch.zeros(4, 6, 6, dtype=torch.int64)
     labels[2:, :3], labels[2:, 3:, :3], labels[2:, 3:, 3:] = 255, 1, 2
-    weights = torch.randn(1, 3, 3, 1, 1, generator=generator)
+    weights = torch.randn(3, 3, 1, 1, generator=generator)
     torch.save((pixels, labels, weights), tmp_path / "given.pt")
 
-    layer = weights[0].double().requires_grad_()
+    layer = weights.double().requires_grad_()
     shares = torch.einsum("oc,bchw->bohw", layer[:, :, 0, 0], pixels.double()).softmax(dim=1).movedim(1, -1)
     shares, true = shares[labels != 255], torch.nn.functional.one_hot(labels[labels != 255], 3)  # (pixels, classes)
     dice = 1 - (2 * (shares * true).sum(0) + 1) / ((shares + true).sum(0) + 1)

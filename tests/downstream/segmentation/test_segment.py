@@ -30,11 +30,12 @@ from meddel_hf.cli import alone
 from meddel_hf.data.images import Preprocessing
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.downstream.segmentation import training
+from meddel_hf.downstream.segmentation.apart import check_apart, tell_copies
 from meddel_hf.downstream.segmentation.decoded_frames import decoded
-from meddel_hf.downstream.segmentation.masked_frames import Decoded, LabelledFrames, check_apart, tell_copies
+from meddel_hf.downstream.segmentation.masked_frames import Decoded, LabelledFrames
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.downstream.segmentation.scoring import table
-from meddel_hf.downstream.segmentation.segment import segment
+from meddel_hf.downstream.segmentation.segment import _Run, segment
 from meddel_hf.downstream.segmentation.training import (
     FeatureSamples,
     FrameSamples,
@@ -44,6 +45,7 @@ from meddel_hf.downstream.segmentation.training import (
     normalised,
 )
 from meddel_hf.errors import Diverged, IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
+from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.training.checkpoints import record
 
 QUICK = {"epochs": 30, "batch_size": 8, "precision": "float32", "hidden_size": 32, "learning_rate": 3e-3}
@@ -168,7 +170,9 @@ def test_frames_are_decoded_once_for_all_runs_that_name_a_folder(recipe, encoder
 @pytest.mark.parametrize("changed", ["image", "mask"])
 def test_files_that_rows_name_count_with_their_content(changed, encoder, tmp_path):
     def of_files(first: int, rows: int) -> Dataset:
-        paths = {name: [str(tmp_path / f"{name}{first + row}.png") for row in range(rows)] for name in ("image", "mask")}
+        paths = {
+            name: [str(tmp_path / f"{name}{first + row}.png") for row in range(rows)] for name in ("image", "mask")
+        }
         return frames(first, rows, **paths)
 
     for seed in (0, 1, 9, 10):
@@ -192,7 +196,9 @@ def test_files_that_rows_name_count_with_their_content(changed, encoder, tmp_pat
     with pytest.raises(Mismatch, match="another train"):
         run(out)
     now = decoded(LabelledFrames.of(of_files(0, 2), "t", 2), plain, None, cache)
-    assert not np.array_equal(*(getattr(each, {"image": "pixels", "mask": "masks"}[changed])[0] for each in (held, now)))
+    assert not np.array_equal(
+        *(getattr(each, {"image": "pixels", "mask": "masks"}[changed])[0] for each in (held, now))
+    )
 
 
 def test_decoded_frames_that_are_damaged_are_told(encoder, tmp_path):
@@ -322,9 +328,10 @@ def test_masks_whose_objects_would_count_for_nothing_are_refused(wrong, encoder,
         value = np.uint8(255 if name == wrong else 1)
         return frames(first, 4, mask=[png(disc(first + row)[1] * value) for row in range(4)])
 
+    train, tests = dataset("the training set", 0), {"t": dataset("t", 9)}
+    recipe = SegmentationRecipe(frozen=True, num_labels=3, **QUICK)
     with pytest.raises(InvalidDataset) as caught:
-        recipe = SegmentationRecipe(frozen=True, num_labels=3, **QUICK)
-        segment(dataset("the training set", 0), {"t": dataset("t", 9)}, encoder, tmp_path, recipe=recipe, progress=False)
+        segment(train, tests, encoder, tmp_path, recipe=recipe, progress=False)
     assert str(caught.value) == (
         f"no mask of {wrong} holds a class from 1 to 2, and 4 of its 4 hold 255, which says of 3 classes that a pixel "
         "does not count: give num_labels 2 (--num-labels 2) for masks of 0 and 255, else write the classes as 1 to 2"
@@ -438,7 +445,7 @@ def test_two_owners_may_have_the_same_id():
 
     check_apart(of("clinic-a"), [of("clinic-b", 9)])
     for known, test in (("clinic-a", "clinic-a"), ("clinic-a", None), (None, "clinic-b"), (None, None)):
-        with pytest.raises(InvalidDataset, match="2 frames stand in the training set and in the test set .*'0001'"):
+        with pytest.raises(InvalidDataset, match=r"2 frames stand in the training set and in the test set .*'0001'"):
             check_apart(of(known), [of(test, 9)])
 
 
@@ -504,6 +511,72 @@ def test_a_killed_run_ends_where_an_unkilled_one_does(encoder, tmp_path, capsys)
     assert not (tmp_path / "killed/checkpoints").exists()
 
 
+class Stopped(BaseException):
+    """As a kill, at a place of the test's choice."""
+
+
+def stop(*_: object) -> None:
+    raise Stopped
+
+
+def test_a_run_that_was_stopped_after_its_last_step_tells_its_loss(encoder, tmp_path, monkeypatch):
+    sets, options = (frames(0, 8), {"t": frames(100, 4)}), {"recipe": replace(WHOLE, epochs=3), "progress": False}
+    segment(*sets, encoder, tmp_path / "straight", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(_Run, "test", stop)
+        with pytest.raises(Stopped):
+            segment(*sets, encoder, tmp_path / "stopped", **options)
+    segment(*sets, encoder, tmp_path / "stopped", **options)
+    straight, stopped = (
+        json.loads((tmp_path / out / "manifest.json").read_text())["details"] for out in ("straight", "stopped")
+    )
+    assert (straight["steps_done_here"], stopped["steps_done_here"]) == (3, 0)
+    assert stopped["loss"] == straight["loss"] > 0
+
+
+def test_checkpoints_of_another_run_are_not_removed_unless_forced(encoder, tmp_path, monkeypatch, capsys):
+    sets, out = saved_sets(tmp_path), tmp_path / "out"
+    line = command(sets, encoder, out, "--epochs", "1", "--quiet")[1:]
+    with monkeypatch.context() as patch:
+        patch.setattr(_Run, "test", stop)
+        with pytest.raises(Stopped):
+            main(line)
+    (kept,) = (out / "checkpoints").glob("*/checkpoint-4")
+    capsys.readouterr()
+    assert main([*line, "--seed", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {out} holds checkpoints of a run that was begun with other data, or another ")
+    assert said.endswith("choose another folder, or delete this one; --force replaces it\n")
+    assert kept.is_dir()
+    assert main([*line, "--seed", "1", "--force"]) == 0
+    assert Manifest.read(out, "segmentation").arguments["seed"] == 1
+    assert not kept.exists()
+
+
+def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(encoder, tmp_path, monkeypatch, caplog):
+    """The process was killed before the record; the checkpoint before is there, and else the training begins anew."""
+    monkeypatch.setattr(training, "_FEWEST_STEPS", 2)
+    sets, options = (frames(0, 8), {"t": frames(100, 4)}), {"recipe": replace(WHOLE, epochs=4), "progress": False}
+    for records, done in ((1, 2), (0, 4)):
+        out, written = tmp_path / str(records), []
+
+        def record_some(checkpoint: Path, made_from: str, written=written, records=records) -> None:
+            written.append(checkpoint)
+            if len(written) > records:
+                raise Stopped
+            record(checkpoint, made_from)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "record", record_some)
+            with pytest.raises(Stopped):
+                segment(*sets, encoder, out, **options)
+        (written[-1] / "trainer_state.json").write_text("")  # as a power cut leaves it
+        caplog.clear()
+        segment(*sets, encoder, out, **options)
+        assert json.loads((out / "manifest.json").read_text())["details"]["steps_done_here"] == done
+        assert ("the training begins anew" in caplog.text) is (not records)
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(encoder, tmp_path):
     sets = saved_sets(tmp_path)
@@ -551,6 +624,24 @@ def test_the_command_line_splits_by_group_and_prints_the_table(encoder, tmp_path
     assert capsys.readouterr().out == said.out
     assert main([*arguments, "--seed", "1"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {out} holds a finished run with another seed")
+
+
+def test_sets_of_one_short_name_are_told_apart_without_their_paths(encoder, tmp_path, capsys):
+    """Names go to the Hub, where a path would tell what it is called here."""
+    for place, first in (("mine", 0), ("theirs", 100), ("others", 200)):
+        frames(first, 8).save_to_disk(tmp_path / place / "frames")
+    sets = [str(tmp_path / place / "frames") for place in ("mine", "theirs", "others")]
+    line = [sets[0], "--encoder", encoder, "--out", str(tmp_path / "out"), "--frozen", "--epochs", "1", "--quiet"]
+    capsys.readouterr()
+    assert main([*line, "--test", *sets[1:]]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"note: the test set frames-{n} is {sets[n - 1]}; frames is {sets[0]}" for n in (2, 3)]
+    scores = Scores.load(tmp_path / "out")
+    assert scores.sets == ["frames", "frames-2", "frames-3"]
+    assert scores.of("frames-3").table["id"].to_pylist() == frames(200, 8)["id"][:]
+    assert str(tmp_path) not in (tmp_path / "out/manifest.json").read_text().replace(encoder, "")
+    assert main([*line[:4], str(tmp_path / "other"), *line[5:], "--test", sets[1], sets[1]]) == 2
+    assert capsys.readouterr().err == f"error: --test names {sets[1]} twice\n"
 
 
 def test_rows_without_masks_are_left_out_when_asked(encoder, tmp_path, capsys):
