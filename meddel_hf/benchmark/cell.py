@@ -27,7 +27,7 @@ from meddel_hf.benchmark.data import Material, ProbeData, RetrievalData, Segment
 from meddel_hf.benchmark.duplicates import without_duplicates
 from meddel_hf.benchmark.evidence import FILES, GROUND, PARENTS, of_scores
 from meddel_hf.benchmark.measures import MEASURED, Measuring
-from meddel_hf.benchmark.place import DISTINCT, LADDER
+from meddel_hf.benchmark.place import DISTINCT, LADDER, UNTRAINED
 from meddel_hf.benchmark.plan import Arm, InstanceTask
 from meddel_hf.benchmark.retrieval import LOSS, Trained, retrieve
 from meddel_hf.data.ids import ids_of
@@ -190,6 +190,7 @@ class CellRun:
             segment(
                 data.train, data.tests, encoder, out, recipe=data.task.recipe, seed=self.cell.seed, device=self.device,
                 progress=False, frames=self.frames / MASKED, overlays=data.task.overlays,
+                copies=self.cell.label == UNTRAINED,  # the data are those of every cell: a few tell it
             )  # fmt: skip
         if self._main:
             shutil.rmtree(out / MODEL, ignore_errors=True)  # the encoder again, with a head that trains in seconds

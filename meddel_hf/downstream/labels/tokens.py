@@ -53,7 +53,7 @@ def patch_features(dataset: Dataset, encoder: str, out: str | Path, *, name: str
     model = load_encoder(encoder, pooling="mean", device=device)
     if model.preprocessing.crop is not None:
         raise InvalidArgument(f"the image processor of {encoder} crops frames: their masks would not be seen whole")
-    parents = {"pool": str(dataset._fingerprint), "encoder": model.fingerprint}
+    parents = {"pool": frames.fingerprint, "encoder": model.fingerprint}
     if (out / MANIFEST).is_file():
         check_same(out, Manifest.read(out, "tokens").parents, parents, "was made from")
         return _loaded(out, frames.ids)

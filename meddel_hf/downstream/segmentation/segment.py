@@ -53,6 +53,7 @@ def segment(
     progress: bool = True,
     frames: str | Path | None = None,
     overlays: bool = True,
+    copies: bool = True,
 ) -> Scores:
     """Train on one data set, test on others; writes the scores of every test frame, overlays and the model.
 
@@ -65,6 +66,7 @@ def segment(
     device:      "auto", "cpu" or "cuda".
     frames:      folder to decode frames and masks into, once for all runs that name it; None: decode for this run.
     overlays:    draw overlays.png, 1 to 2 MB.
+    copies:      warn of test frames that are, byte for byte, in the training set under another id.
 
     Masks are scored at their own size; `Scores.value()` is mIoU over images, `value("miou-set")` over the set.
     Raises InvalidDataset, InvalidArgument or Mismatch before anything is trained, Diverged where the loss is no number.
@@ -102,7 +104,7 @@ def segment(
     tested = {name: LabelledFrames.of(dataset, name, recipe.num_labels) for name, dataset in test.items()}
     check_apart(learned, list(tested.values()))
     folder = Path(frames) if frames is not None else None
-    if processes.is_main_process:
+    if copies and processes.is_main_process:
         tell_copies(learned, list(tested.values()))
     run = _Run(out, manifest, recipe, seed, model, preprocessing, place, processes, progress, folder, overlays)
     with quiet():
