@@ -20,6 +20,7 @@ TESTED_BY = {
     "benchmark/results.py": "report/test_report.py",
     "benchmark/place.py": "report/test_report.py",
     "benchmark/*": "benchmark/test_benchmark.py",
+    "hub/contents.py": "hub/test_push.py",
     "hub/models.py": "hub/test_segmentation.py",
     "hub/repository.py": "hub/test_report.py",
     "cli.py": "commands/test_cli.py",

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,13 @@ METADATA = "metadata.jsonl"  # of a folder of image files: what is known of each
 _CELL = {"bytes", "path"}  # of an image in a table that does not say that it is one
 
 
-def look(folder: Path) -> Findings:
-    """Look at every image in a folder: in the columns of its Parquet files, and in files of its own."""
+def look(folder: Path, names: Iterable[str] | None = None) -> Findings:
+    """Look at every image in a folder: in the columns of its Parquet files, and in files of its own.
+
+    names: of the files that are looked at, relative to the folder; None: all but hidden ones.
+    """
     findings = Findings()
-    for path in _files(folder):
+    for path in _named(folder, names):
         if path.suffix == ".parquet":
             names = _image_columns(path)
             for row in read_rows(path, names) if names else ():
@@ -40,53 +43,50 @@ def look(folder: Path) -> Findings:
     return findings
 
 
-def texts_of(folder: Path, columns: Collection[str]) -> dict[str, list[str | None]]:
-    """Every value of some columns in a folder's Parquet files, or beside its image files, as text."""
+def texts_of(folder: Path, columns: Collection[str], names: Iterable[str] | None = None) -> dict[str, list[str | None]]:
+    """Every value of some columns in a folder's Parquet files, or beside its image files, as text; names: as `look`."""
     found: dict[str, list[str | None]] = {}
-    if (folder / METADATA).is_file():
+    files = _named(folder, names)
+    if folder / METADATA in files:
         rows = map(json.loads, filter(None, (folder / METADATA).read_text(encoding="utf-8").split("\n")))
         for name, value in ((name, row.get(name)) for row in rows for name in columns):
             found.setdefault(name, []).append(None if value is None else str(value))
-    for path in _files(folder):
-        names = [name for name in columns if path.suffix == ".parquet" and name in _schema(path).names]
-        table = pq.read_table(path, columns=names) if names else pa.table({})
-        for name in names:
+    for path in files:
+        held = [name for name in columns if path.suffix == ".parquet" and name in _schema(path).names]
+        table = pq.read_table(path, columns=held) if held else pa.table({})
+        for name in held:
             found.setdefault(name, []).extend(
                 None if value is None else str(value) for value in table[name].to_pylist()
             )
     return found
 
 
-@contextmanager
-def clean_copy(folder: Path, strip: bool) -> Iterator[Path]:
-    """Yield a folder of links to the files of `folder`, hidden ones left out; it is gone after the block.
+def copy_without_metadata(file: Path, place: Path) -> None:
+    """Write a file to `place`, its images without metadata; one that holds none becomes a link.
 
-    strip: in place of links, copies of what holds images, without metadata; the room for them is taken beside `folder`,
-    where the copies of a push that was killed go first.
     Raises UnreadableImage, naming the file, where that cannot be done to an image.
     """
-    with _beside(folder) if strip else _elsewhere() as copy:
-        for path in _files(folder):
-            target = copy / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                if strip and path.suffix == ".parquet" and _image_columns(path):
-                    _strip_table(path, target)
-                elif strip and path.suffix.lower() in IMAGE_SUFFIXES:
-                    target.write_bytes(stripped(path.read_bytes()))
-                else:
-                    target.symlink_to(path.resolve())
-            except UnreadableImage as error:
-                raise UnreadableImage(f"the metadata in {path} cannot be left out: {error}") from error
-        yield copy
+    try:
+        if file.suffix == ".parquet" and _image_columns(file):
+            _strip_table(file, place)
+        elif file.suffix.lower() in IMAGE_SUFFIXES:
+            place.write_bytes(stripped(file.read_bytes()))
+        else:
+            place.symlink_to(file.resolve())
+    except UnreadableImage as error:
+        raise UnreadableImage(f"the metadata in {file} cannot be left out: {error}") from error
 
 
 @contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
+def room_beside(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`, where as much may fit again; it is gone after the block.
+
+    What a killed process left there goes first. Where nothing can be written beside, the folder is a temporary one.
+    """
     place = folder.resolve()
     if not os.access(place.parent, os.W_OK):
-        with _elsewhere() as scratch:
-            yield scratch
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
         return
     sweep(place.parent, place.name)
     aside = aside_of(place)
@@ -97,16 +97,14 @@ def _beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-@contextmanager
-def _elsewhere() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as scratch:
-        yield Path(scratch)
-
-
-def _files(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
     """Regular files, those of hidden folders and hidden files left out."""
     there = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return [path for path in there if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def _named(folder: Path, names: Iterable[str] | None) -> list[Path]:
+    return files_in(folder) if names is None else [folder / name for name in sorted(names)]
 
 
 def _image_columns(path: Path) -> list[str]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from meddel_hf.datadel.registry import SOURCES
-from meddel_hf.datadel.shards.output import STATE
 from meddel_hf.datadel.source import Source
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
-
-NOT_PUBLISHED = [f"{STATE}/**"]  # patterns of files that stay here
 
 
 def forbidden(folder: Path) -> list[Source]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shutil import copyfile
 from typing import Literal
 
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.runtime.network import hub_errors, made_repository, public
 
-_CARD = "README.md"
+CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -35,35 +35,51 @@ class Repository:
         return self.repo_id.partition("/")[2] or self.repo_id
 
     def upload(
-        self, folder: Path, names: Sequence[str], card: str, manifest: Manifest, message: str, *, older: Sequence[str]
+        self,
+        folder: Path,
+        names: Sequence[str],
+        card: str | None,
+        manifest: Manifest | None,
+        message: str,
+        *,
+        older: Sequence[str],
     ) -> str:
         """Publish files of a folder, a card, and the record of how they came about; returns the address.
 
-        names: of the files, relative to the folder. older: patterns of what an earlier push left, which goes where this
-        one does not bring it along. Raises HubFailed where the Hub refuses.
+        names: of the files, relative to the folder. card: None where it is one of them. manifest: None where there is
+        none. older: patterns of what an earlier push left, which goes where this one does not bring it along.
+        Raises HubFailed where the Hub refuses.
         """
         from huggingface_hub import HfApi
 
         api = HfApi(token=self.token)
         with hub_errors(self.repo_id):
             address = made_repository(api, self.repo_id, self.kind, self.private)
-        with tempfile.TemporaryDirectory() as scratch:
-            place = Path(scratch)
+        with self._room(folder) as place:
             for name in names:
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 self._copy(folder / name, place / name)
-            (place / _CARD).write_text(card, encoding="utf-8")
-            shown = replace(manifest, arguments=public(manifest.arguments), details=public(manifest.details))
-            shown.write(place, names)
+            if card is not None:
+                (place / CARD).write_text(card, encoding="utf-8")
+            if manifest is not None:
+                shown = replace(manifest, arguments=public(manifest.arguments), details=public(manifest.details))
+                shown.write(place, [name for name in names if name != CARD])  # people change cards on the Hub
             with hub_errors(self.repo_id):
                 api.upload_folder(
                     repo_id=self.repo_id,
                     repo_type=self.kind,
                     folder_path=place,
                     commit_message=message,
-                    delete_patterns=[_CARD, MANIFEST, *older],
+                    delete_patterns=[CARD, MANIFEST, *older],
                 )
         return address
 
+    @contextmanager
+    def _room(self, folder: Path) -> Iterator[Path]:
+        """Where the files of a folder are put together."""
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+
     def _copy(self, file: Path, place: Path) -> None:
-        copyfile(file, place)
+        """Put a file there as it is to go."""
+        place.symlink_to(file.resolve())

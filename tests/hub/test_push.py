@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,10 +16,11 @@ from conftest import HubSession
 from datasets import Dataset, Features, Image, List, Value, load_dataset
 from PIL import Image as Pillow
 
-from meddel_hf import MedDEL
+from meddel_hf import MedDEL, make_pool
 from meddel_hf.data import cells, parquet
 from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.hub.push import push
+from meddel_hf.runtime.manifest import Manifest
 from meddel_hf.selection.card import with_chosen
 from meddel_hf.selection.folder import save_subset
 from meddel_hf.selection.subset import shards_for
@@ -52,8 +54,6 @@ def vectors() -> np.ndarray:
 
 def selection_of(pool: Dataset):
     """A selection whose ids are the data set's: made from a store that stands for an embedding of it."""
-    from dataclasses import replace
-
     selection = MedDEL(eta=0.9, epsilon=None, scope="pool").select(vectors())
     table = selection.table.set_column(0, "id", [pool["id"][:]])
     named = table["duplicate_of"].to_pylist()
@@ -63,8 +63,6 @@ def selection_of(pool: Dataset):
 
 def kept_only(pool: Dataset, *rows: int):
     """A selection that keeps these rows of the pool."""
-    from dataclasses import replace
-
     selection = selection_of(pool)
     kept = [row in rows for row in range(ROWS)]
     table = selection.table.set_column(1, "kept", [kept])
@@ -368,13 +366,101 @@ def test_pushes_of_both_kinds_follow_one_another(hub: HubSession, tmp_path):
 def test_a_folder_that_is_not_what_was_written_is_not_pushed(tmp_path):
     pool = frames()
     folder = save_subset(kept_only(pool, 1, 2).filter(pool), tmp_path / "subset")
-    other = save_subset(kept_only(pool, 1, 3).filter(pool), tmp_path / "other")
     shard = next((folder / "data").iterdir())
     sound = shard.read_bytes()
     shard.write_bytes(sound[:-9] + bytes([sound[-9] ^ 1]) + sound[-8:])
     with pytest.raises(IncompleteStore, match="changed since it was written"):
         push(folder, "me/subset")
     shard.write_bytes(sound)
-    shutil.copy(next((other / "data").iterdir()), folder / "data")
-    with pytest.raises(IncompleteStore, match="does not record"):
+    (folder / "README.md").unlink()
+    with pytest.raises(InvalidArgument, match=r"no README\.md"):
         push(folder, "me/subset")
+
+
+def test_only_what_the_step_wrote_is_sent_and_the_rest_is_told(hub: HubSession, tmp_path):
+    """A pool with a key, a table of patients and an older file in it; and an older file in a subset."""
+    raw, out = hub.home / "raw", hub.home / "pool"
+    raw.mkdir()
+    for number in range(3):
+        (raw / f"{number}.jpg").write_bytes(jpeg(40 * number))
+    (raw / "Doe_Jane_1961.jpg").write_bytes(b"damaged")
+    (raw / "Doe_Jane_report.pdf").write_bytes(b"")
+    make_pool(raw, out, workers=1, quiet=True)
+    card = out / "README.md"
+    card.write_text("---\nlicense: cc-by-4.0\n" + card.read_text().removeprefix("---\n"))
+    (out / "pool.key").write_text("ab" * 32)
+    (out / "patients.xlsx").write_bytes(b"names")
+    (out / "skipped.parquet").write_bytes(b"names")
+    (shard,) = (out / "data").iterdir()
+    shutil.copy(shard, out / "data" / "old.parquet")
+    (out / "data" / "more").mkdir()
+    shutil.copy(shard, out / "data" / "more" / "train-old.parquet")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    code = "import sys; from meddel_hf.cli import main; sys.stderr = sys.stdout\n"
+    code += "assert main(['push', 'pool', 'me/pool']) == 0"
+    said = hub.run(code)
+    (line,) = (line for line in said.splitlines() if "left here" in line)
+    assert line == "not sent, and left here: data/more/train-old.parquet, data/old.parquet, patients.xlsx and 3 more"
+    names = {"README.md", "manifest.json", f"data/{shard.name}"}
+    assert set(hub.files("me/pool", "dataset")) - {".gitattributes"} == names
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    copy = tmp_path / "copy"
+    for name in names:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(hub.read("me/pool", name, "dataset"))
+    assert b"Doe_Jane" not in b"".join((copy / name).read_bytes() for name in names)
+    manifest = Manifest.read(copy, "pool")
+    assert set(manifest.files) == {f"data/{shard.name}"}
+    manifest.check(copy)
+    assert "license: cc-by-4.0" in (copy / "README.md").read_text(), "what its owner wrote into the card"
+    assert opened(copy, tmp_path / "cache")["id"][:] == ["0", "1", "2"]
+
+
+def test_image_files_go_with_the_labels_that_people_wrote_beside_them(hub: HubSession, tmp_path):
+    pool = frames()
+    folder = save_subset(kept_only(pool, 1, 2).filter(pool), hub.home / "subset", as_images=True)
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps({**line, "label": "polyp"}) + "\n" for line in lines))
+    (folder / "images" / "mine.jpg").write_bytes(jpeg(3))
+    hub.call([*MEDDEL, "push", str(folder), "me/images"])
+    there = {name for name in hub.files("me/images", "dataset") if name != ".gitattributes"}
+    assert there == {"README.md", "manifest.json", "metadata.jsonl", *(line["file_name"] for line in lines)}
+    code = "from datasets import load_dataset\nprint(load_dataset('me/images', split='train')['label'][:])"
+    assert hub.run(code).splitlines()[-1] == "['polyp', 'polyp']"
+    (folder / "metadata.jsonl").unlink()
+    with pytest.raises(IncompleteStore, match=r"metadata\.jsonl is missing"):
+        push(folder, "me/images")
+
+
+def test_a_folder_without_a_manifest_goes_without_keys_and_hidden_files(hub: HubSession, tmp_path):
+    pool = frames()
+    folder = save_subset(kept_only(pool, 1, 2).filter(pool), hub.home / "mine")
+    for name in ("manifest.json", ".notes", "mine.key"):
+        (folder / name).write_text("secret")
+    (folder / "manifest.json").unlink()
+    hub.call([*MEDDEL, "push", str(folder), "me/mine"])
+    (shard,) = (folder / "data").iterdir()
+    there = {name for name in hub.files("me/mine", "dataset") if name != ".gitattributes"}
+    assert there == {"README.md", f"data/{shard.name}"}
+
+
+def test_folders_that_are_for_nobody_else_are_not_pushed(tmp_path):
+    (tmp_path / "shard-00000.safetensors").write_bytes(b"x")
+    (tmp_path / "README.md").write_text("mine")
+    Manifest("embeddings", "f" * 32).write(tmp_path, ["shard-00000.safetensors"])
+    with pytest.raises(InvalidArgument, match="of step 'embeddings', which is not made for others"):
+        push(tmp_path, "me/store")
+    Manifest("subset", "f" * 32, files={"../secret": {"bytes": 1, "xxh3": "0" * 32}}).write(tmp_path)
+    with pytest.raises(IncompleteStore, match=r"records \.\./secret, which is outside the folder"):
+        push(tmp_path, "me/subset")
+
+
+def test_of_an_earlier_version_that_recorded_nothing_goes_what_it_wrote(hub: HubSession, tmp_path):
+    pool = frames()
+    folder = save_subset(kept_only(pool, 1, 2).filter(pool), hub.home / "older")
+    replace(Manifest.read(folder), files={}).write(folder)
+    (folder / "patients.parquet").write_bytes(b"names")
+    (shard,) = (folder / "data").iterdir()
+    hub.call([*MEDDEL, "push", str(folder), "me/older"])
+    there = {name for name in hub.files("me/older", "dataset") if name != ".gitattributes"}
+    assert there == {"README.md", "manifest.json", f"data/{shard.name}"}
