@@ -22,6 +22,7 @@ TESTED_BY = {
     "benchmark/*": "benchmark/test_benchmark.py",
     "hub/contents.py": "hub/test_push.py",
     "hub/models.py": "hub/test_segmentation.py",
+    "hub/names.py": "hub/test_segmentation.py",
     "hub/repository.py": "hub/test_report.py",
     "cli.py": "commands/test_cli.py",
     "commands/kinds.py": "commands/test_command_lines.py",

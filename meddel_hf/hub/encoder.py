@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from meddel_hf.hub.models import ModelRepository, provenance
+from meddel_hf.hub.names import published
 from meddel_hf.pretraining.result import PreTraining, Summary
-from meddel_hf.runtime.manifest import Manifest
-from meddel_hf.runtime.network import public, public_name
 from meddel_hf.runtime.words import plural
 from meddel_hf.selection.card import PAPER, TAGS, table_of
 
@@ -59,13 +58,11 @@ def _seen(summary: Summary) -> str:
 
 
 def _facts(run: PreTraining) -> list[tuple[str, Any]]:
-    manifest: Manifest = run.manifest
-    summary = run.summary
-    recipe = public(manifest.arguments)
-    pool = manifest.details.get("pool")
+    manifest, summary = published(run.manifest), run.summary
+    recipe = manifest.arguments
     chosen = f"{summary.frames:,} of {summary.pool:,} frames of the pool"
     return [
-        ("pool", pool and public_name(str(pool))),
+        ("pool", manifest.details.get("pool")),
         ("trained on", f"{chosen}, chosen by a selection" if "selection" in manifest.parents else chosen),
         ("left out as unreadable", summary.unreadable or None),
         ("left out by id", summary.excluded or None),

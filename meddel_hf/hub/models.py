@@ -41,7 +41,7 @@ class ModelRepository(Repository):
 
 
 def provenance(manifest: Manifest) -> list[tuple[str, str]]:
-    """Of what a model was made, and by which versions: rows of its card's table."""
+    """Of what a model was made, and by which versions: rows of its card's table. manifest: as it is published."""
 
     def listed(facts: Mapping[str, str]) -> str:
         return ", ".join(f"{name} {value}" for name, value in sorted(facts.items()))

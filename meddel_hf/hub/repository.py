@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from meddel_hf.hub.names import published
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
-from meddel_hf.runtime.network import hub_errors, made_repository, public
+from meddel_hf.runtime.network import hub_errors, made_repository
 
 CARD = "README.md"
 
@@ -62,8 +63,8 @@ class Repository:
             if card is not None:
                 (place / CARD).write_text(card, encoding="utf-8")
             if manifest is not None:
-                shown = replace(manifest, arguments=public(manifest.arguments), details=public(manifest.details))
-                shown.write(place, [name for name in names if name != CARD])  # people change cards on the Hub
+                recorded = [name for name in names if name != CARD]  # people change cards on the Hub
+                published(manifest).write(place, recorded)
             with hub_errors(self.repo_id):
                 api.upload_folder(
                     repo_id=self.repo_id,

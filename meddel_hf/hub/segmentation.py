@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from meddel_hf.hub.models import ModelRepository, provenance
+from meddel_hf.hub.names import published
 from meddel_hf.runtime.manifest import Manifest
-from meddel_hf.runtime.network import public, public_name
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import MODEL
 from meddel_hf.selection.card import PAPER, TAGS, cell, table_of
@@ -27,6 +27,7 @@ def push_segmentation(path: str | Path, to: ModelRepository) -> str:
 
 def segmentation_card(manifest: Manifest, to: ModelRepository) -> str:
     """README.md of a segmentation model: what it is for, how it is opened, what it scored, by which recipe."""
+    manifest = published(manifest)
     return f"""{to.front_matter(pipeline_tag="image-segmentation", tags=[*TAGS, "segmentation"])}
 # {to.name}
 
@@ -60,15 +61,15 @@ def _scores(tested: dict[str, dict[str, float]]) -> str:
     lines = [f"| test set | {' | '.join(measures)} |", f"|---|{'---:|' * len(measures)}"]
     for name, values in tested.items():
         numbers = " | ".join(f"{values[measure]:.4f}" if measure in values else "" for measure in measures)
-        lines.append(f"| {cell(public_name(name))} | {numbers} |")
+        lines.append(f"| {cell(name)} | {numbers} |")
     return "\n".join(lines)
 
 
 def _facts(manifest: Manifest) -> list[tuple[str, Any]]:
-    details, recipe = public(manifest.details), public(manifest.arguments).get("recipe") or {}
+    details, recipe = manifest.details, manifest.arguments.get("recipe") or {}
     loss = details.get("loss")
     return [
-        ("encoder", details.get("encoder") and public_name(str(manifest.details["encoder"]))),
+        ("encoder", details.get("encoder")),
         ("trained on", f"{plural(details.get('frames', 0), 'frame')} with masks"),
         ("loss at the end", None if loss is None else f"{loss:.4f}"),
         ("seed", manifest.arguments.get("seed")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,10 +129,15 @@ def _last_part(path: str) -> str:
     return re.split(r"[\\/]", path.rstrip("/\\"))[-1]
 
 
-def public(value: Any) -> Any:
-    """What a manifest says, with names in place of local paths, however deep they stand."""
+def public(value: Any, names: Mapping[str, str] | None = None) -> Any:
+    """What a manifest says, with names in place of local paths, however deep they stand.
+
+    names: of texts that are to be called otherwise than by their last part.
+    """
 
     def named(key: str, text: str) -> str:
+        if names and text in names:
+            return names[text]
         is_sentence = re.search(r"\s", text) and key not in _NAMES_PLACE and not _STARTS_AS_PATH.match(text)
         return text_without_places(text) if is_sentence else public_name(text)
 

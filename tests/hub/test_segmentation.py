@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,36 @@ def test_what_is_public_is_not_taken_for_private_and_no_encoder_tells_where_it_l
     assert said[1:] == ["True"]
     assert set(hub.files("me/open")) <= {".gitattributes"}
     assert json.loads(hub.read("me/closed", "config.json")) == config
+
+
+def test_no_test_set_tells_where_it_lay_and_each_has_one_name(model, hub: HubSession, tmp_path):
+    """Test sets that were named by their paths, as a caller of `segment` may: in the card, in keys and in roles."""
+    run = Path(shutil.copytree(model, hub.home / "run"))
+    near, far, spaced = "hospital_b/frames", "/home/anna/hospital_b/frames", "../Anna Smith/my frames"
+    (hub.home / "hospital_b" / "frames").mkdir(parents=True)
+    sets = [far, "frames", near, spaced]
+    manifest = Manifest.read(run, "segmentation")
+    tested = {name: {"miou": 0.1 * number} for number, name in enumerate(sets, 1)}
+    details = {**manifest.details, "tested": tested, "empty_masks": {"the training set": 0, far: 2, spaced: 1}}
+    parents = {"encoder": "e", "train": "t", **{f"test {name}": name[-9:] for name in sets}}
+    arguments = {**manifest.arguments, "test": sets}
+    replace(manifest, arguments=arguments, parents=parents, details=details).write(run)
+    hub.call([*MEDDEL, "push", "run", "me/named"])
+    card, record = (hub.read("me/named", name).decode() for name in ("README.md", "manifest.json"))
+    for place in ("anna", "Anna", "hospital", "home"):
+        assert place not in card + record
+    rows = dict(re.findall(r"^\| (.*frames.*) \| (0\.\d+) \|$", card, re.MULTILINE))
+    assert rows == {"frames-2": "0.1000", "frames": "0.2000", "frames-3": "0.3000", "my frames": "0.4000"}
+    facts = json.loads(record)
+    assert {name: scores["miou"] for name, scores in facts["details"]["tested"].items()} == {
+        name: pytest.approx(float(value)) for name, value in rows.items()
+    }
+    assert facts["details"]["empty_masks"] == {"the training set": 0, "frames-2": 2, "my frames": 1}
+    assert facts["arguments"]["test"] == ["frames-2", "frames", "frames-3", "my frames"]
+    roles = {"encoder", "train", "test frames", "test frames-2", "test frames-3", "test my frames"}
+    assert set(facts["parents"]) == roles
+    assert facts["parents"]["test frames-2"] == far[-9:]
+    assert all(role in card for role in roles)
 
 
 def test_options_about_frames_are_refused_and_damage_is_found(model, tmp_path):
