@@ -72,6 +72,7 @@ TESTED_BY = {
     "ingest/*": "ingest/test_make.py",
     "embedding/carried.py": "embedding/test_earlier.py",
     "embedding/removing.py": "selectors/test_forgetting.py",
+    "runtime/written.py": "runtime/test_making_room.py",
     "runtime/replacing.py": "selectors/test_forgetting.py",
     "selectors/before.py": "selectors/test_extending.py",
     "selectors/compared.py": "selectors/test_extending.py",

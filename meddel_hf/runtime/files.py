@@ -6,6 +6,7 @@ the old files go, the new ones are renamed into it one by one, and the file that
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -23,6 +24,7 @@ from meddel_hf.errors import InvalidArgument
 MANIFEST = "manifest.json"
 
 _PART = ".part"
+_FILLING = ".filling.json"  # in what is written aside: the files that come into a folder, and those that go
 _HOST = platform.node().replace("/", "-")
 _DAY = 86_400  # seconds after which the leftovers of another machine's process are nobody's
 _NOT_OURS = ("lost+found",)  # what an empty mount point may hold
@@ -80,7 +82,7 @@ def whole_folder(path: Path, replaced: Collection[str] | None = None) -> Iterato
         for file in aside.rglob("*"):
             _sync(file)
         if target.is_dir():  # since the beginning, or since another process was faster
-            _fill(target, aside, replaced)
+            _fill(target, aside, replaced if in_place or replaced is None else _recorded(target))
         else:
             os.rename(aside, target)
         _sync(beside)
@@ -102,18 +104,49 @@ def leftovers(folder: Path) -> list[Path]:
     """What processes, dead or alive, have written aside in a folder."""
     try:
         with os.scandir(folder) as entries:
-            return [Path(e.path) for e in entries if e.name.startswith(".") and e.name.endswith(_PART)]
+            return [Path(e.path) for e in entries if is_aside(e.name)]
     except FileNotFoundError:
         return []
+
+
+def is_aside(name: str) -> bool:
+    """Whether a file or folder of that name is being written aside."""
+    return name.startswith(".") and name.endswith(_PART)
 
 
 def is_vacant(folder: Path) -> bool:
     """True where a folder may be written to whatever is to stand in it: not there, empty, or left by a killed run."""
     if not folder.is_dir():
         return not os.path.lexists(folder) or (folder.is_symlink() and not folder.exists())
-    if not (folder / MANIFEST).is_file() and any(path.is_dir() for path in leftovers(folder)):
-        return True  # a run was killed while its files were being renamed into the folder
-    return not [name for name in os.listdir(folder) if name not in _NOT_OURS and not name.endswith(_PART)]
+    others = [name for name in os.listdir(folder) if name not in _NOT_OURS and not is_aside(name)]
+    if not others or (folder / MANIFEST).is_file():
+        return not others
+    known = set(interrupted(folder))
+    return bool(known) and known.issuperset(files_below(folder, others))
+
+
+def interrupted(folder: Path) -> list[str]:
+    """Files of a run that was killed while it renamed them into the folder, and of the output that it was replacing."""
+    names: set[str] = set()
+    for path in leftovers(folder):
+        try:
+            names.update(json.loads((path / _FILLING).read_text(encoding="utf-8")))
+        except (OSError, ValueError):  # killed before that
+            continue
+    return sorted(name for name in names if os.path.lexists(folder / name))
+
+
+def files_below(folder: Path, names: Collection[str]) -> Iterator[str]:
+    """Files and links among some names in a folder, and below those of them that are folders."""
+    for name in names:
+        path = folder / name
+        if path.is_symlink() or not path.is_dir():
+            yield name
+            continue
+        for place, folders, files in os.walk(path):
+            linked = [inner for inner in folders if (Path(place) / inner).is_symlink()]
+            for inner in (*files, *linked):
+                yield (Path(place) / inner).relative_to(folder).as_posix()
 
 
 def check_can_write(path: Path) -> None:
@@ -177,15 +210,26 @@ def _is_written_straight(path: Path, target: Path) -> bool:
 
 def _fill(target: Path, aside: Path, replaced: Collection[str] | None) -> None:
     """Rename what stands in `aside` into `target`, in place of the older output there."""
-    (target / MANIFEST).unlink(missing_ok=True)
     if replaced is None:
         replaced = [name for name in os.listdir(target) if name not in _NOT_OURS and not name.endswith(_PART)]
+    files = sorted(file.relative_to(aside) for file in aside.rglob("*") if not file.is_dir())
+    noted = sorted({*files_below(target, replaced), *(file.as_posix() for file in files)})
+    (aside / _FILLING).write_text(json.dumps(noted), encoding="utf-8")  # for who comes next, should this be killed
+    _sync(aside / _FILLING)
+    (target / MANIFEST).unlink(missing_ok=True)
     for name in replaced:
         _remove(target, name)
-    files = sorted(file.relative_to(aside) for file in aside.rglob("*") if not file.is_dir())
     for file in sorted(files, key=lambda file: file == Path(MANIFEST)):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         os.replace(aside / file, target / file)
+
+
+def _recorded(folder: Path) -> list[str]:
+    """Files that the manifest of a folder records, if there is one."""
+    try:
+        return list(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _remove(target: Path, name: str) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
-
-# What steps write beside the files that their manifests record.
-_BESIDE = (MANIFEST, "begun.json", "skipped.parquet", "view.png", "README.md")
+from meddel_hf.runtime.resume import BEGUN
+from meddel_hf.runtime.written import GO_ON, STEPS, files_in, is_beside, is_written
 
 
 @contextmanager
@@ -40,18 +39,22 @@ def room_at(folder: Path) -> Iterator[None]:
 
 
 def _check_ours(folder: Path) -> None:
-    if not (folder / MANIFEST).is_file():
-        return  # begun, and not finished: its records know which files are its own
-    try:
-        recorded = {name.partition("/")[0] for name in Manifest.read(folder).files}
-    except MedDELError:
-        return  # damaged: nothing tells
-    strange = sorted(
-        path.name
-        for path in folder.iterdir()
-        if recorded and path.name not in (*recorded, *_BESIDE) and not path.name.startswith(".")
-    )
-    if strange:
+    is_ours = _written_in(folder)
+    strange = next((name for name in files_in(folder) if name not in (MANIFEST, BEGUN) and not is_ours(name)), None)
+    if strange is not None:
         raise InvalidArgument(
-            f"{folder} also holds {strange[0]}, which meddel did not write: take it away, or name another folder"
+            f"{folder} also holds {strange}, which meddel did not write: take it away, or name another folder"
         )
+
+
+def _written_in(folder: Path) -> Callable[[str], bool]:
+    """Whether a step wrote the file of a name there."""
+    if not (folder / MANIFEST).is_file():
+        return lambda name: is_written(name, GO_ON)  # begun, and not finished
+    try:
+        manifest = Manifest.read(folder)
+    except MedDELError:
+        return lambda name: is_written(name, STEPS)  # damaged: it may be any
+    if not manifest.files:
+        return lambda name: is_written(name, [manifest.step])
+    return lambda name: name in manifest.files or is_beside(name, [manifest.step])

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch, Occupied
-from meddel_hf.runtime.files import MANIFEST, check_can_write, is_vacant, whole_folder
+from meddel_hf.runtime.files import MANIFEST, check_can_write, interrupted, is_vacant, whole_folder
 from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
 from meddel_hf.runtime.similar import meant_beside
+from meddel_hf.runtime.written import files_in, is_written
 
 Step = Literal[
     "datadel", "embeddings", "selection", "subset", "frames", "pretraining", "segmentation", "probe", "benchmark",
@@ -123,8 +124,12 @@ def step_folder(folder: str | Path, step: Step) -> Iterator[Path]:
     The block writes its manifest as well, last. Raises InvalidArgument or Mismatch as `check_target` does.
     """
     folder = check_target(folder, step)
-    before = Manifest.read(folder, step).files if (folder / MANIFEST).is_file() else {}
-    with whole_folder(folder, replaced=list(before) or None) as aside:
+    if (folder / MANIFEST).is_file():
+        before = list(Manifest.read(folder, step).files)
+        before = before or [name for name in files_in(folder) if is_written(name, [step])]  # of an early version
+    else:
+        before = interrupted(folder)
+    with whole_folder(folder, replaced=before) as aside:
         yield aside
 
 

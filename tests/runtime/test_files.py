@@ -17,6 +17,7 @@ from meddel_hf.runtime.files import (
     MANIFEST,
     check_can_write,
     checksum,
+    interrupted,
     is_vacant,
     leftovers,
     sweep,
@@ -139,9 +140,40 @@ def test_killed_while_the_files_are_renamed_the_folder_is_not_taken_for_whole_an
     assert not (out / MANIFEST).exists()
     assert leftovers(out)
     assert is_vacant(out)
+    assert set(content(out)) - {f"{leftovers(out)[0].name}/{name}" for name in ("a", "b", MANIFEST)} == {
+        *interrupted(out),
+        f"{leftovers(out)[0].name}/.filling.json",
+    }
+    (out / "notes").mkdir()
+    (out / "notes" / "mine").write_text("mine")
+    assert not is_vacant(out)
+    (out / "notes" / "mine").unlink()
     fill(out, "newer", ("a", MANIFEST))
     assert content(out) == {"a": "newer", MANIFEST: "newer"}
     assert not leftovers(out)
+
+
+def test_what_a_dead_process_left_before_it_renamed_anything_makes_nothing_of_others_vacant(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    half = tmp_path / f".{platform.node()}-{dead_process()}.part"
+    half.mkdir()
+    (half / "notes.txt").write_text("new")
+    assert not is_vacant(tmp_path)
+    assert interrupted(tmp_path) == []
+    (half / ".filling.json").write_text("[")
+    assert not is_vacant(tmp_path)
+    (tmp_path / "notes.txt").unlink()
+    assert is_vacant(tmp_path)
+
+
+def test_a_process_that_was_slower_replaces_the_other_ones_files_alone(tmp_path):
+    out = tmp_path / "out"
+    with whole_folder(out, replaced=[]) as aside:
+        (aside / MANIFEST).write_text("slower")
+        out.mkdir()
+        for name, text in (("rows", "faster"), (MANIFEST, '{"files": {"rows": {}}}'), ("notes.txt", "mine")):
+            (out / name).write_text(text)
+    assert content(out) == {MANIFEST: "slower", "notes.txt": "mine"}
 
 
 def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path, alive):

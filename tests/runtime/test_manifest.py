@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +111,56 @@ def test_a_step_replaces_its_own_files_and_leaves_others(folder):
         Manifest("selection", "f01").write(aside, ["three"])
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "notes.txt", "three"]
     assert Manifest.read(folder, "selection").fingerprint == "f01"
+
+
+def test_of_a_version_that_recorded_nothing_its_own_files_go_and_others_stay(tmp_path):
+    for name in ("rows.parquet", "pairs.parquet", "notes.txt", "data/mine.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("older")
+    Manifest("selection", "f00").write(tmp_path)
+    with step_folder(tmp_path, "selection") as aside:
+        (aside / "rows.parquet").write_text("newer")
+        Manifest("selection", "f01").write(aside, ["rows.parquet"])
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert there == {MANIFEST, "rows.parquet", "notes.txt", "data/mine.parquet"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from meddel_hf.runtime import files
+from meddel_hf.runtime.manifest import Manifest, step_folder
+
+replace, renames = os.replace, []
+def counted(source, target):
+    if Path(target).parent == Path(sys.argv[1]):
+        if len(renames) == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        renames.append(target)
+    replace(source, target)
+files.os.replace = counted
+with step_folder(sys.argv[1], "selection") as aside:
+    for name in ("four", "three"):
+        (aside / name).write_text("new")
+    Manifest("selection", "f01").write(aside, ["four", "three"])
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_killed_while_it_replaces_an_older_one_the_next_run_tells_its_files_from_others(renames, folder):
+    """Somebody's file that lay there before: the folder is refused, and nothing is lost; without it all is well."""
+    (folder / "notes.txt").write_text("mine")
+    died = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(renames)], check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert not (folder / MANIFEST).exists()
+    with pytest.raises(InvalidArgument, match="holds no selection: name another folder"):
+        check_target(folder, "selection")
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
+    with step_folder(folder, "selection") as aside:
+        (aside / "five").write_text("5")
+        Manifest("selection", "f02").write(aside, ["five"])
+    assert sorted(path.name for path in folder.iterdir()) == ["five", MANIFEST]
 
 
 def test_a_folder_that_is_not_there_is_told_from_one_that_is_not_finished(tmp_path, monkeypatch):
