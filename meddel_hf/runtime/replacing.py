@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from meddel_hf.errors import IncompleteStore
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.records import read_facts, write_facts
 
@@ -55,22 +56,35 @@ class Replacement:
 
         gone: of each folder, files that have no successor. report: what a run that finishes this one should say.
         """
-        names = {str(folder.resolve()): sorted(files) for folder, files in gone.items()}
+        first = self.folders[0]
+        names = {os.path.relpath(folder.resolve(), first): sorted(files) for folder, files in gone.items()}
         for folder in self.folders:
             _sync_all(folder / STAGE)
-        facts = {"folders": list(map(str, self.folders)), "gone": names, "report": report}
-        write_facts(self.folders[0] / STAGE / _COMMITTED, facts)
-        finish_pending(self.folders[0])
+        # Seen from the first, so that all of them may be moved together before the work is finished.
+        facts = {"folders": [os.path.relpath(each, first) for each in self.folders], "gone": names, "report": report}
+        write_facts(first / STAGE / _COMMITTED, facts)
+        finish_pending(first)
 
 
 def finish_pending(folder: Path) -> str | None:
-    """Finish what a killed run had committed, and return its report; None where there is nothing of the kind."""
+    """Finish what a killed run had committed, and return its report; None where there is nothing of the kind.
+
+    Raises IncompleteStore, and changes nothing, where one of the folders is not where the run left it.
+    """
+    folder = folder.resolve()
     noted = folder / STAGE / _COMMITTED
     if not noted.is_file():
         return None
     facts = read_facts(noted, _CURE)
-    for name in reversed(facts["folders"]):  # the one that holds the note comes last
-        _put_in_place(Path(name), facts["gone"].get(name, []))
+    places = {name: Path(os.path.normpath(folder / name)) for name in facts["folders"]}  # earlier versions: absolute
+    for place in places.values():
+        if not any((there / MANIFEST).is_file() for there in (place, place / STAGE / "new")):
+            raise IncompleteStore(
+                f"{place} is not what a run left that was killed while it replaced it together with {folder}: put all "
+                "folders back where they were, and run the same command again"
+            )
+    for name in reversed(places):  # the one that holds the note comes last
+        _put_in_place(places[name], facts["gone"].get(name, []))
     shutil.rmtree(folder / STAGE)
     report: str = facts["report"]
     return report

@@ -22,6 +22,7 @@ from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.runtime import replacing
 from meddel_hf.selectors import Random
 from meddel_hf.selectors.by_hand import Overrides
+from meddel_hf.selectors.forgetting import Forgotten
 
 ROWS = 90
 
@@ -283,6 +284,46 @@ def test_killed_at_any_moment_all_is_old_or_all_is_finished(made, tmp_path, step
         shutil.rmtree(folder)
     assert seen == {True, False}
     assert number > 20
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])  # folders that were put in place before the run was killed
+def test_folders_that_moved_after_a_kill_are_finished_together_or_told(made, tmp_path, monkeypatch, done):
+    name, _ = kept_with_copies(Selection.load(made / "s"))
+    old, folders = tmp_path / "old", ("e", "s", "m")
+
+    def copy(folder: Path) -> Path:
+        for each in folders:
+            shutil.copytree(made / each, folder / each)
+        return folder
+
+    def run(folder: Path) -> Forgotten:
+        return forget([name], folder / "e", [folder / "s", folder / "m"])
+
+    whole = copy(tmp_path / "whole")
+    run(whole)
+    expected = contents(whole)
+    copy(old)
+    put, puts = replacing._put_in_place, []
+
+    def killed(folder: Path, gone: list[str]) -> None:
+        if len(puts) == done:
+            raise KeyboardInterrupt
+        puts.append(folder)
+        put(folder, gone)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replacing, "_put_in_place", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(old)
+    moved = old.rename(tmp_path / "moved")
+    (moved / "s").rename(tmp_path / "s")
+    before = contents(tmp_path)
+    with pytest.raises(IncompleteStore, match=rf"^{moved}/s is not what a run left .* put all folders back"):
+        run(moved)
+    assert contents(tmp_path) == before
+    (tmp_path / "s").rename(moved / "s")
+    assert "1 frame is forgotten" in run(moved).finished
+    assert contents(moved) == expected
 
 
 def test_names_of_files_are_not_taken_for_frames_that_are_gone(copied, capsys):
