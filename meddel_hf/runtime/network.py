@@ -27,7 +27,8 @@ _BY_STATUS = {
 }
 _ABSOLUTE = re.compile(r"[/~\\]|[A-Za-z]:[\\/]|file:/")
 _STARTS_AS_PATH = re.compile(rf"{_ABSOLUTE.pattern}|\.\.?[\\/]")
-_NAMES_PLACE = {"encoder", "folder", "pool", "reference", "spec"}  # keys of what a manifest says
+_NAMES_PLACE = {"encoder", "pool", "reference", "spec"}  # keys of what a manifest says
+_IS_LOCAL = {"folder", "table"}  # of those keys: never a Hub id, as what `meddel pool` read
 _SEGMENT = r"[^\s\\/'\"<>|,;()\[\]]+"
 # An absolute path in a sentence. Folders may have spaces in their names, up to three: so that none is told in part,
 # words before a slash that comes soon after a path go with it.
@@ -138,6 +139,8 @@ def public(value: Any, names: Mapping[str, str] | None = None) -> Any:
     def named(key: str, text: str) -> str:
         if names and text in names:
             return names[text]
+        if key in _IS_LOCAL:
+            return _last_part(text)
         is_sentence = re.search(r"\s", text) and key not in _NAMES_PLACE and not _STARTS_AS_PATH.match(text)
         return text_without_places(text) if is_sentence else public_name(text)
 

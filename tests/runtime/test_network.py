@@ -162,3 +162,11 @@ def test_a_path_that_is_there_is_shown_by_name_and_a_sentence_as_it_is(tmp_path,
     assert public_name("hospital/frames") == "frames"
     assert public_name("hospital/frames:c@train") == "frames:c@train"
     assert public("kept 3/4/5 of them") == "kept 3/4/5 of them"
+
+
+def test_what_is_never_a_hub_id_is_a_path_also_where_it_is_not_to_be_found():
+    assert public({"folder": "patients/mueller anna/", "table": "lists/ward.csv", "pool": "user/frames"}) == {
+        "folder": "mueller anna",
+        "table": "ward.csv",
+        "pool": "user/frames",
+    }
