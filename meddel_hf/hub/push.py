@@ -6,10 +6,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from meddel_hf.data.outgoing import copy_without_metadata, look, room_beside, texts_of
 from meddel_hf.data.privacy import OF_PEOPLE, check_people
+from meddel_hf.data.scan import IMAGE_SUFFIXES
+from meddel_hf.datadel.preview import FOLDER
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.hub.contents import Contents
 from meddel_hf.hub.encoder import push_encoder
@@ -87,8 +89,14 @@ def push(
     if told := contents.told():
         log.warning("%s", told)
     frames = _Frames(repo_id, private, token, kind="dataset", strip=strip_metadata)
-    older = OURS if contents.manifest is not None else ()
+    older = (*OURS, *_image_folders(contents)) if contents.manifest is not None else ()
     return frames.upload(path, contents.going, None, contents.manifest, f"Upload {path.resolve().name}", older=older)
+
+
+def _image_folders(contents: Contents) -> list[str]:
+    """Patterns of the folders that hold its image files: an earlier push may have left more there."""
+    tops = {name.partition("/")[0] for name in contents.going if PurePath(name).suffix.lower() in IMAGE_SUFFIXES}
+    return [f"{top}/*" for top in sorted(tops - {FOLDER})]
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class MadePool:
                 lines.append(f"- `{column}`: {plural(len(counts), 'value')}, in {plural(counts.total(), 'frame')}.")
         lines.append(
             f"- Kept out: {plural(len(kept_out), 'file')}. Remarks on {plural(len(remarks), 'other')}"
-            f". See `{REJECTED}`."
+            f". `{REJECTED}`, which stays where the pool was made, lists them."
         )
         lines.append(f"- {plural(self.doubles, 'image is', 'images are')} byte for byte that of an earlier frame.")
         lines.append(

@@ -327,6 +327,22 @@ def test_a_smaller_push_leaves_nothing_of_a_larger_one(hub: HubSession, tmp_path
 
 
 @pytest.mark.slow
+def test_a_smaller_push_of_image_files_leaves_none_of_a_larger_one(hub: HubSession, tmp_path):
+    pool = frames()
+    for name, rows in (("large", range(6)), ("small", (3, 5))):
+        save_subset(kept_only(pool, *rows).filter(pool), tmp_path / name, as_images=True)
+    code = f"""
+        from huggingface_hub import HfApi
+        from meddel_hf.hub.push import push
+        for name in ("large", "small"):
+            push({str(tmp_path)!r} + "/" + name, "me/images")
+        there = HfApi().list_repo_files("me/images", repo_type="dataset")
+        print([file for file in there if file.startswith("images/")])
+    """
+    said = hub.run(textwrap.dedent(code)).strip().splitlines()[-1]
+    assert said == str([f"images/centre/frame {row:02}.jpg" for row in (3, 5)])
+
+
 def test_pushes_of_both_kinds_follow_one_another(hub: HubSession, tmp_path):
     pool = frames().cast_column("image", Image(decode=False))
     pool.save_to_disk(tmp_path / "pool")
