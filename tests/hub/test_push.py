@@ -343,6 +343,7 @@ def test_a_smaller_push_of_image_files_leaves_none_of_a_larger_one(hub: HubSessi
     assert said == str([f"images/centre/frame {row:02}.jpg" for row in (3, 5)])
 
 
+@pytest.mark.slow
 def test_pushes_of_both_kinds_follow_one_another(hub: HubSession, tmp_path):
     pool = frames().cast_column("image", Image(decode=False))
     pool.save_to_disk(tmp_path / "pool")
