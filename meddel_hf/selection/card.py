@@ -101,17 +101,22 @@ def with_chosen(text: str, selection: Answer) -> str:
     return f"{text.rstrip()}\n\n{how_chosen(selection)}"
 
 
-def subset_card(selection: Answer, name: str, files: list[str], facts: dict[str, Any]) -> str:
+def subset_card(
+    selection: Answer, name: str, files: list[str], facts: dict[str, Any], content: str | None = None
+) -> str:
     """README.md of a subset's folder: front matter with `configs:`, and how it was chosen.
 
-    files: patterns of the data's files.
+    files:   patterns of the data's files.
+    content: their fingerprint, where no pattern names it: `datasets` remembers a folder by what its card says, and
+             would give the rows of another one of that name.
     """
     from huggingface_hub import DatasetCardData
 
     paths = files if len(files) > 1 else files[0]
+    config = {"config_name": "default", "data_files": [{"split": "train", "path": paths}]}
     data = DatasetCardData(
         tags=TAGS,
-        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": paths}]}],
+        configs=[config | ({} if content is None else {"description": f"content {content}"})],
         **facts,
     )
     return with_chosen(f"---\n{data.to_yaml()}\n---\n\n# {name}\n", selection)

@@ -84,11 +84,11 @@ def write_subset(
             names = write_images(opened, cleaner, aside)
             files = [METADATA, *sorted({f"{name.partition('/')[0]}/**" for name in names if name != METADATA})]
             content = fingerprint(*(checksum(aside / name) for name in names))
+            card = subset_card(selection, title, files, card_facts or {}, content)
         else:
             names = _write_shards(opened, cleaner, aside)
             content = names[0].rpartition("-00000-")[0] + "-*.parquet"
-            files = [content]
-        card = subset_card(selection, title, files, card_facts or {})
+            card = subset_card(selection, title, [content], card_facts or {})
         (aside / "README.md").write_text(card, encoding="utf-8")
         parents = {"selection": selection.fingerprint, "pool": selection.origin.fingerprint}
         details: dict[str, Any] = {"rows": len(subset), "selection": asdict(selection.summary)}

@@ -433,6 +433,7 @@ def test_only_what_the_step_wrote_is_sent_and_the_rest_is_told(hub: HubSession, 
     assert opened(copy, tmp_path / "cache")["id"][:] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_image_files_go_with_the_labels_that_people_wrote_beside_them(hub: HubSession, tmp_path):
     pool = frames()
     folder = save_subset(kept_only(pool, 1, 2).filter(pool), hub.home / "subset", as_images=True)
@@ -449,6 +450,7 @@ def test_image_files_go_with_the_labels_that_people_wrote_beside_them(hub: HubSe
         push(folder, "me/images")
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_manifest_goes_without_keys_and_hidden_files(hub: HubSession, tmp_path):
     pool = frames()
     folder = save_subset(kept_only(pool, 1, 2).filter(pool), hub.home / "mine")

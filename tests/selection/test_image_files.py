@@ -79,6 +79,13 @@ def test_files_stand_at_their_ids_with_the_bytes_of_the_pool(tmp_path):
     assert set(again["id"][:]) == set(by_id), "masks are no frames"
 
 
+def test_the_rows_of_another_folder_of_that_name_are_not_loaded(tmp_path):
+    for name, numbers in (("one", range(ROWS)), ("two", range(100, 100 + ROWS))):
+        frames = pool([f"{row}" for row in range(ROWS)]).add_column("number", list(numbers))
+        written(frames, tmp_path / name / "kept")
+        assert load_dataset(str(tmp_path / name / "kept"), split="train")["number"][:] == [numbers[row] for row in KEPT]
+
+
 def test_classes_are_written_by_their_names_and_no_number_as_null(tmp_path):
     frames = pool([f"{row}" for row in range(ROWS)], label=[0, 1, -1, None] * (ROWS // 4) + [0] * (ROWS % 4))
     frames = frames.add_column("age", [float(row) if row % 2 else float("nan") for row in range(ROWS)])
