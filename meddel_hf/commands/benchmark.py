@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -109,9 +108,9 @@ def _with_plan(
     from meddel_hf.benchmark.results import read
     from meddel_hf.runtime.files import check_can_write
     from meddel_hf.runtime.processes import leave
-    from meddel_hf.runtime.shard import Shard
+    from meddel_hf.runtime.shard import Shard, is_first
 
-    main = os.environ.get("RANK", "0") == "0"
+    main = is_first()
     try:
         plan, shard = Plan.load(args.plan), Shard.parse(args.shard)
         runs = args.out or Path("runs") / args.plan.stem

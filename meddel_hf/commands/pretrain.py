@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
@@ -12,6 +11,7 @@ from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import say
 from meddel_hf.pretraining.budgets import Budget, recipe_for
 from meddel_hf.pretraining.recipe import Recipe
+from meddel_hf.runtime.shard import is_first
 
 HELP = "pre-train an encoder on a pool, or on what a selection keeps of it"
 INTERRUPTED = "the same command goes on from the last checkpoint"
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         exclude = read_lines(args.exclude, "a list of ids") if args.exclude else []
         pool = load_pool(args.pool, include=args.include)
-        if exclude and os.environ.get("RANK", "0") == "0":
+        if exclude and is_first():
             for note in _of_excluded(pool, set(exclude), args.image_column, args.id_column):
                 say(note)
         if not args.keep_leaks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import fields
 from itertools import count
@@ -14,6 +13,7 @@ from meddel_hf.commands.printing import print_json, say
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.checks import LARGEST_BATCH, LARGEST_SIDE
+from meddel_hf.runtime.shard import is_first
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
             train, test, args.encoder, args.out, recipe=recipe, seed=args.seed, device=args.device,
             revision=args.revision, progress=not args.quiet,
         )  # fmt: skip
-        if _speaks():
+        if is_first():
             if args.json:
                 print_json(facts(scores))
             else:
@@ -113,15 +113,10 @@ def _data(args: argparse.Namespace) -> tuple[Dataset, dict[str, Dataset]]:
         name = name_of(spec)
         if name in test:
             name = next(other for number in count(2) if (other := f"{name_of(spec)}-{number}") not in test)
-            if _speaks():
+            if is_first():
                 say(f"note: the test set {name} is {spec}; {name_of(spec)} is {spec_of[name_of(spec)]}")
         test[name], spec_of[name] = load(spec), spec
     return train, test
-
-
-def _speaks() -> bool:
-    """Whether this is the process that tells the user."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _empty_masks(manifest: Manifest) -> str:

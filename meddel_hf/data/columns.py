@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import ClassLabel
 
 
 def texts_of(dataset: Any, column: str) -> list[str | None]:
@@ -21,8 +24,13 @@ def as_texts(values: Sequence[Any], feature: Any) -> list[str | None]:
     from datasets import ClassLabel  # not above: `meddel --help` reads the modules that need this one
 
     if isinstance(feature, ClassLabel):
-        return [None if value is None or value < 0 else feature.int2str(value) for value in values]
+        return [class_name(value, feature) for value in values]
     return [None if value is None or value != value else number_text(value) for value in values]
+
+
+def class_name(value: int | None, feature: ClassLabel) -> str | None:
+    """A class label by its name; None of -1, which is none."""
+    return None if value is None or value < 0 else str(feature.int2str(value))
 
 
 def number_text(value: Any) -> str:

@@ -15,7 +15,7 @@ from meddel_hf.data.local import holds_images, kind_of_data
 from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, Scan, Skipped
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.manifest import Step, step_of
-from meddel_hf.runtime.similar import composed
+from meddel_hf.runtime.similar import composed, with_composed
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID, IMAGE
 
@@ -120,7 +120,7 @@ class Beside:
         """A table that is none is left aside, with a note. Columns that a pool has anyway are left out."""
         rows: dict[str, dict[str, str | None]] = {}
         notes, read = [], []
-        pictures = {**{composed(name): name for name in scan.pictures}, **{name: name for name in scan.pictures}}
+        pictures = with_composed({name: name for name in scan.pictures})
         for name, below in tables_in([one.path for one in scan.skipped]):
             try:
                 table = FrameTable.read(scan.folder / name)

@@ -15,6 +15,7 @@ from typing import Any
 
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.regular import open_regular, why_not_read
+from meddel_hf.runtime.shard import is_first
 from meddel_hf.runtime.words import plural
 
 log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ def scan_of(dataset: Any) -> Scan | None:
 
 def tell(dataset: Any) -> None:
     """Log what was not looked at in the folder of a data set; one process of several does."""
-    if (scan := scan_of(dataset)) is None or os.environ.get("RANK", "0") != "0":
+    if (scan := scan_of(dataset)) is None or not is_first():
         return
     for line in (scan.told, *scan.notes):
         if line:

@@ -13,7 +13,7 @@ from meddel_hf.data.frame_table import FrameTable, shown
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.ingest.files import File
 from meddel_hf.ingest.parts import FIELDS, Parts
-from meddel_hf.runtime.similar import composed
+from meddel_hf.runtime.similar import composed, with_composed
 
 _TEXT = Value("string")
 FEATURES = Features(
@@ -163,8 +163,7 @@ def _check_columns(columns: Iterable[str], names: Mapping[str, str], keep: Seque
 
 def _known(files: Sequence[File]) -> dict[str, File]:
     """Files by their path, and by their path without suffix; an ü is one, in one character or two."""
-    named = {**{file.stem: file for file in files}, **{file.path: file for file in files}}
-    return {**{composed(name): file for name, file in named.items()}, **named}
+    return with_composed({**{file.stem: file for file in files}, **{file.path: file for file in files}})
 
 
 def _below(path: Path, folder: Path) -> str:

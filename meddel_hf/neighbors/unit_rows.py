@@ -167,19 +167,17 @@ class Survey:
 
 def refuse(bad: NDArray[np.bool_], what: str, names: Sequence[str] | None) -> None:
     """Raise InvalidEmbeddings, which names the first five, where any of the rows is bad, (n,) bool. what: in words."""
-    rows = np.flatnonzero(bad)
-    if len(rows):
-        shown = ", ".join(str(r) if names is None else f"{r} ({names[r]})" for r in rows[:5])
-        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-        raise InvalidEmbeddings(f"{len(rows)} of {len(bad)} embeddings are {what}: rows {shown}{more}; leave them out")
+    refused = _Refused(len(bad), None if names is None else names.__getitem__)
+    refused.note(0, bad)
+    refused.refuse(what)
 
 
 @dataclass(eq=False)
 class _Refused:
-    """Rows that no cosine can be taken of: how many of n, and the first five."""
+    """Rows that no cosine can be taken of: how many of n, and the first five. name: id of a row, if it has one."""
 
     n: int
-    name: Callable[[int], str]
+    name: Callable[[int], str] | None
     count: int = 0
 
     def __post_init__(self) -> None:
@@ -193,7 +191,7 @@ class _Refused:
 
     def refuse(self, what: str) -> None:
         if self.count:
-            listed = ", ".join(f"{row} ({self.name(row)})" for row in self.first)
+            listed = ", ".join(str(row) if self.name is None else f"{row} ({self.name(row)})" for row in self.first)
             more = f" and {self.count - 5} more" if self.count > 5 else ""
             raise InvalidEmbeddings(
                 f"{self.count} of {self.n} embeddings are {what}: rows {listed}{more}; leave them out"

@@ -26,6 +26,7 @@ from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.memory import Known, Memory
 from meddel_hf.runtime.progress import tqdm
 from meddel_hf.runtime.regular import open_regular, stat_regular, why_not_read
+from meddel_hf.runtime.shard import is_first
 
 UNREAD = "!"  # what stands before the reason in place of a digest
 _BLOCK = 1 << 20
@@ -106,7 +107,7 @@ def _read_all(
     """Read the missing files in a few threads, and keep what is worth remembering as it comes."""
     new: dict[str, dict[str, Known]] = {}
     saved, bar = time.monotonic(), {"desc": f"reading {what}", "unit": f" {what}", "delay": 5, "leave": False}
-    with tqdm(total=len(missing), disable=os.environ.get("RANK", "0") != "0", **bar) as shown:
+    with tqdm(total=len(missing), disable=not is_first(), **bar) as shown:
         for index, digest, state in _in_threads(paths, missing):
             digests[index] = digest
             if state is not None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from meddel_hf.errors import MedDELError
 from meddel_hf.runtime.disk import disk_error
 from meddel_hf.runtime.reading import reason
+from meddel_hf.runtime.shard import is_first
 from meddel_hf.runtime.stopping import requests_heard
 
 # As shells and sysexits have them: 2 an error that the sentence explains, 128 + the signal's number.
@@ -62,7 +63,7 @@ def _status_of(error: BaseException, request: int | None, interrupted: str) -> i
     """Tell of what ended the work, and return its exit status; what nobody expects is raised again."""
     if request is not None or isinstance(error, KeyboardInterrupt):
         terminated = request == signal.SIGTERM
-        if os.environ.get("RANK", "0") == "0":
+        if is_first():
             _tell(f"\n{'terminated' if terminated else 'interrupted'}: {interrupted}")
         return TERMINATED if terminated else INTERRUPTED
     if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough, as with `| head`
@@ -78,7 +79,7 @@ def _status_of(error: BaseException, request: int | None, interrupted: str) -> i
         )
         return ERROR
     if isinstance(error, Exception) and _is_expected(error) and not os.environ.get(DEBUG):
-        if isinstance(error, OSError) or os.environ.get("RANK", "0") == "0":
+        if isinstance(error, OSError) or is_first():
             _tell(f"error: {sentence(error)}")
         return ERROR
     raise error

@@ -12,6 +12,11 @@ from meddel_hf.errors import InvalidArgument
 Item = TypeVar("Item")
 
 
+def is_first() -> bool:
+    """Whether this is the process that tells the user: one alone, or the first that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @dataclass(frozen=True)
 class Shard:
     """The i-th of n parts of some work, from 1; parts share a folder and never do the same work at once."""

@@ -1,10 +1,13 @@
-"""Which of the known names a mistyped one may have meant."""
+"""Which of the known names is meant by one that is written in another way, or mistyped."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+Known = TypeVar("Known")
 
 
 def composed(text: str) -> str:
@@ -13,6 +16,11 @@ def composed(text: str) -> str:
     macOS stores the ü of a file's name as u and two dots; what is typed, or stands in a table, has it as one character.
     """
     return unicodedata.normalize("NFC", text)
+
+
+def with_composed(known: Mapping[str, Known]) -> dict[str, Known]:
+    """What is known by names, found by each name as it is, and by the same with its letters `composed`."""
+    return {**{composed(name): value for name, value in known.items()}, **known}
 
 
 def did_you_mean(typed: object, names: Iterable[object], before: str = "; ") -> str:

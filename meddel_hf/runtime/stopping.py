@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from meddel_hf.runtime.shard import is_first
+
 _AGAIN = 0.5  # seconds after which a request that was swallowed is made again
 _DEAF = 5.0  # seconds that C code may take to come back to Python
 _MEANT = 2.0  # seconds after the first request from which another one ends the process at once
@@ -80,7 +82,7 @@ class Requests:
                 signal.pthread_kill(self._main, number)
 
     def _leave_at_once(self, number: int) -> None:
-        if os.environ.get("RANK", "0") == "0":
+        if is_first():
             os.write(2, b"\nstopped at once: the next run takes away what is half-written\n")
         os._exit(128 + number)
 

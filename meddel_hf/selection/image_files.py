@@ -17,6 +17,7 @@ from datasets import ClassLabel, Dataset, Image
 from PIL import Image as Pillow
 
 from meddel_hf.data.cells import Cell, holds_images
+from meddel_hf.data.columns import class_name
 from meddel_hf.data.outgoing import METADATA
 from meddel_hf.data.privacy import Cleaner
 from meddel_hf.data.scan import IMAGE_SUFFIXES
@@ -70,7 +71,7 @@ def write_images(opened: Dataset, cleaner: Cleaner, folder: Path) -> list[str]:
 def _told(value: Any, feature: Any) -> Any:
     """As JSON has it: a class by its name, and null for a number that is none."""
     if isinstance(feature, ClassLabel):
-        return None if value is None or value < 0 else feature.int2str(value)
+        return class_name(value, feature)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

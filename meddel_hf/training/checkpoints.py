@@ -36,6 +36,11 @@ def last_checkpoint(folder: Path) -> Path | None:
     return Path(newest) if newest is not None else None
 
 
+def last_recorded(folder: Path) -> Path | None:
+    """The newest checkpoint that was recorded, and so is whole whatever a killed run was writing; None of no such."""
+    return max((path.parent for path in folder.glob(f"checkpoint-*/{_RECORD}")), key=step_of, default=None)
+
+
 def checkpoint_at(folder: Path, step: int) -> Path:
     return folder / f"checkpoint-{step}"  # the name that `get_last_checkpoint` looks for
 

@@ -27,7 +27,7 @@ from meddel_hf.downstream.segmentation.masked_frames import Decoded
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import Diverged, InvalidArgument
 from meddel_hf.runtime.progress import Progress
-from meddel_hf.training.checkpoints import check, record, step_of
+from meddel_hf.training.checkpoints import check, checkpoint_at, last_recorded, record
 from meddel_hf.training.samples import by_generator, crop_box, generator, order
 from meddel_hf.training.trainer import SampleTrainer, arguments
 
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 _CHECKPOINTS = 10  # at most in a run: what an interruption costs is a tenth
 _FEWEST_STEPS = 50  # between two of them
 _INFERENCE_BATCH = 64
-_RECORD = "record.json"  # of a checkpoint that is whole (`training.checkpoints.record`)
 Resolved = Literal["bf16", "float32"]
 
 
@@ -219,15 +218,15 @@ def fit(
     workers = 0 if on_cpu or recipe.frozen else workers
     with Progress(shown=shown) as bar:
         trainer = _Trainer(model, settings, samples, recipe.batch_size, bar, workers)
-        last = _last_checkpoint(checkpoints)
+        last = last_recorded(checkpoints)
         if last is not None:
-            check(Path(last), checkpoints.name)
+            check(last, checkpoints.name)
         elif processes.is_main_process and next(checkpoints.glob("checkpoint-*"), None):
             log.warning(
                 "note: no checkpoint in %s is whole (a run was stopped while it wrote one, or is an earlier "
                 "version's): the training begins anew", checkpoints,
             )  # fmt: skip
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # forward as it was before
     return Fitted(len(trainer.losses), trainer.loss)
 
@@ -259,7 +258,7 @@ class _Trainer(SampleTrainer):
         self.accelerator.wait_for_everyone()  # each process writes its random state there
         if self.args.should_save:
             folder = Path(str(self.args.output_dir))
-            written = folder / f"checkpoint-{self.state.global_step}"
+            written = checkpoint_at(folder, self.state.global_step)
             record(written, folder.name)
             for before in set(folder.glob("checkpoint-*")) - {written}:
                 shutil.rmtree(before, ignore_errors=True)
@@ -276,7 +275,7 @@ class _Trainer(SampleTrainer):
         loss = super().training_step(*args, **kwargs)
         self.losses.append(float(loss))
         if not math.isfinite(self.losses[-1]):
-            kept = _last_checkpoint(Path(str(self.args.output_dir)))
+            kept = last_recorded(Path(str(self.args.output_dir)))
             raise Diverged(
                 f"the loss is {self.losses[-1]} at step {self.state.global_step + 1} of {self.args.max_steps}: lower "
                 f"learning_rate (--learning-rate {self.args.learning_rate / 10:g}) or compute in float32 (--precision "
@@ -297,9 +296,3 @@ class _Rhythm(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.bar.update()
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole."""
-    checkpoints = [path for path in folder.glob("checkpoint-*") if (path / _RECORD).is_file()]
-    return str(max(checkpoints, key=step_of)) if checkpoints else None
