@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,7 @@ class HubSession:
     env: dict[str, str]
     home: Path
     outside: Path
-    clients: ForkServer | None
+    clients: ForkServer
 
     @property
     def endpoint(self) -> str:
@@ -92,7 +93,7 @@ class HubSession:
     def call(self, command: list[str], cwd: Path | None = None, **env: str) -> str:
         """The same for any command, such as `meddel push`."""
         cwd = cwd or self.home
-        if self.clients is not None and not env and command[0] == sys.executable:
+        if not env and command[0] == sys.executable:
             done = self.clients.run(command[1:], cwd)
         else:
             env = {**self.env, **env}
@@ -110,16 +111,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
 
 
-@pytest.fixture
-def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HubSession]:
-    """A fresh Hub with nothing in it, for one test. A file whose tests have several clients each says MANY_CLIENTS."""
-    with hub_in(tmp_path, many_clients=getattr(request.module, "MANY_CLIENTS", False)) as session:
+@pytest.fixture(scope="session")
+def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSession]:
+    with hub_in(tmp_path_factory.mktemp("hub")) as session:
         yield session
 
 
+@pytest.fixture
+def hub(_hub: HubSession, tmp_path: Path) -> HubSession:
+    """A Hub with nothing in it and clients that know nothing, for one test: address and server of processes stay."""
+    _hub.server.empty(tmp_path / "hub")
+    shutil.rmtree(_hub.home)
+    _hub.home.mkdir()
+    _hub.outside.unlink(missing_ok=True)
+    return _hub
+
+
 @contextmanager
-def hub_in(folder: Path, *, many_clients: bool = False) -> Iterator[HubSession]:
-    """A fresh Hub, its files and its clients' home in a folder. many_clients: so that a server to fork them pays."""
+def hub_in(folder: Path) -> Iterator[HubSession]:
+    """A fresh Hub, its files and its clients' home in a folder."""
     guard, home, outside = folder / "guard", folder / "home", folder / "outside.txt"
     guard.mkdir()
     home.mkdir()
@@ -139,10 +149,9 @@ def hub_in(folder: Path, *, many_clients: bool = False) -> Iterator[HubSession]:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # evaluate.load would count downloads at amazonaws.com
         }
-        clients = ForkServer(env) if many_clients else None
+        clients = ForkServer(env)
         yield HubSession(server, env, home, outside, clients)
-        if clients is not None:
-            clients.close()
+        clients.close()
 
 
 @pytest.fixture

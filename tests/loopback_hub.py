@@ -33,16 +33,20 @@ class LoopbackHub:
     """The server. `with LoopbackHub(folder) as hub:` serves on `hub.endpoint` until the block ends."""
 
     def __init__(self, root: Path) -> None:
+        self.empty(root)
+        self.lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def empty(self, root: Path) -> None:
+        """Nothing in it, under the address that it has; what a killed client still sends is not for this one."""
         self.root = root
         self.storage = Storage(root)
         self.requests: list[str] = []  # "GET /path", with " [bytes=0-7]" where a range was asked for
         self.refusals: dict[str, int] = {}  # "POST /path" as a pattern -> status to answer; 0 ends the connection
         self.delays: dict[str, float] = {}  # "PUT /path" as a pattern -> seconds until it is answered, one at a time
-        self.lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"hub": self, "storage": self.storage})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> LoopbackHub:
         self.thread.start()
@@ -67,7 +71,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     hub: LoopbackHub
-    storage: Storage
+
+    def setup(self) -> None:
+        self.storage = self.hub.storage
+        super().setup()
 
     def log_message(self, format: str, *args: object) -> None:
         """Silent: `hub.requests` is the log."""

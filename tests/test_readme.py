@@ -69,7 +69,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     base = tmp_path_factory.mktemp("readme")
-    with hub_in(base, many_clients=True) as hub:
+    with hub_in(base) as hub:
         model = ViTModel(
             ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64),
             add_pooling_layer=False,

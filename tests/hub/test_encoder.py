@@ -17,8 +17,6 @@ from meddel_hf import Recipe, pretrain
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.hub.push import push
 
-MANY_CLIENTS = True
-
 MEDDEL = [sys.executable, "-m", "meddel_hf"]
 
 

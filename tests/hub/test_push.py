@@ -25,8 +25,6 @@ from meddel_hf.selection.card import with_chosen
 from meddel_hf.selection.folder import save_subset
 from meddel_hf.selection.subset import shards_for
 
-MANY_CLIENTS = True
-
 ROWS = 24
 MEDDEL = [sys.executable, "-m", "meddel_hf"]
 

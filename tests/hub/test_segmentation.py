@@ -26,7 +26,6 @@ from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.hub.push import push
 from meddel_hf.runtime.manifest import Manifest
 
-MANY_CLIENTS = True
 MEDDEL = [sys.executable, "-m", "meddel_hf"]
 FEATURES = Features({"id": Value("string"), "image": Image(), "mask": Image()})
 

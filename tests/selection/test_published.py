@@ -13,8 +13,6 @@ from meddel_hf import MedDEL, Selection
 from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.selection.published import at_hand
 
-MANY_CLIENTS = True
-
 READ = """
 import sys
 from meddel_hf import Selection
