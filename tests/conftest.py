@@ -61,6 +61,7 @@ class HubSession:
     server: LoopbackHub
     env: dict[str, str]
     home: Path
+    start: Path  # what Python does at the start of every client
     outside: Path
     clients: ForkServer
 
@@ -94,7 +95,7 @@ class HubSession:
         """The same for any command, such as `meddel push`."""
         cwd = cwd or self.home
         if not env and command[0] == sys.executable:
-            done = self.clients.run(command[1:], cwd)
+            done = self.clients.run(command[1:], cwd, {})
         else:
             env = {**self.env, **env}
             done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE)
@@ -113,32 +114,42 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSession]:
-    with hub_in(tmp_path_factory.mktemp("hub")) as session:
+    with _hub_in(tmp_path_factory.mktemp("hub")) as session:
         yield session
 
 
 @pytest.fixture
 def hub(_hub: HubSession, tmp_path: Path) -> HubSession:
     """A Hub with nothing in it and clients that know nothing, for one test: address and server of processes stay."""
-    _hub.server.empty(tmp_path / "hub")
-    shutil.rmtree(_hub.home)
-    _hub.home.mkdir()
-    _hub.outside.unlink(missing_ok=True)
-    return _hub
+    return _emptied(_hub, tmp_path / "hub")
+
+
+@pytest.fixture(scope="module")
+def hub_of_file(_hub: HubSession, tmp_path_factory: pytest.TempPathFactory) -> HubSession:
+    """The same for all tests of a file, of which none asks for `hub`."""
+    return _emptied(_hub, tmp_path_factory.mktemp("hub"))
+
+
+def _emptied(session: HubSession, root: Path) -> HubSession:
+    session.server.empty(root)
+    shutil.rmtree(session.home)
+    session.home.mkdir()
+    session.outside.unlink(missing_ok=True)
+    return session
 
 
 @contextmanager
-def hub_in(folder: Path) -> Iterator[HubSession]:
+def _hub_in(folder: Path) -> Iterator[HubSession]:
     """A fresh Hub, its files and its clients' home in a folder."""
-    guard, home, outside = folder / "guard", folder / "home", folder / "outside.txt"
-    guard.mkdir()
+    start, home, outside = folder / "guard" / "sitecustomize.py", folder / "home", folder / "outside.txt"
+    start.parent.mkdir()
     home.mkdir()
-    (guard / "sitecustomize.py").write_text(_GUARD.format(log=str(outside)), encoding="utf-8")
+    start.write_text(_GUARD.format(log=str(outside)), encoding="utf-8")
     with LoopbackHub(folder / "hub") as server:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         env = {
             **kept,
-            "PYTHONPATH": os.pathsep.join([str(guard), *filter(None, [kept.get("PYTHONPATH")])]),
+            "PYTHONPATH": os.pathsep.join([str(start.parent), *filter(None, [kept.get("PYTHONPATH")])]),
             "HOME": str(home),
             "HF_ENDPOINT": server.endpoint,
             "HF_HOME": str(home / "huggingface"),
@@ -150,7 +161,7 @@ def hub_in(folder: Path) -> Iterator[HubSession]:
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # evaluate.load would count downloads at amazonaws.com
         }
         clients = ForkServer(env)
-        yield HubSession(server, env, home, outside, clients)
+        yield HubSession(server, env, home, start, outside, clients)
         clients.close()
 
 

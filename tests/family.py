@@ -39,7 +39,7 @@ def soon(what: Callable[[], bool], seconds: float = 60) -> None:
 
 @contextmanager
 def counted() -> Iterator[set[int]]:
-    """The numbers of the interpreters that this one had below it during the block; whole after it.
+    """The numbers of the interpreters that this one had below it during the block, and not before; whole after it.
 
     Of what lives for less than two looks nothing is said, such as a shell's helper that a library asks for something.
     """
@@ -47,9 +47,12 @@ def counted() -> Iterator[set[int]]:
     command_of: dict[int, str] = {}  # as last seen: between fork and exec a process bears its parent's
     looks: Counter[int] = Counter()
     over = threading.Event()
+    there = {one.pid for one in psutil.Process().children(recursive=True)}  # a server that forks for other tests
 
     def look() -> None:
         for one in psutil.Process().children(recursive=True):
+            if one.pid in there:
+                continue
             with suppress(psutil.NoSuchProcess):
                 if command := " ".join(one.cmdline()):  # one that is ending has none
                     command_of[one.pid] = command

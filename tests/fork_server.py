@@ -6,6 +6,7 @@ process with its own memory, working folder, arguments and exit, and is not told
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import runpy
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,8 +28,11 @@ class ForkServer:
         self.env = env
         self._server: subprocess.Popen[str] | None = None
 
-    def run(self, arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run([sys.executable, *arguments], cwd=cwd)`, of `-m MODULE ...` or `-c CODE`."""
+    def run(self, arguments: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """As `subprocess.run([sys.executable, *arguments], cwd=cwd)`, of `-m MODULE ...`, `-c CODE` or a script.
+
+        env: set on top of the server's, for what is read later than at an import.
+        """
         if self._server is None:
             command = [sys.executable, __file__]
             pipe = subprocess.PIPE
@@ -35,7 +40,7 @@ class ForkServer:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps([arguments, str(cwd), folder]), file=self._server.stdin, flush=True)
+            print(json.dumps([arguments, str(cwd), env, folder]), file=self._server.stdin, flush=True)
             status = self._server.stdout.readline()
             assert status, "the server has ended"
             out, err = (Path(folder, name).read_text() for name in ("out", "err"))
@@ -44,6 +49,18 @@ class ForkServer:
     def close(self) -> None:
         if self._server is not None:
             self._server.communicate()
+
+
+@cache
+def _one_thread() -> ForkServer:
+    server = ForkServer({**os.environ, "OMP_NUM_THREADS": "1"})
+    atexit.register(server.close)
+    return server
+
+
+def alone(*arguments: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """What a process of one thread does, of `-m MODULE ...`, `-c CODE ...` or a script; it may end as it will."""
+    return _one_thread().run([str(each) for each in arguments], cwd or Path.cwd(), env)
 
 
 def serve() -> None:
@@ -57,9 +74,10 @@ def serve() -> None:
     threads = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
     assert len(threads - {"jemalloc_bg_thd"}) == 1, f"of {threads} one alone would be in what is forked"
     for line in sys.stdin:
-        arguments, cwd, folder = json.loads(line)
+        arguments, cwd, env, folder = json.loads(line)
         child = os.fork()
         if child == 0:
+            os.environ.update(env)
             become(arguments, cwd, Path(folder))
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
@@ -76,10 +94,13 @@ def become(arguments: list[str], cwd: str, folder: Path) -> NoReturn:
     if option == "-m":
         sys.argv = [what, *rest]
         runpy.run_module(what, run_name="__main__", alter_sys=True)
-    else:
+    elif option == "-c":
         (folder / "code.py").write_text(what)
         sys.argv = ["-c", *rest]
         runpy.run_path(str(folder / "code.py"), run_name="__main__")
+    else:
+        sys.argv = arguments
+        runpy.run_path(option, run_name="__main__")
     sys.exit(0)
 
 

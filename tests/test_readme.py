@@ -11,7 +11,7 @@ from pathlib import Path
 
 import make_archives
 import pytest
-from conftest import HubSession, hub_in
+from conftest import HubSession
 from PIL import Image
 from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
@@ -67,30 +67,30 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    base = tmp_path_factory.mktemp("readme")
-    with hub_in(base) as hub:
-        model = ViTModel(
-            ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64),
-            add_pooling_layer=False,
-        )
-        model.save_pretrained(base / "model")
-        ViTImageProcessorPil().save_pretrained(base / "model")
-        hub.run(
-            "from huggingface_hub import HfApi\n"
-            f"HfApi().create_repo({ENCODER!r})\n"
-            f"HfApi().upload_folder(repo_id={ENCODER!r}, folder_path={str(base / 'model')!r})"
-        )
-        work = base / "work"
-        (work / "frames").mkdir(parents=True)
-        make_archives.everything(work / "RAW")
-        for i in range(60):
-            image = Image.new("RGB", (64, 48), (4 * i, 90, 255 - 4 * i))
-            image.paste((250, 250, 250), (i // 3, i % 3, i // 3 + 20, i % 3 + 12))
-            image.save(work / "frames" / f"{i:02}.jpg")
-        with (base / "guard" / "sitecustomize.py").open("a", encoding="utf-8") as start:
-            start.write(RANKS.format(log=str(base / "ranks.txt")))
-        yield Place(hub, work, base / "ranks.txt")
+def place(hub_of_file: HubSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    hub, base = hub_of_file, tmp_path_factory.mktemp("readme")
+    model = ViTModel(
+        ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64),
+        add_pooling_layer=False,
+    )
+    model.save_pretrained(base / "model")
+    ViTImageProcessorPil().save_pretrained(base / "model")
+    hub.run(
+        "from huggingface_hub import HfApi\n"
+        f"HfApi().create_repo({ENCODER!r})\n"
+        f"HfApi().upload_folder(repo_id={ENCODER!r}, folder_path={str(base / 'model')!r})"
+    )
+    work = base / "work"
+    (work / "frames").mkdir(parents=True)
+    make_archives.everything(work / "RAW")
+    for i in range(60):
+        image = Image.new("RGB", (64, 48), (4 * i, 90, 255 - 4 * i))
+        image.paste((250, 250, 250), (i // 3, i % 3, i // 3 + 20, i % 3 + 12))
+        image.save(work / "frames" / f"{i:02}.jpg")
+    start = hub.start.read_text(encoding="utf-8")
+    hub.start.write_text(start + RANKS.format(log=str(base / "ranks.txt")), encoding="utf-8")
+    yield Place(hub, work, base / "ranks.txt")
+    hub.start.write_text(start, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 from meddel_hf.benchmark.cells import finished, read_json
 from meddel_hf.pretraining.recipe import Recipe
 
-_WARM, _LEAST_STEPS, _LONGEST = 3, 5, 20.0  # steps, steps, seconds
+_WARM, _LEAST_STEPS, _LONGEST = 2, 3, 5.0  # steps, steps, seconds
 
 
 def seconds_of(facts: Mapping[str, Any]) -> float:

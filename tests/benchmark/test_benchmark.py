@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from family import children, left
+from fork_server import alone
 from make_work import masked
 from small_benchmark import POOL, TESTED, make_data, plan_of, planted, printed, right, written
 
@@ -71,7 +72,7 @@ def matrix(data, tmp_path_factory) -> Path:
     """A whole matrix, run by the command in one go."""
     folder = tmp_path_factory.mktemp("matrix")
     runs = with_the_gate_passed(folder / "runs", plan_of(data))
-    done = launched(ALONE, str(written(folder / "plan.yaml", plan_of(data))), "--out", str(runs))
+    done = alone("-m", "meddel_hf.benchmark", "run", written(folder / "plan.yaml", plan_of(data)), "--out", runs)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("[")]
     assert [line.partition(" ")[0] for line in lines[:8]] == [f"[{n}/8]" for n in range(1, 9)]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fork_server import alone
 from make_runs import SEG, Task, Truth, make_runs
 from small_benchmark import POOL, make_data, plan_of, printed, written
 
@@ -169,8 +170,7 @@ def bytes_of(runs: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def climbed(data, tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("climbed")
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command(folder, plan(data)), env=env, capture_output=True, text=True, timeout=300)
+    done = alone(*command(folder, plan(data))[1:])
     assert done.returncode == 0, done.stderr
     return folder / "runs", done.stdout + done.stderr
 

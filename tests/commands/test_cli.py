@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
+from fork_server import alone
 from PIL import Image
 
 from meddel_hf.cli import main
@@ -243,8 +244,8 @@ def test_a_selection_of_another_pool_is_refused(frames, store, tmp_path, capsys)
 
 def test_demo_in_an_empty_folder(tmp_path):
     """The whole main job on the carried frames, as `make demo` runs it."""
-    command = [sys.executable, "-m", "meddel_hf", "demo"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = alone("-m", "meddel_hf", "demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     for retention in ("5%", "10%", "20%", "33%", "50%"):
         assert any(line.split()[:1] == [retention] for line in done.stdout.splitlines())
     folder = tmp_path / "meddel-demo"

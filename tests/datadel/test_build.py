@@ -18,6 +18,7 @@ import pytest
 from conftest import HubSession
 from datasets import Image, concatenate_datasets, get_dataset_config_names, load_dataset
 from family import counted
+from fork_server import alone
 from PIL import Image as Pillow
 
 from meddel_hf import MedDEL, assets
@@ -379,8 +380,8 @@ def test_a_source_that_may_be_published_is(raw, hub: HubSession, tmp_path):
 
 def test_the_script_builds_what_the_command_builds(raw, datadel, tmp_path):
     script = Path(__file__).parents[2] / "dataset_scripts" / "build_datadel.py"
-    command = [sys.executable, str(script), str(raw), "--out", str(tmp_path / "datadel"), "--source", "edd2020"]
-    done = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, check=True)
+    done = alone(script, raw, "--out", tmp_path / "datadel", "--source", "edd2020", "--workers", "1")
+    assert done.returncode == 0, done.stderr
     assert "edd2020" in done.stdout
     shards = [name for name in content(tmp_path / "datadel") if name.startswith("data/")]
     assert [content(tmp_path / "datadel")[name] for name in shards] == [content(datadel)[name] for name in shards]

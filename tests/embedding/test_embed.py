@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 import tifffile
@@ -464,7 +465,7 @@ def test_what_the_user_sees(encoder, tmp_path, capsys, caplog):
 
 
 def test_errors_of_the_command_are_one_sentence(encoder, tmp_path):
-    done = run([*ALONE, *command(tmp_path / "nowhere", encoder, tmp_path / "out")])
+    done = fork_server.alone("-m", *command(tmp_path / "nowhere", encoder, tmp_path / "out"))
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (

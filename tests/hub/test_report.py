@@ -6,12 +6,11 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import HubSession, hub_in
+from conftest import HubSession
 from make_runs import PROBE, Task, Truth, make_runs
 
 from meddel_hf.errors import IncompleteStore, InvalidArgument
@@ -44,18 +43,17 @@ def written(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hub(written, tmp_path_factory) -> Iterator[HubSession]:
+def hub(written, hub_of_file) -> HubSession:
     """A Hub to which the report was pushed, over an earlier one and beside what is not ours."""
-    with hub_in(tmp_path_factory.mktemp("hub")) as session:
-        session.run(
-            "from huggingface_hub import HfApi\n"
-            "api = HfApi(); api.create_repo('me/kept', repo_type='dataset')\n"
-            "for name in ('tables/older.csv', 'redundancy-80/report.html', 'notes.txt'):\n"
-            "    api.upload_file(path_or_fileobj=b'a,b', path_in_repo=name, repo_id='me/kept', repo_type='dataset')"
-        )
-        said = session.call([*MEDDEL, "push", str(written), "me/kept", "--license", "cc-by-4.0"])
-        assert f"{session.endpoint}/datasets/me/kept" in said
-        yield session
+    hub_of_file.run(
+        "from huggingface_hub import HfApi\n"
+        "api = HfApi(); api.create_repo('me/kept', repo_type='dataset')\n"
+        "for name in ('tables/older.csv', 'redundancy-80/report.html', 'notes.txt'):\n"
+        "    api.upload_file(path_or_fileobj=b'a,b', path_in_repo=name, repo_id='me/kept', repo_type='dataset')"
+    )
+    said = hub_of_file.call([*MEDDEL, "push", str(written), "me/kept", "--license", "cc-by-4.0"])
+    assert f"{hub_of_file.endpoint}/datasets/me/kept" in said
+    return hub_of_file
 
 
 def test_the_report_is_there_and_what_an_earlier_push_left_is_not(written, hub: HubSession):

@@ -20,6 +20,7 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 from family import counted
+from fork_server import alone
 from PIL import Image as Picture
 from transformers import AutoImageProcessor, AutoModel, ViTForMaskedImageModeling, ViTMAEForPreTraining
 
@@ -43,7 +44,6 @@ TINY = Recipe(
 )  # fmt: skip
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
           "--main_process_port", "0", "-m"]  # fmt: skip
-ALONE = [sys.executable, "-m"]
 
 
 def jpeg(seed: int) -> bytes:
@@ -220,7 +220,7 @@ def by_command(tmp_path_factory) -> tuple[Path, Path]:
     """(pool, what the command made of it in one go)."""
     folder = tmp_path_factory.mktemp("command")
     pool = folder_of_images(folder / "pool")
-    done = run([*ALONE, *command(pool, folder / "out", "--snapshots", "2")])
+    done = alone("-m", *command(pool, folder / "out", "--snapshots", "2"))
     assert done.returncode == 0, done.stderr
     return pool, folder / "out"
 
@@ -230,13 +230,12 @@ def by_command(tmp_path_factory) -> tuple[Path, Path]:
 )
 def test_a_killed_run_ends_with_the_same_bytes(where, step, left, by_command, tmp_path):
     pool, expected = by_command
-    (tmp_path / "killed.py").write_text(KILLED)
     options = command(pool, tmp_path / "out", "--snapshots", "2")[1:]
-    died = run([sys.executable, str(tmp_path / "killed.py"), *options], KILL_AT=str(step), KILL_IN=where)
+    died = alone("-c", KILLED, *options, KILL_AT=str(step), KILL_IN=where)
     assert died.returncode == -signal.SIGKILL
     checkpoints = tmp_path / "out" / "checkpoints"
     assert [path.name for path in checkpoints.glob("checkpoint-*")] == [f"checkpoint-{left}"]
-    done = run([*ALONE, "meddel_hf.pretrain", *options])
+    done = alone("-m", "meddel_hf.pretrain", *options)
     assert done.returncode == 0, done.stderr
     assert f"{left * 8} samples are done already: going on with the rest" in done.stderr
     assert weights(tmp_path / "out") == weights(expected)
@@ -267,8 +266,7 @@ def test_an_interrupted_command_says_how_to_go_on(by_command, tmp_path):
     late += "    end(self, args, state, control, **more)\n"
     late += "    if state.global_step == 3: os.kill(os.getpid(), signal.SIGINT)\n"
     late += "trainer._Rhythm.on_step_end = stop\nsys.exit(alone('pretrain'))\n"
-    (tmp_path / "late.py").write_text(late)
-    done = run([sys.executable, str(tmp_path / "late.py"), *command(pool, tmp_path / "out")[1:]])
+    done = alone("-c", late, *command(pool, tmp_path / "out")[1:])
     assert done.returncode == 130
     assert done.stderr.strip().splitlines()[-1] == "interrupted: the same command goes on from the last checkpoint"
     assert "Traceback" not in done.stderr
@@ -456,15 +454,14 @@ sys.exit(alone('pretrain'))
 @pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(by_command, tmp_path):
     pool, expected = by_command
-    (tmp_path / "full.py").write_text(FULL)
     options = command(pool, tmp_path / "out", "--snapshots", "2")[1:]
-    died = run([sys.executable, str(tmp_path / "full.py"), *options, "--quiet"])
+    died = alone("-c", FULL, *options, "--quiet")
     assert died.returncode == 2
     assert died.stderr.startswith("error: the checkpoint of step 6 could not be written to")
     assert "the checkpoint of step 4 is whole: make room, and run again" in died.stderr
     assert died.stderr.count("\n") == 1
     assert "File too large" in died.stderr
-    assert run([*ALONE, "meddel_hf.pretrain", *options]).returncode == 0
+    assert alone("-m", "meddel_hf.pretrain", *options).returncode == 0
     assert weights(tmp_path / "out") == weights(expected)
 
 
@@ -491,7 +488,7 @@ def test_errors_of_the_command_are_one_sentence(tmp_path):
         (["--image-size", "30"], "error: image_size 30 is not a multiple of patch_size 8: use 32, say\n"),
         (["--selection", "nowhere"], "error: nowhere does not exist: expected a finished selection folder\n"),
     ):  # fmt: skip
-        done = run([*ALONE, *command(pool, tmp_path / "out", *more)])
+        done = alone("-m", *command(pool, tmp_path / "out", *more))
         assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
 
 

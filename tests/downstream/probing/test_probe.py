@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
@@ -424,8 +425,7 @@ def call(*words: str | Path) -> int:
 def test_the_command(images, tmp_path):
     folder, store = images
     words = [store, "--labels", folder, "--target", "folder", "--train-match", "Train/*", "--test-match", "Test/*"]
-    command = [sys.executable, "-m", "meddel_hf.probe", *map(str, words), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = fork_server.alone("-m", "meddel_hf.probe", *words, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     header, line = done.stdout.splitlines()
     assert header.split() == ["set", "frames", "classes", "balanced", "accuracy", "chance"]
