@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from meddel_hf.errors import InvalidArgument, Occupied
 from meddel_hf.runtime.exits import exit_status
@@ -62,6 +63,10 @@ class Parser(argparse.ArgumentParser):
             meant = did_you_mean(rest[0].partition("=")[0], options) if rest[0].startswith("-") else ""
             known.parser.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return known
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence, and where to read on; argparse has the whole usage stand before it, of up to twenty lines."""
+        self.exit(2, f"error: {message} ({self.prog} --help has all that it takes)\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:
@@ -124,6 +129,8 @@ def _work(args: argparse.Namespace) -> int | None:
     except Occupied as refusal:
         if not hasattr(args, "force") or os.path.realpath(refusal.folder) != os.path.realpath(args.out):
             raise
+        if _is_read(args):
+            raise InvalidArgument(f"{args.out} is what {args.parser.prog} is to read: name another --out") from refusal
         if not args.force:
             raise Occupied(f"{refusal}; --force replaces it", refusal.folder) from refusal
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -133,3 +140,10 @@ def _work(args: argparse.Namespace) -> int | None:
         with room_at(refusal.folder):
             status = args.command.run(args)
     return status
+
+
+def _is_read(args: argparse.Namespace) -> bool:
+    """Whether the folder that is to be written is named a second time in the line, as what is read."""
+    given = [value for name, value in vars(args).items() if name != "out"]
+    each = [one for value in given for one in (value if isinstance(value, list) else [value])]
+    return os.path.realpath(args.out) in {os.path.realpath(one) for one in each if isinstance(one, (str, Path))}

@@ -53,8 +53,19 @@ def fraction(text: str) -> float:
     except ValueError:
         value = math.nan
     if not checks.is_fraction(value):
-        raise ArgumentTypeError(f"must be a fraction in (0, 1], or a percentage such as 5%, got {shown(text)}")
+        meant = _fraction_meant(plain)
+        raise ArgumentTypeError(f"must be a fraction in (0, 1], or a percentage such as 5%, got {shown(text)}{meant}")
     return value
+
+
+def _fraction_meant(plain: str) -> str:
+    """What a number above 1, or one with a decimal comma, may have meant."""
+    point = plain.replace(",", ".", 1)
+    try:
+        value = float(point.rstrip("%"))
+    except ValueError:
+        return ""
+    return f"; did you mean {point}{'%' if value > 1 and '%' not in point else ''}?" if 0 < value <= 100 else ""
 
 
 def or_word(word: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:

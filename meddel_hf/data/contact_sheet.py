@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
+from PIL.ImageFont import FreeTypeFont, truetype
 
 from meddel_hf.runtime.files import whole_file
 
@@ -14,8 +16,6 @@ COLUMNS = 7
 KEPT, GONE, FAINT = "#1a7f4b", "#b3261e", "#6b7885"
 _INK, _PAPER = "#1b2733", "#ffffff"
 _CELL, _GAP, _LINE, _HEADING = 168, 10, 15, 34
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,10 @@ def draw_sheet(
 
     images: the decoded frames by id, one that is missing leaves its cell dark.
     """
-    large = ImageFont.load_default(17)
+    large, small = _font(16), _font(11)
     texts = [title, *(row for row in rows if isinstance(row, str))]
     cells = max((len(row) for row in rows if not isinstance(row, str)), default=0)
     width = _GAP + max(cells * (_CELL + _GAP), *(int(large.getlength(text)) + _GAP for text in texts))
-    small = ImageFont.load_default(12)
     heights = [_HEADING if isinstance(row, str) else _height(row, small) for row in rows]
     y = 44
     sheet = Image.new("RGB", (width, y + sum(heights) + _GAP), _PAPER)
@@ -55,13 +54,20 @@ def draw_sheet(
         sheet.save(aside, "PNG")
 
 
+def _font(size: int) -> FreeTypeFont:
+    """The one that matplotlib carries: Pillow's own has no letters but English ones, and ids have others."""
+    import matplotlib
+
+    return truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
+
+
 def _draw_frame(
     sheet: Image.Image,
     draw: ImageDraw.ImageDraw,
     at: tuple[int, int],
     frame: Frame,
     image: Image.Image | None,
-    font: Font,
+    font: FreeTypeFont,
 ) -> None:
     x, y = at
     box = (x, y, x + _CELL - 1, y + _CELL - 1)
@@ -70,17 +76,18 @@ def _draw_frame(
         scaled = ImageOps.contain(image, (_CELL, _CELL))
         sheet.paste(scaled, (x + (_CELL - scaled.width) // 2, y + (_CELL - scaled.height) // 2))
     draw.rectangle(box, outline=frame.colour, width=4 if frame.colour == KEPT else 1)
-    for number, line in enumerate(_lines(frame, font)):
-        draw.text((x, y + _CELL + 2 + number * _LINE), line, frame.colour if not number else FAINT, font)
+    for number, (line, colour) in enumerate(_lines(frame, font)):
+        draw.text((x, y + _CELL + 2 + number * _LINE), line, colour, font)
 
 
-def _height(row: Sequence[Frame], font: Font) -> int:
+def _height(row: Sequence[Frame], font: FreeTypeFont) -> int:
     return _CELL + _GAP + _LINE * (1 + max((len(_lines(frame, font)) for frame in row), default=0))
 
 
-def _lines(frame: Frame, font: Font) -> list[str]:
-    """What stands below a frame: its note, then its whole id."""
-    return [frame.note, *in_lines(frame.id, lambda text: font.getlength(text) <= _CELL)]
+def _lines(frame: Frame, font: FreeTypeFont) -> list[tuple[str, str]]:
+    """What stands below a frame, and in which colour: its note, then its whole id."""
+    both = ((frame.note, frame.colour), (unicodedata.normalize("NFC", frame.id), FAINT))
+    return [(line, colour) for text, colour in both for line in in_lines(text, lambda it: font.getlength(it) <= _CELL)]
 
 
 def in_lines(text: str, fits: Callable[[str], bool]) -> list[str]:

@@ -14,22 +14,17 @@ from meddel_hf.data.ids import check_unique
 from meddel_hf.data.local import holds_images, kind_of_data
 from meddel_hf.data.scan import DATA_SUFFIXES, IMAGE_SUFFIXES, Scan, Skipped
 from meddel_hf.errors import InvalidDataset
-from meddel_hf.runtime.manifest import Step, step_of
+from meddel_hf.runtime.manifest import COMMAND_OF, Step, step_of
 from meddel_hf.runtime.similar import composed, with_composed
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID, IMAGE
 
 _DATA_SETS: tuple[Step, ...] = ("datadel", "near-copies", "pool", "subset")
-_WRITTEN_BY: dict[Step, tuple[str, str]] = {
-    "embeddings": ("`meddel embed`", "it holds embeddings"),
-    "selection": ("`meddel select`", "it is a selection"),
-    "pretraining": ("`meddel pretrain`", "it is a pre-training run"),
-    "segmentation": ("`meddel segment`", "it is a segmentation run"),
-    "probe": ("`meddel probe`", "it holds a probe's scores"),
-    "benchmark": ("`meddel benchmark`", "it is a benchmark"),
-    "report": ("`meddel report`", "it is a report"),
-    "audit": ("`meddel audit`", "it is an audit"),
-}
+_WHAT: dict[Step, str] = {
+    "embeddings": "it holds embeddings", "selection": "it is a selection", "pretraining": "it is a pre-training run",
+    "segmentation": "it is a segmentation run", "probe": "it holds a probe's scores", "benchmark": "it is a benchmark",
+    "report": "it is a report", "audit": "it is an audit",
+}  # fmt: skip
 
 
 def check_holds_frames(folder: Path) -> None:
@@ -37,7 +32,8 @@ def check_holds_frames(folder: Path) -> None:
     step = step_of(folder)
     if step is None or step in _DATA_SETS:
         return
-    by, what = _WRITTEN_BY.get(step, ("an earlier step", f"it holds its {step}"))
+    by = f"`meddel {COMMAND_OF[step]}`" if step in _WHAT else "an earlier step"
+    what = _WHAT.get(step, f"it holds its {step}")
     cure = "give the pool that was embedded" if step in ("embeddings", "selection") else "give the pool itself"
     raise InvalidDataset(f"{folder} was written by {by} ({what}, not a pool of frames): {cure}")
 

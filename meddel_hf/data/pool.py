@@ -29,7 +29,7 @@ from meddel_hf.data.local import NoSuchSplit, comes_from_the_hub, open_folder, o
 from meddel_hf.data.scan import Scan
 from meddel_hf.data.spec import parse_spec
 from meddel_hf.errors import InvalidArgument, InvalidDataset, UnreadableImage
-from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.runtime.similar import did_you_mean, meant_beside
 from meddel_hf.schema import ID, IMAGE
 
 _DIGEST = re.compile("[0-9a-f]{32}")
@@ -143,9 +143,13 @@ def load_pool(spec: str | Path, *, include: str | None = None, streaming: bool =
         raise InvalidArgument(f"include chooses files of a folder of images, and {path} is a data set: drop it")
     if folder.is_file() or (not folder.is_dir() and _looks_like_a_path(path)):
         what = "is a file" if folder.is_file() else "does not exist"
-        raise InvalidDataset(f"{path} {what}: expected a folder of images, a data set folder, or a Hub id")
+        meant = "" if folder.is_file() else meant_beside(folder, folders=True)
+        raise InvalidDataset(f"{path} {what}: expected a folder of images, a data set folder, or a Hub id{meant}")
     if not folder.is_dir() and "/" not in path:  # before the Hub is asked, again and again where there is no network
-        raise InvalidDataset(f"{path} is no folder here, and no Hub id, which names an owner too, as in owner/{path}")
+        raise InvalidDataset(
+            f"{path} is no folder here, and no Hub id, which names an owner too, as in owner/{path}"
+            f"{meant_beside(folder, folders=True)}"
+        )
     if folder.is_dir() and is_saved_to_disk(folder):
         saved = _saved_to_disk(folder, config, split)
         return saved.to_iterable_dataset() if streaming else saved

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -108,7 +109,7 @@ def sentence(error: BaseException) -> str:
             return f"{said}: make room, and run the same command again"
         text = reason(error)
         return f"what was read is damaged, or not what its name says ({text}): copy it again, or look at it by hand"
-    words = " ".join(str(error).split())
+    words = re.sub(r"\s*[\r\n]\s*", " ", str(error).strip())  # two spaces in a file's name stay two
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words) or type(error).__name__
 
 

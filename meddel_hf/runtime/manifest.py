@@ -21,6 +21,12 @@ Step = Literal[
     "report", "tokens", "labels", "retrieval", "near-copies", "audit", "pool",
 ]  # fmt: skip
 
+COMMAND_OF: dict[Step, str] = {
+    "datadel": "build", "embeddings": "embed", "selection": "select", "subset": "filter", "pretraining": "pretrain",
+    "segmentation": "segment", "probe": "probe", "benchmark": "benchmark", "report": "report", "audit": "audit",
+    "pool": "pool",
+}  # fmt: skip
+
 _RECORDED_PACKAGES = ("meddel-hf", "torch", "transformers", "datasets", "numpy", "pillow")
 
 
@@ -60,11 +66,11 @@ class Manifest:
             what = f"a finished {step} folder" if step else "the folder of a finished step"
             if not folder.exists():
                 raise IncompleteStore(f"{folder} does not exist: expected {what}{meant_beside(folder, folders=True)}")
-            what += "; run that step first" if step else ""
-            raise IncompleteStore(f"{folder} has no {MANIFEST}: it is not {what}")
+            by = _from(step) if step else ""
+            raise IncompleteStore(f"{folder} has no {MANIFEST}: it is not {what}{by}")
         manifest = cls(**_content(path))
         if step is not None and manifest.step != step:
-            raise Mismatch(f"{folder} is a folder of step {manifest.step!r}, expected {step!r}")
+            raise Mismatch(f"{folder} is a folder of step {manifest.step!r}, expected {step!r}{_from(step)}")
         return manifest
 
     def check(
@@ -78,6 +84,10 @@ class Manifest:
         wanted = self.files if names is None else {name: self.files[name] for name in names if name in self.files}
         cure = cure or f"copy it again, or delete {folder} and run the step again"
         check_files(folder, wanted, cure, trust=trust)
+
+
+def _from(step: Step) -> str:
+    return f", which `meddel {COMMAND_OF[step]}` writes" if step in COMMAND_OF else ""
 
 
 def check_recorded(folder: Path, names: Iterable[str] | None = None) -> None:

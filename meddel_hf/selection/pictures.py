@@ -117,7 +117,8 @@ def _etas_seen(points: Sequence[tuple[float, float]], floor: float) -> list[floa
 
 def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
     """Contact sheet of the largest groups: the frame that stands for them first, then dropped ones from most to least
-    alike; small groups share a line. Below, of the others, the pairs that are nearest to the threshold.
+    alike; small groups share a line. Below, where there are more, the pairs that are nearest to the threshold, whether
+    or not they stand above too.
 
     pool: the data set that was embedded. Returns False, and draws nothing, where there are no near-duplicates,
     and where the table does not say of which frames, as in what `meddel benchmark pack` wrote.
@@ -141,11 +142,11 @@ def draw_duplicates(selection: Selection, pool: Dataset, path: Path) -> bool:
         groups.append(frames)
     sheet: list[Sequence[Frame] | str] = [*_in_lines(groups)[:_ROWS]]
     drawn = {frame.id for line in sheet for frame in line if isinstance(frame, Frame)}
-    doubtful = [row for row in gone.sort_by(schema.SIMILARITY).to_pylist() if row[schema.ID] not in drawn]
-    if doubtful:
+    doubtful = _DOUBTFUL * (COLUMNS // 2)
+    if len(gone) > doubtful:
         pairs: list[list[Frame]] = []
         sheet.append("Nearest to the threshold: the pairs to doubt first")
-        for row in doubtful[: _DOUBTFUL * (COLUMNS // 2)]:
+        for row in gone.sort_by([(schema.SIMILARITY, "ascending"), (schema.ID, "ascending")])[:doubtful].to_pylist():
             stays = row[schema.DUPLICATE_OF] in kept
             first = Frame(row[schema.DUPLICATE_OF], "kept" if stays else "not selected", KEPT if stays else FAINT)
             pairs.append([first, _dropped(row)])

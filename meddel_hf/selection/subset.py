@@ -29,6 +29,10 @@ from meddel_hf.selection.card import describe_subset, for_others
 from meddel_hf.selection.notebook import of_rows, table
 
 _SHOWN = 12  # frames in a notebook
+_CURE_OF_MORE = (
+    "of a pool that grew, embed what is new (meddel embed --from) and extend the selection (meddel select --extend); "
+    "frames that were forgotten have to leave the pool, too"
+)
 
 
 class Subset(Dataset):  # type: ignore[misc]  # datasets has no types
@@ -161,12 +165,13 @@ def chosen(selection: Answer, given: Frames, id_column: str | None) -> Subset | 
         raise InvalidDataset(_no_ids(dataset, id_column))
     unknown = [i for i in ids if i not in pool]
     if unknown or len(ids) != len(pool) or len(set(ids)) != len(pool):
-        there = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own"
+        there, cure = f"{len(ids):,} rows, {len(set(ids)):,} of them with ids of their own", "give the pool itself"
         if unknown:
             there = f"{plural(len(unknown), 'id that is', 'ids that are')} not in the pool, such as {unknown[0]!r}"
+            cure = _CURE_OF_MORE if pool.issubset(ids) else cure
         raise Mismatch(
             f"the data set is not the pool that this selection was made from ({len(pool):,} rows): it has {there}; "
-            "filter the pool itself"
+            f"{cure}"
         )
     if frames_changed(dataset, selection.origin.fingerprint):
         raise Mismatch(
@@ -189,8 +194,8 @@ def _no_ids(dataset: Dataset | IterableDataset, id_column: str) -> str:
 def _stays(id: str, pool: set[str], kept: set[str]) -> bool:
     if id not in pool:
         raise Mismatch(
-            f"the stream holds the id {id!r}, which is not in the pool of this selection ({len(pool):,} "
-            "rows): filter the pool itself"
+            f"the stream holds the id {id!r}, which is not in the pool of this selection ({len(pool):,} rows): "
+            "give the pool itself"
         )
     return id in kept
 

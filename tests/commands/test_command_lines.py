@@ -71,6 +71,17 @@ def test_values_out_of_range_are_refused_before_the_work(option, value, capsys):
     assert f"error: argument {option}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("5", "5%"), ("0,05", "0.05"), ("2,5%", "2.5%"), ("-1", ""), ("x", "")])
+def test_a_share_that_is_none_says_what_it_may_have_meant_on_one_line(typed, meant, capsys):
+    with pytest.raises(SystemExit):
+        main(["select", "store", f"--retention={typed}", "--out", "out"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "error: argument --retention: must be a fraction in (0, 1], or a percentage such as 5%, got "
+    )
+    assert line.endswith(f"{f'; did you mean {meant}?' if meant else ''} (meddel select --help has all that it takes)")
+
+
 @pytest.mark.parametrize(
     ("typed", "share"), [("5%", 0.05), ("5 %", 0.05), ("0.5%", 0.005), ("100%", 1.0), ("0.05", 0.05)]
 )

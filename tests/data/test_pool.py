@@ -297,3 +297,11 @@ def test_a_stream_learns_its_columns_from_its_first_row():
 def test_a_data_set_that_cannot_be_embedded(dataset, options, message):
     with pytest.raises(InvalidDataset, match=message):
         Pool.of(dataset, **options)
+
+
+@pytest.mark.parametrize("mistyped", ["framse", "./framse"])
+def test_a_mistyped_folder_is_told_what_it_may_have_meant(mistyped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "frames").mkdir()
+    with pytest.raises(InvalidDataset, match=r"framse .*; did you mean 'frames'\?$"):
+        load_pool(mistyped)

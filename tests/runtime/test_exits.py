@@ -117,3 +117,9 @@ def test_the_sentence_of_a_system_error_names_the_place_and_the_cure(tmp_path):
     with pytest.raises(FileNotFoundError) as raised:
         os.stat(tmp_path / "nowhere")
     assert sentence(raised.value) == f"{tmp_path}/nowhere: No such file or directory: check the path"
+
+
+def test_two_spaces_in_a_name_stay_two_and_lines_become_one():
+    assert sentence(InvalidArgument("id 'kopie  14' is not here;\n  did you mean 'kopie  15'?\n")) == (
+        "id 'kopie  14' is not here; did you mean 'kopie  15'?"
+    )

@@ -70,7 +70,10 @@ def test_another_step_and_its_own_input(work, capsys):
     )
     assert select("other", "--force") == 0
     assert Manifest.read(Path("other")).step == "selection"
-    assert select("store", "--force") == 2, "it cannot be written in the place of what it reads"
+    capsys.readouterr()
+    for force in ([], ["--force"]):
+        assert select("store", *force) == 2, "it cannot be written in the place of what it reads"
+        assert capsys.readouterr().err == "error: store is what meddel select is to read: name another --out\n"
     assert Manifest.read(Path("store")).step == "embeddings"
     assert left() == ["encoder", "frames", "other", "store"]
 

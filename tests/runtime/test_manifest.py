@@ -172,8 +172,8 @@ def test_a_folder_that_is_not_there_is_told_from_one_that_is_not_finished(tmp_pa
         ("embedding", "embeddings", "embedding does not exist: expected a finished embeddings folder; did you mean "
                                     "'embeddings'?"),
         ("no/where", None, "no/where does not exist: expected the folder of a finished step"),
-        ("other", "embeddings", "other has no manifest.json: it is not a finished embeddings folder; run "
-                                "that step first"),
+        ("other", "embeddings", "other has no manifest.json: it is not a finished embeddings folder, "
+                                "which `meddel embed` writes"),
     ):  # fmt: skip
         with pytest.raises(IncompleteStore) as told:
             Manifest.read(Path(folder), step)

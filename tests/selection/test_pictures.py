@@ -106,3 +106,23 @@ def test_groups_are_called_what_they_are(chosen, tmp_path, monkeypatch):
     other = replace(chosen, origin=replace(chosen.origin, embeddings="x"))  # of frames that are not at hand
     assert pictures.draw_duplicates(other, pool, tmp_path / "sheet.png")
     assert titles[-1].startswith("Groups of near-duplicates")
+
+
+def test_letters_that_are_not_english_are_letters(tmp_path):
+    """A letter that a font lacks is drawn as the box of any other that it lacks."""
+    sheets = {}
+    for name in ("S\u00fcd", "Su\u0308d", "S\ufffed", "\u0421\u043e\u0444\u0438\u044f", "\ufffe" * 5):
+        draw_sheet("a", [[Frame(name, "kept", KEPT)]], {}, tmp_path / "sheet.png")
+        sheets[name] = (tmp_path / "sheet.png").read_bytes()
+    composed, apart, lacking, cyrillic, boxes = sheets.values()
+    assert composed == apart, "the same name in both spellings"
+    assert composed != lacking
+    assert cyrillic != boxes
+
+
+def test_a_note_stays_below_its_frame(tmp_path):
+    row = [Frame("a", "as it is, but for size and compression, twice as long as fits", KEPT), Frame("b", "short", KEPT)]
+    draw_sheet("a", [row], {}, tmp_path / "sheet.png")
+    with Picture.open(tmp_path / "sheet.png") as picture:
+        below = picture.convert("RGB").crop((178, 44 + 168, 188, picture.height))  # the gap between the two
+    assert below.getextrema() == ((255, 255),) * 3

@@ -205,16 +205,18 @@ def test_a_stream_of_another_pool_is_refused_when_it_shows(selection):
 
 
 def test_another_pool_is_refused(selection):
-    with pytest.raises(Mismatch, match=r"not the pool .*\(30 rows\): it has 1 id .* such as 'frame/99'"):
+    with pytest.raises(Mismatch, match=r"not the pool .*\(30 rows\): it has 1 id .* such as 'frame/99'; give the pool"):
         selection.filter(pool([*IDS[:-1], "frame/99"]))
-    with pytest.raises(Mismatch, match=r"it has 29 rows, .* filter the pool itself"):
+    with pytest.raises(Mismatch, match=r"it has 29 rows, .* give the pool itself"):
         selection.filter(pool(IDS[:-1]))
     with pytest.raises(Mismatch, match="it has 31 rows"):
         selection.filter(pool([*IDS, IDS[0]]))
+    with pytest.raises(Mismatch, match="such as 'frame/99'; of a pool that grew, embed what is new"):
+        selection.filter(pool([*IDS, "frame/99"]))
 
 
 def test_a_pool_that_repeats_an_id_and_lacks_another_is_refused(selection):
-    with pytest.raises(Mismatch, match="it has 30 rows, 29 of them with ids of their own; filter the pool itself"):
+    with pytest.raises(Mismatch, match="it has 30 rows, 29 of them with ids of their own; give the pool itself"):
         selection.filter(pool([*IDS[:-1], IDS[0]]))
 
 
