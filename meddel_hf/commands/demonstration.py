@@ -11,6 +11,7 @@ from datasets import Dataset, utils
 
 from meddel_hf.data.local import open_folder
 from meddel_hf.embedding.embed import embed
+from meddel_hf.embedding.loading import CARRIED
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.files import check_can_write
 from meddel_hf.schema import CENTER
@@ -37,7 +38,7 @@ def run_demo(out: Path) -> None:
     with as_file(files("meddel_hf.assets")) as assets:
         pool = demo_pool(assets / "pool")
         print(f"pool      {len(pool)} frames of PolypGen, {len(set(pool['center']))} hospitals (CC BY 4.0)")
-        store = embed(pool, str(assets / "encoder"), out / "embeddings")
+        store = embed(pool, CARRIED, out / "embeddings")
         print(f"embedded  {len(store)} frames, {store.dim} numbers each\n")
         print(f"advice    {advise(store, pool=pool, retentions=RETENTIONS).verdict(RETENTIONS[0])}\n")
         centers = sorted(set(pool["center"]))
