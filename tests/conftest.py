@@ -95,7 +95,7 @@ class HubSession:
         """The same for any command, such as `meddel push`."""
         cwd = cwd or self.home
         if not env and command[0] == sys.executable:
-            done = self.clients.run(command[1:], cwd, {})
+            done = self.clients.run(command[1:], cwd)
         else:
             env = {**self.env, **env}
             done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE)

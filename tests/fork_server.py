@@ -28,7 +28,7 @@ class ForkServer:
         self.env = env
         self._server: subprocess.Popen[str] | None = None
 
-    def run(self, arguments: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    def run(self, arguments: list[str], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
         """As `subprocess.run([sys.executable, *arguments], cwd=cwd)`, of `-m MODULE ...`, `-c CODE` or a script.
 
         env: set on top of the server's, for what is read later than at an import.
@@ -60,7 +60,7 @@ def _one_thread() -> ForkServer:
 
 def alone(*arguments: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     """What a process of one thread does, of `-m MODULE ...`, `-c CODE ...` or a script; it may end as it will."""
-    return _one_thread().run([str(each) for each in arguments], cwd or Path.cwd(), env)
+    return _one_thread().run([str(each) for each in arguments], cwd or Path.cwd(), **env)
 
 
 def serve() -> None:

@@ -161,4 +161,8 @@ def _why_no_images(scan: Scan, include: str | None) -> str:
         return f"none of its {len(scan.pictures):,} images matches {include!r}, such as {scan.pictures[0]}"
     if scan.notes:
         return f"it holds no images; {scan.notes[-1]}"
-    return f"it holds no images; {scan.told}; looked for {' '.join(IMAGE_SUFFIXES)}" if scan.told else "it is empty"
+    return (
+        f"it holds no images; {scan.told}; looked for {' '.join(IMAGE_SUFFIXES)}"
+        if scan.told
+        else "it holds no images: it is empty"
+    )

@@ -169,9 +169,9 @@ class Advice:
         else:
             said.append(
                 f"Choosing has little to win: {self.copies:.1%} of the frames are near-duplicates, so that a random "
-                f"{share} holds {one.at_random:,.0f} scenes and a chosen one {one.deduplicated:,.0f}. For SimCLR choose "
-                "all the same: on a pool like this 5% chosen by `meddel select` was better than a random 5% on three "
-                "of six measures and worse on none. For MAE a random share does as well."
+                f"{share} holds {one.at_random:,.0f} scenes and a chosen one {one.deduplicated:,.0f}. For SimCLR "
+                "choose all the same: on a pool like this 5% chosen by `meddel select` was better than a random 5% on "
+                "three of six measures and worse on none. For MAE a random share does as well."
             )
             said.append(
                 "Frames of one video mostly count as scenes of their own, since they differ by more than a mild copy: "
