@@ -54,10 +54,7 @@ class Balanced(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
-        checks.flag("subtract_mean", self.subtract_mean)
+        checks.common(self)
         if self.levels != "auto":
             object.__setattr__(self, "levels", _whole_numbers(self.levels))
 

@@ -52,10 +52,7 @@ class DensityQuotas(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
-        checks.flag("subtract_mean", self.subtract_mean)
+        checks.common(self)
         checks.choice("keep", self.keep, ("hard", "easy", "random"))
         checks.clusters(self.n_clusters)
         checks.count("neighbors", self.neighbors, 1)

@@ -28,9 +28,7 @@ class Random(PoolSelector):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
+        checks.common(self)
 
     def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
         """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""

@@ -42,10 +42,7 @@ class SemDeDup(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
-        checks.flag("subtract_mean", self.subtract_mean)
+        checks.common(self)
         checks.clusters(self.n_clusters)
         checks.choice("keep", self.keep, ("farthest", "closest", "random"))
 

@@ -51,10 +51,7 @@ class TypiClust(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
-        checks.flag("subtract_mean", self.subtract_mean)
+        checks.common(self)
         checks.count("neighbors", self.neighbors, 1)
 
     @own_threads()
