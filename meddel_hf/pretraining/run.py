@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -41,7 +41,7 @@ from meddel_hf.pretraining.trainer import PretrainingTrainer
 from meddel_hf.pretraining.training_set import Choice
 from meddel_hf.pretraining.views import Views
 from meddel_hf.runtime.devices import resolve_precision
-from meddel_hf.runtime.files import MANIFEST, sweep, whole_file, whole_folder
+from meddel_hf.runtime.files import MANIFEST, files_below, sweep, whole_file, whole_folder
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.reading import intact
@@ -278,17 +278,12 @@ class Run:
             save_encoder(model, self.recipe, aside)
             pq.write_table(log_table(history, self.recipe.batch_size, summary.frames), aside / LOG)
             digest = fingerprint((aside / "model.safetensors").read_bytes())
-            before = [self.out / UNREADABLE, *(self.out / SNAPSHOTS).rglob("*")]
-            files = recorded_files(aside, _files(aside, aside.rglob("*")))
-            files |= recorded_files(self.out, _files(self.out, before))
+            files = recorded_files(aside, files_below(aside))
+            before = [name for name in (UNREADABLE, SNAPSHOTS) if (self.out / name).exists()]
+            files |= recorded_files(self.out, files_below(self.out, before))
             details = {"summary": asdict(summary), "pool": spec}
             Manifest("pretraining", digest, **self._identity, details=details, files=files).write(aside)
         self._tidy()
-
-
-def _files(folder: Path, paths: Iterable[Path]) -> list[str]:
-    """Names of those that are files, relative to the folder."""
-    return [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
 
 
 @contextmanager
