@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
 
-from meddel_hf.data.columns import as_texts
+from meddel_hf.data.columns import texts_of
 from meddel_hf.data.identity import same_pool
 from meddel_hf.data.ids import checked_id_array, folder_of
 from meddel_hf.data.pool import load_pool
@@ -154,4 +154,4 @@ def _texts(dataset: Dataset, column: str) -> list[str | None]:
     feature = dataset.features[column]
     if not isinstance(feature, Value | ClassLabel):
         raise InvalidDataset(f"column {column!r} holds {feature}: strata need a column of single values, such as text")
-    return as_texts(dataset.with_format(None).select_columns([column])[:][column], feature)
+    return texts_of(dataset, column)
