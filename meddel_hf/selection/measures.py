@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.data.columns import texts_of
+from meddel_hf.data.given import one_split
 from meddel_hf.data.groups import groups_of, names_groups
-from meddel_hf.errors import InvalidDataset
 from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.selection.answer import Answer, Origin
 
@@ -183,8 +183,7 @@ def facts_of(
 
 def _counted(selection: Choice, pool: Dataset, columns: Sequence[str]) -> list[Kept]:
     """`kept_of` for those of the columns of which there is something to count."""
-    if not isinstance(pool, Dataset):
-        raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(pool).__name__}: choose a split of it")
+    one_split(pool)
     features = {column: pool.features.get(column) for column in columns}
     there = [column for column, feature in features.items() if isinstance(feature, Value | ClassLabel)]
     rows = _rows_of(selection, pool) if there else None
