@@ -45,7 +45,7 @@ class Kept:
 
     column: str
     rows: tuple[tuple[str, int, int], ...]
-    without: tuple[int, int] = (0, 0)
+    without: tuple[int, int]
 
     @property
     def lost(self) -> list[str]:
