@@ -47,7 +47,6 @@ class SemDeDup(PoolSelector):
         checks.choice("keep", self.keep, ("farthest", "closest", "random"))
 
     def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
-        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         readable.rows_to_keep(self.retention)  # for its sentence, which speaks of no outliers
         settings = Settings(rule="semdedup", scope="cluster", epsilon=None, **asdict(self))

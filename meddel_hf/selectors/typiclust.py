@@ -56,7 +56,6 @@ class TypiClust(PoolSelector):
 
     @own_threads()
     def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
-        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)
         vectors = readable.vectors(self.subtract_mean)
