@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,7 +113,8 @@ class CachedFrames:
         return len(self.pixels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _mapped_again, (self.folder,)  # another process maps the file; it is not sent there
+        # Another process maps the file, which this one has checked; it is not sent there.
+        return partial(CachedFrames.load, trust=True), (self.folder,)
 
     def read(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
         return [self.pixels[row] for row in rows]
@@ -137,11 +139,6 @@ class CachedFrames:
             )
         reasons = read_unreadable(folder / UNREADABLE, cure)
         return cls(folder, pixels, reasons, manifest.fingerprint, manifest.parents["pool"])
-
-
-def _mapped_again(folder: Path) -> CachedFrames:
-    """In a process that is sent what another one has checked."""
-    return CachedFrames.load(folder, trust=True)
 
 
 def cache_folder(folder: Path, pool: Pool, side: int) -> Path:
