@@ -33,3 +33,10 @@ def expected_groups(x, scope, keep, epsilon, n_clusters=None):
         return [keep_order(x, rows, scope, keep, distance)], label, distance, ~stays
     parts = [rows[label[rows] == c] for c in np.unique(label[rows])]
     return [keep_order(x, part, scope, keep, distance) for part in parts], label, distance, ~stays
+
+
+def groupings(n: int) -> list[list[np.ndarray]]:
+    """All rows in one group; several groups (one of a single row) with three rows in none."""
+    order = np.random.default_rng(n).permutation(n)
+    left = order[: max(1, n - 3)]
+    return [[order], [part for part in np.split(left, [1, 1 + len(left) // 3]) if len(part)]]

@@ -29,14 +29,14 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
 
 
-def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def jpeg(seed: int, size: tuple[int, int] = SIZE) -> bytes:
-    return encoded(picture(seed, size), quality=90)
+    return encoded(picture(seed, size), "JPEG", quality=90)
 
 
 def png(seed: int, size: tuple[int, int] = SIZE) -> bytes:

@@ -88,6 +88,12 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
+def png_of(width: int, height: int, rows: bytes = bytes(64), *, bits: int = 8, kind: int = 2) -> bytes:
+    """A PNG that says so of itself, whatever its rows hold. kind: 0 for grey, 2 for RGB."""
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+
+
 def tiff(orientation: int | None = None, mode: str = "RGB", **options: object) -> bytes:
     saved = io.BytesIO()
     block = exif(orientation)

@@ -41,3 +41,18 @@ def of_many_rows(folder: Path) -> Path:
         writer.write(Shard(index, start, [f"f/{row}" for row in rows], reasons, unit[rows % 100 > 0]))
     writer.finish(dim=64, row_ids=False)
     return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of a flat folder: name -> what the file holds."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def pool() -> Dataset:
+    """The 30 frames, of three centres."""
+    return Dataset.from_dict({"id": IDS, "center": [f"c{row % 3}" for row in range(30)], "source": ["s"] * 30})
+
+
+def options(name: str) -> dict:
+    """What a selector is given of those frames besides a retention."""
+    return {"meddel": {"epsilon": None}, "dedup": {"eta": 0.99, "then": "random"}}.get(name, {})

@@ -69,10 +69,10 @@ class CellRun:
     store: EmbeddingStore | None
     frames: Path
     processes: PartialState
-    device: str = "auto"
-    progress: bool = False
-    ground: str | None = None
-    measuring: Measuring | None = None
+    device: str
+    progress: bool
+    ground: str | None
+    measuring: Measuring | None
 
     def run(self) -> None:
         """Do what is left of the cell. Errors say which cell they are of; Diverged is written down before it is raised.

@@ -31,7 +31,7 @@ def left(runs: Path, cells: int) -> str:
     return f"; about {in_words(each * cells)} left" if each and cells else ""
 
 
-def samples_per_second(recipe: Recipe, device: str = "auto") -> float:
+def samples_per_second(recipe: Recipe, device: str) -> float:
     """Steps of the recipe's model on made pixels; takes some seconds. What feeds it is not counted."""
     import numpy as np
     import torch

@@ -23,7 +23,7 @@ GROUND, PARENTS, FILES = "ground", "parents", "files"  # keys of cell.json
 
 def ground(benchmark: Manifest) -> str | None:
     """Digest of what all cells of a benchmark share, however its plan grows: the pool, and how to pre-train on it."""
-    if not {"pool"} <= set(benchmark.parents) or "pretraining" not in benchmark.arguments:
+    if "pool" not in benchmark.parents or "pretraining" not in benchmark.arguments:
         return None
     recipe = json.dumps(benchmark.arguments["pretraining"], sort_keys=True)
     return fingerprint("ground", benchmark.parents["pool"], recipe)
@@ -55,12 +55,12 @@ def cure(cell: Path) -> str:
 
 def check_cell(cell: Path, facts: Mapping[str, Any], benchmark: Manifest | None) -> None:
     """Raises Mismatch where a cell is of another benchmark, or holds another selection than it was made from."""
-    if benchmark is not None and GROUND in facts and facts[GROUND] != ground(benchmark):
-        raise Mismatch(
-            f"{cell / CELL} is of another benchmark than {cell.parents[3] / MANIFEST} (another pool, or another "
-            "recipe): its scores cannot be compared with those of other cells; remove the cell"
-        )
     if benchmark is not None and GROUND in facts:
+        if facts[GROUND] != ground(benchmark):
+            raise Mismatch(
+                f"{cell / CELL} is of another benchmark than {cell.parents[3] / MANIFEST} (another pool, or another "
+                "recipe): its scores cannot be compared with those of other cells; remove the cell"
+            )
         wanted = benchmark.details.get("tasks", {})
         for task, identity in facts.get("tasks", {}).items():
             if wanted.get(task, identity) != identity:

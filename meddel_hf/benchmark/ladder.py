@@ -52,7 +52,7 @@ class Ladder:
     rungs: tuple[Rung, ...]
     untrained: Interval | None
     gain: Difference | None
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...]
 
     @property
     def enough(self) -> Rung | None:

@@ -66,8 +66,8 @@ class Target:
     task: str
     set: str
     measure: Measure
-    only: bool = True
-    series: bool = False
+    only: bool
+    series: bool
 
     @property
     def name(self) -> str:

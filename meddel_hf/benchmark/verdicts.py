@@ -6,7 +6,7 @@ A gate.json of before there was a second gate names one gate alone, and is read 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,9 +109,9 @@ class Verdicts:
     """
 
     by_task: Mapping[str, Verdict]
-    redundancy: Redundancy | None = None
-    diverged: tuple[str, ...] = field(default=())
-    level: float | None = None
+    redundancy: Redundancy | None
+    diverged: tuple[str, ...]
+    level: float | None
 
 
 _LEARNING = ("passed", "measure", "full", "untrained", "difference", "low", "high")

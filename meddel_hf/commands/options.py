@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from meddel_hf.commands import kinds
@@ -106,10 +107,7 @@ def meddel(parser: argparse.ArgumentParser, keep: Mapping[str, str] | None = Non
 
     keep: choices of --keep that another selector has too, and what each means.
     """
-
-    def option(name: str, **how: Any) -> None:
-        parser.add_argument(name, default=argparse.SUPPRESS, **how)
-
+    option = partial(parser.add_argument, default=argparse.SUPPRESS)
     text = "distance beyond which a frame is an outlier, or 'none'"
     option("--epsilon", type=kinds.or_word("none", kinds.number(0, 2)), help=text)
     text = "compare inside clusters (the paper, and dedup beyond a million frames), or all with all (dedup below)"
@@ -132,10 +130,7 @@ def meddel(parser: argparse.ArgumentParser, keep: Mapping[str, str] | None = Non
 
 def dedup(parser: argparse.ArgumentParser) -> None:
     """The arguments of `Dedup` that are not MedDEL's too; what is not typed is not there: Dedup has the defaults."""
-
-    def option(name: str, **how: Any) -> None:
-        parser.add_argument(name, default=argparse.SUPPRESS, **how)
-
+    option = partial(parser.add_argument, default=argparse.SUPPRESS)
     text = "how to draw among frames that are no near-duplicates: meddel (default), cover, stratified, random"
     text = f"{text}, balanced, or another selector"
     option("--then", metavar="RULE", type=kinds.text, help=text)

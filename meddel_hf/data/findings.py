@@ -10,7 +10,7 @@ from typing import Any
 
 from meddel_hf.data.metadata.frames import tags_of
 from meddel_hf.errors import InvalidArgument, UnreadableImage
-from meddel_hf.runtime.words import plural
+from meddel_hf.runtime.words import first_of, plural
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,4 @@ class Findings:
 def _named(counts: Counter[str], first: Collection[str] = ()) -> str:
     """Tags with their counts, those of `first` before the others, then by count."""
     most = sorted(counts.items(), key=lambda each: (each[0] not in first, -each[1], each[0]))
-    named = [f"{name} ({count:,})" for name, count in most]
-    rest = len(named) - _SHOWN
-    return ", ".join(named[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    return first_of([f"{name} ({count:,})" for name, count in most], _SHOWN)

@@ -76,7 +76,7 @@ def read_as_rows(scan: Scan, include: str | None, *, chosen: bool) -> Scan | Non
     return replace(scan, pictures=(), skipped=left, notes=(note,))
 
 
-def image_folder(scan: Scan, include: str | None, beside: Beside | None = None) -> Dataset:
+def image_folder(scan: Scan, include: str | None, beside: Beside | None) -> Dataset:
     """The pictures of a folder as a data set: id, image (undecoded), and what a table beside them says.
 
     Raises InvalidDataset where there is no picture.

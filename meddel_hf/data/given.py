@@ -52,6 +52,15 @@ def as_data_set(given: Any, split: str | None = None) -> Dataset | IterableDatas
     )
 
 
+def one_split(pool: Any) -> Dataset:
+    """Raises InvalidDataset where it is no `datasets.Dataset`, such as a stream, or several splits."""
+    if not isinstance(pool, Dataset):
+        raise InvalidDataset(
+            f"pool must be a datasets.Dataset, got {type(pool).__name__}: give one split, that is no stream"
+        )
+    return pool
+
+
 def _of_splits(splits: Mapping[str, Any], split: str | None) -> Dataset | IterableDataset:
     if split is not None:
         if split not in splits:

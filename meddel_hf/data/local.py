@@ -74,7 +74,7 @@ def open_folder(folder: Path, config: str | None = None, split: str = "train") -
     return Dataset(dataset.data, dataset.info, dataset.split, dataset._indices, identity)
 
 
-def stream_folder(folder: Path, config: str | None = None, split: str = "train") -> IterableDataset:
+def stream_folder(folder: Path, config: str | None, split: str) -> IterableDataset:
     """The same, row by row. Raises NoSuchSplit, and whatever `load_dataset` raises."""
     _data_files(folder, config, split)
     with tempfile.TemporaryDirectory() as nothing:  # the cache would know the features of an older folder

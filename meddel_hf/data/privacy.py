@@ -90,9 +90,9 @@ class Cleaner:
     """
 
     features: Features
-    strip: bool = False
-    key: bytes | None = None
-    id_column: str | None = ID
+    strip: bool
+    key: bytes | None
+    id_column: str | None
     findings: Findings = field(default_factory=Findings)
 
     @property

@@ -27,7 +27,7 @@ class Field:
     right: np.ndarray
 
 
-def field_of(planes: Planes, box: Box | None, *, square: bool = False) -> Field | None:
+def field_of(planes: Planes, box: Box | None, *, square: bool) -> Field | None:
     """The field inside a surround, or None where there is no surround.
 
     box: the scope guide's, which may lie over either. square: the frame is, so that dark corners alone may be a

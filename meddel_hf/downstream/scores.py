@@ -124,7 +124,7 @@ class Scores:
         """
         return self.ratios(measure).values(weights)
 
-    def ratios(self, measure: Measure | None = None) -> Ratios:
+    def ratios(self, measure: Measure | None) -> Ratios:
         """What the measure is computed from, frame by frame; the same errors as `values`."""
         measure = measure or self.measure
         if measure not in get_args(Measure):

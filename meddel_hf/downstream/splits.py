@@ -96,9 +96,7 @@ def official_split(ids: Sequence[str], groups: Sequence[str | None], names: Sequ
     return _split(ids, train, test, "official")
 
 
-def grouped_split(
-    ids: Sequence[str], groups: Sequence[str | None], *, test_share: float = TEST_SHARE, seed: int = 0
-) -> Split:
+def grouped_split(ids: Sequence[str], groups: Sequence[str | None], *, test_share: float, seed: int) -> Split:
     """A seeded split that parts no group; a row without a group is a group of its own.
 
     Groups are taken in an order that the seed and their names give, each into the test part if that brings the part

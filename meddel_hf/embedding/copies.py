@@ -113,8 +113,8 @@ def embed_copies(
     rows: NDArray[np.int64],
     model: Encoder,
     workers: int,
-    digests: pa.FixedSizeBinaryArray | None = None,
-    known: Copies | None = None,
+    digests: pa.FixedSizeBinaryArray | None,
+    known: Copies | None,
 ) -> Copies:
     """Copy and embed a sample of `rows`, which are the pool's readable ones; of a stream, of its first 4,096.
 

@@ -120,7 +120,7 @@ class Pretrained:
     fingerprint: str
 
 
-def load_pretrained(name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Pretrained:
+def load_pretrained(name_or_path: str, *, revision: str | None, trust_remote_code: bool = False) -> Pretrained:
     """Load it from safetensors weights only; "carried" is the package's own.
 
     Raises InvalidArgument where it cannot be loaded or lacks weights, or is a segmentation model of ours;

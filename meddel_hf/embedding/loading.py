@@ -63,7 +63,7 @@ def _no_folder(name: str, what: str) -> str:
     return f"{what} {name!r} is not a folder: expected one with config.json, or a Hub id"
 
 
-def check_at_hand(name: str, revision: str | None = None) -> None:
+def check_at_hand(name: str, revision: str | None) -> None:
     """Raises InvalidArgument, at once, for an encoder that is not on this machine where the Hub cannot be asked.
 
     To be called before what takes seconds to import; huggingface_hub itself would try for half a minute. What else may

@@ -14,7 +14,7 @@ from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
 
 from meddel_hf import schema
-from meddel_hf.data.columns import as_texts
+from meddel_hf.data.columns import texts_of
 from meddel_hf.data.ids import folder_of
 from meddel_hf.dedup.density import CosineSample
 from meddel_hf.dedup.graph import NearDuplicateGraph, SecondStep
@@ -104,9 +104,9 @@ def columns_of(pool: Dataset, rows: Sequence[int], id_column: str = schema.ID) -
     """
     named = [name for name, kind in pool.features.items() if name != id_column and _tells_apart(name, kind)]
     first = [name for name in (schema.CENTER, schema.LABEL, schema.SOURCE) if name in named]
-    plain, answer = pool.with_format(None), []
+    answer = []
     for name in [*first, *(name for name in named if name not in first)]:
-        texts = as_texts(plain.select_columns([name])[:][name], pool.features[name])
+        texts = texts_of(pool, name)
         column = Column.of(name, [texts[row] if row >= 0 else None for row in rows])
         answer += [] if column is None else [column]
     return answer[:_MOST_COLUMNS]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from meddel_hf.data.given import one_split
 from meddel_hf.data.pool import load_pool
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import InvalidDataset, MedDELError, Mismatch
+from meddel_hf.errors import MedDELError, Mismatch
 from meddel_hf.explore.contents import Choice
 from meddel_hf.explore.explorer import Explorer
 from meddel_hf.explore.plane import Plane
@@ -31,10 +32,7 @@ def frames_of(choice: Choice, pool: Dataset | str | None) -> tuple[Dataset | Non
     if pool is None and origin.spec is None:
         return None, "nothing says where they are"
     try:
-        dataset = load_pool(str(pool or origin.spec)) if isinstance(pool, str | Path | None) else pool
-        if not isinstance(dataset, Dataset):
-            kind = type(dataset).__name__
-            raise InvalidDataset(f"pool must be a datasets.Dataset, got {kind}: give one split, that is no stream")
+        dataset = one_split(load_pool(str(pool or origin.spec)) if isinstance(pool, str | Path | None) else pool)
         ids = origin.ids_in(dataset, choice.ids)
         if ids is None or not set(choice.ids) & set(ids):
             raise Mismatch("the pool is not the one that was selected from: name that one")

@@ -15,6 +15,7 @@ from meddel_hf.errors import IncompleteStore, InvalidArgument
 from meddel_hf.hub.repository import CARD
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest
+from meddel_hf.runtime.words import first_of
 from meddel_hf.selection.card import OURS
 
 _DATA_SETS = ("datadel", "pool", "subset")
@@ -61,9 +62,7 @@ class Contents:
         """A line on what stays; None where all goes."""
         if not self.staying:
             return None
-        more = len(self.staying) - _SHOWN
-        named = ", ".join(self.staying[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
-        return f"not sent, and left here: {named}"
+        return f"not sent, and left here: {first_of(self.staying, _SHOWN)}"
 
 
 def _check(folder: Path, manifest: Manifest) -> None:

@@ -44,10 +44,10 @@ def install_metric(modules_cache: str | Path | None = None) -> Path:
     return folder / "normdel.py"
 
 
-def push_metric(repo_id: str, token: str | None = None) -> str:
+def push_metric(repo_id: str) -> str:
     """Publish the metric as a Space, for `evaluate.load(repo_id)`; returns the Space's address.
 
-    repo_id: "<user or organisation>/normdel". token: None for the one that `hf auth login` or HF_TOKEN gives.
+    repo_id: "<user or organisation>/normdel". The token is the one that `hf auth login` or HF_TOKEN gives.
     """
     from huggingface_hub import HfApi
 
@@ -56,7 +56,7 @@ def push_metric(repo_id: str, token: str | None = None) -> str:
         raise InvalidArgument(
             f"the Space is called {repo_id!r}, expected '<user>/normdel': evaluate.load looks for a file of its name"
         )
-    api = HfApi(token=token)
+    api = HfApi()
     with hub_errors(repo_id):
         address = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", exist_ok=True)
         api.upload_folder(

@@ -33,7 +33,7 @@ class File:
 
     path: str
     entry: Entry
-    root: int = 0
+    root: int
 
     @property
     def suffix(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from meddel_hf.data.ids import folder_of
 from meddel_hf.data.scan import ending_of_mask
 from meddel_hf.errors import InvalidArgument, UnreadableImage
 from meddel_hf.ingest.files import File
@@ -92,7 +93,7 @@ def paired(frames: Sequence[File], masks: Sequence[File], rules: Rules) -> Pairs
     A mask at north/masks/p1/0001_mask.png is that of north/p1/0001 or, failing that, of north/ANY/p1/0001. In a folder
     elsewhere p1/0001.png is that of p1/0001. With `images` only that folder, or ending, is left out of a frame's path.
     """
-    index = _Index(frames, rules, {composed(_parent(rules.mask_base(mask) or "")) for mask in masks})
+    index = _Index(frames, rules, {composed(folder_of(rules.mask_base(mask) or "")) for mask in masks})
     pairs = Pairs()
     for mask in masks:
         places = _places(mask, rules)
@@ -115,11 +116,11 @@ def _places(mask: File, rules: Rules) -> Iterator[tuple[str, str]]:
     below = mask.stem[len(base) :].lstrip("/")
     endings = rules.endings
     if in_folder:
-        yield _parent(base), below
+        yield folder_of(base), below
         endings = (*endings, ending_of_mask(below))
     for ending in endings:
         if ending and below.endswith(ending) and not below.endswith(f"/{ending}") and below != ending:
-            yield _parent(base), below[: -len(ending)]
+            yield folder_of(base), below[: -len(ending)]
 
 
 def _is_in_folder(mask: File, rules: Rules) -> bool:
@@ -141,13 +142,13 @@ class _Index:
                 stem = stem.removesuffix(rules.images)
             below = stem[len(base) :].lstrip("/")
             if base:
-                self._beside.setdefault((_parent(base), below), []).append(frame)
+                self._beside.setdefault((folder_of(base), below), []).append(frame)
             else:
                 self._direct.setdefault(stem, []).append(frame)
                 for parent, rest in _without_one_folder(stem):
                     if parent in parents:
                         self._beside.setdefault((parent, rest), []).append(frame)
-            self._elsewhere.setdefault(f"{_parent(base)}/{below}".lstrip("/"), []).append(frame)
+            self._elsewhere.setdefault(f"{folder_of(base)}/{below}".lstrip("/"), []).append(frame)
         self._roots = rules.roots
 
     def find(self, parent: str, below: str, in_folder: bool) -> list[File]:
@@ -165,10 +166,6 @@ def _without_one_folder(stem: str) -> Iterator[tuple[str, str]]:
     parts = stem.split("/")
     for place in range(len(parts) - 1):
         yield "/".join(parts[:place]), "/".join(parts[place + 1 :])
-
-
-def _parent(folder: str) -> str:
-    return folder.rpartition("/")[0]
 
 
 def _name(file: File) -> str:

@@ -63,14 +63,14 @@ class Plan:
 class Wishes:
     """Which files are frames and masks, and what is said of them; names as in `make_pool`."""
 
-    images: str | None = None
-    masks: tuple[str, ...] = ()
-    include: str | None = None
-    exclude: str | None = None
-    parts: tuple[str, ...] = ()
-    table: Path | None = None
-    keep: tuple[str, ...] = ()
-    allow_missing: bool = False
+    images: str | None
+    masks: tuple[str, ...]
+    include: str | None
+    exclude: str | None
+    parts: tuple[str, ...]
+    table: Path | None
+    keep: tuple[str, ...]
+    allow_missing: bool
 
 
 def plan(folder: Path, out: Path, wishes: Wishes, reading: Reading) -> Plan:

@@ -79,7 +79,6 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What of a file was not taken, or was taken otherwise than one might think; kept_out: nothing of it was."""
+    """What of a file was not taken, or was taken otherwise than one might think."""
 
     reason: str
-    kept_out: bool = False

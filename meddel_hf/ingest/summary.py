@@ -13,7 +13,7 @@ from meddel_hf.datadel import problems as listing
 from meddel_hf.datadel.archives.entries import Kind, Problem
 from meddel_hf.datadel.shards.output import REJECTED
 from meddel_hf.runtime.reading import printable
-from meddel_hf.runtime.words import plural
+from meddel_hf.runtime.words import first_of, plural
 from meddel_hf.schema import CENTER, LABEL, PATIENT, VIDEO
 
 _VALUES = 8  # of a centre or label that are shown
@@ -133,8 +133,7 @@ def _grouped(word: str, problems: Sequence[Problem]) -> Iterator[str]:
 
 def _most(counts: Counter[str]) -> str:
     ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    words = [f"{printable(name)} {count:,}" for name, count in ranked[:_VALUES]]
-    return ", ".join(words) + (f" and {len(ranked) - _VALUES:,} more" if len(ranked) > _VALUES else "")
+    return first_of([f"{printable(name)} {count:,}" for name, count in ranked], _VALUES)
 
 
 def doubles(ids: Sequence[tuple[str, bytes]], name: str) -> Iterator[Problem]:

@@ -58,9 +58,9 @@ def subtract_mean(base: NDArray[np.floating], names: Sequence[str] | None = None
     return result
 
 
-def unit_mean(base: NDArray[np.floating], norms: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """Mean of the unit rows, (d,) float64. norms: (n,), where they are known."""
-    mean: NDArray[np.float64] = mean_direction_sum(base, norms_of(base) if norms is None else norms) / len(base)
+def unit_mean(base: NDArray[np.floating], norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the unit rows, (d,) float64. norms: (n,), of the rows."""
+    mean: NDArray[np.float64] = mean_direction_sum(base, norms) / len(base)
     return mean
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from meddel_hf.errors import IncompleteStore, InvalidDataset, MedDELError, Misma
 from meddel_hf.runtime.files import MANIFEST, sweep
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.progress import Progress
-from meddel_hf.runtime.reading import intact
+from meddel_hf.runtime.reading import CURE, intact
 from meddel_hf.runtime.tables import exactly, read_table
 
 PIXELS, UNREADABLE = "frames.npy", "unreadable.parquet"
@@ -112,7 +113,8 @@ class CachedFrames:
         return len(self.pixels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _mapped_again, (self.folder,)  # another process maps the file; it is not sent there
+        # Another process maps the file, which this one has checked; it is not sent there.
+        return partial(CachedFrames.load, trust=True), (self.folder,)
 
     def read(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
         return [self.pixels[row] for row in rows]
@@ -130,19 +132,13 @@ class CachedFrames:
         # "c": a change stays in memory. None is made, but torch warns of arrays that do not allow it.
         with intact(folder / PIXELS, cure):
             pixels = np.load(folder / PIXELS, mmap_mode="c", allow_pickle=False)
-        table = read_table(folder / UNREADABLE, _UNREADABLE_COLUMNS, cure=cure)
         wanted = manifest.details.get("shape")
         if list(pixels.shape) != wanted or pixels.dtype != np.uint8:
             raise IncompleteStore(
                 f"{folder / PIXELS} holds {pixels.dtype} of shape {pixels.shape}, its manifest says {wanted}: {cure}"
             )
-        reasons = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
+        reasons = read_unreadable(folder / UNREADABLE, cure)
         return cls(folder, pixels, reasons, manifest.fingerprint, manifest.parents["pool"])
-
-
-def _mapped_again(folder: Path) -> CachedFrames:
-    """In a process that is sent what another one has checked."""
-    return CachedFrames.load(folder, trust=True)
 
 
 def cache_folder(folder: Path, pool: Pool, side: int) -> Path:
@@ -188,13 +184,24 @@ def _decode(pool: Pool, target: Path, side: int, workers: int, progress: Progres
     ids = pool.ids or []
     with step_folder(target, "frames") as aside:
         reasons = _write_pixels(pool, aside / PIXELS, side, workers, progress)
-        table = {"row": list(reasons), schema.ID: [ids[row] for row in reasons], schema.REASON: list(reasons.values())}
-        pq.write_table(pa.table(table, schema=_UNREADABLE_COLUMNS), aside / UNREADABLE)
+        write_unreadable(aside / UNREADABLE, reasons, ids)
         digest = fingerprint("frames", str(pool.fingerprint), str(side), repr(sorted(reasons.items())))
         arguments = {"side": side, "resample": _BILINEAR, "draft": True}
         details = {"shape": [len(ids), side, side, 3], "unreadable": len(reasons), "ids": _ids_digest(pool)}
         parents = {"pool": str(pool.fingerprint)}
         Manifest("frames", digest, arguments, parents, details).write(aside, [PIXELS, UNREADABLE])
+
+
+def write_unreadable(path: Path, reasons: Mapping[int, str], ids: Sequence[str]) -> None:
+    """reasons: row -> why it cannot be read. ids: of every row of the pool."""
+    table = {"row": list(reasons), schema.ID: [ids[row] for row in reasons], schema.REASON: list(reasons.values())}
+    pq.write_table(pa.table(table, schema=_UNREADABLE_COLUMNS), path)
+
+
+def read_unreadable(path: Path, cure: str = CURE) -> dict[int, str]:
+    """The reasons that `write_unreadable` wrote. Raises IncompleteStore where the file is damaged."""
+    table = read_table(path, _UNREADABLE_COLUMNS, cure=cure)
+    return dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
 
 
 def older_copies(folder: Path, pool: Pool, image_size: int) -> list[Path]:

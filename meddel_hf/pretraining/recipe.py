@@ -268,7 +268,7 @@ class Recipe(Record):
 
 def recorded(plain: Mapping[str, Any]) -> dict[str, Any]:
     """`Recipe.recorded` of plain values."""
-    later = {field.name: field.default for field in fields(Recipe) if field.name in _LATER}
+    later = complete({})
     return {name: value for name, value in plain.items() if name not in later or value != later[name]}
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
-from meddel_hf import schema
 from meddel_hf.embedding.loading import quiet
 from meddel_hf.errors import InvalidDataset
 from meddel_hf.pretraining.frame_cache import (
@@ -31,7 +28,9 @@ from meddel_hf.pretraining.frame_cache import (
     cache_folder,
     decode_once,
     older_copies,
+    read_unreadable,
     stored_side,
+    write_unreadable,
 )
 from meddel_hf.pretraining.masked import told_by_colour
 from meddel_hf.pretraining.objectives import build, fingerprint_of, save_encoder
@@ -41,14 +40,14 @@ from meddel_hf.pretraining.trainer import PretrainingTrainer
 from meddel_hf.pretraining.training_set import Choice
 from meddel_hf.pretraining.views import Views
 from meddel_hf.runtime.devices import resolve_precision
-from meddel_hf.runtime.files import MANIFEST, sweep, whole_file, whole_folder
+from meddel_hf.runtime.files import MANIFEST, files_below, sweep, whole_file, whole_folder
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
+from meddel_hf.runtime.processes import cores
 from meddel_hf.runtime.progress import Progress
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import check_files, recorded_files
 from meddel_hf.runtime.resume import BEGUN, begin, begun, check_same, state
 from meddel_hf.runtime.spacing import evenly_spaced
-from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.schema import SNAPSHOTS, WHOLE
 from meddel_hf.training.checkpoints import last_checkpoint, step_of, written
 
@@ -56,7 +55,6 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 _MOST_WHO_HAND_OUT = 8  # processes, of frames that were decoded once: each manages 2,000 samples/s of 224 px and more
 _LOOKED_AT, _MOST_BY_COLOUR = 256, 0.8  # frames, share of MAE's target above which the user is told
-_UNREADABLE_COLUMNS = exactly(row=pa.int64(), id=pa.string(), reason=pa.string())
 # Fields of a recipe that do not change the result, but for rounding; `start` counts by its weights, not by its name.
 _NO_PART_OF_THE_RESULT = ("checkpoint_samples", "start", "accumulation", "gradient_checkpointing", "compile")
 
@@ -195,18 +193,12 @@ class Run:
                     reasons = source.unreadable(rows, self._decoders, bar)
             else:
                 reasons = {}
-            columns = {
-                "row": list(reasons),
-                schema.ID: [ids[row] for row in reasons],
-                schema.REASON: list(reasons.values()),
-            }
             with whole_file(path) as aside:
-                pq.write_table(pa.table(columns, schema=_UNREADABLE_COLUMNS), aside)
+                write_unreadable(aside, reasons, ids)
             begin(self.out, {**begun(self.out), "files": recorded_files(self.out, [UNREADABLE])})
         self.processes.wait_for_everyone()
         check_files(self.out, begun(self.out).get("files", {}), "delete it and run the same command again")
-        table = read_table(path, _UNREADABLE_COLUMNS)
-        bad = dict(zip(table["row"].to_pylist(), table[schema.REASON].to_pylist(), strict=True))
+        bad = read_unreadable(path)
         rows = [row for row in self.choice.rows if row not in bad]
         if not rows:
             first = next(iter(bad))
@@ -236,8 +228,7 @@ class Run:
     @property
     def _decoders(self) -> int:
         """Processes that decode while the model does not compute."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(self.workers, cores) if self.workers_are_free else self.workers
+        return max(self.workers, cores()) if self.workers_are_free else self.workers
 
     @property
     def _cuts_on_device(self) -> bool:
@@ -278,17 +269,12 @@ class Run:
             save_encoder(model, self.recipe, aside)
             pq.write_table(log_table(history, self.recipe.batch_size, summary.frames), aside / LOG)
             digest = fingerprint((aside / "model.safetensors").read_bytes())
-            before = [self.out / UNREADABLE, *(self.out / SNAPSHOTS).rglob("*")]
-            files = recorded_files(aside, _files(aside, aside.rglob("*")))
-            files |= recorded_files(self.out, _files(self.out, before))
+            files = recorded_files(aside, files_below(aside))
+            before = [name for name in (UNREADABLE, SNAPSHOTS) if (self.out / name).exists()]
+            files |= recorded_files(self.out, files_below(self.out, before))
             details = {"summary": asdict(summary), "pool": spec}
             Manifest("pretraining", digest, **self._identity, details=details, files=files).write(aside)
         self._tidy()
-
-
-def _files(folder: Path, paths: Iterable[Path]) -> list[str]:
-    """Names of those that are files, relative to the folder."""
-    return [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
 
 
 @contextmanager

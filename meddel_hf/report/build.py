@@ -24,7 +24,7 @@ from meddel_hf.report.pages.markdown import markdown
 from meddel_hf.report.sections.answer import headline
 from meddel_hf.report.sections.choices import label_headline
 from meddel_hf.report.sections.groups import shared_groups
-from meddel_hf.runtime.files import whole_file
+from meddel_hf.runtime.files import files_below, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint, step_folder
 from meddel_hf.schema import REPORT_TABLES, REPORT_TEXT, SHOWS
 
@@ -73,8 +73,7 @@ def report(
     with step_folder(out, "report") as aside:
         document = contents(findings_of_runs, pool, aside / FIGURES, command)
         _write(document, aside)
-        files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
-        _manifest(read_runs, findings_of_runs, document, command).write(aside, files)
+        _manifest(read_runs, findings_of_runs, document, command).write(aside, files_below(aside))
     said = (
         headline(findings_of_runs)
         if read_runs.cells
@@ -97,13 +96,12 @@ def _axis(
         axis = Axis(_name(by_share), by_share)
         document = axis_document(axis)
         _write(document, aside)
-        files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
         places = [level_folder(aside, share) for share in by_share]
         parents = {place.name: Manifest.read(place, "report").fingerprint for place in places}
         shows = sorted({what for place in places for what in Manifest.read(place, "report").details[SHOWS]})
         details = {"levels": list(by_share), SHOWS: shows, "command": command}
         made = fingerprint(*parents.values())
-        Manifest("report", made, asdict(draws or Draws()), parents, details).write(aside, files)
+        Manifest("report", made, asdict(draws or Draws()), parents, details).write(aside, files_below(aside))
     last = list(by_share.values())[-1]
     return Written(out / PAGE, axis_headline(axis), last, len(document.pictures), len(document.data))
 

@@ -172,6 +172,11 @@ def counted(targets: Sequence[Target]) -> str:
     return plural(len(targets), "measure" if any(target.series for target in targets) else "test set")
 
 
+def in_full(rival: str) -> str:
+    """What arms are compared with."""
+    return "the full pool" if rival == FULL else f"{rival} at the same retention"
+
+
 def columns(runs: Runs) -> list[tuple[str, float]]:
     """Every arm at every retention, ascending; then the full pool, then no pre-training."""
     return [(arm, retention) for arm in runs.arms for retention in runs.retentions] + [(FULL, 1.0), (UNTRAINED, 0.0)]

@@ -136,9 +136,9 @@ def interrupted(folder: Path) -> list[str]:
     return sorted(name for name in names if os.path.lexists(folder / name))
 
 
-def files_below(folder: Path, names: Collection[str]) -> Iterator[str]:
-    """Files and links among some names in a folder, and below those of them that are folders."""
-    for name in names:
+def files_below(folder: Path, names: Collection[str] | None = None) -> Iterator[str]:
+    """Files and links among some names in a folder (None: all), and below those of them that are folders."""
+    for name in os.listdir(folder) if names is None else names:
         path = folder / name
         if path.is_symlink() or not path.is_dir():
             yield name

@@ -90,8 +90,8 @@ def _from(step: Step) -> str:
     return f", which `meddel {COMMAND_OF[step]}` writes" if step in COMMAND_OF else ""
 
 
-def check_recorded(folder: Path, names: Iterable[str] | None = None) -> None:
-    """Where a folder carries a manifest, its files are as that records them; without one there is nothing to check."""
+def check_recorded(folder: Path, names: Iterable[str]) -> None:
+    """Where a folder carries a manifest, these files are as it records them; without one there is nothing to check."""
     if (folder / MANIFEST).is_file():
         Manifest.read(folder).check(folder, names)
 

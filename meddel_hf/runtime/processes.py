@@ -57,13 +57,17 @@ def computing_device(device: str, processes: PartialState) -> torch.device:
     return processes.device if wanted.index is None and wanted.type == processes.device.type else wanted
 
 
+def cores() -> int:
+    """That this process may compute on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def decoding_workers(wanted: int | str, processes: PartialState) -> int:
     """Decoding processes for each computing one; a GPU needs many to stay busy, a processor its cores for the model."""
     if wanted != "auto":
         if not is_whole(wanted) or not 0 <= int(wanted) <= MOST_PROCESSES:
             raise InvalidArgument(f"num_workers must be from 0 to {MOST_PROCESSES:,}, or 'auto', got {shown(wanted)}")
         return int(wanted)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = cores // int(os.environ.get("LOCAL_WORLD_SIZE", processes.num_processes)) or 1
+    share = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", processes.num_processes)) or 1
     most = min(_MOST_FOR_A_PROCESSOR, share // 4) if processes.device.type == "cpu" else min(_MOST_FOR_A_GPU, share - 1)
     return max(1, most)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from meddel_hf.errors import IncompleteStore, InvalidArgument, MedDELError
+from meddel_hf.runtime.words import first_of
 
 CURE = "copy it again, or run the step that wrote it again"
 _MOST_BYTES = 1 << 30  # of a text; a device or a wrong file is not read without end
@@ -61,9 +62,8 @@ def printable(name: str) -> str:
 
 
 def some_of(names: Sequence[str], most: int = 5) -> str:
-    """The first of many names from the data, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(printable, names[:most])) + more
+    """`first_of`, of names from the data."""
+    return first_of(list(map(printable, names)), most)
 
 
 def read_json(path: Path, cure: str = CURE) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def with_composed(known: Mapping[str, Known]) -> dict[str, Known]:
     return {**{composed(name): value for name, value in known.items()}, **known}
 
 
-def did_you_mean(typed: object, names: Iterable[object], before: str = "; ") -> str:
+def did_you_mean(typed: object, names: Iterable[object]) -> str:
     """The end of a sentence, such as "; did you mean 'select'?"; nothing where no name is like what was typed."""
     from difflib import get_close_matches  # needed only where something is mistyped
 
@@ -31,7 +31,7 @@ def did_you_mean(typed: object, names: Iterable[object], before: str = "; ") -> 
         return ""
     known = {str(name).lower(): str(name) for name in names}
     close = get_close_matches(typed.lower(), known, n=1)
-    return f"{before}did you mean {known[close[0]]!r}?" if close else ""
+    return f"; did you mean {known[close[0]]!r}?" if close else ""
 
 
 def meant_beside(path: Path, *, folders: bool = False) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meddel_hf.errors import IncompleteStore, MedDELError
+from meddel_hf.errors import IncompleteStore
 from meddel_hf.runtime.reading import CURE, intact
 from meddel_hf.runtime.words import plural
 
@@ -19,35 +19,35 @@ def read_table(
     columns: pa.Schema | Sequence[str] | None = None,
     *,
     cure: str = CURE,
-    error: type[MedDELError] = IncompleteStore,
 ) -> pa.Table:
     """Read a whole file.
 
     columns: those to read; of a schema their types are checked, and that a field that is not nullable has no nulls.
              None: all.
-    Raises `error` where the file is missing or damaged, or lacks a column. What the system says stays an OSError.
+    Raises IncompleteStore where the file is missing, damaged or lacks a column. What the system says stays an OSError.
     """
     names = columns.names if isinstance(columns, pa.Schema) else columns
-    with intact(path, cure, error), _native(path) as file, pq.ParquetFile(file) as parquet:
+    with intact(path, cure), _native(path) as file, pq.ParquetFile(file) as parquet:
         there = parquet.schema_arrow.names
         missing = [name for name in names or () if name not in there]
         if missing:
-            raise error(f"{path} has no column {missing[0]!r}, but {', '.join(there) or 'none'}: {cure}")
+            raise IncompleteStore(f"{path} has no column {missing[0]!r}, but {', '.join(there) or 'none'}: {cure}")
         table = parquet.read(columns=None if names is None else list(names))
         table.validate(full=True)  # texts are UTF-8, offsets lie inside
     for field in columns if isinstance(columns, pa.Schema) else ():
         column = table[field.name]
         if column.type != field.type:
-            raise error(f"{path} is damaged (column {field.name!r} is {column.type}, expected {field.type}): {cure}")
+            kinds = f"column {field.name!r} is {column.type}, expected {field.type}"
+            raise IncompleteStore(f"{path} is damaged ({kinds}): {cure}")
         if not field.nullable and column.null_count:
             without = plural(column.null_count, "row has", "rows have")
-            raise error(f"{path} is damaged ({without} no {field.name!r}): {cure}")
+            raise IncompleteStore(f"{path} is damaged ({without} no {field.name!r}): {cure}")
     return table
 
 
-def read_schema(path: Path, *, cure: str = CURE) -> tuple[pa.Schema, int]:
+def read_schema(path: Path) -> tuple[pa.Schema, int]:
     """(schema with its metadata, rows) of a file, from its footer. Raises IncompleteStore as `read_table` does."""
-    with intact(path, cure), _native(path) as file, pq.ParquetFile(file) as parquet:
+    with intact(path), _native(path) as file, pq.ParquetFile(file) as parquet:
         return parquet.schema_arrow, parquet.metadata.num_rows
 
 

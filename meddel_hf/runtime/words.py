@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def plural(n: int, one: str, many: str | None = None) -> str:
     """A count with its noun: "1 seed", "3 seeds", "1,000 frames"; many: where it is not `one` with an s."""
@@ -11,3 +13,8 @@ def plural(n: int, one: str, many: str | None = None) -> str:
 def is_or_are(n: int) -> str:
     """What follows a count: "1 of 5 frames is", "2 of 5 frames are", "0 of 5 frames are"."""
     return "is" if n == 1 else "are"
+
+
+def first_of(words: Sequence[str], most: int) -> str:
+    """The first of many, and how many more there are: "a, b, c and 1,234 more"."""
+    return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")

@@ -6,7 +6,6 @@ stands beside a finished one, and of folders of versions that recorded nothing.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
@@ -58,6 +57,6 @@ def is_written(name: str, steps: Collection[str]) -> bool:
 
 def files_in(folder: Path) -> Iterator[str]:
     """Names of files and links, sorted; what processes write aside, and what is nobody's, is left out."""
-    for name in sorted(files_below(folder, os.listdir(folder))):
+    for name in sorted(files_below(folder)):
         if not any(is_aside(part) or part in _NOBODYS for part in PurePosixPath(name).parts):
             yield name

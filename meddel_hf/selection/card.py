@@ -122,7 +122,7 @@ def subset_card(
     return with_chosen(f"---\n{data.to_yaml()}\n---\n\n# {name}\n", selection)
 
 
-def describe_subset(selection: Answer, repo_id: str, *, token: str | None = None, revision: str | None = None) -> None:
+def describe_subset(selection: Answer, repo_id: str, *, token: str | None, revision: str | None) -> None:
     """Add how it was chosen to the card of a data set on the Hub, and take away what described an older push."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
 
@@ -143,9 +143,9 @@ def push_selection(
     selection: Answer,
     repo_id: str,
     *,
-    private: bool | None = None,
-    token: str | None = None,
-    hash_ids: str | Path | None = None,
+    private: bool | None,
+    token: str | None,
+    hash_ids: str | Path | None,
 ) -> str:
     """Publish a selection's rows, manifest and card as a data set; returns its address.
 

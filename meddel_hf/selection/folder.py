@@ -65,10 +65,10 @@ def save_subset(
 def write_subset(
     subset: Subset,
     folder: str | Path,
-    strip_metadata: bool = False,
-    hash_ids: bool | str | Path = False,
-    card_facts: dict[str, Any] | None = None,
-    as_images: bool = False,
+    strip_metadata: bool,
+    hash_ids: bool | str | Path,
+    card_facts: dict[str, Any],
+    as_images: bool,
 ) -> Written:
     """`save_subset`, with what there is to tell about it."""
     folder = check_target(folder, "subset")
@@ -84,11 +84,11 @@ def write_subset(
             names = write_images(opened, cleaner, aside)
             files = [METADATA, *sorted({f"{name.partition('/')[0]}/**" for name in names if name != METADATA})]
             content = fingerprint(*(checksum(aside / name) for name in names))
-            card = subset_card(selection, title, files, card_facts or {}, content)
+            card = subset_card(selection, title, files, card_facts, content)
         else:
             names = _write_shards(opened, cleaner, aside)
             content = names[0].rpartition("-00000-")[0] + "-*.parquet"
-            card = subset_card(selection, title, [content], card_facts or {})
+            card = subset_card(selection, title, [content], card_facts)
         (aside / "README.md").write_text(card, encoding="utf-8")
         parents = {"selection": selection.fingerprint, "pool": selection.origin.fingerprint}
         details: dict[str, Any] = {"rows": len(subset), "selection": asdict(selection.summary)}

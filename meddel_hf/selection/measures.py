@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from meddel_hf import schema
 from meddel_hf.data.columns import texts_of
+from meddel_hf.data.given import one_split
 from meddel_hf.data.groups import groups_of, names_groups
-from meddel_hf.errors import InvalidDataset
-from meddel_hf.runtime.reading import printable
+from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.selection.answer import Answer, Origin
 
 GROUPS = (schema.CENTER, schema.LABEL)  # columns whose values are counted unasked
@@ -45,7 +45,7 @@ class Kept:
 
     column: str
     rows: tuple[tuple[str, int, int], ...]
-    without: tuple[int, int] = (0, 0)
+    without: tuple[int, int]
 
     @property
     def lost(self) -> list[str]:
@@ -60,15 +60,12 @@ class Kept:
         """A sentence where nothing is kept of some value, and what would change that in the selection."""
         if not self.lost:
             return None
-        few = ", ".join(map(printable, self.lost[:5])) + (
-            f" and {len(self.lost) - 5} more" if len(self.lost) > 5 else ""
-        )
         cure = f"--min-per {self.column}=1 keeps a frame of each at least"
         if selection.settings.get("selector") != "dedup":
             cure = f"--selector dedup with {cure}"
         elif not selection.summary.not_selected or self.column in (selection.settings.get("min_per") or ()):
             cure = "all its frames are near-duplicates of frames that stay, or unreadable"
-        return f"nothing is kept of {self.column} {few}: {cure}"
+        return f"nothing is kept of {self.column} {some_of(self.lost)}: {cure}"
 
     def __str__(self) -> str:
         shown = [(printable(value), pool, kept) for value, pool, kept in self.rows[:_MOST]]
@@ -186,8 +183,7 @@ def facts_of(
 
 def _counted(selection: Choice, pool: Dataset, columns: Sequence[str]) -> list[Kept]:
     """`kept_of` for those of the columns of which there is something to count."""
-    if not isinstance(pool, Dataset):
-        raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(pool).__name__}: choose a split of it")
+    one_split(pool)
     features = {column: pool.features.get(column) for column in columns}
     there = [column for column, feature in features.items() if isinstance(feature, Value | ClassLabel)]
     rows = _rows_of(selection, pool) if there else None

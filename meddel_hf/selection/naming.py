@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import SupportsIndex
 
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.runtime.reading import printable, shown
+from meddel_hf.runtime.reading import printable, shown, some_of
 from meddel_hf.runtime.similar import composed, did_you_mean
 
 _NAMED = 3  # ids that an error names
@@ -31,9 +31,8 @@ def row_named(ids: Sequence[str], which: str | SupportsIndex | PurePath) -> int:
     if len(rows) == 1:
         return rows[0]
     if rows:
-        named = ", ".join(printable(ids[row]) for row in rows[:_NAMED])
-        more = f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else ""
-        raise InvalidArgument(f"{shown(text)} may be any of {len(rows):,} frames, {named}{more}: name more of the id")
+        named = some_of([ids[row] for row in rows], _NAMED)
+        raise InvalidArgument(f"{shown(text)} may be any of {len(rows):,} frames, {named}: name more of the id")
     raise InvalidArgument(
         f"id {shown(text)} is not in the pool of this selection ({len(ids):,} rows){_meant(ids, text)}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,7 @@ from meddel_hf import schema
 from meddel_hf.data.cells import with_images_opened
 from meddel_hf.data.given import Frames, as_data_set
 from meddel_hf.data.identity import frames_changed, same_pool
-from meddel_hf.data.ids import ids_of
 from meddel_hf.data.parquet import PART_BYTES
-from meddel_hf.data.paths import ids_by_path
 from meddel_hf.data.privacy import OF_PEOPLE, Cleaner, check_people, id_key
 from meddel_hf.errors import InvalidDataset, Mismatch
 from meddel_hf.runtime.network import hub_errors, made_repository
@@ -160,7 +159,7 @@ def chosen(selection: Answer, given: Frames, id_column: str | None) -> Subset | 
             raise InvalidDataset(_no_ids(dataset, id_column))
         return dataset.filter(lambda row: _stays(str(row[id_column]), pool, kept))
     by_column = id_column in dataset.column_names
-    ids = ids_of(dataset, id_column) if by_column else ids_by_path(dataset, selection.origin.image_column, pool)
+    ids = replace(selection.origin, id_column=id_column).ids_in(dataset, pool)
     if ids is None:
         raise InvalidDataset(_no_ids(dataset, id_column))
     unknown = [i for i in ids if i not in pool]

@@ -23,7 +23,7 @@ from meddel_hf.neighbors.knn import nearest_other_in
 from meddel_hf.neighbors.row_source import PickedRows, blocks
 from meddel_hf.runtime.checks import choice, fraction
 from meddel_hf.runtime.free_memory import AUTO
-from meddel_hf.runtime.reading import printable, shown
+from meddel_hf.runtime.reading import printable, shown, some_of
 from meddel_hf.runtime.spacing import evenly_spaced
 from meddel_hf.runtime.threads import own_threads
 from meddel_hf.runtime.words import plural
@@ -185,9 +185,9 @@ class Advice:
         for kept in self.groups:
             few = [value for value, pool, _ in kept.rows if pool * one.retention < 1]
             if few:
-                names = ", ".join(map(printable, few[:3])) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
                 said.append(
-                    f"{share} may hold no frame of {kept.column} {names}: --min-per {kept.column}=N keeps some."
+                    f"{share} may hold no frame of {kept.column} {some_of(few, 3)}: --min-per {kept.column}=N keeps "
+                    "some."
                 )
         if self.reach is not None and self.reach.task < self.reach.pool - 0.5 * (1 - self.reach.pool):
             said.append(

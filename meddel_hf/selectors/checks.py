@@ -18,6 +18,7 @@ __all__ = [
     "choice",
     "clusters",
     "columns",
+    "common",
     "count",
     "counts",
     "eta",
@@ -34,6 +35,14 @@ def plain(selector: Any) -> None:
     """Put Python's numbers in the place of numpy's, such as a seed out of np.arange, in the fields of a selector."""
     for field in fields(selector):
         object.__setattr__(selector, field.name, _plain(getattr(selector, field.name)))
+
+
+def common(selector: Any) -> None:
+    """`plain`, and what most selectors have: a retention, a seed, and `subtract_mean` where they compare rows."""
+    plain(selector)
+    fraction("retention", selector.retention)
+    seed(selector.seed)
+    flag("subtract_mean", getattr(selector, "subtract_mean", False))
 
 
 def _plain(value: Any) -> Any:

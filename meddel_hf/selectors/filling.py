@@ -48,7 +48,7 @@ class Drawn:
 
     rows: NDArray[np.bool_]
     notes: list[str]
-    second: SecondStep | None = None
+    second: SecondStep | None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.reading import printable
+from meddel_hf.runtime.words import first_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,8 @@ class Floor:
         each = zip(self.names, self.least, strict=True)
         few = [f"{printable(name)} ({least})" for name, least in each if least < self.wish]
         if few:
-            more = f" and {len(few) - 5} more" if len(few) > 5 else ""
             yield (
-                f"{self.column}: {', '.join(few[:5])}{more} have fewer than {self.wish} distinct frames; all of those "
-                "are kept"
+                f"{self.column}: {first_of(few, 5)} have fewer than {self.wish} distinct frames; all of those are kept"
             )
 
     def _counts(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -55,10 +55,7 @@ class MaxHerding(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
-        checks.flag("subtract_mean", self.subtract_mean)
+        checks.common(self)
         if self.bandwidth != "auto" and not (checks.is_number(self.bandwidth) and 0 < self.bandwidth < float("inf")):
             raise InvalidArgument(f"bandwidth must be 'auto' or a positive number, got {self.bandwidth!r}")
         if self.neighbors != "auto":
@@ -66,7 +63,6 @@ class MaxHerding(PoolSelector):
 
     @own_threads()
     def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
-        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)
         vectors = readable.vectors(self.subtract_mean)

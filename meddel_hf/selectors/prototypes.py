@@ -41,16 +41,12 @@ class Prototypicality(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
-        checks.flag("subtract_mean", self.subtract_mean)
+        checks.common(self)
         checks.clusters(self.n_clusters)
         checks.choice("keep", self.keep, ("easy", "hard"))
 
     @own_threads()
     def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
-        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         target = readable.rows_to_keep(self.retention)
         vectors = readable.vectors(self.subtract_mean)

@@ -28,12 +28,9 @@ class Random(PoolSelector):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
+        checks.common(self)
 
     def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
-        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = PoolRows.without_embeddings(embeddings)
         target, n = readable.rows_to_keep(self.retention), len(readable.rows)
         drawn = np.random.default_rng(self.seed).permutation(n)[:target]

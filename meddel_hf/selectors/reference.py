@@ -69,7 +69,7 @@ class Reached:
 
 
 @own_threads()
-def within_reach(pool: Embeddings, reference: Embeddings, eta: Eta = "auto") -> Reached:
+def within_reach(pool: Embeddings, reference: Embeddings, eta: Eta) -> Reached:
     """Rows of the pool whose cosine to some row of the reference is above eta: exact, all compared with all.
 
     In the space in which the pool's near-duplicates are told, its mean subtracted from both sides where that is so;
@@ -137,7 +137,7 @@ def selected_beside(
     embeddings: Embeddings,
     pool: Dataset | None,
     reference: Embeddings,
-    eta: Eta = "auto",
+    eta: Eta,
 ) -> Selection:
     """What a selector answers of the rows that are out of the reference's reach; the others are "in-reference".
 

@@ -53,10 +53,7 @@ class Retrieval(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
-        checks.flag("subtract_mean", self.subtract_mean)
+        checks.common(self)
         if not isinstance(self.reference, EmbeddingStore | Readable | str | Path | np.ndarray) or (
             isinstance(self.reference, str) and not self.reference
         ):

@@ -42,15 +42,11 @@ class SemDeDup(PoolSelector):
     subtract_mean: bool = False
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
-        checks.flag("subtract_mean", self.subtract_mean)
+        checks.common(self)
         checks.clusters(self.n_clusters)
         checks.choice("keep", self.keep, ("farthest", "closest", "random"))
 
     def _choose(self, embeddings: Embeddings, pool: Dataset | None) -> Selection:
-        """embeddings: an `EmbeddingStore`, the path of one, or a plain (n, d) array. `pool` is not needed."""
         readable = Readable.of(embeddings)
         readable.rows_to_keep(self.retention)  # for its sentence, which speaks of no outliers
         settings = Settings(rule="semdedup", scope="cluster", epsilon=None, **asdict(self))

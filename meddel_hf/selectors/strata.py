@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
 
-from meddel_hf.data.columns import as_texts
+from meddel_hf.data.columns import texts_of
+from meddel_hf.data.given import one_split
 from meddel_hf.data.identity import same_pool
 from meddel_hf.data.ids import checked_id_array, folder_of
 from meddel_hf.data.pool import load_pool
@@ -31,7 +32,7 @@ def strata(readable: PoolRows, pool: Any, columns: Sequence[str]) -> list[str | 
              others); None: the one that the embedding store names.
     Raises InvalidDataset where there is no such pool or column, Mismatch where the data set is another one.
     """
-    dataset = _named(readable, columns) if pool is None else _checked(pool)
+    dataset = _named(readable, columns) if pool is None else one_split(pool)
     no_columns = [name for name in columns if name not in dataset.column_names]
     folders = _folders(readable) if no_columns and FOLDER not in dataset.column_names else {}
     missing = [name for name in no_columns if name not in folders]
@@ -91,17 +92,11 @@ def pool_of(readable: PoolRows, pool: Any) -> tuple[Dataset | None, str]:
     Raises InvalidDataset where `pool` is no data set.
     """
     if pool is not None:
-        return _checked(pool), ""
+        return one_split(pool), ""
     try:
         return _named(readable, ["columns"]), ""
     except InvalidDataset as error:
         return None, str(error)
-
-
-def _checked(pool: Any) -> Dataset:
-    if not isinstance(pool, Dataset):
-        raise InvalidDataset(f"pool must be a datasets.Dataset, got {type(pool).__name__}: choose a split of it")
-    return pool
 
 
 def _named(readable: PoolRows, columns: Sequence[str]) -> Dataset:
@@ -110,7 +105,7 @@ def _named(readable: PoolRows, columns: Sequence[str]) -> Dataset:
     if spec is None:
         raise InvalidDataset(f"strata are read from the pool's {', '.join(columns)}, and no pool is named: {cure}")
     try:
-        return _checked(load_pool(spec))
+        return one_split(load_pool(spec))
     except ValueError as error:  # InvalidDataset and InvalidArgument
         raise InvalidDataset(
             f"strata are read from the pool's {', '.join(columns)}, and the pool {spec!r} that was embedded cannot be "
@@ -154,4 +149,4 @@ def _texts(dataset: Dataset, column: str) -> list[str | None]:
     feature = dataset.features[column]
     if not isinstance(feature, Value | ClassLabel):
         raise InvalidDataset(f"column {column!r} holds {feature}: strata need a column of single values, such as text")
-    return as_texts(dataset.with_format(None).select_columns([column])[:][column], feature)
+    return texts_of(dataset, column)

@@ -39,9 +39,7 @@ class RandomStratified(PoolSelector):
     by: str | Sequence[str] = (schema.CENTER, schema.SOURCE)
 
     def __post_init__(self) -> None:
-        checks.plain(self)
-        checks.fraction("retention", self.retention)
-        checks.seed(self.seed)
+        checks.common(self)
         checks.columns("by", self.by)
 
     @property

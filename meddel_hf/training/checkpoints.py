@@ -12,7 +12,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from meddel_hf.errors import IncompleteStore, Mismatch
 from meddel_hf.runtime.disk import disk_error
-from meddel_hf.runtime.files import sweep
+from meddel_hf.runtime.files import files_below, sweep
 from meddel_hf.runtime.records import check_files, read_facts, recorded_files, write_facts
 
 _RECORD = "record.json"
@@ -53,8 +53,8 @@ def step_of(checkpoint: Path | None) -> int:
 def record(checkpoint: Path, made_from: str) -> None:
     """Write down what a checkpoint holds, once all of it is there, and of which run it is."""
     sweep(checkpoint)  # of a record that a killed run was just writing
-    names = [path.relative_to(checkpoint).as_posix() for path in checkpoint.rglob("*") if path.is_file()]
-    write_facts(checkpoint / _RECORD, {"made_from": made_from, "files": recorded_files(checkpoint, names)})
+    files = recorded_files(checkpoint, files_below(checkpoint))
+    write_facts(checkpoint / _RECORD, {"made_from": made_from, "files": files})
 
 
 def check(checkpoint: Path, made_from: str) -> None:

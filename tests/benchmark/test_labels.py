@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from datasets import Dataset, Features, Image, Value
 from make_archives import picture
 from PIL import Image as Picture
-from small_benchmark import printed
+from small_benchmark import printed, written
 
 from meddel_hf.benchmark.labels import folder
 from meddel_hf.benchmark.matrix import run
@@ -53,11 +52,6 @@ def plan_of(frames: Path, **change) -> dict:
         "arms": [{"label": "chance", "selector": "random"}, {"label": "far", "selector": "k-centre"},
                  {"label": "minus mean", "selector": "k-centre", "options": {"subtract_mean": True}}], **change,
     }  # fmt: skip
-
-
-def written(path: Path, plan: dict) -> Path:
-    path.write_text(yaml.safe_dump(plan), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import oracle
 import pyarrow.parquet as pq
 import pytest
 from family import children, left, soon
+from stores import contents
 
 import meddel_hf.dedup.larger_than_memory as larger
 from meddel_hf.cli import main
@@ -76,10 +77,6 @@ def expected(store, tmp_path_factory):
         return known[question]
 
     return of
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def command(store: Path, question: str, out: Path, *more: str) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 
 import numpy as np
 import pytest
 import tifffile
+from make_archives import encoded
+from make_metadata import png_chunk
 from PIL import Image, ImageFile, features
 
 from meddel_hf.data.images import Preprocessing, decode, look, prepare
@@ -24,12 +25,6 @@ def picture(width: int = 60, height: int = 44, seed: int = 0) -> Image.Image:
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
     return Image.fromarray(smooth ^ (np.random.default_rng(seed).integers(0, 8, smooth.shape, dtype=np.uint8)))
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def marked_grey(pixels: np.ndarray) -> bytes:
@@ -227,10 +222,7 @@ def test_truncated_images_stay_an_error_for_the_whole_process():
 
 
 def test_trailing_bytes_and_long_text_are_no_damage():
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    text = SOUND["PNG"][:33] + chunk(b"tEXt", b"Comment\0" + b"a" * 100_000) + SOUND["PNG"][33:]
+    text = SOUND["PNG"][:33] + png_chunk(b"tEXt", b"Comment\0" + b"a" * 100_000) + SOUND["PNG"][33:]
     for data in (SOUND["JPEG"] + bytes(4096), SOUND["PNG"] + bytes(4096), text):
         wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         np.testing.assert_array_equal(np.asarray(decode(data)), wanted)

@@ -29,11 +29,6 @@ from meddel_hf.selection.selection import Selection
 ROWS = 6
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> str:
     return str(make_encoder(tmp_path_factory.mktemp("encoder") / "vit"))

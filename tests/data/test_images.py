@@ -6,13 +6,14 @@ import contextlib
 import io
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 import tifffile
+from make_archives import encoded
+from make_metadata import png_of
 from PIL import Image
 from transformers.models.beit.image_processing_pil_beit import BeitImageProcessorPil
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
@@ -57,12 +58,6 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((width, height), 3)
     return Image.fromarray((np.asarray(coarse) * 0.8 + rng.integers(0, 50, (height, width, 3))).astype(np.uint8))
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("size", [(720, 576), (300, 301), (224, 224), (97, 411), (33, 20), (1, 1)])
@@ -242,14 +237,6 @@ def test_every_kind_of_source(tmp_path):
         np.testing.assert_array_equal(rgb(source), wanted)
 
 
-def png_header(width: int, height: int) -> bytes:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
-
-
 def huge_tiff() -> bytes:
     file = io.BytesIO()
     tifffile.imwrite(file, np.zeros((4, 4, 3), np.uint8), photometric="minisblack", planarconfig="contig")
@@ -267,8 +254,8 @@ UNREADABLE = {
     "zero bytes": (b"", "empty file"),
     "not an image": (b"<html>404 not found</html>", "not an image"),
     "text that begins like a TIFF": (b"II*\x00 is how it begins", "not an image|damaged"),
-    "bomb": (png_header(30000, 30000), "too large"),
-    "lesser bomb": (png_header(12000, 12000), "too large: 12000x12000 pixels"),
+    "bomb": (png_of(30000, 30000), "too large"),
+    "lesser bomb": (png_of(12000, 12000), "too large: 12000x12000 pixels"),
     "tiff bomb": (huge_tiff(), "too large: 60000x60000"),
     "missing file": ("/nowhere/at/all.jpg", "file not found"),
     "folder": ("/", "not a file: a folder"),

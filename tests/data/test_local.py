@@ -30,11 +30,6 @@ FEATURES = Features({"id": Value("string"), "image": Image()})
 CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*.{suffix}\n---\n"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
 def png(level: int) -> bytes:
     file = io.BytesIO()
     Picture.new("RGB", (4, 4), (level, 0, 0)).save(file, "PNG")

@@ -11,6 +11,8 @@ import pytest
 import tifffile
 from datasets import Dataset, Features, Value
 from datasets import Image as ImageColumn
+from make_archives import encoded
+from make_metadata import png_of
 from PIL import Image
 
 from meddel_hf.data.masks import UnclearMask, binary, classes
@@ -30,12 +32,6 @@ def disc(cx: float = 0.4, cy: float = 0.5, radius: float = 0.25) -> np.ndarray:
 INSIDE = disc()
 OTHER = disc(cx=0.8, cy=0.3, radius=0.15)
 BYTES = INSIDE.astype(np.uint8)
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def grey(values: np.ndarray, kind: str = "PNG", **options) -> bytes:
@@ -65,17 +61,10 @@ def soft() -> np.ndarray:
 
 def shallow(values: np.ndarray, bits: int) -> bytes:
     """A grey PNG of 2 or 4 bits a pixel, which Pillow cannot write."""
-    import struct
-    import zlib
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
     each = values.reshape(values.shape[0], -1, 8 // bits).astype(np.uint8)
     rows = sum(each[..., place] << (8 - bits * (place + 1)) for place in range(8 // bits)).astype(np.uint8)
     body = b"".join(b"\0" + row.tobytes() for row in rows)
-    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+    return png_of(values.shape[1], values.shape[0], body, bits=bits, kind=0)
 
 
 def of_16_bits_a_pixel(inside: np.ndarray) -> bytes:

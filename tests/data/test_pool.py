@@ -19,11 +19,6 @@ from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime.manifest import Manifest
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
 def jpeg(level: int = 0) -> bytes:
     file = io.BytesIO()
     Picture.new("L", (4, 4), level).save(file, "JPEG")

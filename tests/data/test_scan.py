@@ -21,11 +21,6 @@ from meddel_hf.data.scan import IMAGE_SUFFIXES, Scan, scan_of
 from meddel_hf.errors import InvalidDataset
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
 def picture(path: Path, level: int = 0, kind: str | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Picture.new("L", (4, 4), level).save(path, kind)

@@ -229,15 +229,15 @@ def test_previews_show_masks(datadel):
 
 def test_leaks_by_name_and_by_picture(tmp_path):
     """The same picture under another name, as PNG and at half size, and one that is in one source only."""
-    small = make.encoded(make.picture(1, (400, 320)).resize((200, 160)), quality=60)
+    small = make.encoded(make.picture(1, (400, 320)).resize((200, 160)), "JPEG", quality=60)
     files = {
         "Gastrovision/Colon polyps/u1.jpg": make.jpeg(1, (400, 320)),
         "Gastrovision/Colon polyps/u2.jpg": make.jpeg(2, (400, 320)),
         "Gastrovision/Colon polyps/u3.jpg": make.jpeg(3, (400, 320)),
-        "Gastrovision/Colon polyps/grey.jpg": make.encoded(Pillow.new("RGB", (400, 320), "grey")),
+        "Gastrovision/Colon polyps/grey.jpg": make.encoded(Pillow.new("RGB", (400, 320), "grey"), "JPEG"),
         "Kvasir-SEG/images/a.jpg": small,
         "Kvasir-SEG/masks/a.jpg": make.mask("JPEG", size=(200, 160)),
-        "Kvasir-SEG/images/grey.jpg": make.encoded(Pillow.new("RGB", (200, 160), "grey")),
+        "Kvasir-SEG/images/grey.jpg": make.encoded(Pillow.new("RGB", (200, 160), "grey"), "JPEG"),
         "Kvasir-SEG/masks/grey.jpg": make.mask("JPEG", size=(200, 160)),
         "kvasir-sessile/images/a.jpg": small,
         "kvasir-sessile/masks/a.jpg": make.mask("JPEG", size=(200, 160)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import oracle
 import pytest
+from groups import groupings
 
 from meddel_hf.dedup.block_engine import BlockEngine
 from meddel_hf.dedup.decision import at_count, at_eta, largest_eta, rows_for
@@ -16,12 +17,6 @@ from meddel_hf.neighbors.cosines import Vectors
 from meddel_hf.neighbors.pairs import pairs_within
 
 RULES = {"greedy": oracle.greedy, "semdedup": oracle.semdedup}
-
-
-def groupings(n: int) -> list[list[np.ndarray]]:
-    order = np.random.default_rng(n).permutation(n)
-    left = order[: max(1, n - 3)]
-    return [[order], [part for part in np.split(left, [1, 1 + len(left) // 3]) if len(part)]]
 
 
 def prepared(x: np.ndarray, groups, floor: float = 0.3):

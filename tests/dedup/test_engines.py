@@ -7,6 +7,7 @@ import oracle
 import pytest
 import torch
 from drawn_rows import rows_in_order
+from groups import groupings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,13 +41,6 @@ def set_tiles(patch, block: int, tile: int, side_by_side: int = 0, small_block: 
 @pytest.fixture(params=TILES, ids=str)
 def tiles(request, monkeypatch):
     set_tiles(monkeypatch, *request.param)
-
-
-def groupings(n: int) -> list[list[np.ndarray]]:
-    """All rows in one group; several groups (one of a single row) with three rows in none."""
-    order = np.random.default_rng(n).permutation(n)
-    left = order[: max(1, n - 3)]
-    return [[order], [part for part in np.split(left, [1, 1 + len(left) // 3]) if len(part)]]
 
 
 def engines(x: np.ndarray, groups, floor: float, screen="auto"):

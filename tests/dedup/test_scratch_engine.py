@@ -9,19 +9,13 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
+from groups import groupings
 
 from meddel_hf.dedup.block_engine import BlockEngine
 from meddel_hf.dedup.scratch import Pieces, Scratch
 from meddel_hf.dedup.scratch_engine import ScratchEngine
 from meddel_hf.neighbors.cosines import Vectors
 from meddel_hf.neighbors.row_source import ArrayRows
-
-
-def groupings(n: int) -> list[list[np.ndarray]]:
-    """All rows in one group; several groups (one of a single row) with three rows in none."""
-    order = np.random.default_rng(n).permutation(n)
-    left = order[: max(1, n - 3)]
-    return [[order], [part for part in np.split(left, [1, 1 + len(left) // 3]) if len(part)]]
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, IterableDataset, Value
 from PIL import Image as Picture
+from stores import contents
 from transformers import ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -90,10 +91,6 @@ def grown_pool() -> dict[str, bytes]:
     new = {f"a/{row}": png(800 + row) for row in range(3)} | {"f/025x": png(850), "z/new": two_pages(860)}
     new |= {"f/026x": b"broken too", "f/027x": old_pool()["f/050"]}  # the last is a copy of one that is known
     return dict(sorted((moved | new).items()))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @pytest.fixture

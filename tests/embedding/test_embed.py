@@ -19,6 +19,7 @@ import torch
 from datasets import Dataset, Features, Image, IterableDataset, Value
 from family import children, heed_interrupts, left
 from PIL import Image as Picture
+from stores import contents
 from transformers import ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -78,10 +79,6 @@ def folder_of_images(folder: Path, rows: int = ROWS) -> Path:
     for row in range(rows):
         (folder / f"{row:03d}.png").write_bytes(BROKEN.get(row, png(row)) or b"")
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def command(pool: Path, encoder: str, out: Path, *more: str) -> list[str]:

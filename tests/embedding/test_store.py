@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from safetensors import safe_open
+from stores import contents
 
 from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.store import EmbeddingStore, Shard, StoreWriter
@@ -49,10 +50,6 @@ def write(
     if finish:
         writer.finish(dim=3, row_ids=False)
     return writer
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 5, 9])

@@ -452,7 +452,7 @@ def test_a_killed_run_leaves_nothing_and_the_next_one_ends_the_same(tmp_path):
 def test_personal_metadata_is_told_and_left_out_where_asked_for(tmp_path):
     exif = Image.Exif()
     exif[0x013B] = "DOE^JANE"
-    folder = put(tmp_path / "f", a_dot_jpg=encoded(picture(1), exif=exif))
+    folder = put(tmp_path / "f", a_dot_jpg=encoded(picture(1), "JPEG", exif=exif))
     made, _ = pool(folder, tmp_path / "plain")
     assert "metadata: 1 of 1 image carries" in str(made)
     made, rows = pool(folder, tmp_path / "clean", strip_metadata=True)

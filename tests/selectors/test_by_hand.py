@@ -7,8 +7,7 @@ import oracle
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset
-from stores import IDS, UNREADABLE, stored
+from stores import IDS, UNREADABLE, options, pool, stored
 
 from meddel_hf import Dedup, MedDEL, Selection
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
@@ -22,17 +21,9 @@ KEEP, NEVER = [IDS[3], IDS[11], IDS[12]], [IDS[20], IDS[2]]
 NAMES = [name for name in registry.names() if name != "retrieval"]
 
 
-def pool() -> Dataset:
-    return Dataset.from_dict({"id": IDS, "center": [f"c{row % 3}" for row in range(30)], "source": ["s"] * 30})
-
-
 @pytest.fixture
 def store(tmp_path):
     return stored(tmp_path / "store", pool())
-
-
-def options(name: str) -> dict:
-    return {"meddel": {"epsilon": None}, "dedup": {"eta": 0.99, "then": "random"}}.get(name, {})
 
 
 def rows_of(selection: Selection) -> dict[str, dict]:

@@ -234,7 +234,7 @@ def test_strata_that_are_not_there_are_told():
         assert sum(data["site"][int(id)] == "a" for id in kept) == 15
         with pytest.raises(InvalidDataset, match="the pool has no column 'centre'"):
             Dedup(0.5, eta=ETA, then=then, by=["centre"]).select(x, pool=data)
-    with pytest.raises(InvalidDataset, match=r"pool must be a datasets.Dataset, got dict: choose a split"):
+    with pytest.raises(InvalidDataset, match=r"pool must be a datasets.Dataset, got dict: give one split"):
         stratified.select(x, pool={"train": data})
 
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import oracle
 import pytest
-from datasets import Dataset
-from stores import IDS, UNREADABLE, stored
+from stores import IDS, UNREADABLE, options, pool, stored
 
 from meddel_hf import EmbeddingStore, Selection
 from meddel_hf.embedding.remainder import Remainder
@@ -21,10 +20,6 @@ from meddel_hf.selectors.reference import within_reach
 
 NAMES = [name for name in registry.names() if name != "retrieval"]
 ETA = 0.9
-
-
-def pool(**columns) -> Dataset:
-    return Dataset.from_dict({"id": IDS, "center": [f"c{row % 3}" for row in range(30)], "source": ["s"] * 30})
 
 
 def near(vectors: np.ndarray, rows: list[int]) -> np.ndarray:
@@ -51,10 +46,6 @@ def both(tmp_path):
     }
     assert {3, 11, 20} <= set(expected) != set(range(30))
     return store, reference, expected
-
-
-def options(name: str) -> dict:
-    return {"meddel": {"epsilon": None}, "dedup": {"eta": 0.99, "then": "random"}}.get(name, {})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -140,16 +139,13 @@ def _head(line: Line) -> str:
 
 
 def _cell(line: Line) -> str:
-    if line.versus_random is None:
+    d = line.versus_random
+    if d is None:
         return f"{100 * line.mean:.1f}"
-    value, low, high = (100 * number for number in _three(line.versus_random))
+    value, low, high = (100 * number for number in (d.value, d.low, d.high))
     text = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
     dagger = "†" if line.cautious is not None and line.cautious.shown else ""
-    return f"**{text}**{dagger}" if line.versus_random.shown else text
-
-
-def _three(interval: Resampled) -> Sequence[float]:
-    return interval.value, interval.low, interval.high
+    return f"**{text}**{dagger}" if d.shown else text
 
 
 def _numbers(table: pa.Table, column: str) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from meddel_hf.data.ids import check_ids
 from meddel_hf.downstream.splits import TEST_SHARE, grouped_split, official_split
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.runtime.similar import did_you_mean
-from meddel_hf.runtime.words import plural
+from meddel_hf.runtime.words import first_of, plural
 from meddel_hf.schema import FOLDER, ID, LABEL, OFFICIAL_SPLIT
 
 _SHOWN = 3  # examples in an error message
@@ -180,8 +180,7 @@ def check_tested(name: str, truth: list[str], known: list[str]) -> None:
 
 def examples(names: Sequence[str]) -> str:
     """The first names, and how many more."""
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
+    return first_of(list(map(repr, names)), _SHOWN)
 
 
 def _texts(values: Sequence[Any], dataset: Dataset, target: str) -> list[str | None]:

@@ -216,7 +216,7 @@ class _Run:
         from meddel_hf.downstream.segmentation.overlays import draw_overlays
         from meddel_hf.downstream.segmentation.scoring import score
         from meddel_hf.downstream.segmentation.training import logits_of
-        from meddel_hf.runtime.files import whole_folder
+        from meddel_hf.runtime.files import files_below, whole_folder
         from meddel_hf.training.checkpoints import written
 
         precision = self.manifest.details["precision"]
@@ -236,8 +236,7 @@ class _Run:
             scores.write(aside)
             if self.overlays:
                 draw_overlays(scores, logits, tests, aside / OVERLAYS)
-            files = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
-            self.manifest.write(aside, files)
+            self.manifest.write(aside, files_below(aside))
         shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
 
     @property

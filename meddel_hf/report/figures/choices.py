@@ -8,11 +8,10 @@ from meddel_hf.benchmark.results import in_words
 from meddel_hf.downstream.labels.outcomes import Line, Outcomes
 from meddel_hf.report.document import Picture, slug
 from meddel_hf.report.figures.drawing import Look, canvas, short
-from meddel_hf.report.figures.spreads import named_rows
+from meddel_hf.report.figures.spreads import named_rows, point_with_interval
 from meddel_hf.report.pages.style import INK, MARKERS, PALETTE
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _ROW = 0.19  # inches
@@ -40,7 +39,8 @@ def _draw(task: str, outcomes: Outcomes, lines: list[Line]) -> Figure:
     y, rows = 0.0, []
     for budget in outcomes.budgets:
         for arm in arms:
-            _interval(axes, y, by_place[arm, budget], looks[arm])
+            if (d := by_place[arm, budget].versus_random) is not None:
+                point_with_interval(axes, y, d, looks[arm])
             rows.append((y, arm, looks[arm].colour))
             y += 1
         y += 0.6
@@ -48,12 +48,3 @@ def _draw(task: str, outcomes: Outcomes, lines: list[Line]) -> Figure:
     axes.set_xlabel(f"{in_words(outcomes.measure)}, less that of {short(outcomes.random, 36)}")
     axes.set_title(short(task, 44))
     return figure
-
-
-def _interval(axes: Axes, y: float, line: Line, look: Look) -> None:
-    d = line.versus_random
-    if d is None:
-        return
-    axes.plot([d.low, d.high], [y, y], color=look.colour, linewidth=1.6, solid_capstyle="butt")
-    face = look.colour if d.shown else "#ffffff"
-    axes.plot(d.value, y, marker=look.marker, color=look.colour, markerfacecolor=face, markersize=5.5, zorder=3)

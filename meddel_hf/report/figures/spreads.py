@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from meddel_hf import schema
 from meddel_hf.benchmark.place import FULL, UNTRAINED, percent
 from meddel_hf.benchmark.results import Target
+from meddel_hf.downstream.intervals import Difference
+from meddel_hf.downstream.resampled import Resampled
 from meddel_hf.report.document import Picture, slug
 from meddel_hf.report.figures.drawing import Look, canvas, looks, short
-from meddel_hf.report.findings import Contrast, Findings, columns
+from meddel_hf.report.findings import Contrast, Findings, columns, in_full
 from meddel_hf.report.pages.style import FAINT, INK, RULE
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def differences(f: Findings, target: Target, rival: str) -> Picture | None:
     contrasts = [c for c in f.against(rival, target) if c.arm in f.runs.arms]
     if not contrasts:
         return None
-    name = "the full pool" if rival == FULL else f"{rival} at the same retention"
+    name = in_full(rival)
     caption = (
         f"Difference in {target.unit} from {name}, with {f.draws.level:.0%} intervals, paired over seeds and frames. "
         "Hollow: the interval contains zero, no difference shown."
@@ -51,7 +53,7 @@ def _differences(f: Findings, target: Target, contrasts: Sequence[Contrast], nam
     axes.axvline(0, color=INK, linewidth=0.9)
     for group in groups:
         for contrast in group:
-            _interval(axes, y, contrast, by_arm[contrast.arm])
+            point_with_interval(axes, y, contrast.difference, by_arm[contrast.arm])
             rows.append((y, contrast.arm, by_arm[contrast.arm].colour))
             y += 1
         y += 0.6
@@ -61,8 +63,8 @@ def _differences(f: Findings, target: Target, contrasts: Sequence[Contrast], nam
     return figure
 
 
-def _interval(axes: Axes, y: float, contrast: Contrast, look: Look) -> None:
-    d = contrast.difference
+def point_with_interval(axes: Axes, y: float, d: Difference | Resampled, look: Look) -> None:
+    """Hollow where no difference is shown."""
     axes.plot([d.low, d.high], [y, y], color=look.colour, linewidth=1.6, solid_capstyle="butt")
     face = look.colour if d.shown else "#ffffff"
     axes.plot(d.value, y, marker=look.marker, color=look.colour, markerfacecolor=face, markersize=5.5, zorder=3)

@@ -10,7 +10,7 @@ from meddel_hf.benchmark.results import Target
 from meddel_hf.benchmark.verdicts import Headroom
 from meddel_hf.downstream.intervals import expected_by_chance
 from meddel_hf.report.document import Block, Paragraph, Point, Points, Section, Tone, listed, signed
-from meddel_hf.report.findings import Contrast, Findings, counted
+from meddel_hf.report.findings import Contrast, Findings, counted, in_full
 from meddel_hf.report.sections.tables import overview_table
 from meddel_hf.runtime.words import plural
 
@@ -81,11 +81,10 @@ def _tally(f: Findings, rival: str) -> str:
     if not contrasts:
         return f"Nothing was compared with {_named(rival)} yet."
     counts = {word: sum(c.verdict == word for c in contrasts) for word in ("higher", "lower", "no difference shown")}
-    at = " at the same retention" if rival != FULL else ""
     if counts["higher"] + counts["lower"] == 0:
-        return f"Against {_named(rival)}{at}: no difference shown in any of {plural(len(contrasts), 'comparison')}."
+        return f"Against {in_full(rival)}: no difference shown in any of {plural(len(contrasts), 'comparison')}."
     return (
-        f"Against {_named(rival)}{at}, {plural(len(contrasts), 'comparison')}: a higher score in {counts['higher']}, "
+        f"Against {in_full(rival)}, {plural(len(contrasts), 'comparison')}: a higher score in {counts['higher']}, "
         f"a lower one in {counts['lower']}, no difference shown in {counts['no difference shown']}."
     )
 
@@ -173,7 +172,7 @@ def _points(f: Findings, target: Target) -> list[Point]:
     points = []
     for rival in filter(None, (f.runs.rival, FULL)):
         contrasts = f.against(rival, target)
-        against = f"{_named(rival)} at the same retention" if rival != FULL else _named(FULL)
+        against = in_full(rival)
         for verdict, lead, tone in _VERDICTS:
             those = [c for c in contrasts if c.verdict == verdict]
             if those:

@@ -40,21 +40,21 @@ def crossing(less: tuple[float, float], more: tuple[float, float]) -> float:
     return math.log(m2 / m1) / (r2 - r1)
 
 
-def break_even(retention: float, rival: float = 1.0, alpha: float = 1.0) -> float:
-    """Share of its rival's score that a run at `retention` must keep for an equal NormDEL: exp(-alpha·(R2 - R1))."""
-    return math.exp(-alpha * (rival - retention))
+def break_even(retention: float) -> float:
+    """Share of the full pool's score that a run at `retention` must keep for an equal NormDEL at alpha = 1."""
+    return math.exp(retention - 1)
 
 
-def prefers_less(levels: Sequence[Level], alpha: float = 1.0) -> tuple[int, int]:
-    """Of pairs of different retention: in how many NormDEL ranks the smaller one higher, and how many there are."""
+def prefers_less(levels: Sequence[Level]) -> tuple[int, int]:
+    """Of pairs of different retention: in how many NormDEL (alpha 1) ranks the smaller higher; how many there are."""
     ordered = [sorted(pair, key=lambda v: v.retention) for pair in combinations(levels, 2)]
     pairs = [(a, b) for a, b in ordered if a.retention < b.retention]
-    won = sum(index(a, alpha) > index(b, alpha) for a, b in pairs)
+    won = sum(index(a) > index(b) for a, b in pairs)
     return won, len(pairs)
 
 
-def index(level: Level, alpha: float) -> float:
-    return normdel(min(max(level.score.value, 0.0), 1.0), level.retention, alpha)
+def index(level: Level) -> float:
+    return normdel(min(max(level.score.value, 0.0), 1.0), level.retention)
 
 
 def ranked(f: Findings, target: Target) -> list[Level]:
@@ -103,7 +103,7 @@ def _ranking_table(f: Findings, target: Target) -> Table | None:
     full = f.level(target, FULL, 1.0)
     if len(levels) < 2:
         return None
-    scores, indices = [v.score.value for v in levels], [index(v, 1.0) for v in levels]
+    scores, indices = [v.score.value for v in levels], [index(v) for v in levels]
     rows: list[tuple[Entry | str, ...]] = []
     for level in levels:
         flips = "–"  # noqa: RUF001
@@ -114,7 +114,7 @@ def _ranking_table(f: Findings, target: Target) -> Table | None:
             (
                 f"{level.arm}, {percent(level.retention)} %",
                 Entry(f"{level.score.value:.3f}", (f"rank {_rank(level.score.value, scores)}",)),
-                Entry(f"{index(level, 1.0):.3f}", (f"rank {_rank(index(level, 1.0), indices)}",)),
+                Entry(f"{index(level):.3f}", (f"rank {_rank(index(level), indices)}",)),
                 flips,
             )
         )

@@ -10,7 +10,7 @@ from meddel_hf.benchmark.place import DISTINCT, FULL, LADDER, UNTRAINED, percent
 from meddel_hf.benchmark.results import Cell, Runs, Target
 from meddel_hf.report.document import Data, Entry, Table, Tone
 from meddel_hf.report.entries import difference_entry
-from meddel_hf.report.findings import Contrast, Findings, Level, counted, distinct
+from meddel_hf.report.findings import Contrast, Findings, Level, counted, distinct, in_full
 
 REASONS = ("near-duplicate", "outlier", "not-selected", "unreadable")
 _NONE = "–"  # noqa: RUF001
@@ -62,9 +62,8 @@ def differences_table(f: Findings, target: Target, rival: str) -> Table | None:
     if not contrasts:
         return None
     rows = [(arm, *(_difference(f, target, arm, retention, rival) for retention in retentions)) for arm in arms]
-    name = "the full pool" if rival == FULL else f"{rival} at the same retention"
     return Table(
-        f"{target.name}: difference from {name}",
+        f"{target.name}: difference from {in_full(rival)}",
         ("", *(f"{percent(r)} %" for r in retentions)),
         tuple(rows),
         "Paired over seeds and frames; below, the interval. Faint: the interval contains zero, no difference shown.",
@@ -87,9 +86,8 @@ def overview_table(f: Findings, rival: str) -> Table | None:
         (arm, *(_tally([c for c in contrasts if (c.arm, c.retention) == (arm, r)]) for r in f.runs.retentions))
         for arm in arms
     ]
-    name = "the full pool" if rival == FULL else f"{rival} at the same retention"
     return Table(
-        f"Against {name}",
+        f"Against {in_full(rival)}",
         ("", *(f"{percent(r)} %" for r in f.runs.retentions)),
         tuple(rows),
         f"Of {counted(f.comparable)} that passed the gate: higher ▲, lower ▼, and how many "

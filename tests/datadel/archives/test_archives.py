@@ -5,16 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
-import struct
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 
 import make_archives as make
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from make_metadata import png_of
 from PIL import Image
 
 from meddel_hf.datadel.archives import members
@@ -47,14 +46,6 @@ def listed(out: Path, kind: str) -> dict[str, str]:
 def listing(folder: Path, but: Path) -> list[tuple[str, int]]:
     found = [path for path in folder.rglob("*") if but not in (path, *path.parents)]
     return sorted((str(path), path.lstat().st_mtime_ns) for path in found)
-
-
-def png_header(width: int, height: int) -> bytes:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("name", ["kvasir-sessile.zip", "kvasir-sessile.tar.gz", "kvasir-sessile.tar"])
@@ -154,14 +145,14 @@ def test_archives_in_archives_in_archives_end(tmp_path):
 
 def test_frames_and_masks_that_do_not_pass(tmp_path):
     frames = {
-        "huge": (png_header(100_000, 100_000), make.mask(), "too large to be decoded"),
+        "huge": (png_of(100_000, 100_000), make.mask(), "too large to be decoded"),
         "cut": (make.jpeg(2)[:900], make.mask(), "truncated"),
         "empty": (b"", make.mask(), "empty file"),
         "page": (b"<html>404</html>", make.mask(), "not an image"),
         "other": (make.jpeg(3), make.mask(size=(95, 80)), "mask other.png is 95 x 80 pixels, its frame 96 x 80"),
         "bare": (make.jpeg(4), None, "no mask was found beside this frame"),
         "bad": (make.jpeg(5), make.mask()[:60], "mask bad.png: truncated"),
-        "bomb": (make.jpeg(6), png_header(100_000, 100_000), "mask bomb.png: too large to be decoded"),
+        "bomb": (make.jpeg(6), png_of(100_000, 100_000), "mask bomb.png: too large to be decoded"),
     }
     files = {**GOOD, **{f"Kvasir-SEG/images/{name}.jpg": image for name, (image, _, _) in frames.items()},
              **{f"Kvasir-SEG/masks/{name}.png": mask for name, (_, mask, _) in frames.items() if mask}}  # fmt: skip
