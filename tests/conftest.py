@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -110,6 +111,12 @@ _LONG = ("test_readme.py", "test_segment.py", "test_pretrain.py", "test_benchmar
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that no process has one left when the others are through (`--no-loadscope-reorder`)."""
     items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test lives as long as the last: no collection of garbage is to go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

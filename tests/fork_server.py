@@ -7,6 +7,7 @@ process with its own memory, working folder, arguments and exit, and is not told
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -71,6 +72,7 @@ def serve() -> None:
 
     import meddel_hf.cli  # noqa: F401
 
+    gc.freeze()  # what is here is not gone through again by each
     threads = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
     assert len(threads - {"jemalloc_bg_thd"}) == 1, f"of {threads} one alone would be in what is forked"
     for line in sys.stdin:
