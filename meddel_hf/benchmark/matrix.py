@@ -16,6 +16,7 @@ from accelerate import PartialState
 from filelock import FileLock, Timeout
 
 from meddel_hf.benchmark import duplicates, gate, labels
+from meddel_hf.benchmark.arms import check_arms
 from meddel_hf.benchmark.cell import CellRun
 from meddel_hf.benchmark.cells import (
     CELL,
@@ -48,8 +49,9 @@ from meddel_hf.data.pool import Pool
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.encoder import load_encoder
+from meddel_hf.embedding.loading import check_at_hand
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import Diverged, InvalidArgument
+from meddel_hf.errors import Diverged, InvalidArgument, met_in
 from meddel_hf.pretraining.frame_cache import decode_once
 from meddel_hf.runtime.files import MANIFEST, check_can_write, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
@@ -97,19 +99,21 @@ def run(
     device: str = "auto",
     say: Say | None = None,
     progress: bool = False,
+    where: str = "plan",
 ) -> Outcome:
     """Run what is missing of a plan in the folder `runs`.
 
     shard:  only this part of the cells; other parts may be run elsewhere at the same time, in the same folder.
     frames: folder of decoded frames, shared by all cells; None: inside `runs`.
     say:    takes a line for each finished cell. progress: show how far each pre-training is, on stderr.
+    where:  the plan is from, such as its file; errors in what it names begin with the place in it.
 
     A plan may grow between two calls (arms, retentions, seeds, tasks); finished cells stay. A cell that diverges is
     written down, and the others run; where several processes were launched, Diverged is raised, since they cannot part
     in the middle of a step, and the next call goes on with the others. Raises Mismatch where the plan changed
     otherwise, and whatever else a step raises, with the cell's name in front.
     """
-    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress)
+    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress, where)
     matrix.prepare()
     labelled = () if gate_only else matrix.choose_labels()
     if not plan.trained_tasks:
@@ -131,9 +135,9 @@ def run(
     return Outcome(done.ran, (), done.locked, verdicts, labelled, redundancy, matrix.diverged(cells))
 
 
-def check(plan: Plan, runs: str | Path) -> Material:
+def check(plan: Plan, runs: str | Path, where: str = "plan") -> Material:
     """Raise what `run` would raise before any work, and write nothing. Returns what it works on."""
-    matrix = _Matrix.of(plan, runs, Shard(), None, "auto", None, False)
+    matrix = _Matrix.of(plan, runs, Shard(), None, "auto", None, False, where)
     matrix.check()
     return matrix.material
 
@@ -147,6 +151,7 @@ def run_ladder(
     device: str = "auto",
     say: Say | None = None,
     progress: bool = False,
+    where: str = "plan",
 ) -> Outcome:
     """Run what is missing of a plan's ladder: random subsets of growing size, the full pool and no pre-training.
 
@@ -157,7 +162,7 @@ def run_ladder(
         raise InvalidArgument(
             "the plan pre-trains nothing: a ladder needs a pool, pretraining and a task that tests it"
         )
-    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress)
+    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress, where)
     matrix.prepare()
     cells = ladder_cells(plan, len(matrix.material.pool))
     done = matrix.run(cells)
@@ -182,6 +187,7 @@ class _Matrix:
     device: str
     say: Say
     progress: bool
+    where: str
 
     @classmethod
     def of(
@@ -193,9 +199,12 @@ class _Matrix:
         device: str,
         say: Say | None,
         progress: bool,
+        where: str,
     ) -> _Matrix:
         runs = Path(runs)
-        return cls(plan, runs, shard, Path(frames or runs / FRAMES), device, say or (lambda line: None), progress)
+        return cls(
+            plan, runs, shard, Path(frames or runs / FRAMES), device, say or (lambda line: None), progress, where
+        )
 
     @cached_property
     def processes(self) -> PartialState:
@@ -203,7 +212,7 @@ class _Matrix:
 
     @cached_property
     def material(self) -> Material:
-        return Material.of(self.plan)
+        return Material.of(self.plan, self.where)
 
     @cached_property
     def store(self) -> EmbeddingStore | None:
@@ -247,14 +256,23 @@ class _Matrix:
 
     def check(self) -> Manifest:
         """Look at selectors, data, encoder and what was run before. Returns the manifest of what is asked."""
-        _check_selectors(self.plan, len(self.material.pool))
+        check_arms(self.plan, self.where)
+        embedded = (self.runs / EMBEDDINGS / MANIFEST).is_file()
+        if self.plan.embedding is not None and not embedded:
+            with met_in(f"{self.where}: embedding: encoder"):
+                check_at_hand(self.plan.embedding.encoder)
+        _check_retentions(self.plan, len(self.material.pool), self.where)
+        for task in self.plan.label_tasks:
+            labels.check(task, f"{self.where}: {self.plan.place_of(task)}")
         for share in filter(None, self.plan.redundancy):
-            copies_of(len(self.material.pool), share)
+            with met_in(f"{self.where}: redundancy"):
+                copies_of(len(self.material.pool), share)
         wanted = self._manifest()
         if (self.runs / MANIFEST).is_file():
             _check_comparable(Manifest.read(self.runs, "benchmark"), wanted, self.runs)
-        if self.plan.embedding is not None and not (self.runs / EMBEDDINGS / MANIFEST).is_file():
-            load_encoder(self.plan.embedding.encoder, pooling=self.plan.embedding.pooling)
+        if self.plan.embedding is not None and not embedded:
+            with met_in(f"{self.where}: embedding"):
+                load_encoder(self.plan.embedding.encoder, pooling=self.plan.embedding.pooling)
         return wanted
 
     def prepare(self) -> None:
@@ -340,7 +358,7 @@ class _Matrix:
         tasks = self.plan.label_tasks
         for task in tasks[self.shard.index - 1 :: self.shard.of]:
             with self._alone(f"labels-{task.name}"):
-                labels.run(self.plan, task, self.runs, self.device, self.processes, self.say)
+                labels.run(self.plan, task, self.runs, self.device, self.processes, self.say, self.where)
         return tuple(task.name for task in tasks if (labels.folder(self.runs, task.name) / MANIFEST).is_file())
 
     def decide(self, redundancy: Redundancy | None) -> dict[str, Verdict]:
@@ -391,18 +409,13 @@ class _Matrix:
         return Manifest("benchmark", made, arguments, {"pool": self.material.fingerprint}, details)
 
 
-def _check_selectors(plan: Plan, frames: int) -> None:
-    """Every arm can be made, and keeps a frame of so many: what is wrong is found before the first hour of training."""
-    from meddel_hf.selectors.registry import make
-
+def _check_retentions(plan: Plan, frames: int, where: str) -> None:
+    """Every arm keeps a frame of so many."""
     if plan.trained_tasks and plan.arms and plan.smallest is not None and not round(plan.smallest * frames):
         raise InvalidArgument(
-            f"retention {plan.smallest:g} of a pool of {plural(frames, 'frame')} is no frame at all: ask for at least "
-            f"{1 / frames:.2g}"
+            f"{where}: retentions: retention {plan.smallest:g} of a pool of {plural(frames, 'frame')} is no frame at "
+            f"all: ask for at least {1 / frames:.2g}"
         )
-    for arm in plan.arms:
-        for retention in (share for share in plan.retentions if share < 1):
-            make(arm.selector, retention=retention, seed=plan.seeds[0], **arm.options)
 
 
 def _check_comparable(before: Manifest, now: Manifest, runs: Path) -> None:

@@ -308,6 +308,10 @@ class Plan(Record):
         chooses = bool(self.arms) and self.smallest is not None
         return tuple(gate for gate in self.gates if gate == LEARNING or chooses)
 
+    def place_of(self, task: Trained | LabelsTask) -> str:
+        """Of a task in the plan, as messages name it."""
+        return f"tasks[{self.tasks.index(task)}], {task.name}"
+
     def _check_pretraining(self) -> None:
         if self.trained_tasks and self.pretraining is None:
             raise InvalidArgument("pretraining is missing: only a plan whose tasks are all of kind labels does without")

@@ -85,18 +85,33 @@ def _pack(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    plan, shard = _planned(args)
     from meddel_hf.benchmark.matrix import run as run_matrix
 
-    return _with_plan(args, partial(run_matrix, gate_only=args.gate_only), _sum_up, _cells_of_run)
+    return _with_plan(plan, shard, args, partial(run_matrix, gate_only=args.gate_only), _sum_up, _cells_of_run)
 
 
 def _ladder(args: argparse.Namespace) -> int:
+    plan, shard = _planned(args)
     from meddel_hf.benchmark.matrix import run_ladder
 
-    return _with_plan(args, run_ladder, _sum_up_ladder, _cells_of_ladder)
+    return _with_plan(plan, shard, args, run_ladder, _sum_up_ladder, _cells_of_ladder)
+
+
+def _planned(args: argparse.Namespace) -> tuple[Plan, Shard]:
+    """What the file itself can be told of, before imports that take seconds."""
+    from meddel_hf.benchmark.arms import check_arms
+    from meddel_hf.benchmark.plan import Plan
+    from meddel_hf.runtime.shard import Shard
+
+    plan, shard = Plan.load(args.plan), Shard.parse(args.shard)
+    check_arms(plan, str(args.plan))
+    return plan, shard
 
 
 def _with_plan(
+    plan: Plan,
+    shard: Shard,
     args: argparse.Namespace,
     run_cells: Callable[..., Outcome],
     sum_up: Callable[[Plan, Path, Outcome], int],
@@ -104,15 +119,13 @@ def _with_plan(
 ) -> int:
     from meddel_hf.benchmark.axis import each_level
     from meddel_hf.benchmark.ladder import ladders
-    from meddel_hf.benchmark.plan import Plan
     from meddel_hf.benchmark.results import read
     from meddel_hf.runtime.files import check_can_write
     from meddel_hf.runtime.processes import leave
-    from meddel_hf.runtime.shard import Shard, is_first
+    from meddel_hf.runtime.shard import is_first
 
     main = is_first()
     try:
-        plan, shard = Plan.load(args.plan), Shard.parse(args.shard)
         runs = args.out or Path("runs") / args.plan.stem
         for folder in [] if args.dry_run else [runs, args.frames or runs]:
             check_can_write(folder)
@@ -124,8 +137,9 @@ def _with_plan(
 
         def run_level(plan: Plan, runs: Path) -> int:
             outcome = run_cells(
-                plan, runs, shard=shard, frames=args.frames, device=args.device, say=_say, progress=not args.quiet
-            )
+                plan, runs, shard=shard, frames=args.frames, device=args.device, say=_say, progress=not args.quiet,
+                where=str(args.plan),
+            )  # fmt: skip
             if not main:
                 return 0
             if not args.json:
@@ -136,7 +150,7 @@ def _with_plan(
             with redirect_stdout(sys.stderr):  # what is said of it, and the status
                 return sum_up(plan, runs, outcome)
 
-        status = _status(each_level(plan, runs, run_level, _say if main else _say_nothing))
+        status = _status(each_level(plan, runs, run_level, _say if main else _say_nothing, str(args.plan)))
         if args.json and main:
             print_json(facts)
         return status
@@ -289,7 +303,7 @@ def _dry_run(
     from meddel_hf.benchmark.matrix import check
     from meddel_hf.downstream.labels.budgets import named
 
-    material = check(plan, runs)
+    material = check(plan, runs, str(args.plan))
     for task in plan.label_tasks:
         budgets = ", ".join(map(named, task.budgets))
         print(f"labels  {task.name}: {len(plan.arms)} arms, {task.splits} splits, budgets {budgets}")

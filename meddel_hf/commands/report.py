@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     out = check_target(args.out, "report")  # before the work
     pool = None
     if args.pool == "plan":
-        pool = Material.of(Plan.load(args.runs / PLAN)).pool
+        pool = Material.of(Plan.load(args.runs / PLAN), str(args.runs / PLAN)).pool
     elif args.pool:
         pool = load_pool(args.pool)
     command = shlex.join(["meddel", *sys.argv[1:]])
