@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from accelerate import PartialState
@@ -52,7 +53,9 @@ from meddel_hf.embedding.encoder import load_encoder
 from meddel_hf.embedding.loading import check_at_hand
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import Diverged, InvalidArgument, met_in
+from meddel_hf.pretraining.budgets import worth_naming
 from meddel_hf.pretraining.frame_cache import decode_once
+from meddel_hf.pretraining.recipe import complete
 from meddel_hf.runtime.files import MANIFEST, check_can_write, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
 from meddel_hf.runtime.processes import agreed, decoding_workers, launched_processes
@@ -63,6 +66,7 @@ from meddel_hf.runtime.words import plural
 
 EMBEDDINGS, FRAMES = "embeddings", "frames"
 Say = Callable[[str], None]
+Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -421,8 +425,9 @@ def _check_retentions(plan: Plan, frames: int, where: str) -> None:
 def _check_comparable(before: Manifest, now: Manifest, runs: Path) -> None:
     """Raises Mismatch where finished cells would no longer be comparable with new ones."""
     arms = [{arm["label"]: arm for arm in manifest.details["plan"]["arms"]} for manifest in (before, now)]
-    pairs = [("pool", before.parents["pool"], now.parents["pool"])]
-    pairs += [(name, before.arguments[name], now.arguments[name]) for name in ("pretraining", "embedding")]
+    pairs: list[tuple[str, Any, Any]] = [("pool", before.parents["pool"], now.parents["pool"])]
+    pairs += [("pretraining", *_recipes(before.arguments["pretraining"], now.arguments["pretraining"]))]
+    pairs += [("embedding", before.arguments["embedding"], now.arguments["embedding"])]
     pairs += [(f"arm {label}", arms[0][label], arms[1][label]) for label in arms[0] if label in arms[1]]
     tasks = [manifest.details["tasks"] for manifest in (before, now)]
     pairs += [(f"task {name}", tasks[0][name], tasks[1][name]) for name in tasks[0] if name in tasks[1]]
@@ -434,6 +439,15 @@ def _check_comparable(before: Manifest, now: Manifest, runs: Path) -> None:
         "was run with",
         "cells of both cannot be compared; choose another folder",
     )
+
+
+def _recipes(before: Facts | None, now: Facts | None) -> tuple[Facts | None, Facts | None]:
+    """Of two records the fields in which they differ, without those that only follow from another one."""
+    if before is None or now is None:
+        return before, now
+    names = worth_naming(before, now)
+    old, new = ({name: complete(one).get(name) for name in names} for one in (before, now))
+    return old, new
 
 
 def _line(cell: CellPlan, folder: Path, plan: Plan) -> str:
