@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Literal, get_args
 
 from meddel_hf.pretraining.recipe import ObjectiveName, Recipe, complete
@@ -37,7 +37,8 @@ def worth_naming(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     """Names of the fields that differ between two records of recipes; of those that another objective brings along,
     since both have what their own begins with, under whatever budget, none: nobody typed them."""
     before, now = complete(before), complete(now)
-    names = [name for name in now if before.get(name) != now[name]]
+    order = dict.fromkeys([*(field.name for field in fields(Recipe)), *before, *now])
+    names = [name for name in order if before.get(name) != now.get(name)]
     if before["objective"] == now["objective"]:
         return names
     return [name for name in names if name == "objective" or not (_begins(before, name) and _begins(now, name))]
