@@ -9,6 +9,7 @@ import sys
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import say
 from meddel_hf.runtime import checks
+from meddel_hf.runtime.words import plural
 
 HELP = "make a page, figures and tables of benchmark runs"
 
@@ -48,4 +49,7 @@ def run(args: argparse.Namespace) -> None:
     draws = Draws(args.draws, args.level, args.seed)
     written = report(args.runs, out, pool=pool, draws=draws, command=command, trust=args.trust)
     print(written.headline)
-    say(f"\nwrote {written.page}; beside it report.md, {written.pictures} figures and {written.tables} tables")
+    say(
+        f"\nwrote {written.page}; beside it report.md, {plural(written.pictures, 'figure')} and "
+        f"{plural(written.tables, 'table')}"
+    )

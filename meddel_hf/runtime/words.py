@@ -11,3 +11,13 @@ def plural(n: int, one: str, many: str | None = None) -> str:
 def is_or_are(n: int) -> str:
     """What follows a count: "1 of 5 frames is", "2 of 5 frames are", "0 of 5 frames are"."""
     return "is" if n == 1 else "are"
+
+
+def verb(n: int, one: str, many: str) -> str:
+    """What a count does: "1 of 5 intervals excludes zero", "2 of 5 intervals exclude zero"."""
+    return one if n == 1 else many
+
+
+def any_of(n: int, one: str, many: str | None = None) -> str:
+    """All of a count in a sentence that denies: "the one test set", "any of 3 test sets"."""
+    return f"the one {one}" if n == 1 else f"any of {plural(n, one, many)}"
