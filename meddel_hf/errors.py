@@ -15,6 +15,8 @@ MedDELError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -82,3 +84,12 @@ def named(where: str, error: MedDELError) -> MedDELError:
     answer.args = (f"{where}: {error}",)
     answer.__dict__.update(error.__dict__)
     return answer
+
+
+@contextmanager
+def met_in(where: str) -> Iterator[None]:
+    """Errors of what is done inside say where they were met, see `named`."""
+    try:
+        yield
+    except MedDELError as error:
+        raise named(where, error) from error

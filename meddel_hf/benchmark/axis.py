@@ -19,7 +19,7 @@ from meddel_hf.benchmark.place import percent
 from meddel_hf.benchmark.plan import Plan, PoolPart
 from meddel_hf.data.near_copies import copies_of, with_near_copies
 from meddel_hf.data.pool import Pool
-from meddel_hf.errors import Mismatch
+from meddel_hf.errors import Mismatch, met_in
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import write_facts
 
@@ -40,16 +40,19 @@ def folder(where: Path, share: float) -> Path:
     return where / f"redundancy-{percent(share)}"
 
 
-def levels(plan: Plan, runs: Path) -> Iterator[Level]:
+def levels(plan: Plan, runs: Path, where: str = "plan") -> Iterator[Level]:
     """Those of a plan that names redundancies, each with its pool, which is made when it is asked for.
+
+    where: the plan is from, such as its file.
 
     Frames that are tested or excluded are left out before near-copies are made. Raises what `Material.of` and
     `with_near_copies` raise, and Mismatch where the folder is of another plan's axis.
     """
     alone = replace(plan, redundancy=())
-    pool = Pool.of(Material.of(alone).pool)
+    pool = Pool.of(Material.of(alone, where).pool)
     for share in filter(None, plan.redundancy):
-        copies_of(len(pool.ids or ()), share)  # told before the first level is run
+        with met_in(f"{where}: redundancy"):
+            copies_of(len(pool.ids or ()), share)  # told before the first level is run
     _record(plan, runs)
     for share in plan.redundancy:
         if not share:
@@ -61,12 +64,14 @@ def levels(plan: Plan, runs: Path) -> Iterator[Level]:
         yield Level(share, replace(alone, pool=(part,), exclude=()), folder(runs, share))
 
 
-def each_level(plan: Plan, runs: Path, run: Callable[[Plan, Path], int], say: Callable[[str], None]) -> list[int]:
+def each_level(
+    plan: Plan, runs: Path, run: Callable[[Plan, Path], int], say: Callable[[str], None], where: str = "plan"
+) -> list[int]:
     """Call `run` on every level, or on the plan itself where it names none. Returns what the calls did."""
     if not plan.redundancy:
         return [run(plan, runs)]
     answers = []
-    for level in levels(plan, runs):
+    for level in levels(plan, runs, where):
         what = f"{percent(level.share)} % of the pool are near-copies" if level.share else "the pool as it is"
         say(f"\n## {what}: {level.runs}\n")
         answers.append(run(level.plan, level.runs))

@@ -23,13 +23,14 @@ from meddel_hf.benchmark.cells import (
     CellPlan,
     read_json,
 )  # fmt: skip
-from meddel_hf.benchmark.data import Material, ProbeData, RetrievalData, SegmentationData
+from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.duplicates import without_duplicates
 from meddel_hf.benchmark.evidence import FILES, GROUND, PARENTS, of_scores
 from meddel_hf.benchmark.measures import MEASURED, Measuring
 from meddel_hf.benchmark.place import DISTINCT, LADDER, UNTRAINED
 from meddel_hf.benchmark.plan import Arm, InstanceTask
 from meddel_hf.benchmark.retrieval import LOSS, Trained, retrieve
+from meddel_hf.benchmark.task_data import ProbeData, RetrievalData, SegmentationData
 from meddel_hf.data.ids import ids_of
 from meddel_hf.downstream.probing.probe import probe
 from meddel_hf.downstream.scores import FILE, Scores

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from meddel_hf.benchmark.place import percent
+from meddel_hf.benchmark.plan import HEADROOM, LEARNING, Gate
 from meddel_hf.benchmark.results import in_words
-from meddel_hf.benchmark.text_table import aligned
 from meddel_hf.benchmark.verdicts import NOTHING_TO_REMOVE, Headroom, Redundancy, Verdict
+from meddel_hf.runtime.text_table import aligned
+
+_PASSES: Mapping[Gate, str] = {
+    LEARNING: "pre-training on the full pool beats no pre-training",
+    HEADROOM: "the full pool, or the pool without its near-duplicates, is above random at the smallest retention",
+}
 
 
 def tables(verdicts: Mapping[str, Verdict]) -> str:
@@ -62,6 +68,17 @@ def nothing_to_choose(verdicts: Mapping[str, Verdict]) -> str:
     )
 
 
+def not_passed(gates: Sequence[Gate]) -> str:
+    """Said where no task passed the gates that were asked: what would have passed them, and what to do."""
+    asked = [_PASSES[gate] for gate in _PASSES if gate in gates]
+    the_gates, intervals = ("the gates", "the intervals") if len(asked) > 1 else ("the gate", "the interval")
+    return (
+        f"No task passed {the_gates}: on none is it shown that {', and that '.join(asked)}, {intervals} clear of zero. "
+        "No selector was run, since nothing could tell them apart. Raise samples or seeds, or add a more sensitive "
+        "task."
+    )
+
+
 def _learns(verdict: Verdict) -> str:
     between = _between(verdict.difference, verdict.low, verdict.high)
     if verdict.passed:
@@ -92,7 +109,7 @@ def _learning(verdicts: Mapping[str, Verdict]) -> str:
         )
         for name, v in verdicts.items()
     ]  # fmt: skip
-    return aligned(rows)
+    return aligned(rows, words=2)
 
 
 def _headroom(verdicts: Mapping[str, Verdict]) -> str:
@@ -106,7 +123,7 @@ def _headroom(verdicts: Mapping[str, Verdict]) -> str:
                     h.by, f"{h.difference:+.4f}", f"[{h.low:+.4f}, {h.high:+.4f}]", _said(h.passed),
                 )
             )  # fmt: skip
-    return aligned(rows)
+    return aligned(rows, words=2)
 
 
 def _said(passed: bool) -> str:

@@ -13,16 +13,18 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from meddel_hf.benchmark.cells import CHOICES, LABELS
-from meddel_hf.benchmark.data import opened
 from meddel_hf.benchmark.plan import Arm, LabelsTask, Plan
+from meddel_hf.benchmark.task_data import opened
 from meddel_hf.data.pool import name_of
 from meddel_hf.downstream.labels.arms import RANDOM, Chooser
 from meddel_hf.downstream.labels.compare import RANDOM_DRAWS, Say, compare_choices
-from meddel_hf.downstream.labels.sets import class_task, mask_task
+from meddel_hf.downstream.labels.sets import class_task, common, mask_task
 from meddel_hf.downstream.labels.task import Frames, Task
+from meddel_hf.downstream.probing.labels import Labelled
+from meddel_hf.downstream.segmentation.masked_frames import LabelledFrames
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import MedDELError, named
+from meddel_hf.errors import met_in
 
 
 def folder(runs: Path, task: str) -> Path:
@@ -30,10 +32,24 @@ def folder(runs: Path, task: str) -> Path:
     return runs / LABELS / task / CHOICES
 
 
-def run(plan: Plan, task: LabelsTask, runs: Path, device: str, processes: PartialState, say: Say) -> None:
+def check(task: LabelsTask, place: str) -> None:
+    """Open what a task names. Raises, with its place in the plan, what would be refused once all is embedded."""
+    with met_in(place):
+        with met_in("labels"):
+            dataset = opened(task.labels)
+            if task.masks:
+                LabelledFrames.of(dataset, task.labels, 2)
+        if not task.masks:
+            with met_in("target"):
+                common(Labelled.of(dataset, task.target), task.rarest)
+
+
+def run(
+    plan: Plan, task: LabelsTask, runs: Path, device: str, processes: PartialState, say: Say, where: str = "plan"
+) -> None:
     """Run what is missing of a task; all processes embed, the main one compares. Errors say which task they are of."""
     assert plan.embedding is not None
-    try:
+    with met_in(f"{where}: {plan.place_of(task)}"):
         dataset = opened(task.labels)
         store = embed(
             dataset, plan.embedding.encoder, runs / LABELS / task.name / "embeddings", pooling=plan.embedding.pooling,
@@ -47,8 +63,6 @@ def run(plan: Plan, task: LabelsTask, runs: Path, device: str, processes: Partia
                 budgets=task.budgets, splits=task.splits, test_share=task.test_share,
                 say=lambda line: say(f"{task.name}: {line}"),
             )  # fmt: skip
-    except MedDELError as error:
-        raise named(task.name, error) from error
 
 
 def _subject(

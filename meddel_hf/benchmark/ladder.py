@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from meddel_hf.benchmark.place import FULL, LADDER, UNTRAINED, percent
 from meddel_hf.benchmark.results import Runs, Target
 from meddel_hf.benchmark.rungs import rungs
-from meddel_hf.benchmark.text_table import aligned
 from meddel_hf.downstream.intervals import Difference, Interval, compare, interval
 from meddel_hf.downstream.scores import Scores
+from meddel_hf.runtime.text_table import aligned
 from meddel_hf.runtime.words import plural
 
 

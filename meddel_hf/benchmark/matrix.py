@@ -5,17 +5,19 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
 from meddel_hf.benchmark import duplicates, gate, labels
+from meddel_hf.benchmark.arms import check_arms
 from meddel_hf.benchmark.cell import CellRun
 from meddel_hf.benchmark.cells import (
     CELL,
@@ -48,9 +50,12 @@ from meddel_hf.data.pool import Pool
 from meddel_hf.downstream.scores import Scores
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.encoder import load_encoder
+from meddel_hf.embedding.loading import check_at_hand
 from meddel_hf.embedding.store import EmbeddingStore
-from meddel_hf.errors import Diverged, InvalidArgument
+from meddel_hf.errors import Diverged, InvalidArgument, met_in
+from meddel_hf.pretraining.budgets import worth_naming
 from meddel_hf.pretraining.frame_cache import decode_once
+from meddel_hf.pretraining.recipe import complete
 from meddel_hf.runtime.files import MANIFEST, check_can_write, whole_file
 from meddel_hf.runtime.manifest import Manifest, check_target, fingerprint
 from meddel_hf.runtime.processes import agreed, decoding_workers, launched_processes
@@ -61,6 +66,7 @@ from meddel_hf.runtime.words import plural
 
 EMBEDDINGS, FRAMES = "embeddings", "frames"
 Say = Callable[[str], None]
+Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -97,19 +103,21 @@ def run(
     device: str = "auto",
     say: Say | None = None,
     progress: bool = False,
+    where: str = "plan",
 ) -> Outcome:
     """Run what is missing of a plan in the folder `runs`.
 
     shard:  only this part of the cells; other parts may be run elsewhere at the same time, in the same folder.
     frames: folder of decoded frames, shared by all cells; None: inside `runs`.
     say:    takes a line for each finished cell. progress: show how far each pre-training is, on stderr.
+    where:  the plan is from, such as its file; errors in what it names begin with the place in it.
 
     A plan may grow between two calls (arms, retentions, seeds, tasks); finished cells stay. A cell that diverges is
     written down, and the others run; where several processes were launched, Diverged is raised, since they cannot part
     in the middle of a step, and the next call goes on with the others. Raises Mismatch where the plan changed
     otherwise, and whatever else a step raises, with the cell's name in front.
     """
-    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress)
+    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress, where)
     matrix.prepare()
     labelled = () if gate_only else matrix.choose_labels()
     if not plan.trained_tasks:
@@ -131,9 +139,9 @@ def run(
     return Outcome(done.ran, (), done.locked, verdicts, labelled, redundancy, matrix.diverged(cells))
 
 
-def check(plan: Plan, runs: str | Path) -> Material:
+def check(plan: Plan, runs: str | Path, where: str = "plan") -> Material:
     """Raise what `run` would raise before any work, and write nothing. Returns what it works on."""
-    matrix = _Matrix.of(plan, runs, Shard(), None, "auto", None, False)
+    matrix = _Matrix.of(plan, runs, Shard(), None, "auto", None, False, where)
     matrix.check()
     return matrix.material
 
@@ -147,6 +155,7 @@ def run_ladder(
     device: str = "auto",
     say: Say | None = None,
     progress: bool = False,
+    where: str = "plan",
 ) -> Outcome:
     """Run what is missing of a plan's ladder: random subsets of growing size, the full pool and no pre-training.
 
@@ -157,7 +166,7 @@ def run_ladder(
         raise InvalidArgument(
             "the plan pre-trains nothing: a ladder needs a pool, pretraining and a task that tests it"
         )
-    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress)
+    matrix = _Matrix.of(plan, runs, shard, frames, device, say, progress, where)
     matrix.prepare()
     cells = ladder_cells(plan, len(matrix.material.pool))
     done = matrix.run(cells)
@@ -182,6 +191,7 @@ class _Matrix:
     device: str
     say: Say
     progress: bool
+    where: str
 
     @classmethod
     def of(
@@ -193,9 +203,12 @@ class _Matrix:
         device: str,
         say: Say | None,
         progress: bool,
+        where: str,
     ) -> _Matrix:
         runs = Path(runs)
-        return cls(plan, runs, shard, Path(frames or runs / FRAMES), device, say or (lambda line: None), progress)
+        return cls(
+            plan, runs, shard, Path(frames or runs / FRAMES), device, say or (lambda line: None), progress, where
+        )
 
     @cached_property
     def processes(self) -> PartialState:
@@ -203,7 +216,7 @@ class _Matrix:
 
     @cached_property
     def material(self) -> Material:
-        return Material.of(self.plan)
+        return Material.of(self.plan, self.where)
 
     @cached_property
     def store(self) -> EmbeddingStore | None:
@@ -247,14 +260,23 @@ class _Matrix:
 
     def check(self) -> Manifest:
         """Look at selectors, data, encoder and what was run before. Returns the manifest of what is asked."""
-        _check_selectors(self.plan, len(self.material.pool))
+        check_arms(self.plan, self.where)
+        embedded = (self.runs / EMBEDDINGS / MANIFEST).is_file()
+        if self.plan.embedding is not None and not embedded:
+            with met_in(f"{self.where}: embedding: encoder"):
+                check_at_hand(self.plan.embedding.encoder, None)
+        _check_retentions(self.plan, len(self.material.pool), self.where)
+        for task in self.plan.label_tasks:
+            labels.check(task, f"{self.where}: {self.plan.place_of(task)}")
         for share in filter(None, self.plan.redundancy):
-            copies_of(len(self.material.pool), share)
+            with met_in(f"{self.where}: redundancy"):
+                copies_of(len(self.material.pool), share)
         wanted = self._manifest()
         if (self.runs / MANIFEST).is_file():
             _check_comparable(Manifest.read(self.runs, "benchmark"), wanted, self.runs)
-        if self.plan.embedding is not None and not (self.runs / EMBEDDINGS / MANIFEST).is_file():
-            load_encoder(self.plan.embedding.encoder, pooling=self.plan.embedding.pooling)
+        if self.plan.embedding is not None and not embedded:
+            with met_in(f"{self.where}: embedding"):
+                load_encoder(self.plan.embedding.encoder, pooling=self.plan.embedding.pooling)
         return wanted
 
     def prepare(self) -> None:
@@ -340,7 +362,7 @@ class _Matrix:
         tasks = self.plan.label_tasks
         for task in tasks[self.shard.index - 1 :: self.shard.of]:
             with self._alone(f"labels-{task.name}"):
-                labels.run(self.plan, task, self.runs, self.device, self.processes, self.say)
+                labels.run(self.plan, task, self.runs, self.device, self.processes, self.say, self.where)
         return tuple(task.name for task in tasks if (labels.folder(self.runs, task.name) / MANIFEST).is_file())
 
     def decide(self, redundancy: Redundancy | None) -> dict[str, Verdict]:
@@ -391,25 +413,21 @@ class _Matrix:
         return Manifest("benchmark", made, arguments, {"pool": self.material.fingerprint}, details)
 
 
-def _check_selectors(plan: Plan, frames: int) -> None:
-    """Every arm can be made, and keeps a frame of so many: what is wrong is found before the first hour of training."""
-    from meddel_hf.selectors.registry import make
-
+def _check_retentions(plan: Plan, frames: int, where: str) -> None:
+    """Every arm keeps a frame of so many."""
     if plan.trained_tasks and plan.arms and plan.smallest is not None and not round(plan.smallest * frames):
         raise InvalidArgument(
-            f"retention {plan.smallest:g} of a pool of {plural(frames, 'frame')} is no frame at all: ask for at least "
-            f"{1 / frames:.2g}"
+            f"{where}: retentions: retention {plan.smallest:g} of a pool of {plural(frames, 'frame')} is no frame at "
+            f"all: ask for at least {1 / frames:.2g}"
         )
-    for arm in plan.arms:
-        for retention in (share for share in plan.retentions if share < 1):
-            make(arm.selector, retention=retention, seed=plan.seeds[0], **arm.options)
 
 
 def _check_comparable(before: Manifest, now: Manifest, runs: Path) -> None:
     """Raises Mismatch where finished cells would no longer be comparable with new ones."""
     arms = [{arm["label"]: arm for arm in manifest.details["plan"]["arms"]} for manifest in (before, now)]
-    pairs = [("pool", before.parents["pool"], now.parents["pool"])]
-    pairs += [(name, before.arguments[name], now.arguments[name]) for name in ("pretraining", "embedding")]
+    pairs: list[tuple[str, Any, Any]] = [("pool", before.parents["pool"], now.parents["pool"])]
+    pairs += [("pretraining", *_recipes(before.arguments["pretraining"], now.arguments["pretraining"]))]
+    pairs += [("embedding", before.arguments["embedding"], now.arguments["embedding"])]
     pairs += [(f"arm {label}", arms[0][label], arms[1][label]) for label in arms[0] if label in arms[1]]
     tasks = [manifest.details["tasks"] for manifest in (before, now)]
     pairs += [(f"task {name}", tasks[0][name], tasks[1][name]) for name in tasks[0] if name in tasks[1]]
@@ -421,6 +439,15 @@ def _check_comparable(before: Manifest, now: Manifest, runs: Path) -> None:
         "was run with",
         "cells of both cannot be compared; choose another folder",
     )
+
+
+def _recipes(before: Facts | None, now: Facts | None) -> tuple[Facts | None, Facts | None]:
+    """Of two records the fields in which they differ, without those that only follow from another one."""
+    if before is None or now is None:
+        return before, now
+    names = worth_naming(before, now)
+    old, new = ({name: complete(one).get(name) for name in names} for one in (before, now))
+    return old, new
 
 
 def _line(cell: CellPlan, folder: Path, plan: Plan) -> str:

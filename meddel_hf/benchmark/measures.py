@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from meddel_hf.benchmark.cells import MEASURES, finished, read_json
 from meddel_hf.benchmark.evidence import PARENTS, cure
 from meddel_hf.benchmark.place import percent
-from meddel_hf.benchmark.text_table import aligned
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import IncompleteStore, Mismatch
 from meddel_hf.runtime.reading import intact
 from meddel_hf.runtime.records import write_facts
+from meddel_hf.runtime.text_table import aligned
 from meddel_hf.selection.measures import Measures, Values
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors.measured import directions, effective, measures

@@ -31,6 +31,9 @@ Split = Literal["auto", "official", "seeded"]
 Gate = Literal["learning", "headroom"]
 LEARNING: Gate = "learning"
 HEADROOM: Gate = "headroom"
+OF_CELLS = (  # keys that a plan whose tasks are all of kind labels has no use for
+    "pool", "pretraining", "retentions", "seeds", "exclude", "gate_level", "gates", "redundancy",
+)  # fmt: skip
 _MOST_CELLS, _LONGEST_NAME = 100_000, 100  # cells, bytes
 
 
@@ -248,9 +251,14 @@ class Plan(Record):
     redundancy: Many[float] = ()
 
     def __post_init__(self) -> None:
-        for name in ("pool", "tasks", "seeds", "gates") if self.trained_tasks else ("tasks", "seeds"):
+        for name in ("pool", "tasks", "seeds") if self.trained_tasks else ("tasks", "seeds"):
             if not getattr(self, name):
                 raise InvalidArgument(f"{name} is empty: a plan needs at least one")
+        if self.trained_tasks and not self.gates:
+            raise InvalidArgument(
+                "gates is empty: expected [learning], [headroom] or both; [learning] asks the least, and there is no "
+                "plan without a gate, since a task that does not see pre-training cannot see a selection"
+            )
         for name, values in {
             "labels of arms": [arm.label for arm in self.arms], "names of tasks": [task.name for task in self.tasks],
             "retentions": [f"{percent(share)} %" for share in self.retentions],
@@ -307,6 +315,10 @@ class Plan(Record):
         """Those of `gates` that can be asked: headroom is above random at a retention, and for selectors."""
         chooses = bool(self.arms) and self.smallest is not None
         return tuple(gate for gate in self.gates if gate == LEARNING or chooses)
+
+    def place_of(self, task: Trained | LabelsTask) -> str:
+        """Of a task in the plan, as messages name it."""
+        return f"tasks[{self.tasks.index(task)}], {task.name}"
 
     def _check_pretraining(self) -> None:
         if self.trained_tasks and self.pretraining is None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from meddel_hf.benchmark.data import RetrievalData
 from meddel_hf.benchmark.plan import SceneTask
+from meddel_hf.benchmark.task_data import RetrievalData
 from meddel_hf.data.pool import Pool
 from meddel_hf.downstream.retrieval import instance_scores, scene_scores
 from meddel_hf.downstream.scores import FILE, Scores

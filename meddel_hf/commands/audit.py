@@ -119,6 +119,7 @@ def _on_groups(frames: Sequence[tuple[Dataset | None, str]]) -> str:
 
 def _tell(answer: Audit) -> None:
     from meddel_hf.runtime.reading import printable
+    from meddel_hf.runtime.text_table import aligned
 
     rows = answer.copied.slice(0, _HEAD).to_pylist()
     lines = [("test frame", "in the pool", "cosine", "likeness", "how")]
@@ -133,9 +134,7 @@ def _tell(answer: Audit) -> None:
         for row in rows
     ]
     if rows:
-        widths = [max(len(line[column]) for line in lines) for column in range(4)]
-        for line in lines:
-            print("  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[4]]))
+        print(aligned(lines, words=len(lines[0])))
         if len(answer.copied) > _HEAD:
             print(f"and {len(answer.copied) - _HEAD:,} more")
         print()

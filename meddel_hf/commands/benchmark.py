@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json, say
-from meddel_hf.runtime.words import plural
+from meddel_hf.runtime.words import plural, verb
 
 if TYPE_CHECKING:
     from meddel_hf.benchmark.cells import CellPlan
@@ -85,18 +85,33 @@ def _pack(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    plan, shard = _planned(args)
     from meddel_hf.benchmark.matrix import run as run_matrix
 
-    return _with_plan(args, partial(run_matrix, gate_only=args.gate_only), _sum_up, _cells_of_run)
+    return _with_plan(plan, shard, args, partial(run_matrix, gate_only=args.gate_only), _sum_up, _cells_of_run)
 
 
 def _ladder(args: argparse.Namespace) -> int:
+    plan, shard = _planned(args)
     from meddel_hf.benchmark.matrix import run_ladder
 
-    return _with_plan(args, run_ladder, _sum_up_ladder, _cells_of_ladder)
+    return _with_plan(plan, shard, args, run_ladder, _sum_up_ladder, _cells_of_ladder)
+
+
+def _planned(args: argparse.Namespace) -> tuple[Plan, Shard]:
+    """What the file itself can be told of, before imports that take seconds."""
+    from meddel_hf.benchmark.arms import check_arms
+    from meddel_hf.benchmark.plan import Plan
+    from meddel_hf.runtime.shard import Shard
+
+    plan, shard = Plan.load(args.plan), Shard.parse(args.shard)
+    check_arms(plan, str(args.plan))
+    return plan, shard
 
 
 def _with_plan(
+    plan: Plan,
+    shard: Shard,
     args: argparse.Namespace,
     run_cells: Callable[..., Outcome],
     sum_up: Callable[[Plan, Path, Outcome], int],
@@ -104,15 +119,13 @@ def _with_plan(
 ) -> int:
     from meddel_hf.benchmark.axis import each_level
     from meddel_hf.benchmark.ladder import ladders
-    from meddel_hf.benchmark.plan import Plan
     from meddel_hf.benchmark.results import read
     from meddel_hf.runtime.files import check_can_write
     from meddel_hf.runtime.processes import leave
-    from meddel_hf.runtime.shard import Shard, is_first
+    from meddel_hf.runtime.shard import is_first
 
     main = is_first()
     try:
-        plan, shard = Plan.load(args.plan), Shard.parse(args.shard)
         runs = args.out or Path("runs") / args.plan.stem
         for folder in [] if args.dry_run else [runs, args.frames or runs]:
             check_can_write(folder)
@@ -124,8 +137,9 @@ def _with_plan(
 
         def run_level(plan: Plan, runs: Path) -> int:
             outcome = run_cells(
-                plan, runs, shard=shard, frames=args.frames, device=args.device, say=_say, progress=not args.quiet
-            )
+                plan, runs, shard=shard, frames=args.frames, device=args.device, say=_say, progress=not args.quiet,
+                where=str(args.plan),
+            )  # fmt: skip
             if not main:
                 return 0
             if not args.json:
@@ -136,7 +150,7 @@ def _with_plan(
             with redirect_stdout(sys.stderr):  # what is said of it, and the status
                 return sum_up(plan, runs, outcome)
 
-        status = _status(each_level(plan, runs, run_level, _say if main else _say_nothing))
+        status = _status(each_level(plan, runs, run_level, _say if main else _say_nothing, str(args.plan)))
         if args.json and main:
             print_json(facts)
         return status
@@ -171,7 +185,7 @@ def _status(levels: Sequence[int]) -> int:
 
 
 def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
-    from meddel_hf.benchmark.gate_text import nothing_to_choose, sentences, tables
+    from meddel_hf.benchmark.gate_text import not_passed, nothing_to_choose, sentences, tables
 
     for name in outcome.labelled:
         print(f"\n{name}\n\n{_choices(runs, name)}")
@@ -194,11 +208,7 @@ def _sum_up(plan: Plan, runs: Path, outcome: Outcome) -> int:
     if not outcome.verdicts or nothing_to_choose(outcome.verdicts):
         print("No selector was run.")
     elif not outcome.passed:
-        print(
-            "No task passed the gates: on none does pre-training on the full pool beat no pre-training, and leave "
-            "something to choose, the intervals clear of zero. No selector was run, since nothing could tell them "
-            "apart. Raise samples or seeds, or add a more sensitive task."
-        )
+        print(not_passed(plan.asked_gates))
     if measured := _measured(plan, runs):
         print(f"\n{measured}\n")
     say(f"{plural(outcome.ran, 'cell')} run; read them with: meddel report {runs}")
@@ -251,12 +261,12 @@ def _measured(plan: Plan, runs: Path) -> str:
 
 
 def _choices(runs: Path, task: str) -> str:
-    """What came out of a task of kind labels, as a table."""
+    """What came out of a task of kind labels, as a table and what it shows."""
     from meddel_hf.benchmark.labels import folder
     from meddel_hf.downstream.labels.compare import load_outcomes
-    from meddel_hf.downstream.labels.outcomes import markdown
+    from meddel_hf.downstream.labels.outcomes import text
 
-    return markdown(load_outcomes(folder(runs, task)))
+    return text(load_outcomes(folder(runs, task)))
 
 
 def _cells_of_run(plan: Plan, frames: int, args: argparse.Namespace) -> Groups:
@@ -289,10 +299,10 @@ def _dry_run(
     from meddel_hf.benchmark.matrix import check
     from meddel_hf.downstream.labels.budgets import named
 
-    material = check(plan, runs)
+    material = check(plan, runs, str(args.plan))
     for task in plan.label_tasks:
         budgets = ", ".join(map(named, task.budgets))
-        print(f"labels  {task.name}: {len(plan.arms)} arms, {task.splits} splits, budgets {budgets}")
+        print(f"labels  {task.name}: {plural(len(plan.arms), 'arm')}, {task.splits} splits, budgets {budgets}")
     if plan.pretraining is None:
         return
     n, gone = len(material.pool), len(material.excluded)
@@ -309,7 +319,8 @@ def _dry_run(
                 state = "begun" if cell.folder(place).is_dir() else "to run"
                 state = "finished" if finished else "pre-trained, to be tested" if trained else state
                 state = "diverged, not tried again" if diverged else state
-                print(f"{title:<8}{cell.place.words:<40}{round(cell.retention * n):>10,} frames  {state}")
+                frames = round(cell.retention * n)
+                print(f"{title:<8}{cell.place.words:<40}{frames:>10,} {verb(frames, 'frame ', 'frames')}  {state}")
                 todo += not finished and not diverged and not trained and bool(cell.retention)
                 to_test += trained and not finished
     each, by = measured(places[0]), f"finished cells in {places[0]} took, tasks included"
@@ -325,6 +336,6 @@ def _dry_run(
     print(f"in all about {in_words(each * todo)} on one machine like this")
     if cells_of is _cells_of_run and "headroom" in plan.asked_gates:
         print(
-            f"{len(plan.seeds)} cells of the pool without its near-duplicates come on top, where a tenth of it or more "
-            "are"
+            f"{plural(len(plan.seeds), 'cell')} of the pool without its near-duplicates "
+            f"{verb(len(plan.seeds), 'comes', 'come')} on top, where a tenth of it or more are"
         )

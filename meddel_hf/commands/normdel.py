@@ -7,6 +7,7 @@ import argparse
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json
 from meddel_hf.errors import InvalidArgument
+from meddel_hf.runtime.text_table import aligned
 
 HELP = "weigh a downstream score against the share of data kept"
 
@@ -37,6 +38,5 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print_json([dict(zip(("performance", "retention", "del", "normdel"), row, strict=True)) for row in rows])
         return
-    print(f"{'performance':>12}{'retention':>11}{'DEL':>9}{'NormDEL':>9}")
-    for row in rows:
-        print("{:>12.4f}{:>11.4f}{:>9.4f}{:>9.4f}".format(*row))
+    heads = ("performance", "retention", "DEL", "NormDEL")
+    print(aligned([heads, *([f"{value:.4f}" for value in row] for row in rows)], words=0))

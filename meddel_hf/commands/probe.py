@@ -9,6 +9,7 @@ from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import print_json, say
 from meddel_hf.downstream.probing.probe import NEIGHBOURS, Method
 from meddel_hf.errors import InvalidArgument, Mismatch
+from meddel_hf.runtime.text_table import aligned
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import LABEL
 
@@ -127,14 +128,7 @@ def table(scores: Scores) -> str:
         part = scores.of(name)
         classes = len(set(part.table[LABEL].to_pylist()))
         lines.append((name, f"{len(part):,}", str(classes), str(interval([part])), f"{1 / classes:.3f}"))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in lines
-    )
+    return aligned(lines)
 
 
 def _remarks(manifest: Manifest, labelled: Labelled, parts: Parts) -> str:

@@ -9,6 +9,7 @@ import sys
 from meddel_hf.commands import kinds, options
 from meddel_hf.commands.printing import say
 from meddel_hf.runtime import checks
+from meddel_hf.runtime.words import plural
 
 HELP = "make a page, figures and tables of benchmark runs"
 
@@ -41,11 +42,14 @@ def run(args: argparse.Namespace) -> None:
     out = check_target(args.out, "report")  # before the work
     pool = None
     if args.pool == "plan":
-        pool = Material.of(Plan.load(args.runs / PLAN)).pool
+        pool = Material.of(Plan.load(args.runs / PLAN), str(args.runs / PLAN)).pool
     elif args.pool:
         pool = load_pool(args.pool)
     command = shlex.join(["meddel", *sys.argv[1:]])
     draws = Draws(args.draws, args.level, args.seed)
     written = report(args.runs, out, pool=pool, draws=draws, command=command, trust=args.trust)
     print(written.headline)
-    say(f"\nwrote {written.page}; beside it report.md, {written.pictures} figures and {written.tables} tables")
+    say(
+        f"\nwrote {written.page}; beside it report.md, {plural(written.pictures, 'figure')} and "
+        f"{plural(written.tables, 'table')}"
+    )

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from meddel_hf.downstream.scores import COLUMNS, Scores
-from meddel_hf.errors import InvalidDataset
+from meddel_hf.errors import InvalidDataset, met_in
 from meddel_hf.neighbors.cosines import Vectors
 from meddel_hf.neighbors.knn import nearest_other
 from meddel_hf.schema import GROUP
@@ -49,7 +49,8 @@ def scene_scores(name: str, features: NDArray[np.float32], ids: Sequence[str], g
     Frames that are alone in their group are there to be found, and are not asked. Returns scores with measure
     "accuracy". Raises InvalidDataset where fewer than two groups have two frames: nothing could be told apart.
     """
-    check_scenes(groups, name)
+    with met_in(name):
+        check_scenes(groups)
     counts = Counter(groups)
     asked = [row for row, group in enumerate(groups) if counts[group] > 1]
     named = np.asarray(groups, dtype=object)
@@ -60,13 +61,13 @@ def scene_scores(name: str, features: NDArray[np.float32], ids: Sequence[str], g
     return Scores(table, "accuracy")
 
 
-def check_scenes(groups: Sequence[str], name: str, column: str = GROUP) -> None:
-    """Raises InvalidDataset where fewer than two groups have two frames. groups: of each frame. name: of the task."""
+def check_scenes(groups: Sequence[str], column: str = GROUP) -> None:
+    """Raises InvalidDataset where fewer than two groups have two frames. groups: of each frame."""
     counts = Counter(groups)
     several = sum(count > 1 for count in counts.values())
     if several < 2:
         raise InvalidDataset(
-            f"{name}: {several} of {len(counts):,} groups hold two frames or more: expected two such groups at least, "
+            f"{several} of {len(counts):,} groups hold two frames or more: expected two such groups at least, "
             f"of frames of the same video or patient (column {column!r})"
         )
 

@@ -67,7 +67,7 @@ def split(dataset: Any, *, test_share: float = TEST_SHARE, official: bool | None
         if official:
             raise InvalidDataset(
                 f"no official split: the column {OFFICIAL_SPLIT!r} names no test or validation rows beside training "
-                "ones; leave official at None for a seeded split"
+                "ones; ask for a seeded split"
             )
     return grouped_split(ids, groups, test_share=test_share, seed=seed)
 
@@ -84,7 +84,7 @@ def official_split(ids: Sequence[str], groups: Sequence[str | None], names: Sequ
     if unknown:
         raise InvalidDataset(
             f"{OFFICIAL_SPLIT} holds {min(unknown)!r}: expected one of "
-            f"{', '.join(sorted(_TRAINING | _TEST | _VALIDATION))}; split without it (official=False, --split seeded)"
+            f"{', '.join(sorted(_TRAINING | _TEST | _VALIDATION))}; ask for a seeded split, which does not read it"
         )
     test_names = _TEST if any(name in _TEST for name in named) else _VALIDATION
     test = {id for id, name in zip(ids, named, strict=True) if name in test_names}
@@ -108,8 +108,8 @@ def grouped_split(ids: Sequence[str], groups: Sequence[str | None], *, test_shar
     members = Counter(_key(id, group) for id, group in zip(ids, groups, strict=True))
     if len(members) < 2:
         raise InvalidDataset(
-            f"{len(ids)} rows of {len(members)} group cannot be split without parting it: give test sets of their own "
-            "(--test), and train on all rows (--test-share 0)"
+            f"{len(ids)} rows of {len(members)} group cannot be split without parting it: give test sets of their own, "
+            "and train on all rows (a test share of 0)"
         )
     target, taken = test_share * len(ids), 0
     order = sorted(members, key=lambda key: _draw(seed, key))

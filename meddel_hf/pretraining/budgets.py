@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Literal, get_args
 
-from meddel_hf.pretraining.recipe import ObjectiveName, Recipe
+from meddel_hf.pretraining.recipe import ObjectiveName, Recipe, complete
 from meddel_hf.runtime import checks
 
 Budget = Literal["minutes", "hour", "gpu-day"]
@@ -31,6 +31,23 @@ _CHANGES: Mapping[tuple[ObjectiveName, Budget], Mapping[str, Any]] = {
     ("dino", "hour"): {**_VIEWS, **_SMALL_DINO, "preset": "resnet-nano", "image_size": 96, "samples": 600_000},
     ("dino", "gpu-day"): {**_DAY, "clip": 3.0, "weight_decay": 0.04},
 }
+
+
+def worth_naming(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the fields that differ between two records of recipes; of those that another objective brings along,
+    since both have what their own begins with, under whatever budget, none: nobody typed them."""
+    before, now = complete(before), complete(now)
+    order = dict.fromkeys([*(field.name for field in fields(Recipe)), *before, *now])
+    names = [name for name in order if before.get(name) != now.get(name)]
+    if before["objective"] == now["objective"]:
+        return names
+    return [name for name in names if name == "objective" or not (_begins(before, name) and _begins(now, name))]
+
+
+def _begins(record: Mapping[str, Any], name: str) -> bool:
+    """Whether a recipe of the record's objective begins with the value that it has there."""
+    begun = [recipe_for(record["objective"], budget) for budget in (None, *get_args(Budget))]
+    return record.get(name) in [getattr(recipe, name) for recipe in begun]
 
 
 def recipe_for(objective: ObjectiveName = "mae", budget: Budget | None = None, **changes: Any) -> Recipe:

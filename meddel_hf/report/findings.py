@@ -21,7 +21,7 @@ from meddel_hf.benchmark.results import Runs, Target
 from meddel_hf.benchmark.verdicts import Headroom, Verdict
 from meddel_hf.downstream.intervals import Difference, Interval, compare, interval, simultaneous_level
 from meddel_hf.downstream.scores import OF_MASKS, Measure, Scores
-from meddel_hf.runtime.words import plural
+from meddel_hf.runtime.words import any_of, plural
 
 CLASS_MEASURES: tuple[Measure, ...] = ("balanced-accuracy", "accuracy")
 
@@ -169,7 +169,16 @@ def findings(runs: Runs, draws: Draws | None = None) -> Findings:
 
 def counted(targets: Sequence[Target]) -> str:
     """How many there are: "3 test sets", or "3 measures" where some are series of the same frames."""
-    return plural(len(targets), "measure" if any(target.series for target in targets) else "test set")
+    return plural(len(targets), _noun(targets))
+
+
+def any_counted(targets: Sequence[Target]) -> str:
+    """The same in a sentence that denies, see `any_of`."""
+    return any_of(len(targets), _noun(targets))
+
+
+def _noun(targets: Sequence[Target]) -> str:
+    return "measure" if any(target.series for target in targets) else "test set"
 
 
 def in_full(rival: str) -> str:

@@ -13,6 +13,7 @@ MySelector is called with retention=, seed= and its options, and returns what ha
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import InvalidArgument, MedDELError
 from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.selectors.option_types import check_types
 
 if TYPE_CHECKING:
     from meddel_hf.selectors.protocol import Selector
@@ -58,6 +60,11 @@ def names() -> list[str]:
     return [*_BUILT_IN, *sorted({point.name for point in entry_points(group=GROUP)} - set(_BUILT_IN))]
 
 
+def check_known(name: str) -> None:
+    """Raise InvalidArgument for a name that no selector has, or more than one; loads none of them."""
+    _home(name)
+
+
 def make(name: str, *, retention: float | None, seed: int = 0, **options: Any) -> Selector:
     """The selector of that name, ready to `select`.
 
@@ -73,6 +80,8 @@ def make(name: str, *, retention: float | None, seed: int = 0, **options: Any) -
         raise InvalidArgument(
             f"selector {name!r} has no option {unknown[0]!r}; {has}{did_you_mean(unknown[0], known or [])}"
         )
+    if name not in _BUILT_IN:  # those check more of theirs than a type
+        check_types(build, options)
     try:
         selector: Selector = build(retention=retention, seed=seed, **settled, **options)
     except MedDELError:
@@ -95,18 +104,21 @@ def options_of(name: str) -> list[str]:
 def parse_option(text: str) -> tuple[str, Any]:
     """Read "key=value" as typed on a command line: ("scope", "pool"), ("n_clusters", 30), ("epsilon", None).
 
-    A value is a whole number, a number, true, false, none, or else text; commas make a tuple of values. A key's "-" are
-    read as "_".
+    A value is a whole number, a number, true, false, none, or else text, as is all that stands in quotes; commas make a
+    tuple of values. A key's "-" are read as "_".
     """
     key, equals, value = text.partition("=")
     key = key.strip().replace("-", "_")
     if not equals or not key.isidentifier():
         raise InvalidArgument(f"an option is written key=value, such as scope=pool; got {text!r}")
+    if quoted := _QUOTED.fullmatch(value.strip()):
+        return key, quoted["text"]
     if "," in value:
         return key, tuple(_literal(part.strip()) for part in value.split(",") if part.strip())
     return key, _literal(value.strip())
 
 
+_QUOTED = re.compile(r"(['\"])(?P<text>[^'\"]*)\1")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
 
 
@@ -128,6 +140,14 @@ def _written_out(options: dict[str, Any]) -> str:
 
 def _builder(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """What makes the selector of that name, and the options that are settled already."""
+    home = _home(name)
+    if isinstance(home, EntryPoint):
+        return _loaded(home), {}
+    return getattr(import_module("meddel_hf.selectors"), home.home), home.settled
+
+
+def _home(name: str) -> _BuiltIn | EntryPoint:
+    """Where the selector of that name stands."""
     points = list(entry_points(group=GROUP, name=name))
     if name in _BUILT_IN:
         if points:
@@ -135,8 +155,7 @@ def _builder(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
                 f"{_distribution(points[0])} registers a selector {name!r}, a name that this package has itself: "
                 "uninstall it, or have its authors choose another name"
             )
-        built_in = _BUILT_IN[name]
-        return getattr(import_module("meddel_hf.selectors"), built_in.home), built_in.settled
+        return _BUILT_IN[name]
     if not points:
         raise InvalidArgument(
             f"there is no selector {name!r}; there are {', '.join(names())}{did_you_mean(name, names())}"
@@ -145,7 +164,7 @@ def _builder(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
         raise InvalidArgument(
             f"{' and '.join(map(_distribution, points))} both register a selector {name!r}: uninstall one of them"
         )
-    return _loaded(points[0]), {}
+    return points[0]
 
 
 def _loaded(point: EntryPoint) -> Callable[..., Any]:

@@ -77,7 +77,7 @@ def matrix(data, tmp_path_factory) -> Path:
     lines = [line for line in done.stderr.splitlines() if line.startswith("[")]
     assert [line.partition(" ")[0] for line in lines[:8]] == [f"[{n}/8]" for n in range(1, 9)]
     assert lines[0].startswith("[1/8] chance, 20 %, seed 0: 6 frames, light ")
-    assert "light  balanced accuracy  1.0000" in done.stdout
+    assert "light  balanced accuracy     1.0000" in done.stdout
     return runs
 
 
@@ -214,6 +214,7 @@ def test_a_gate_that_fails_stops_before_any_selector(data, tmp_path, capsys):
     assert main(["benchmark", "run", str(path), "--out", str(runs)]) == 3
     out = printed(capsys)
     assert "not passed" in out
+    assert "No task passed the gate: on none is it shown that pre-training on the full pool beats no" in out
     assert "No selector was run" in out
     assert sorted(path.name for path in (runs / "cells").iterdir()) == ["full", "untrained"]
     assert json.loads((runs / "gate.json").read_text(encoding="utf-8"))["passed"] == []
@@ -279,6 +280,14 @@ def test_a_plan_may_grow_and_not_change(matrix, data, tmp_path):
     changed = plan_of(data)
     changed["pretraining"]["samples"] = 64
     with pytest.raises(Mismatch, match=r"another pretraining \(samples 32, now 64\)"):
+        run(Plan.of(changed), runs)
+    changed = plan_of(data)
+    changed["pretraining"]["objective"] = "simclr"
+    with pytest.raises(Mismatch, match=r"another pretraining \(objective 'mae', now 'simclr'\): cells of both"):
+        run(Plan.of(changed), runs)
+    changed["pretraining"] |= {"temperature": 0.3, "samples": 64}
+    named = r"\(objective 'mae', now 'simclr', samples 32, now 64, temperature 0.1, now 0.3\)"
+    with pytest.raises(Mismatch, match=named):
         run(Plan.of(changed), runs)
     arms = [{"label": "MedDEL", "selector": "meddel", "options": {"epsilon": None}}]
     with pytest.raises(Mismatch, match="another arm MedDEL"):

@@ -20,7 +20,7 @@ from transformers import ViTMAEForPreTraining
 from meddel_hf.benchmark.cells import CELL, gate_cells, random_cells
 from meddel_hf.benchmark.data import Material
 from meddel_hf.benchmark.gate import headroom
-from meddel_hf.benchmark.gate_text import nothing_to_choose, of_pool, of_task, sentences
+from meddel_hf.benchmark.gate_text import not_passed, nothing_to_choose, of_pool, of_task, sentences
 from meddel_hf.benchmark.matrix import run, run_ladder
 from meddel_hf.benchmark.pack import pack
 from meddel_hf.benchmark.plan import Plan
@@ -178,7 +178,7 @@ def test_random_that_does_what_all_do_leaves_nothing_to_choose(data, tmp_path, c
     assert main(["benchmark", "run", str(path), "--out", str(runs)]) == 3  # again: nothing is run, the same is said
     assert "0 cells run" in printed(capsys)
     text = report(runs, tmp_path / "report", draws=Draws(50)).page.with_suffix(".md").read_text("utf-8")
-    assert "No selector can be ranked on any of 1 test set: nothing to choose here: random at 20 %" in text
+    assert "No selector can be ranked on the one test set: nothing to choose here: random at 20 %" in text
     recorded = read(runs).verdicts["light"]
     (runs / "gate.json").unlink()
     judged = findings(read(runs)).verdicts["light"]  # by the report, from the same cells
@@ -389,12 +389,31 @@ def test_a_gate_of_which_a_cell_diverged_says_so(exploded, data, tmp_path, capsy
 
 
 CASES = [
-    ({"gates": []}, "gates is empty"),
+    ({"gates": []}, r"gates is empty: expected \[learning\], \[headroom\] or both; \[learning\] asks the least"),
     ({"gates": ["learning", "learning"]}, "gates repeat themselves"),
     ({"gates": ["luck"]}, "must be one of learning, headroom|learning"),
     *(({"arms": [{"label": label, "selector": "random"}]}, "is taken by the gates or the ladder")
       for label in ("full", "untrained", "distinct", "ladder")),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gates", "said"),
+    [
+        (["learning"],
+         "No task passed the gate: on none is it shown that pre-training on the full pool beats no pre-training, the "
+         "interval clear of zero. No selector"),
+        (["headroom"],
+         "No task passed the gate: on none is it shown that the full pool, or the pool without its near-duplicates, is "
+         "above random at the smallest retention, the interval clear of zero. No selector"),
+        (BOTH,
+         "No task passed the gates: on none is it shown that pre-training on the full pool beats no pre-training, and "
+         "that the full pool, or the pool without its near-duplicates, is above random at the smallest retention, the "
+         "intervals clear of zero. No selector"),
+    ],
+)  # fmt: skip
+def test_what_no_task_passed_is_named_by_what_the_plan_asks(gates, said):
+    assert not_passed(gates).startswith(said)
 
 
 @pytest.mark.parametrize(("change", "message"), CASES)

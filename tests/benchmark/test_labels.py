@@ -28,6 +28,7 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.report.build import report
 from meddel_hf.runtime.reading import read_json
+from meddel_hf.runtime.words import plural
 
 ENCODER = str(Path(__file__).parents[2] / "meddel_hf" / "assets" / "encoder")
 
@@ -71,7 +72,13 @@ def test_a_plan_without_pretraining_runs(frames, tmp_path, capsys):
     assert main(["benchmark", "run", str(plan), "--out", str(tmp_path / "runs")]) == 0
     said = printed(capsys)
     assert "light: split 3 of 3: minus mean" in said
-    assert "| chance |" in said
+    lines = said.splitlines()
+    rows = lines[next(at for at, line in enumerate(lines) if line.startswith("frames to label")) :][:4]
+    names = ["frames to label", "chance, score", "far, difference", "minus mean, difference"]
+    assert [row.partition("  ")[0] for row in rows] == names
+    assert len({len(row) for row in rows}) == 1
+    assert "chance: balanced accuracy in per cent; the others: their difference from chance in percentage" in said
+    assert "|---" not in said
     assert not (tmp_path / "runs" / "cells").exists()
 
 
@@ -153,6 +160,9 @@ def test_the_report_shows_a_table_and_a_figure(runs, tmp_path):
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "Choosing what to label" in text
     assert "No selector can be ranked" not in text
+    assert "budgets:" in text
+    for key in ("retentions", "seeds", "gates", "gate_level", "exclude", "pool", "pretraining"):
+        assert f"\n{key}:" not in text
     assert "Cells:" not in text
     assert (tmp_path / "report" / "figures" / "labels-light.png").is_file()
     assert written.headline.startswith("Choosing what to label, 1 task: ")
@@ -166,6 +176,14 @@ def test_the_report_shows_a_table_and_a_figure(runs, tmp_path):
     scores = pq.read_table(folder(runs, "light") / "labels.parquet").to_pylist()
     mean = np.mean([row["score"] for row in scores if (row["arm"], row["budget"]) == ("chance", "50%")])
     assert float(rows["chance", "50%"]["score"]) == pytest.approx(mean)
+
+
+def test_one_figure_and_one_table_are_said_as_one(runs, tmp_path, capsys):
+    assert main(["report", str(runs), "--out", str(tmp_path / "report")]) == 0
+    said = printed(capsys)
+    figures, tables = (len(list((tmp_path / "report" / part).iterdir())) for part in ("figures", "tables"))
+    assert figures == 1
+    assert f"beside it report.md, 1 figure and {plural(tables, 'table')}" in said
 
 
 def test_packed_it_gives_the_same_report(runs, tmp_path):

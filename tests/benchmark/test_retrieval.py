@@ -284,10 +284,10 @@ def test_arms_are_run_with_a_selection_each(data, tmp_path):
     ("change", "message"),
     [
         ({"tasks": [{"name": "t", "kind": "scene", "frames": "{unseen}", "group": "patient"}]},
-         r"t: .*unseen has no column 'patient', which names the video.*: name one of them as group"),
+         r"t: group: .*unseen has no column 'patient', which names the video.*: name one of them as group"),
         ({"tasks": [{"name": "t", "kind": "scene", "frames": "{nobody}"}]},
-         "t: 0 of 1 groups hold two frames or more: expected two such groups at least, of frames of the same video"),
-        ({"tasks": [{"name": "t", "kind": "scene", "frames": "{unseen}", "match": "x*"}]}, "t: no id of .* matches 'x"),
+         "t: group: 0 of 1 groups hold two frames or more: expected two such groups at least, of frames"),
+        ({"tasks": [{"name": "t", "kind": "scene", "frames": "{unseen}", "match": "x*"}]}, "t: match: no id of"),
         ({"tasks": [{"name": "t", "kind": "instance", "frames": "{one}"}]}, "t: .* has one frame to be found among"),
         ({"tasks": [{"name": "t", "kind": "instance", "frames": "{pool}"}]}, "no frame of the pool is left: all 24"),
     ],

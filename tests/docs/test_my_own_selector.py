@@ -46,10 +46,13 @@ def test_the_selector_of_the_page_is_chosen_by_its_name(tmp_path, installed, mon
     ids = [f"exam-17/{100 + row:06d}" for row in range(30)]
     vectors = oracle.clumps(30, 6, seed=2, spread=0.4)
     stored(tmp_path / "embeddings", Dataset.from_dict({"id": ids}), vectors)
-    env = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, [str(installed), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     commands = [shlex.split(line[2:]) for line in the("console").splitlines()]
     server = ForkServer(env)
-    done = [server.run(["-m", "meddel_hf", *arguments], tmp_path) for program, *arguments in commands]
+    done = [server.run(["-m", "meddel_hf", *arguments], tmp_path, {}) for program, *arguments in commands]
+    typed = ["select", "embeddings", "--selector", "far-first", "--retention", "0.1", "--option", "nearest=maybe"]
+    refused = server.run(["-m", "meddel_hf", *typed, "--out", "x"], tmp_path, {})
     server.close()
     assert [each.returncode for each in done] == [0] * len(commands)
     said = [each.stdout for each in done]
@@ -62,6 +65,8 @@ def test_the_selector_of_the_page_is_chosen_by_its_name(tmp_path, installed, mon
     assert set(selection.kept) == nearest
     assert selection.summary.not_selected == 24
     assert selection.settings["nearest"] is True
+
+    assert (refused.returncode, refused.stderr) == (2, "error: nearest must be true or false, got 'maybe'\n")
 
     monkeypatch.syspath_prepend(str(installed))
     from meddel_hf.selectors.registry import make

@@ -120,7 +120,7 @@ def test_only_training_rows_named_means_a_seeded_split():
 
 def test_errors_name_the_cure():
     named = data(official_split=["train", "part 7"])
-    with pytest.raises(InvalidDataset, match=r"'part 7'.*official=False"):
+    with pytest.raises(InvalidDataset, match=r"'part 7'.*ask for a seeded split"):
         split(named)
     assert split(named, official=False).by == "frame"
     with pytest.raises(InvalidDataset, match="without parting it"):

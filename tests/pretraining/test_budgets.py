@@ -14,7 +14,7 @@ from pretraining.test_pretrain import folder_of_images
 from meddel_hf.benchmark.plan import Plan
 from meddel_hf.cli import main
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.pretraining.budgets import Budget, recipe_for
+from meddel_hf.pretraining.budgets import Budget, recipe_for, worth_naming
 from meddel_hf.pretraining.objectives import OBJECTIVES, build, model_inputs
 from meddel_hf.pretraining.recipe import ObjectiveName, Recipe
 from meddel_hf.pretraining.result import PreTraining
@@ -32,6 +32,24 @@ def test_every_budget_of_every_objective_is_a_recipe(objective, budget):
     assert recipe.samples < 17_656_400
     with torch.device("meta"):
         OBJECTIVES[objective].new(recipe) if objective != "mae" else None  # MAE's positions are computed
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "named"),
+    [
+        ({}, {"objective": "simclr"}, ["objective"]),
+        ({"budget": "hour"}, {"objective": "dino", "budget": "minutes"}, ["objective"]),
+        ({"samples": 1600}, {"samples": 1600, "objective": "dino"}, ["objective"]),
+        ({"samples": 1600}, {"objective": "dino"}, ["objective", "samples"]),
+        ({}, {"objective": "simclr", "temperature": 0.3}, ["objective", "temperature"]),
+        ({"objective": "simclr"}, {"objective": "simclr", "temperature": 0.1}, ["temperature"]),
+        ({"budget": "minutes"}, {"budget": "hour"}, ["image_size", "layers", "samples"]),
+        ({"objective": "simclr", "jitter": 0.5}, {"objective": "simclr"}, []),
+    ],
+)
+def test_fields_that_another_objective_brings_along_are_not_worth_naming(before, now, named):
+    records = [recipe_for(**{"objective": "mae", **given}).recorded() for given in (before, now)]
+    assert sorted(worth_naming(*records)) == named
 
 
 @pytest.mark.parametrize(("objective", "budget"), [pair for pair in ALL if pair[1] != "gpu-day"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meddel_hf.runtime.words import is_or_are, plural
+from meddel_hf.runtime.words import any_of, is_or_are, plural, verb
 
 
 def test_one_is_one_and_all_others_are_many():
@@ -12,3 +12,8 @@ def test_one_is_one_and_all_others_are_many():
 
 def test_what_follows_a_count():
     assert [is_or_are(n) for n in (0, 1, 2, 1000)] == ["are", "is", "are", "are"]
+    assert [verb(n, "excludes", "exclude") for n in (0, 1, 2)] == ["exclude", "excludes", "exclude"]
+
+
+def test_all_of_a_count_where_it_is_denied():
+    assert [any_of(n, "test set") for n in (1, 3)] == ["the one test set", "any of 3 test sets"]

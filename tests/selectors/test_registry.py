@@ -23,7 +23,8 @@ NAMES = [
     "density", "balanced", "typiclust", "max-herding", "retrieval",
 ]  # fmt: skip
 THIRD_PARTY = """
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Optional, Union
 
 from meddel_hf.selectors.protocol import Readable, marked
 
@@ -48,6 +49,29 @@ class Other:
 
         by_chance = Random(self.retention, self.seed).select(embeddings, pool=pool)
         return replace(MedDEL(0.4, epsilon=None).select(embeddings), table=by_chance.table)
+
+@dataclass(frozen=True)
+class Typed:
+    retention: float
+    seed: int = 0
+    nearest: bool = False
+    frames: int = 3
+    share: "float | None" = 0.5
+    column: Optional[str] = None
+    keep: Literal["most", "least"] = "most"
+    clusters: Union[int, Literal["auto"]] = "auto"
+    columns: "tuple[str, ...]" = ()
+    anything: Any = None
+
+    def select(self, embeddings, pool=None): ...
+
+class Annotated:
+    def __init__(self, retention: float, seed: int = 0, nearest: bool = False): ...
+    def select(self, embeddings, pool=None): ...
+
+class Unresolved:
+    def __init__(self, retention: float, seed: int = 0, pool: "Datsaet" = None, nearest: bool = False): ...
+    def select(self, embeddings, pool=None): ...
 
 class Seedless:
     def __init__(self, retention): ...
@@ -92,6 +116,39 @@ def test_another_package_adds_a_selector(installed, tmp_path):
         registry.make("first", retention=0.2, keep="all")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"nearest": "maybe"}, "nearest must be true or false, got 'maybe'"),
+        ({"nearest": 1}, "nearest must be true or false, got 1"),
+        ({"nearest": None}, "nearest must be true or false, got None"),
+        ({"frames": "three"}, "frames must be a whole number, got 'three'"),
+        ({"frames": True}, "frames must be a whole number, got True"),
+        ({"frames": 2.5}, "frames must be a whole number, got 2.5"),
+        ({"share": "half"}, "share must be a number or none, got 'half'"),
+        ({"column": 3}, "column must be text or none, got 3"),
+        ({"keep": "laest"}, "keep must be one of 'most', 'least', got 'laest'; did you mean 'least'?"),
+        ({"clusters": "many"}, "clusters must be a whole number or 'auto', got 'many'"),
+    ],
+)
+def test_an_option_of_another_package_is_held_to_its_annotation(wrong, message, installed):
+    installed(typed="other_package:Typed", annotated="other_package:Annotated")
+    for name in ["typed", *["annotated"] * ("nearest" in wrong)]:
+        with pytest.raises(InvalidArgument) as told:
+            registry.make(name, retention=0.5, **wrong)
+        assert str(told.value) == message
+
+
+def test_options_that_are_of_their_annotation_or_have_none_that_is_plain_are_taken(installed):
+    installed(typed="other_package:Typed", first="other_package:First", unresolved="other_package:Unresolved")
+    given = {"nearest": True, "frames": 4, "share": 1, "column": "c", "keep": "least", "clusters": 2, "columns": ("a",)}
+    made = registry.make("typed", retention=0.5, **given, anything="x")
+    assert {name: getattr(made, name) for name in given} == given
+    registry.make("typed", retention=0.5, share=None, column=None, clusters="auto", columns="no tuple")
+    registry.make("first", retention=0.5, skip="not annotated")
+    registry.make("unresolved", retention=0.5, nearest="its annotations name what is not there")
+
+
 def test_only_pairs_of_our_own_rule_answer_another_retention(installed):
     installed(other="other_package:Other")
     x = oracle.clumps(200, 12, spread=0.7)
@@ -128,7 +185,7 @@ def test_an_unknown_name_lists_the_known_ones():
         ("scope=pool", ("scope", "pool")), ("n-clusters=30", ("n_clusters", 30)), ("epsilon=none", ("epsilon", None)),
         ("epsilon=0.9", ("epsilon", 0.9)), ("subtract_mean=true", ("subtract_mean", True)),
         ("by=center,source", ("by", ("center", "source"))), ("first = medoid ", ("first", "medoid")),
-        ("temperature=inf", ("temperature", "inf")),
+        ("temperature=inf", ("temperature", "inf")), ("year='2020'", ("year", "2020")), ('a="b, 1"', ("a", "b, 1")),
     ],
 )  # fmt: skip
 def test_options_are_read_as_typed(text, expected):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from meddel_hf.downstream.resampled import Resampled, resampled_interval
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.tables import exactly
+from meddel_hf.runtime.text_table import aligned
 
 _MOST_ALIKE = 0.99  # splits that choose the very same frames would leave no interval
 
@@ -134,18 +135,40 @@ def markdown(outcomes: Outcomes, *, level: float = 0.95) -> str:
     return "\n".join(rows)
 
 
+def text(outcomes: Outcomes, *, level: float = 0.95) -> str:
+    """The same as a terminal shows it, with a line that says what stands in it: an asterisk for bold."""
+    lines = {(line.arm, line.budget): line for line in outcomes.lines(level=level)}
+    arms = [outcomes.random, *(arm for arm in outcomes.arms if arm != outcomes.random)]
+    rows = [["frames to label", *(_head(lines[outcomes.random, budget]) for budget in outcomes.budgets)]]
+    for arm in arms:
+        label = f"{arm}, score" if arm == outcomes.random else f"{arm}, difference"
+        cells = (_cell(lines[arm, budget], clear="*") for budget in outcomes.budgets)
+        rows.append([label, *cells])
+    measure = outcomes.measure.replace("-", " ")
+    said = f"{outcomes.random}: {measure} in per cent"
+    if len(arms) > 1:
+        said += (
+            f"; the others: their difference from {outcomes.random} in percentage points, and its {level:.0%} interval "
+            "(* clear of zero, † also where splits are taken to correlate by the frames that they choose alike)"
+        )
+    return f"{aligned(rows)}\n\n{said}."
+
+
 def _head(line: Line) -> str:
     return f"{line.budget} ({line.frames:,})" if line.budget.endswith("%") else line.budget
 
 
-def _cell(line: Line) -> str:
+def _cell(line: Line, clear: str = "") -> str:
+    """clear: stands behind an interval that is clear of zero; none: that is bold, in Markdown."""
     d = line.versus_random
     if d is None:
         return f"{100 * line.mean:.1f}"
     value, low, high = (100 * number for number in (d.value, d.low, d.high))
-    text = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    said = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
     dagger = "†" if line.cautious is not None and line.cautious.shown else ""
-    return f"**{text}**{dagger}" if d.shown else text
+    if not d.shown:
+        return said
+    return f"{said}{clear}{dagger}" if clear else f"**{said}**{dagger}"
 
 
 def _numbers(table: pa.Table, column: str) -> NDArray[np.float64]:

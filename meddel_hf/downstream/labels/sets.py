@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
@@ -34,16 +35,9 @@ def class_task(
     rarest: classes of fewer frames are left out: of a class of fifteen, three are tested, and each is a third of it.
     Raises Mismatch where a store lacks a labelled frame, InvalidDataset where there is no such column or one class.
     """
-    labelled = Labelled.of(dataset, target)
-    sizes = Counter(labelled.labels.values())
-    labels = {id: name for id, name in labelled.labels.items() if sizes[name] >= rarest}
-    labelled = Labelled(labels, {id: labelled.groups[id] for id in labels if id in labelled.groups}, {}, 0)
+    labelled = common(Labelled.of(dataset, target), rarest)
     frames = Frames.of(store, dataset, labelled)
-    if len(set(frames.strata)) < 2:
-        raise InvalidDataset(
-            f"the {len(frames):,} frames are of {len(set(frames.strata))} class with at least {rarest:,} of them: "
-            "nothing is there to tell apart"
-        )
+    _check_classes(frames.strata, rarest)
     vectors = frames.vectors
     if features is not None:
         seen = Frames.of(features, dataset, labelled)
@@ -56,6 +50,21 @@ def class_task(
             )
         vectors = seen.vectors[[place[id] for id in frames.ids]]
     return frames, ClassTask(vectors, frames.strata, frames.groups)
+
+
+def common(labelled: Labelled, rarest: int) -> Labelled:
+    """Those of classes of at least `rarest` frames. Raises InvalidDataset where that leaves one class, or none."""
+    sizes = Counter(labelled.labels.values())
+    labels = {id: name for id, name in labelled.labels.items() if sizes[name] >= rarest}
+    _check_classes(list(labels.values()), rarest)
+    return Labelled(labels, {id: labelled.groups[id] for id in labels if id in labelled.groups}, {}, 0)
+
+
+def _check_classes(labels: Sequence[str], rarest: int) -> None:
+    classes = len(set(labels))
+    if classes < 2:
+        found = f"{plural(len(labels), 'frame')} of {plural(classes, 'class', 'classes')} with at least {rarest:,}"
+        raise InvalidDataset(f"{found}: expected two classes at least, else nothing is there to tell apart")
 
 
 def mask_task(

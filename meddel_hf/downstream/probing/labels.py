@@ -55,8 +55,8 @@ class Labelled:
         if target not in columns and target != FOLDER:
             meant = did_you_mean(target, columns)
             raise InvalidDataset(
-                f"the data set has no column {target!r}; it has {', '.join(columns)}: choose one with target "
-                f"(--target), or {FOLDER!r} for the name of the folder that holds the image{meant}"
+                f"the data set has no column {target!r}; it has {', '.join(columns)}: name one of them as "
+                f"target, or {FOLDER!r} for the name of the folder that holds the image{meant}"
             )
         wanted = [name for name in {ID, target} if name in columns]
         rows = dataset.with_format(None).select_columns(wanted)[:] if wanted else {}
@@ -74,18 +74,17 @@ class Labelled:
 
     def matched(self, train: str | None, test: Mapping[str, str]) -> Parts:
         """Parts by fnmatch patterns on ids (`*` matches slashes too); without one for train, all that is not tested."""
-        tested = {name: tuple(id for id in self.labels if fnmatchcase(id, pattern)) for name, pattern in test.items()}
-        for name, ids in tested.items():
-            if not ids:
-                raise InvalidArgument(self._no_match(test[name]))
+        tested = {name: self.matching(pattern) for name, pattern in test.items()}
         anywhere = {id for ids in tested.values() for id in ids}
-        if train is None:
-            chosen = tuple(id for id in self.labels if id not in anywhere)
-        else:
-            chosen = tuple(id for id in self.labels if fnmatchcase(id, train))
-            if not chosen:
-                raise InvalidArgument(self._no_match(train))
+        chosen = tuple(id for id in self.labels if id not in anywhere) if train is None else self.matching(train)
         return Parts(chosen, tested, len(self.labels) - len(anywhere.union(chosen)), "match")
+
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        """Ids that match an fnmatch pattern. Raises InvalidArgument where none does."""
+        ids = tuple(id for id in self.labels if fnmatchcase(id, pattern))
+        if not ids:
+            raise InvalidArgument(f"no id matches {pattern!r}: ids look like {next(iter(self.labels))!r}")
+        return ids
 
     def split(self, *, official: bool | None = None, test_share: float = TEST_SHARE, seed: int = 0) -> Parts:
         """The owners' split where there is one, else a seeded one that parts no group and shares out every class.
@@ -122,9 +121,6 @@ class Labelled:
             main = min(counts, key=lambda label: (-counts[label], label))
             by_class.setdefault(main, {})[group] = ids
         return by_class
-
-    def _no_match(self, pattern: str) -> str:
-        return f"no id matches {pattern!r}: ids look like {next(iter(self.labels))!r}"
 
 
 def check_parts(

@@ -197,7 +197,7 @@ class LabelledFrames:
         if absent:
             raise InvalidDataset(
                 f"masks absent: {absent:,} of the {len(self):,} rows of {self.name} have no mask; leave them out with "
-                '--masked-only, or in Python with dataset.filter(lambda row: row["mask"] is not None)'
+                'masked_only (--masked-only), or in Python with dataset.filter(lambda row: row["mask"] is not None)'
             )
 
 

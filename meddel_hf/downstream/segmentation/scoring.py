@@ -12,6 +12,7 @@ from meddel_hf import schema
 from meddel_hf.downstream.scores import COLUMNS, OF_MASKS, Scores
 from meddel_hf.downstream.segmentation.masked_frames import IGNORED, LabelledFrames
 from meddel_hf.downstream.segmentation.model import predicted_mask
+from meddel_hf.runtime.text_table import aligned
 
 
 def score(logits: Mapping[str, torch.Tensor], tests: Mapping[str, LabelledFrames]) -> Scores:
@@ -55,10 +56,9 @@ def facts(scores: Scores) -> list[dict[str, str | int | float]]:
 
 
 def table(scores: Scores) -> str:
-    """Markdown: a row for each test set with its frames, mIoU over images and over the set, and Dice, in per cent."""
-    rows = ["| set | frames | mIoU over images | mIoU over the set | Dice |", "|---|---:|---:|---:|---:|"]
+    """Text: a row for each test set with its frames, mIoU over images and over the set, and Dice, as fractions."""
+    rows = [["set", "frames", "mIoU over images", "mIoU over the set", "Dice"]]
     for name in scores.sets:
         part = scores.of(name)
-        values = " | ".join(f"{part.value(measure):.4f}" for measure in OF_MASKS)
-        rows.append(f"| {name} | {len(part):,} | {values} |")
-    return "\n".join(rows)
+        rows.append([name, f"{len(part):,}", *(f"{part.value(measure):.4f}" for measure in OF_MASKS)])
+    return aligned(rows)

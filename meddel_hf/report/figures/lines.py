@@ -14,6 +14,7 @@ from meddel_hf.report.figures.drawing import Look, canvas, label_ends, looks, sh
 from meddel_hf.report.findings import CurvePoint, Findings, Level
 from meddel_hf.report.pages.style import FAINT
 from meddel_hf.report.sections.limits import crossing
+from meddel_hf.runtime.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,7 +130,9 @@ def _training_curve(f: Findings, target: Target, points: list[CurvePoint], reten
             axes.axhline(untrained.score.value, color=look.colour, linestyle=look.line, linewidth=1.1)
             ends.append((axes, (most / unit, untrained.score.value, "no pre-training", look.colour)))
         epochs = max((p.epochs or 0 for p in points if p.retention == retention), default=0)
-        axes.set_title(f"{percent(retention)} % kept" + (f": {epochs:,.0f} epochs at the end" if epochs else ""))
+        axes.set_title(
+            f"{percent(retention)} % kept" + (f": {plural(round(epochs), 'epoch')} at the end" if epochs else "")
+        )
         axes.set_ylabel(target.unit)
         axes.grid(axis="y")
         axes.set_xlim(0, most / unit * 1.02)

@@ -10,9 +10,9 @@ from meddel_hf.benchmark.results import Target
 from meddel_hf.benchmark.verdicts import Headroom
 from meddel_hf.downstream.intervals import expected_by_chance
 from meddel_hf.report.document import Block, Paragraph, Point, Points, Section, Tone, listed, signed
-from meddel_hf.report.findings import Contrast, Findings, counted, in_full
+from meddel_hf.report.findings import Contrast, Findings, any_counted, in_full
 from meddel_hf.report.sections.tables import overview_table
-from meddel_hf.runtime.words import plural
+from meddel_hf.runtime.words import any_of, is_or_are, plural, verb
 
 CANNOT_RANK = "pre-training itself is not shown to help here, so selectors cannot be compared"
 _NO_ROOM = "all frames are not shown to do better than a few random ones, so there is nothing to choose"
@@ -42,16 +42,19 @@ def multiplicity(f: Findings) -> list[str]:
             continue
         m, shown = len(contrasts), sum(c.difference.shown for c in contrasts)
         chance, holding = expected_by_chance(m, f.draws.level), sum(c.holds_with_all for c in contrasts)
-        sentences.append(
-            f"Against {_named(rival)}, {shown} of {plural(m, 'interval')} exclude zero; if nothing differed at all, "
-            f"about {chance:.1f} would by chance. Widened until all {m} hold at once (Bonferroni), {holding} still do."
+        said = (
+            f"Against {_named(rival)}, {shown} of {plural(m, 'interval')} {verb(shown, 'excludes', 'exclude')} zero; "
+            f"if nothing differed at all, about {chance:.1f} would by chance."
         )
+        if m > 1:
+            still = verb(holding, "does", "do")
+            said += f" Widened until all {m} hold at once (Bonferroni), {holding} still {still}."
+        sentences.append(said)
     return sentences
 
 
 def headline(f: Findings) -> str:
     """One sentence over all targets that passed."""
-    tried = counted(f.runs.targets)
     if not f.comparable:
         if not f.verdicts:
             return (
@@ -60,7 +63,7 @@ def headline(f: Findings) -> str:
             )
         learned = any(verdict.learns for verdict in f.verdicts.values())
         why = nothing_to_choose(f.verdicts) or (_UNDECIDED if learned else CANNOT_RANK)
-        return f"No selector can be ranked on any of {tried}: {why}."
+        return f"No selector can be ranked on {any_counted(f.runs.targets)}: {why}."
     rival = f.runs.rival
     if not f.runs.arms:
         names = listed(list(dict.fromkeys(target.judged for target in f.comparable)))
@@ -82,7 +85,7 @@ def _tally(f: Findings, rival: str) -> str:
         return f"Nothing was compared with {_named(rival)} yet."
     counts = {word: sum(c.verdict == word for c in contrasts) for word in ("higher", "lower", "no difference shown")}
     if counts["higher"] + counts["lower"] == 0:
-        return f"Against {in_full(rival)}: no difference shown in any of {plural(len(contrasts), 'comparison')}."
+        return f"Against {in_full(rival)}: no difference shown in {any_of(len(contrasts), 'comparison')}."
     return (
         f"Against {in_full(rival)}, {plural(len(contrasts), 'comparison')}: a higher score in {counts['higher']}, "
         f"a lower one in {counts['lower']}, no difference shown in {counts['no difference shown']}."
@@ -99,8 +102,8 @@ def _cautions(f: Findings) -> list[Paragraph]:
         )
     elif missing := runs.missing:
         lines.append(
-            f"The matrix is not finished: {len(missing)} of {len(runs.planned)} cells are missing "
-            "(listed under What was run). What follows may change."
+            f"The matrix is not finished: {len(missing)} of {plural(len(runs.planned), 'cell')} "
+            f"{is_or_are(len(missing))} missing (listed under What was run). What follows may change."
         )
     if runs.arms and not runs.rival:
         lines.append(
@@ -109,7 +112,8 @@ def _cautions(f: Findings) -> list[Paragraph]:
         )
     alone = sum(len(c.seeds) == 1 for c in f.contrasts if f.passed(c.target))
     if len(runs.seeds) == 1 or alone:
-        which = "One seed only: the" if len(runs.seeds) == 1 else f"{alone} comparisons rest on one seed so far: their"
+        rest = plural(alone, "comparison rests", "comparisons rest")
+        which = "One seed only: the" if len(runs.seeds) == 1 else f"{rest} on one seed so far: their"
         lines.append(
             f"{which} intervals cover which frames were tested, not the luck of training. "
             "Differences of this size may be another seed's opposite."
@@ -119,10 +123,10 @@ def _cautions(f: Findings) -> list[Paragraph]:
             "Some intervals hold everything that is possible: there are too few seeds, or too few groups of tested "
             "frames (videos, patients), for them to say anything."
         )
-    if runs.diverged:
+    if n := len(runs.diverged):
         lines.append(
-            f"{plural(len(runs.diverged), 'cell')} diverged (listed under What was run) and are in no mean: what "
-            "stands beside them rests on fewer seeds."
+            f"{plural(n, 'cell')} diverged (listed under What was run) and {is_or_are(n)} in no mean: what stands "
+            f"beside {verb(n, 'it', 'them')} rests on fewer seeds."
         )
     if runs.gate is not None and runs.gate.diverged:
         lines.append(

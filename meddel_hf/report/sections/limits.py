@@ -12,6 +12,7 @@ from meddel_hf.benchmark.place import DISTINCT, FULL, percent
 from meddel_hf.benchmark.results import Target
 from meddel_hf.report.document import Block, Data, Entry, Paragraph, Section, Table
 from meddel_hf.report.findings import Findings, Level
+from meddel_hf.runtime.words import plural
 
 _RANGE = (
     "NormDEL = 1 / (1 + exp(-DEL)) with DEL = m · exp(-alpha · R): m is the downstream score, R the share of the pool "
@@ -71,9 +72,9 @@ def limits(f: Findings, pictures: Sequence[Block]) -> Section:
     if pairs:
         blocks.append(
             Paragraph(
-                f"In these runs NormDEL at alpha = 1 ranks the run with less data higher in {won:,} of {pairs:,} "
-                f"pairs of different retention. {_ALWAYS if won == pairs else _MOSTLY} Compare scores at the same "
-                "retention.",
+                f"In these runs NormDEL at alpha = 1 ranks the run with less data higher in {won:,} of "
+                f"{plural(pairs, 'pair')} of different retention. {_ALWAYS if won == pairs else _MOSTLY} "
+                "Compare scores at the same retention.",
                 "lead",
             )
         )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import yaml
 
 from meddel_hf.benchmark.estimate import in_words
 from meddel_hf.benchmark.place import Place
+from meddel_hf.benchmark.place import listed as listed_in
+from meddel_hf.benchmark.plan import OF_CELLS
 from meddel_hf.benchmark.results import Runs
 from meddel_hf.report.document import Block, Entry, Listing, Paragraph, Point, Points, Section, Table, listed
 from meddel_hf.report.findings import Findings
@@ -33,12 +36,20 @@ def record(f: Findings, command: str) -> Section:
     if runs.cells:
         blocks.append(time_table(runs))
     if runs.plan:
-        named = without_places(yaml.safe_load(runs.plan))
+        named = _used(without_places(yaml.safe_load(runs.plan)))
         blocks.append(Listing("plan.yaml", yaml.safe_dump(named, sort_keys=False, allow_unicode=True)))
     elif runs.manifest:
-        blocks.append(Listing("plan", json.dumps(without_places(runs.manifest.details.get("plan")), indent=1)))
+        blocks.append(Listing("plan", json.dumps(_used(without_places(runs.manifest.details.get("plan"))), indent=1)))
     blocks.append(_versions(runs))
     return Section("record", "What was run", tuple(blocks))
+
+
+def _used(plan: Any) -> Any:
+    """A plan without the keys that its tasks have no use for."""
+    tasks = listed_in(plan.get("tasks")) if isinstance(plan, Mapping) else ()
+    if not tasks or not all(isinstance(task, Mapping) and task.get("kind") == "labels" for task in tasks):
+        return plan
+    return {key: value for key, value in plan.items() if key not in OF_CELLS}
 
 
 def _facts(f: Findings, command: str) -> list[Point]:
@@ -48,7 +59,8 @@ def _facts(f: Findings, command: str) -> list[Point]:
     samples = sorted({cell.samples for cell in runs.cells if cell.samples})
     devices = sorted({str(cell.facts["device"]) for cell in runs.cells if cell.facts.get("device")})
     budget = " or ".join(f"{n:,}" for n in samples) or "no"
-    draws = f"{f.draws.draws:,} draws of frames, {f.draws.level:.0%} intervals, paired over seeds; seed {f.draws.seed}."
+    paired = f"{f.draws.level:.0%} intervals, paired over seeds; seed {f.draws.seed}."
+    draws = f"{plural(f.draws.draws, 'draw')} of frames, {paired}"
     seeds = f"{plural(len(runs.seeds), 'seed')} ({listed([str(seed) for seed in runs.seeds])})"
     return [
         Point("Cells:", f"{_counted(runs)}; {seeds}."),

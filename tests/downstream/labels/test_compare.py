@@ -12,7 +12,7 @@ from meddel_hf.downstream.labels.arms import Chooser
 from meddel_hf.downstream.labels.budgets import check_budget, frames_of, named
 from meddel_hf.downstream.labels.classes import ClassTask
 from meddel_hf.downstream.labels.compare import FILE, PARTS, compare_choices, load_outcomes
-from meddel_hf.downstream.labels.outcomes import COLUMNS, Outcomes, markdown
+from meddel_hf.downstream.labels.outcomes import COLUMNS, Outcomes, markdown, text
 from meddel_hf.downstream.labels.sets import class_task
 from meddel_hf.downstream.labels.task import Frames
 from meddel_hf.downstream.probing.labels import Labelled
@@ -54,6 +54,14 @@ def test_choosing_rare_classes_beats_random(made, tmp_path):
     assert line.mean > 0.9
     assert line.versus_random.low > 0.1
     assert "k-centre | **+" in markdown(outcomes)
+    head, chance, far, _, said = text(outcomes).splitlines()
+    assert head.split() == ["frames", "to", "label", "8"]
+    assert chance.split() == ["random,", "score", f"{100 * outcomes.lines()[0].mean:.1f}"]
+    assert far.startswith("k-centre, difference  +")
+    assert "*" in far
+    assert said.startswith(
+        "random: balanced accuracy in per cent; the others: their difference from random in percentage"
+    )
 
 
 def test_a_score_is_that_of_the_chosen_frames(made, tmp_path):

@@ -342,7 +342,7 @@ def test_labels_are_text_numbers_or_class_labels():
 @pytest.mark.parametrize(
     ("columns", "target", "message"),
     [
-        ({"id": ["a"], "center": ["x"]}, "label", r"no column 'label'; it has id, center: choose one with target"),
+        ({"id": ["a"], "center": ["x"]}, "label", r"no column 'label'; it has id, center: name one of them as target"),
         ({"id": ["a"], "label": [None]}, "label", "no row has a label"),
         ({"id": ["a"], "label": [0.5]}, "label", "holds '0.5': expected classes"),
         ({"id": ["a", "a"], "label": ["x", "y"]}, "label", "ids must be unique"),
