@@ -50,9 +50,9 @@ def test_the_selector_of_the_page_is_chosen_by_its_name(tmp_path, installed, mon
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     commands = [shlex.split(line[2:]) for line in the("console").splitlines()]
     server = ForkServer(env)
-    done = [server.run(["-m", "meddel_hf", *arguments], tmp_path, {}) for program, *arguments in commands]
+    done = [server.run(["-m", "meddel_hf", *arguments], tmp_path) for program, *arguments in commands]
     typed = ["select", "embeddings", "--selector", "far-first", "--retention", "0.1", "--option", "nearest=maybe"]
-    refused = server.run(["-m", "meddel_hf", *typed, "--out", "x"], tmp_path, {})
+    refused = server.run(["-m", "meddel_hf", *typed, "--out", "x"], tmp_path)
     server.close()
     assert [each.returncode for each in done] == [0] * len(commands)
     said = [each.stdout for each in done]

@@ -62,7 +62,7 @@ class LabelledFrames:
         if schema.MASK not in dataset.column_names:
             raise InvalidDataset(
                 f"{name} has no column {schema.MASK!r}; it has {', '.join(dataset.column_names)}: masks absent; name "
-                "a data set with masks, such as datadel:kvasir_seg, or make one (meddel pool FOLDER --masks ...)"
+                "a data set with masks, such as datadel:kvasir_seg, or make one (meddel pool)"
             )
         groups = [group or id for group, id in zip(groups_of(dataset), pool.ids, strict=True)]
         sources = texts_of(dataset, schema.SOURCE)
