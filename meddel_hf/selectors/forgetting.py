@@ -49,6 +49,7 @@ class Change:
 
     stood_for: id of each forgotten frame that was kept -> ids of its near-duplicates, which are not forgotten.
     promoted:  ids that are kept now and were not.
+    became:    id of each of those near-duplicates that is not kept now either -> what it is instead, in words.
     rows, kept: numbers of now.
     notes:     what a reader should know of the selection as it is now.
     """
@@ -59,6 +60,7 @@ class Change:
     rows: int
     kept: int
     notes: tuple[str, ...] = ()
+    became: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         kept = f"{self.kept:,} of {plural(self.rows, 'frame')} {is_or_are(self.kept)} kept"
@@ -66,7 +68,7 @@ class Change:
         for name, others in self.stood_for.items():
             if others:
                 now = [other for other in others if other in promoted]
-                after = f"; kept in its place: {some_of(now)}" if now else ""
+                after = f"; kept in its place: {some_of(now)}" if now else self._without_substitute(others)
                 what = f"{plural(len(others), 'near-duplicate')} ({some_of(others)}){after}"
                 lines.append(f"{printable(name)} was kept and stood for {what}")
                 for other in now:
@@ -78,6 +80,14 @@ class Change:
         if promoted:
             lines.append(f"{plural(len(promoted), 'other is', 'others are')} kept now: {some_of(list(promoted))}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _without_substitute(self, others: Sequence[str]) -> str:
+        """Of near-duplicates of a frame that went, of which none is kept now: what they are instead."""
+        by_word: dict[str, list[str]] = {}
+        for other in others:
+            by_word.setdefault(self.became.get(other, "is kept as before"), []).append(other)
+        fates = "; ".join(f"{some_of(ids)}: {word}" for word, ids in by_word.items())
+        return f"; none is kept in its place ({fates})"
 
 
 @dataclass(frozen=True)
@@ -277,7 +287,32 @@ def _change(path: Path, old: Selection, now: Selection, ids: Collection[str]) ->
     before = set(old.kept)
     promoted = tuple(id for id in now.kept if id not in before)
     stood_for = {id: tuple(others) for id, others in stood.items()}
-    return Change(path, stood_for, promoted, len(now), len(now.kept), now.notes)
+    became = _became(now, {other for others in stood.values() for other in others})
+    return Change(path, stood_for, promoted, len(now), len(now.kept), now.notes, became)
+
+
+def _became(now: Selection, ids: Collection[str]) -> dict[str, str]:
+    """What frames are in a selection that does not keep them, in words; those that it keeps are left out."""
+    met = " and ".join(
+        word
+        for word, there in (
+            ("the retention is met", now.settings.get("retention") is not None),
+            ("a value is at its cap", bool(now.settings.get("max_per"))),
+        )
+        if there
+    )
+    words = {}
+    table = now.table.filter(pc.is_in(now.table[schema.ID], pa.array(list(ids), pa.string())))
+    for row in table.select([schema.ID, schema.REASON, schema.DUPLICATE_OF]).to_pylist():
+        if row[schema.REASON] == "not-selected":
+            words[row[schema.ID]] = "not selected" + (f", since {met} without" if met else "")
+        elif row[schema.REASON] == "near-duplicate" and row[schema.DUPLICATE_OF] is not None:
+            words[row[schema.ID]] = f"a near-duplicate of {printable(row[schema.DUPLICATE_OF])} too"
+        elif row[schema.REASON] == "near-duplicate":
+            words[row[schema.ID]] = "stays away, since this selection has no rule by which to go on"
+        elif row[schema.REASON]:
+            words[row[schema.ID]] = row[schema.REASON]
+    return words
 
 
 def caches() -> tuple[Path, ...]:

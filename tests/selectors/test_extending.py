@@ -258,7 +258,7 @@ def test_where_a_kept_row_is_gone_the_next_best_takes_its_place(tmp_path, extend
     assert set(selection.kept) - set(old.kept) <= freed
     assert set(selection.kept) - set(old.kept), "one of them is kept now"
     assert "1 frame is gone" in selection.notes[0]
-    assert "in the place of such" in selection.notes[0]
+    assert "that had gone are kept now" in selection.notes[0]
 
 
 @pytest.mark.parametrize("then", ["random", "cover", "k-centre"])

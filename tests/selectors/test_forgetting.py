@@ -142,6 +142,29 @@ def test_the_next_best_is_kept_and_told(folder, made, copied):
     assert now.at(eta=0.999).table.num_rows == ROWS
 
 
+def test_what_became_of_near_duplicates_none_of_which_is_kept_is_told(copied):
+    """Of 91 frames 35 are drawn; after one went, round(35/91 * 90) = 35 would be too many for a smaller share."""
+    store = EmbeddingStore.load(copied / "e")
+    drawn = Dedup(0.2, eta=0.97, seed=2).select(store)
+    name, others = kept_with_copies(drawn)
+    name = next(row["duplicate_of"] for row in drawn.table.to_pylist() if row["duplicate_of"] in drawn.kept)
+    others = [row["id"] for row in drawn.table.to_pylist() if row["duplicate_of"] == name]
+    drawn.save(copied / "d")
+    more = [id for id in store.pool_ids if id not in drawn.kept and id not in others and id != "broken"][:12]
+    done = forget([name, *more], copied / "e", [copied / "d"])  # the share asks for fewer than are kept
+    (change,) = done.changes
+    now = Selection.load(copied / "d")
+    assert not set(others) & set(now.kept)
+    for other in others:
+        assert now.table.filter(np.array([id == other for id in now.ids]))["reason"].to_pylist() == ["not-selected"]
+    assert change.became == dict.fromkeys(others, "not selected, since the retention is met without")
+    assert f"({others[0]}); none is kept in its place ({others[0]}: not selected, since the retention is met" in str(
+        done
+    )
+    assert "0 of" not in str(done)
+    assert f"note: {len(now.kept)} kept frames stay, at eta 0.9700 as before, 13 frames are gone" in str(done)
+
+
 def test_marks_on_frames_that_stay_are_kept_and_those_on_others_go(copied):
     old = Selection.load(copied / "s")
     gone, always, never = old.ids[0], old.ids[3], old.ids[5]
@@ -465,7 +488,9 @@ def test_frames_of_a_reference_set_are_forgotten_too(beside, capsys):
             )
     assert main(["select", str(beside / "e"), "--extend", str(beside / "s"), "--out", str(beside / "x")]) == 0
     assert in_reference(Selection.load(beside / "x"))["001"] is None
-    assert "frames are within reach of the reference, 0 of them new" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "frames are within reach of the reference\n" in printed
+    assert "0 of" not in printed
 
 
 def test_a_near_duplicate_of_a_forgotten_frame_is_told(made, copied, tmp_path):
