@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.runtime.reading import printable
     from meddel_hf.selection.answer import WARNING
-    from meddel_hf.selection.measures import covered, facts_of, farthest, sequences
+    from meddel_hf.selection.measures import covered, facts_of, farthest, sequences, shared_by
     from meddel_hf.selectors.by_hand import Overrides
     from meddel_hf.selectors.measured import effective_kept, measured
 
@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> None:
         sheets = "" if args.no_pictures else "no contact sheets, and "
         say(f"note: {sheets}no counts of centres: {why_not}")
     distinct = effective_kept(selection, store) if selection.summary.kept else None
-    far, groups, columns = farthest(selection), sequences(selection, pool), covered(selection, pool)
+    far, groups = farthest(selection), sequences(selection, pool)
+    columns = covered(selection, pool, shared_by(selection.settings))
     notes = [*selection.notes, *filter(None, (kept.warning(selection) for kept in columns))]
     if together.note is not None:
         notes.append(together.note)
