@@ -141,7 +141,9 @@ class Beside:
             for row, picture in found.items():
                 if picture is not None:
                     values = table.rows[row]
-                    rows[picture] = {key: value for key, value in values.items() if key not in (ID, IMAGE)}
+                    rows[picture] = {
+                        table.fields[key]: value for key, value in values.items() if key not in (ID, IMAGE)
+                    }
         without = [name for name in scan.pictures if name not in rows]
         if rows and without:
             notes.append(

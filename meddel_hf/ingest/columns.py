@@ -9,10 +9,11 @@ from pathlib import Path
 from datasets import Features, Image, Value
 
 from meddel_hf import schema
+from meddel_hf.data.columns import FIELDS
 from meddel_hf.data.frame_table import FrameTable, shown
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.ingest.files import File
-from meddel_hf.ingest.parts import FIELDS, Parts
+from meddel_hf.ingest.parts import SYNONYMS, Parts
 from meddel_hf.runtime.similar import composed, with_composed
 
 _TEXT = Value("string")
@@ -35,7 +36,6 @@ FEATURES = Features(
     }
 )
 OF_DICOM = Features({schema.STUDY: _TEXT, schema.SERIES: _TEXT})  # pseudonyms, unless plain ids were asked for
-_SYNONYMS = {"split": schema.OFFICIAL_SPLIT, "centre": schema.CENTER}
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def _by_table(
     keep: Sequence[str],
     allow_missing: bool,
 ) -> Described:
-    table = FrameTable.read(path)
-    names = {name: _SYNONYMS.get(name, name) for name in table.columns}
+    table = FrameTable.read(path, SYNONYMS)
+    names = table.fields
     _check_columns(table.columns, names, keep, path)
     wanted = {name: target for name, target in names.items() if target in FIELDS or name in keep}
     below = _below(path, folder)
@@ -143,7 +143,8 @@ def _by_table(
             "for those, leave them out (--include, --exclude), or take them without values (--allow-missing)"
         )
     left_out = tuple(name for name in table.columns if name not in wanted)
-    return Described(dict(by_path), tuple(keep), left_out, tuple(unknown))
+    kept = tuple(name for name in keep if names[name] not in FIELDS)  # the others come along anyway
+    return Described(dict(by_path), kept, left_out, tuple(unknown))
 
 
 def _check_columns(columns: Iterable[str], names: Mapping[str, str], keep: Sequence[str], path: Path) -> None:
@@ -155,10 +156,6 @@ def _check_columns(columns: Iterable[str], names: Mapping[str, str], keep: Seque
             raise InvalidArgument(
                 f"the column {name!r} of {path} has the name of one that a pool has anyway: rename it"
             )
-    targets = [target for target in names.values() if target in FIELDS]
-    twice = next((target for target in targets if targets.count(target) > 1), None)
-    if twice is not None:
-        raise InvalidDataset(f"{path} has two columns for {twice}: leave one")
 
 
 def _known(files: Sequence[File]) -> dict[str, File]:

@@ -135,6 +135,18 @@ def test_a_table_beside_the_images(tmp_path):
     assert made.problems == ()
 
 
+def test_columns_in_capitals_and_british_spelling_are_those_of_the_pool(tmp_path):
+    folder = put(tmp_path / "images", a__1_dot_jpg=jpeg(1), a__2_dot_jpg=jpeg(2))
+    lines = "File_Name;Patient;Centre;Video;Age\r\na/1.jpg;P1;S\xfcd;V1;61\r\na/2.jpg;P1;S\xfcd;V2;\r\n"
+    (folder / "t.csv").write_bytes(lines.encode("latin-1"))
+    keep = ["Age", "Centre"]  # the second comes along anyway
+    made, rows = pool(folder, tmp_path / "pool", table=folder / "t.csv", keep_columns=keep)
+    assert made.left_out == ()
+    named = ("patient", "center", "video", "group", "Age")
+    assert [rows["a/1"][name] for name in named] == ["P1", "S\xfcd", "V1", "P1", "61"]
+    assert "Centre" not in rows["a/1"]
+
+
 def test_a_table_in_a_folder_below_is_relative_to_it(tmp_path):
     folder = put(tmp_path / "images", a__1_dot_jpg=jpeg(1), a__m_dot_csv=b"file_name,label\n1.jpg,x\n")
     put(tmp_path, elsewhere_dot_csv=b"file_name,label\na/1.jpg,y\n")
@@ -161,7 +173,7 @@ def test_the_table_has_the_last_word_and_parts_the_first(tmp_path):
         ({"table": "part.csv"}, "names 1 of 2 files, and not north/p1/1.jpg: add rows for those"),
         ({"table": "none.csv"}, "names none of the 2 files: it has p1.jpg"),
         ({"table": "twice.csv"}, "names north/2.jpg twice, once without suffix"),
-        ({"table": "fields.csv"}, "has two columns for center"),
+        ({"table": "fields.csv"}, "has two columns for center, "),
         ({"table": "part.csv", "keep_columns": ["age"]}, "has no column 'age': it has label"),
         ({"table": "width.csv", "keep_columns": ["width"]}, "has the name of one that a pool has anyway"),
         ({"keep_columns": ["age"]}, "--keep-column names a column of a table, and there is none"),
