@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.commands.printing import say
 from meddel_hf.pretraining.budgets import Budget, recipe_for
 from meddel_hf.pretraining.recipe import Recipe
@@ -94,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
     given = {field.name: value for field in fields(Recipe) if (value := getattr(args, field.name)) is not None}
     recipe = recipe_for(given.pop("objective", "mae"), args.budget, **given)
     check_target(args.out, "pretraining", begun=(BEGUN,))  # before the work
+    tell_if_inside(args.out, args.pool)
     if args.frames is not None:
         check_can_write(args.frames)
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.commands.printing import print_json, say
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.runtime.free_memory import AUTO
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
+    tell_if_inside(args.out, args.pool or store.pool_spec)
     pool, why_not = frames_of(store, args.pool)
     overrides = None if args.overrides is None else Overrides.read(args.overrides)
     together = Together.of(args, store, pool, overrides)

@@ -112,8 +112,9 @@ def as_there(ids: Collection[str], there: Collection[str]) -> list[str]:
     if files:
         first = files[0]
         raise InvalidArgument(
-            f"{len(files):,} of the ids are names of files, such as {first}, whose id is "
-            f"{first.removesuffix(PurePath(first).suffix)}: write ids, as in the pool; nothing was changed"
+            f"{plural(len(files), 'listed id is the name of a file', 'listed ids are names of files')}, such as "
+            f"{first}, whose id is {first.removesuffix(PurePath(first).suffix)}: write ids, as in the "
+            "pool; nothing was changed"
         )
     return found
 

@@ -15,6 +15,7 @@ from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.ingest.files import File
 from meddel_hf.ingest.parts import SYNONYMS, Parts
 from meddel_hf.runtime.similar import composed, with_composed
+from meddel_hf.runtime.words import plural
 
 _TEXT = Value("string")
 FEATURES = Features(
@@ -93,12 +94,12 @@ def _by_parts(
     typed = " and ".join(repr(one.pattern) for one in patterns)
     if len(missed) == len(files):
         raise InvalidArgument(
-            f"--parts {typed} fits none of the {len(files):,} files, such as {missed[0]}: a field such as {{center}} "
-            "is a part of one folder's name, and * is anything"
+            f"--parts {typed} fits none of the {plural(len(files), 'file')}, such as {missed[0]}: a field such as "
+            "{center} is a part of one folder's name, and * is anything"
         )
     if missed and not allow_missing:
         raise InvalidArgument(
-            f"--parts {typed} fits {len(files) - len(missed):,} of {len(files):,} files, and not "
+            f"--parts {typed} fits {len(files) - len(missed):,} of {plural(len(files), 'file')}, and not "
             f"{shown(missed, len(missed))}: give another --parts for those, leave them out (--include, --exclude), or "
             "take them without values (--allow-missing)"
         )
@@ -132,15 +133,17 @@ def _by_table(
                 by_path[file.path][target] = value
     without = [file.path for file in files if file.path not in named]
     if not named:
+        own = below or path.parent.resolve() == folder.resolve()
         raise InvalidArgument(
-            f"{path} names none of the {len(files):,} files: it has {shown(table.rows, len(table.rows)) or 'no rows'}, "
-            f"relative to {'its own folder' if below or path.parent.resolve() == folder.resolve() else folder}, and "
-            f"there are {shown((file.path for file in files), len(files))}"
+            f"{path} names none of the {plural(len(files), 'file')}: it has "
+            f"{shown(table.rows, len(table.rows)) or 'no rows'}, relative to "
+            f"{'its own folder' if own else folder}, and there "
+            f"{'is' if len(files) == 1 else 'are'} {shown((file.path for file in files), len(files))}"
         )
     if without and not allow_missing:
         raise InvalidArgument(
-            f"{path} names {len(named):,} of {len(files):,} files, and not {shown(without, len(without))}: add rows "
-            "for those, leave them out (--include, --exclude), or take them without values (--allow-missing)"
+            f"{path} names {len(named):,} of {plural(len(files), 'file')}, and not {shown(without, len(without))}: add "
+            "rows for those, leave them out (--include, --exclude), or take them without values (--allow-missing)"
         )
     left_out = tuple(name for name in table.columns if name not in wanted)
     kept = tuple(name for name in keep if names[name] not in FIELDS)  # the others come along anyway

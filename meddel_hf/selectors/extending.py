@@ -332,9 +332,10 @@ def _beside(
         ids += [name for name, here in zip(reached.ids, new, strict=True) if here]
     left = out_of_reach(embeddings, places, old.settings["reference_eta"])
     selection = Extension.of(old, left, memory).selection(pool)
-    within = plural(len(places), "frame is", "frames are")
+    within = plural(len(places), "frame looks", "frames look")
     more = len(places) - len(were)
-    note = f"{within} within reach of the reference" + (f", {more:,} of them new" if more else "")
+    go = "goes" if len(places) == 1 else "go"
+    note = f"{within} like one of the reference, and {go}" + (f", {more:,} of them new" if more else "")
     return replace(
         selection,
         table=with_reference(selection.table, readable.rows[places], ids, cosine),

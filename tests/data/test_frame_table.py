@@ -177,7 +177,7 @@ def test_what_the_table_does_not_say_is_told(folder):
     strangers, own, without = scan_of(pool).notes
     assert strangers == "a/metadata.jsonl names 1 file that is no picture here: 9.png"
     assert own.startswith("the column 'id' of a/metadata.jsonl was left out")
-    assert without == "a/metadata.jsonl say nothing of 3 pictures: a/2.png, b/1.png, b/3.png"
+    assert without == "a/metadata.jsonl says nothing of 3 pictures: a/2.png, b/1.png, b/3.png"
 
 
 def test_a_table_that_is_none_costs_no_picture(folder):

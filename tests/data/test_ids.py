@@ -60,7 +60,9 @@ def test_listed_ids_are_those_of_the_pool_but_for_spaces_and_the_way_an_umlaut_i
     there = {"a", "b c", parted}
     assert as_there(["a ", " b c", composed, "other "], there) == ["a", "b c", parted, "other "]
     assert as_there(["a"], there | {"a "}) == ["a"]
-    with pytest.raises(InvalidArgument, match=r"1 of the ids are names of files, such as a\.png, whose id is a: write"):
+    with pytest.raises(
+        InvalidArgument, match=r"1 listed id is the name of a file, such as a\.png, whose id is a: write"
+    ):
         as_there(["a.png", "other.png"], there)
 
 

@@ -179,7 +179,7 @@ def test_the_table_has_the_last_word_and_parts_the_first(tmp_path):
         ({"keep_columns": ["age"]}, "--keep-column names a column of a table, and there is none"),
         ({"masks": "nowhere"}, "--masks 'nowhere' is no folder with pictures"),
         ({"masks": "_mask", "exclude": "*"}, "holds no frames that can be read"),
-        ({"masks": "p1"}, "none of 1 masks fits a frame: masks such as north/p1/1.jpg, frames such as north/2.jpg"),
+        ({"masks": "p1"}, "none of 1 mask fits a frame: masks such as north/p1/1.jpg, frames such as north/2.jpg"),
         ({"images": ".."}, "lies outside of"),
         ({"fps": 0}, "fps must be above 0"),
         ({"window": (0, 0)}, "window must be a centre and a width above 0"),
@@ -477,7 +477,7 @@ def test_personal_metadata_is_told_and_left_out_where_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("a_dot_dcm", 'found 1 DICOM files, such as a.dcm, and pydicom is not installed: pip install "meddel_hf[di'),
+        ("a_dot_dcm", 'found DICOM files, such as a.dcm, and pydicom is not installed: pip install "meddel_hf[di'),
         ("a_dot_nii", 'and nibabel is not installed: pip install "meddel_hf[nifti]"'),
         ("a_dot_svs", 'and tiffslide is not installed: pip install "meddel_hf[wsi]"'),
     ],
@@ -504,3 +504,17 @@ def test_a_pool_goes_through_embed_and_select(frames, tmp_path):
     assert set(subset["patient"]) == {"exam-0", "exam-1", "exam-2"}
     save_subset(subset, tmp_path / "subset", hash_ids=True)
     assert b"exam-" not in b"".join(content(tmp_path / "subset").values())
+
+
+def test_of_an_empty_file_of_any_kind_it_is_said_that_it_is_empty(tmp_path):
+    folder = put(tmp_path / "f", a_dot_jpg=jpeg(1), b_dot_jpg=jpeg(2), masks__a_dot_png=b"")
+    names = ("c.jpg", "v.mp4", "d.dcm", "n.nii", "z.nii.gz", "s.svs")
+    for name in names:
+        (folder / name).write_bytes(b"")
+    with zipfile.ZipFile(folder / "zipped.zip", "w") as archive:
+        archive.writestr("w.mp4", b"")
+    made, rows = pool(folder, tmp_path / "pool", fps=1, tile=16, masks="masks")
+    assert list(rows) == ["b"]
+    told = reasons(made)
+    assert told.pop("a.jpg") == "mask a.png: empty file"
+    assert told == dict.fromkeys((*names, "zipped/w.mp4"), "empty file")

@@ -552,7 +552,7 @@ def test_a_patient_of_whom_some_frames_are_left_out_is_told(tmp_path, capsys):
     (tmp_path / "gone.txt").write_text("000.jpg\nother\n")
     line = command(pool, tmp_path / "refused", "--samples", "0", "--exclude", str(tmp_path / "gone.txt"))
     assert main(["pretrain", *line[1:]]) == 2
-    assert "1 of the ids are names of files, such as 000.jpg, whose id is 000: write ids" in capsys.readouterr().err
+    assert "1 listed id is the name of a file, such as 000.jpg, whose id is 000: write ids" in capsys.readouterr().err
     (tmp_path / "gone.txt").write_text("000\n001\nother\n")
     assert main(["pretrain", *line[1:]]) == 0
     assert "note: --exclude lists 1 id that is not in the pool: other" in capsys.readouterr().err

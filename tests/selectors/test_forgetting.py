@@ -489,7 +489,7 @@ def test_frames_of_a_reference_set_are_forgotten_too(beside, capsys):
     assert main(["select", str(beside / "e"), "--extend", str(beside / "s"), "--out", str(beside / "x")]) == 0
     assert in_reference(Selection.load(beside / "x"))["001"] is None
     printed = capsys.readouterr().err
-    assert "frames are within reach of the reference\n" in printed
+    assert "frames look like one of the reference, and go\n" in printed
     assert "0 of" not in printed
 
 
