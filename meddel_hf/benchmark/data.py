@@ -19,7 +19,7 @@ from meddel_hf.benchmark.plan import Plan, PoolPart, ProbeTask, SegmentationTask
 from meddel_hf.benchmark.task_data import TaskData, ids_in, opened, renamed, task_data
 from meddel_hf.data.columns import texts_of
 from meddel_hf.data.groups import groups_of, names_groups
-from meddel_hf.data.ids import as_there, leaves_nothing_out
+from meddel_hf.data.ids import as_there, folders_among, is_a_folder, leaves_nothing_out
 from meddel_hf.data.leaks import leaks
 from meddel_hf.data.pool import Pool, name_of
 from meddel_hf.data.spec import parse_spec
@@ -133,6 +133,8 @@ def _excluded(plan: Plan, pool: set[str], tasks: Mapping[str, TaskData]) -> dict
             listed = as_there(read_lines(path, "a list of ids"), pool)
         if pool and listed and pool.isdisjoint(listed):
             log.warning("warning: exclude: %s %s", file, leaves_nothing_out(len(listed), listed[0], min(pool)))
+        for name, below in folders_among(set(listed) - pool, pool).items():
+            log.warning("note: exclude: %s: %s, which stay: list their ids", file, is_a_folder(name, below))
         for id in pool.intersection(listed):
             why.setdefault(id, f"{LISTED} {path.name}")
     return why

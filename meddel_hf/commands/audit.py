@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.commands.printing import print_json, say
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out is not None:
         check_target(args.out, "audit")  # before the work
+        tell_if_inside(args.out, args.test)
     pool = EmbeddingStore.load(args.embeddings, trust=args.trust)
     with tempfile.TemporaryDirectory() as scratch:
         step = Manifest.read(Path(args.test)).step if (Path(args.test) / MANIFEST).is_file() else None
@@ -86,7 +88,7 @@ def _embedded(args: argparse.Namespace, pool: EmbeddingStore, folder: Path) -> E
         load_pool(args.test, include=args.include), how["encoder"], folder, pooling=how["pooling"],
         precision=how["precision"], revision=how.get("revision"), view="auto" if pool.view == "auto" else "whole",
         calibrate=False,
-        progress=not args.json, pool_spec=args.test,
+        progress=False if args.json else "bar", pool_spec=args.test,
     )  # fmt: skip
 
 
@@ -101,10 +103,10 @@ def _write(
     from meddel_hf.selectors.protocol import Readable
 
     sides = []
-    for store, (dataset, why_not) in zip(stores, frames, strict=True):
+    for name, store, (dataset, why_not) in zip((args.embeddings, args.test), stores, frames, strict=True):
         sides.append(None if dataset is None else (dataset, Readable.of(store).origin))
         if why_not:
-            say(f"note: {store.folder} stays dark in pairs.png: {why_not}")
+            say(f"note: {name} stays dark in pairs.png: {why_not}")
     answer.save(args.out, pictures=lambda folder: draw_pairs(answer, sides[0], sides[1], folder / "pairs.png"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.embedding.embed import LARGEST_PASS
 from meddel_hf.errors import InvalidArgument
 
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
     if args.encoder is None and args.grown_from is None:
         raise InvalidArgument(NO_ENCODER)
     check_target(args.out, "embeddings", begun=(BEGUN,))  # before the work
+    tell_if_inside(args.out, args.pool)
     try:
         embed(
             load_pool(args.pool, include=args.include, streaming=args.streaming), args.encoder, args.out,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.commands.printing import say
 from meddel_hf.runtime.words import plural
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.selection.subset import Subset
 
     check_target(args.out, "subset")  # before the work
+    tell_if_inside(args.out, args.pool)
     selection = Selection.load(args.selection, trust=args.trust)  # first: a pool takes minutes to open, or a Hub to ask
     pool = load_pool(args.pool, include=args.include)
     tell(pool)

@@ -93,6 +93,14 @@ def column_and_count(value: str) -> tuple[str, int]:
     return column, count(1)(rows)
 
 
+def column_and_value(text: str) -> tuple[str, str]:
+    """A column of the pool and one of its values, such as patient=p01."""
+    column, _, value = text.partition("=")
+    if not column.strip() or not value.strip():
+        raise ArgumentTypeError(f"must be a column and a value, such as patient=p01, got {shown(text)}")
+    return column.strip(), value.strip()
+
+
 def memory(value: str) -> int | str | None:
     """Bytes, such as 4GB or 512MiB; or "auto"; or "none", for no bound."""
     answer: int | str | None = or_word("none", or_word(AUTO, _size))(value)

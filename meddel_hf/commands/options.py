@@ -24,8 +24,8 @@ def pool(parser: argparse.ArgumentParser, name: str = "pool", help: str = _POOL)
     parser.add_argument(name, metavar="POOL", type=kinds.text, help=help)
 
 
-def embeddings(parser: argparse.ArgumentParser, metavar: str = "DIR") -> None:
-    parser.add_argument("embeddings", metavar=metavar, type=kinds.path, help="folder that `meddel embed` wrote")
+def embeddings(parser: argparse.ArgumentParser, metavar: str = "DIR") -> argparse.Action:
+    return parser.add_argument("embeddings", metavar=metavar, type=kinds.path, help="folder that `meddel embed` wrote")
 
 
 def selection(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.commands.printing import print_json, say
 from meddel_hf.runtime import checks
 
@@ -78,6 +79,7 @@ def _add_kinds(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from meddel_hf.ingest.make import make_pool
 
+    tell_if_inside(args.out, args.folder)
     made = make_pool(
         args.folder, args.out,
         images=args.images, masks=args.masks, parts=args.parts, table=args.table, keep_columns=args.keep_column,

@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.commands.printing import say
 from meddel_hf.pretraining.budgets import Budget, recipe_for
 from meddel_hf.pretraining.recipe import Recipe
@@ -94,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
     given = {field.name: value for field in fields(Recipe) if (value := getattr(args, field.name)) is not None}
     recipe = recipe_for(given.pop("objective", "mae"), args.budget, **given)
     check_target(args.out, "pretraining", begun=(BEGUN,))  # before the work
+    tell_if_inside(args.out, args.pool)
     if args.frames is not None:
         check_can_write(args.frames)
     try:
@@ -118,7 +120,7 @@ def _of_excluded(pool: Any, listed: set[str], image_column: str, id_column: str 
     """What to say of ids that are to be left out: none is in the pool, or some are not; others of a video or patient
     stay."""
     from meddel_hf.data.groups import groups_of
-    from meddel_hf.data.ids import as_there, leaves_nothing_out
+    from meddel_hf.data.ids import as_there, folders_among, is_a_folder, leaves_nothing_out
     from meddel_hf.data.pool import Pool
     from meddel_hf.runtime.reading import some_of
     from meddel_hf.runtime.words import plural
@@ -130,6 +132,9 @@ def _of_excluded(pool: Any, listed: set[str], image_column: str, id_column: str 
     excluded = set(as_there(sorted(listed), there))
     if rows and not excluded & there:
         yield f"warning: --exclude {leaves_nothing_out(len(listed), min(listed), rows[0][0])}"
+    for name, below in folders_among(sorted(excluded - there), there).items():
+        yield f"note: --exclude: {is_a_folder(name, below)}, which stay: list their ids"
+    if not excluded & there:
         return
     if unknown := sorted(excluded - there):
         count = plural(len(unknown), "id that is", "ids that are")

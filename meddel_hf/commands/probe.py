@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, get_args
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.commands.printing import print_json, say
 from meddel_hf.downstream.probing.probe import NEIGHBOURS, Method
 from meddel_hf.errors import InvalidArgument, Mismatch
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
     if args.neighbours is not None and args.method != "knn":
         raise InvalidArgument("--neighbours are asked by --method knn alone: add it, or leave them out")
     check_target(args.out, "probe", begun=())  # before the work
+    tell_if_inside(args.out, args.labels)
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
     dataset = load_pool(args.labels, include=args.include)
     labelled = Labelled.of(dataset, args.target)

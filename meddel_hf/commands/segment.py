@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.commands.printing import print_json, say
 from meddel_hf.downstream.segmentation.recipe import SegmentationRecipe
 from meddel_hf.errors import InvalidArgument
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
     names = {field.name for field in fields(SegmentationRecipe)}
     recipe = SegmentationRecipe(**{name: value for name, value in vars(args).items() if name in names})
     check_target(args.out, "segmentation", begun=(CHECKPOINTS,))  # before the work
+    tell_if_inside(args.out, args.data, *args.test)
     try:
         train, test = _data(args)
         scores = segment(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from meddel_hf.commands import kinds, options
+from meddel_hf.commands.apart import tell_if_inside
 from meddel_hf.commands.printing import print_json, say
 from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
 from meddel_hf.runtime.free_memory import AUTO
@@ -68,12 +69,13 @@ def run(args: argparse.Namespace) -> None:
     from meddel_hf.runtime.manifest import check_target
     from meddel_hf.runtime.reading import printable
     from meddel_hf.selection.answer import WARNING
-    from meddel_hf.selection.measures import covered, facts_of, farthest, sequences
+    from meddel_hf.selection.measures import covered, facts_of, farthest, sequences, shared_by
     from meddel_hf.selectors.by_hand import Overrides
     from meddel_hf.selectors.measured import effective_kept, measured
 
     check_target(args.out, "selection")  # before the work
     store = EmbeddingStore.load(args.embeddings, trust=args.trust)
+    tell_if_inside(args.out, args.pool or store.pool_spec)
     pool, why_not = frames_of(store, args.pool)
     overrides = None if args.overrides is None else Overrides.read(args.overrides)
     together = Together.of(args, store, pool, overrides)
@@ -89,7 +91,8 @@ def run(args: argparse.Namespace) -> None:
         sheets = "" if args.no_pictures else "no contact sheets, and "
         say(f"note: {sheets}no counts of centres: {why_not}")
     distinct = effective_kept(selection, store) if selection.summary.kept else None
-    far, groups, columns = farthest(selection), sequences(selection, pool), covered(selection, pool)
+    far, groups = farthest(selection), sequences(selection, pool)
+    columns = covered(selection, pool, shared_by(selection.settings))
     notes = [*selection.notes, *filter(None, (kept.warning(selection) for kept in columns))]
     if together.note is not None:
         notes.append(together.note)

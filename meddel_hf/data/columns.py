@@ -1,12 +1,28 @@
-"""Values of a column as text."""
+"""Columns of a pool by their names, and their values as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from meddel_hf.runtime.similar import composed
+from meddel_hf.schema import CENTER, GROUP, LABEL, OFFICIAL_SPLIT, PATIENT, VIDEO
 
 if TYPE_CHECKING:
     from datasets import ClassLabel
+
+
+# What people's paths and tables say of frames.
+FIELDS = (CENTER, PATIENT, VIDEO, LABEL, GROUP, OFFICIAL_SPLIT)
+_SPELLINGS = {"centre": CENTER}
+
+
+def recognised(name: str, known: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
+    """The known name that a person wrote in other letters, with spaces around, or in British spelling; else the name
+    itself, without spaces around. synonyms: other names, in small letters -> the known one."""
+    plain = composed(name).strip().casefold()
+    meant = {**_SPELLINGS, **(synonyms or {})}.get(plain, plain)
+    return meant if meant in known else name.strip()
 
 
 def texts_of(dataset: Any, column: str) -> list[str | None]:

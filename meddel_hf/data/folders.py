@@ -65,8 +65,9 @@ def read_as_rows(scan: Scan, include: str | None, *, chosen: bool) -> Scan | Non
         return None
     if not chosen and kind_of_data(scan.folder) not in ("parquet", "arrow"):
         raise InvalidDataset(
-            f"{scan.folder} holds {len(scan.pictures):,} pictures and {len(tables):,} tables with images, such as "
-            f"{tables[0]}: name the folder of the tables, or the pictures with include (--include)"
+            f"{scan.folder} holds {plural(len(scan.pictures), 'picture')} and "
+            f"{plural(len(tables), 'table')} with images, such as {tables[0]}: name the folder of the tables, or the "
+            "pictures with include (--include)"
         )
     note = (
         f"{scan.folder} was read as a data set, by tables such as {tables[0]}, as load_dataset does; its pictures, "
@@ -137,12 +138,14 @@ class Beside:
             for row, picture in found.items():
                 if picture is not None:
                     values = table.rows[row]
-                    rows[picture] = {key: value for key, value in values.items() if key not in (ID, IMAGE)}
+                    rows[picture] = {
+                        table.fields[key]: value for key, value in values.items() if key not in (ID, IMAGE)
+                    }
         without = [name for name in scan.pictures if name not in rows]
         if rows and without:
-            notes.append(
-                f"{' and '.join(read)} say nothing of {len(without):,} pictures: {shown(without, len(without))}"
-            )
+            pictures_without = plural(len(without), "picture")
+            say = f"{' and '.join(read)} {'says' if len(read) == 1 else 'say'}"
+            notes.append(f"{say} nothing of {pictures_without}: {shown(without, len(without))}")
         return cls(rows, tuple(notes), tuple(read))
 
     def columns_of(self, pictures: Sequence[str]) -> dict[str, list[str | None]]:
@@ -158,7 +161,9 @@ class Beside:
 
 def _why_no_images(scan: Scan, include: str | None) -> str:
     if scan.pictures:
-        return f"none of its {len(scan.pictures):,} images matches {include!r}, such as {scan.pictures[0]}"
+        one = len(scan.pictures) == 1
+        none = "its one image does not match" if one else f"none of its {len(scan.pictures):,} images matches"
+        return f"{none} {include!r}, such as {scan.pictures[0]}"
     if scan.notes:
         return f"it holds no images; {scan.notes[-1]}"
     return (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from meddel_hf.errors import InvalidArgument, InvalidDataset
-from meddel_hf.runtime.reading import shown
+from meddel_hf.runtime.reading import printable, shown, some_of
 from meddel_hf.runtime.similar import composed
 from meddel_hf.runtime.words import plural
 from meddel_hf.schema import ID
@@ -111,10 +112,34 @@ def as_there(ids: Collection[str], there: Collection[str]) -> list[str]:
     if files:
         first = files[0]
         raise InvalidArgument(
-            f"{len(files):,} of the ids are names of files, such as {first}, whose id is "
-            f"{first.removesuffix(PurePath(first).suffix)}: write ids, as in the pool; nothing was changed"
+            f"{plural(len(files), 'listed id is the name of a file', 'listed ids are names of files')}, such as "
+            f"{first}, whose id is {first.removesuffix(PurePath(first).suffix)}: write ids, as in the "
+            "pool; nothing was changed"
         )
     return found
+
+
+def folders_among(ids: Iterable[str], there: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Folders that are listed as ids, with the ids of the pool below each, ascending.
+
+    Of a file that has several frames, such as a video's, the folder is its name without suffix.
+    """
+    known = sorted((composed(id), id) for id in there)
+    found: dict[str, tuple[str, ...]] = {}
+    for id in ids:
+        name = composed(id.strip()).rstrip("/")
+        for folder in dict.fromkeys((name, name.removesuffix(PurePath(name).suffix))):
+            first, last = (bisect_left(known, (f"{folder}{end}", "")) for end in ("/", "0"))  # "0" follows "/"
+            if folder and last > first:
+                found[folder] = tuple(known[at][1] for at in range(first, last))
+                break
+    return found
+
+
+def is_a_folder(name: str, below: Sequence[str]) -> str:
+    """What is said of a listed id that is none, and of the ids that `folders_among` found below it."""
+    lie = "frame lies" if len(below) == 1 else "frames lie"
+    return f"{printable(name)} is no frame; {len(below):,} {lie} below it: {some_of(below)}"
 
 
 def leaves_nothing_out(listed: int, one: str, of_pool: str) -> str:

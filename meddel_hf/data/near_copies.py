@@ -27,6 +27,7 @@ from meddel_hf.runtime.checks import is_number
 from meddel_hf.runtime.files import MANIFEST
 from meddel_hf.runtime.manifest import Manifest, fingerprint, step_folder
 from meddel_hf.runtime.resume import check_same
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import GROUP, ID, IMAGE
 
 SOURCES = 60  # frames that near-copies are made of
@@ -73,7 +74,9 @@ def blown_up(pool: Pool, sources: int, copies: int, singles: int, seed: int = 0)
         made += [_row(scene, number, file) for number, file in enumerate(files)]
     scenes = len({row[GROUP] for row in made})
     if scenes < len(counts):
-        raise InvalidDataset(f"the pool holds {scenes:,} frames that can be decoded: expected {len(counts):,} at least")
+        raise InvalidDataset(
+            f"the pool holds {plural(scenes, 'frame')} that can be decoded: expected {len(counts):,} at least"
+        )
     return Dataset.from_list([made[at] for at in rng.permutation(len(made))], features=_FEATURES)
 
 
@@ -82,8 +85,8 @@ def copies_of(frames: int, share: float) -> int:
     copies = round(share * frames) if is_number(share) and 0 < share < 1 else 0
     if copies < SOURCES:
         raise InvalidArgument(
-            f"a redundancy of {share} of {frames:,} frames is {copies:,} near-copies: expected a share between 0 and 1 "
-            f"that gives {SOURCES} at least"
+            f"a redundancy of {share} of {plural(frames, 'frame')} is {plural(copies, 'near-copy', 'near-copies')}: "
+            f"expected a share between 0 and 1 that gives {SOURCES} at least"
         )
     return copies
 

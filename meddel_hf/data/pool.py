@@ -33,6 +33,7 @@ from meddel_hf.runtime.similar import did_you_mean, meant_beside
 from meddel_hf.schema import ID, IMAGE
 
 _DIGEST = re.compile("[0-9a-f]{32}")
+_OF_NOTHING = xxhash.xxh3_128_hexdigest(b"")  # an empty file holds no frame
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Pool:
         return cls(frames, image_column, id_column, ids, fingerprint_of(dataset, image_column), held)
 
     def digests(self) -> pa.FixedSizeBinaryArray:
-        """Digest of the bytes that each row's frame is stored as, 16 bytes; null where they cannot be read.
+        """Digest of the bytes that each row's frame is stored as, 16 bytes; null where there are none to read.
 
         Files that are remembered are not read; rows that hold bytes are. Not for a stream.
         """
@@ -90,7 +91,9 @@ class Pool:
             digests = row_contents(self.frames, self.image_column)
         for row, name in named.items():
             digests[row] = self.held[name]
-        known = [bytes.fromhex(digest) if _DIGEST.fullmatch(digest) else None for digest in digests]
+        known = [
+            bytes.fromhex(digest) if _DIGEST.fullmatch(digest) and digest != _OF_NOTHING else None for digest in digests
+        ]
         return pa.array(known, pa.binary(16))
 
     def read(self, frame: Any) -> Any:

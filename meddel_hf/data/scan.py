@@ -99,16 +99,19 @@ class Scan:
         if masks and len(masks) == len(self.pictures):
             return f"all pictures stand in folders of masks, such as {masks[0]}: is this the folder of the frames?"
         where, named = "stand in folders of masks", {PurePosixPath(name).parent.name for name in masks[:1]}
+        if len(masks) == 1:
+            where = "stands in a folder of masks"
         if not masks:
             called = called_masks(self.pictures)
-            masks, where, named = list(called), "are called masks of others", set(called.values()) - {""}
+            masks, named = list(called), set(called.values()) - {""}
+            where = "is called the mask of another" if len(masks) == 1 else "are called masks of others"
         if not masks:
             return None
         options = " ".join(f"--masks {shlex.quote(name)}" for name in sorted(named))
         pair = f", or pair them with their frames: {self._command(options)}" if options else ""
         return (
-            f"{len(masks):,} of {len(self.pictures):,} pictures {where}, such as {masks[0]}: choose with include "
-            f"(--include){pair}"
+            f"{len(masks):,} of {plural(len(self.pictures), 'picture')} {where}, such as {masks[0]}: choose with "
+            f"include (--include){pair}"
         )
 
     def _of_others(self) -> str | None:

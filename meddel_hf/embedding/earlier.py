@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from meddel_hf.embedding.carried import LOOKED_AT, Carried, places
 from meddel_hf.embedding.copies import Copies
+from meddel_hf.embedding.known_again import known_again
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.resume import check_same
@@ -87,8 +88,10 @@ class Earlier:
         digests = pool.digests()
         carried = Carried(self.store, places(digests, self.store.digests))
         if tell:
-            gone = int((places(self.store.digests, digests) < 0).sum()) - self.store.digests.null_count
-            log.info(_summary(carried, pool.ids, gone))
+            again = known_again(
+                pa.chunked_array([pool.ids], pa.string()), digests, self.store.pool_id_column, self.store.digests
+            )
+            log.info(_summary(carried, again, pool.ids))
         return carried
 
 
@@ -137,12 +140,22 @@ def planned(
     return plans
 
 
-def _summary(carried: Carried, ids: Sequence[str], gone: int) -> str:
-    known, before = carried.row >= 0, carried.store.pool_ids
-    renamed = sum(before[row] != id for row, id in zip(carried.row, ids, strict=True) if row >= 0)
-    new, same = int((~known).sum()), int(known.sum())
+def _summary(carried: Carried, again: NDArray[np.int64], ids: Sequence[str]) -> str:
+    """again: of each row its row in the earlier store, -1 of a new one, as `known_again` tells."""
+    before = carried.store.pool_ids
+    known, has_bytes = again >= 0, carried.row >= 0
+    renamed = sum(before[row] != id for row, id in zip(again, ids, strict=True) if row >= 0)
+    new, copies, same = (int(rows.sum()) for rows in (~known, ~known & has_bytes, known & has_bytes))
+    looked_at, gone = int((known & ~has_bytes).sum()), len(before) - int(known.sum())
     parts = [f"{new:,} of {plural(len(ids), 'frame')} {is_or_are(new)} new and {is_or_are(new)} embedded"]
+    if copies:
+        embedded = new - copies
+        parts = [
+            f"{new:,} of {plural(len(ids), 'frame')} {is_or_are(new)} new, {embedded:,} of them {is_or_are(embedded)} "
+            f"embedded and {copies:,} {is_or_are(copies)} the same bytes as a known frame"
+        ]
     parts.append(f"{same:,} {is_or_are(same)} carried over from {carried.store.folder}")
     parts += [f"{renamed:,} of them under another id"] if renamed else []
+    parts += [f"{looked_at:,} that could not be read {is_or_are(looked_at)} tried again"] if looked_at else []
     parts += [f"{gone:,} of its frames {is_or_are(gone)} gone"] if gone else []
     return ", ".join(parts)

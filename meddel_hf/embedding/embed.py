@@ -72,7 +72,7 @@ def embed(
     split: str | None = None,
     view: View = "whole",
     store_dtype: StoreDtype = "float32",
-    progress: bool = True,
+    progress: bool | Literal["bar"] = True,
     pool_spec: str | None = None,
 ) -> EmbeddingStore:
     """Embed every frame of a data set, once; called again after an interruption, it goes on at the first missing shard.
@@ -100,7 +100,7 @@ def embed(
                  and draws view.png into the store, which shows what was filled.
     store_dtype: "float16" halves the store; a near-duplicate within some 1e-4 of a threshold may then fall on its other
                  side (docs/how-to/ten-million-frames.md has how many).
-    progress:    show a bar on stderr, and log a last line.
+    progress:    show a bar on stderr, and log a last line; "bar": without that line.
     pool_spec:   what the data set was called on the command line, if it was.
 
     A frame that cannot be decoded stops nothing: it is listed in the store, with its reason. Where Accelerate launched
@@ -163,7 +163,7 @@ def embed(
     if earlier is not None:
         earlier.check(arguments, parents)
     writer = StoreWriter.begin(Path(out), arguments, parents, claim=processes.is_main_process)
-    report = _Report(processes, Progress(shown=progress and processes.is_main_process))
+    report = _Report(processes, Progress(shown=bool(progress) and processes.is_main_process), progress != "bar")
     report.note(scan_of(dataset))
     finished = writer.shards()  # before anyone writes, so that all processes share out the same missing ones
     processes.wait_for_everyone()
@@ -307,11 +307,13 @@ def _fault(vector: Any) -> str | None:
 class _Report:
     """What the user is told, by the main process alone: a bar, and one line at the end.
 
+    last_line: whether what was embedded is logged at the end.
     carried: frames that an earlier store holds, which are not embedded.
     """
 
     processes: PartialState
     bar: Progress
+    last_line: bool = True
     began: float = 0.0
     rows_before: int | None = None
     carried: int = 0
@@ -346,6 +348,8 @@ class _Report:
         parts.append(f"{arguments['precision']} on {arguments['device']}")
         for line in _in_words(store.remarks):
             log.warning("note: %s", line)
+        if not self.last_line:
+            return
         skipped = f"; {scan.told}, see {SKIPPED}" if scan is not None and scan.told else ""
         log.info("%s: %s%s", store.folder, ", ".join(parts), skipped)
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from datasets import Features, Image, Value
 
 from meddel_hf import schema
+from meddel_hf.data.columns import FIELDS
 from meddel_hf.data.frame_table import FrameTable, shown
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 from meddel_hf.ingest.files import File
-from meddel_hf.ingest.parts import FIELDS, Parts
+from meddel_hf.ingest.parts import SYNONYMS, Parts
 from meddel_hf.runtime.similar import composed, with_composed
+from meddel_hf.runtime.words import plural
 
 _TEXT = Value("string")
 FEATURES = Features(
@@ -35,7 +37,6 @@ FEATURES = Features(
     }
 )
 OF_DICOM = Features({schema.STUDY: _TEXT, schema.SERIES: _TEXT})  # pseudonyms, unless plain ids were asked for
-_SYNONYMS = {"split": schema.OFFICIAL_SPLIT, "centre": schema.CENTER}
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,12 @@ def _by_parts(
     typed = " and ".join(repr(one.pattern) for one in patterns)
     if len(missed) == len(files):
         raise InvalidArgument(
-            f"--parts {typed} fits none of the {len(files):,} files, such as {missed[0]}: a field such as {{center}} "
-            "is a part of one folder's name, and * is anything"
+            f"--parts {typed} fits none of the {plural(len(files), 'file')}, such as {missed[0]}: a field such as "
+            "{center} is a part of one folder's name, and * is anything"
         )
     if missed and not allow_missing:
         raise InvalidArgument(
-            f"--parts {typed} fits {len(files) - len(missed):,} of {len(files):,} files, and not "
+            f"--parts {typed} fits {len(files) - len(missed):,} of {plural(len(files), 'file')}, and not "
             f"{shown(missed, len(missed))}: give another --parts for those, leave them out (--include, --exclude), or "
             "take them without values (--allow-missing)"
         )
@@ -112,8 +113,8 @@ def _by_table(
     keep: Sequence[str],
     allow_missing: bool,
 ) -> Described:
-    table = FrameTable.read(path)
-    names = {name: _SYNONYMS.get(name, name) for name in table.columns}
+    table = FrameTable.read(path, SYNONYMS)
+    names = table.fields
     _check_columns(table.columns, names, keep, path)
     wanted = {name: target for name, target in names.items() if target in FIELDS or name in keep}
     below = _below(path, folder)
@@ -132,18 +133,21 @@ def _by_table(
                 by_path[file.path][target] = value
     without = [file.path for file in files if file.path not in named]
     if not named:
+        own = below or path.parent.resolve() == folder.resolve()
         raise InvalidArgument(
-            f"{path} names none of the {len(files):,} files: it has {shown(table.rows, len(table.rows)) or 'no rows'}, "
-            f"relative to {'its own folder' if below or path.parent.resolve() == folder.resolve() else folder}, and "
-            f"there are {shown((file.path for file in files), len(files))}"
+            f"{path} names none of the {plural(len(files), 'file')}: it has "
+            f"{shown(table.rows, len(table.rows)) or 'no rows'}, relative to "
+            f"{'its own folder' if own else folder}, and there "
+            f"{'is' if len(files) == 1 else 'are'} {shown((file.path for file in files), len(files))}"
         )
     if without and not allow_missing:
         raise InvalidArgument(
-            f"{path} names {len(named):,} of {len(files):,} files, and not {shown(without, len(without))}: add rows "
-            "for those, leave them out (--include, --exclude), or take them without values (--allow-missing)"
+            f"{path} names {len(named):,} of {plural(len(files), 'file')}, and not {shown(without, len(without))}: add "
+            "rows for those, leave them out (--include, --exclude), or take them without values (--allow-missing)"
         )
     left_out = tuple(name for name in table.columns if name not in wanted)
-    return Described(dict(by_path), tuple(keep), left_out, tuple(unknown))
+    kept = tuple(name for name in keep if names[name] not in FIELDS)  # the others come along anyway
+    return Described(dict(by_path), kept, left_out, tuple(unknown))
 
 
 def _check_columns(columns: Iterable[str], names: Mapping[str, str], keep: Sequence[str], path: Path) -> None:
@@ -155,10 +159,6 @@ def _check_columns(columns: Iterable[str], names: Mapping[str, str], keep: Seque
             raise InvalidArgument(
                 f"the column {name!r} of {path} has the name of one that a pool has anyway: rename it"
             )
-    targets = [target for target in names.values() if target in FIELDS]
-    twice = next((target for target in targets if targets.count(target) > 1), None)
-    if twice is not None:
-        raise InvalidDataset(f"{path} has two columns for {twice}: leave one")
 
 
 def _known(files: Sequence[File]) -> dict[str, File]:

@@ -20,6 +20,7 @@ from meddel_hf.errors import UnreadableImage
 from meddel_hf.ingest import levels, pictures, videos
 from meddel_hf.ingest.files import File, Library
 from meddel_hf.ingest.reading import Picture, Reading, Remark
+from meddel_hf.runtime.words import plural
 from meddel_hf.schema import PATIENT, SERIES, STUDY
 
 _VIDEO = "1.2.840.10008.1.2.4.10"  # transfer syntaxes that wrap a video: MPEG-2, H.264, HEVC
@@ -47,7 +48,7 @@ def frames(
             return
         count = _checked(head)
         if found and count > 1:
-            raise UnreadableImage(f"a mask for a file of {count:,} frames: expected one frame")
+            raise UnreadableImage(f"a mask for a file of {plural(count, 'frame')}: expected one frame")
         yield from _with(series, _stills(stream, head, count, found, library, reading))
 
 

@@ -23,6 +23,6 @@ def check(kind: Kind, files: Sequence[File]) -> None:
     what, module, extra = _NEEDED[kind]
     if find_spec(module) is None:
         raise InvalidArgument(
-            f"found {len(files):,} {what}, such as {files[0].path}, and {module} is not installed: "
+            f"found {what}, such as {files[0].path}, and {module} is not installed: "
             f'pip install "meddel_hf[{extra}]", or leave them out (--exclude)'
         )

@@ -79,17 +79,20 @@ class Library:
         self._members = [Members(containers) for containers in roots]
 
     def read(self, file: File) -> bytes:
-        """All of a file. Raises UnreadableArchive, whose message is the reason."""
+        """All of a file. Raises UnreadableArchive, whose message is the reason; so does each of the next two."""
+        _check_holds_something(file)
         return self._members[file.root].read(file.entry)
 
     @contextmanager
     def reading(self, file: File) -> Iterator[IO[bytes]]:
-        """The file, seekable, from its beginning. Raises UnreadableArchive."""
+        """The file, seekable, from its beginning."""
+        _check_holds_something(file)
         with self._members[file.root].reading(file.entry) as stream:
             yield stream
 
     def on_disk(self, file: File) -> Path:
-        """Where it lies. Raises UnreadableArchive for one in an archive."""
+        """Where it lies. Raises UnreadableArchive for one in an archive too."""
+        _check_holds_something(file)
         container = self._roots[file.root][file.entry.container]
         if container.kind != "folder" or not isinstance(container.place, Path):
             raise UnreadableArchive("a slide in an archive: unpack it first")
@@ -128,6 +131,12 @@ def stems_twice(files: Iterable[File]) -> tuple[File, File] | None:
         if known.setdefault(file.stem, file) is not file:
             return known[file.stem], file
     return None
+
+
+def _check_holds_something(file: File) -> None:
+    """Before a reader says of nothing what is damaged in it."""
+    if not file.entry.size:
+        raise UnreadableArchive("empty file")
 
 
 def _says_dicom(file: File, library: Library) -> bool:

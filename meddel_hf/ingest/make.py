@@ -94,6 +94,8 @@ def make_pool(
     key_file = None
     if planned.has_dicom and not plain_ids:
         key_file = Path(key) if key is not None else out.resolve().with_name(f"{out.resolve().name}.key")
+    if key_file is not None and folder.is_dir():
+        _check_key_is_apart(key_file, folder)
     secret = None if key_file is None else id_key(key_file, published=out)
     name = name or folder.resolve().name.partition(".")[0] or "pool"
     with step_folder(out, "pool") as aside:
@@ -102,6 +104,15 @@ def make_pool(
         arguments = {**asdict(reading), **_plain(wishes), "folder": str(folder), "name": name}
         _finish(made, written, aside, arguments)
     return made
+
+
+def _check_key_is_apart(key: Path, folder: Path) -> None:
+    """Raises InvalidArgument where the key would lie among the files whose patients it hides."""
+    if Path(os.path.realpath(key)).is_relative_to(os.path.realpath(folder)):
+        raise InvalidArgument(
+            f"the key of the pseudonyms, {key}, would lie among the files of {folder}, and goes where these go: write "
+            "the pool outside of that folder (--out), or name a key elsewhere (--key)"
+        )
 
 
 def _written(

@@ -25,6 +25,7 @@ from meddel_hf.ingest import levels, pictures
 from meddel_hf.ingest.files import File, Library
 from meddel_hf.ingest.masks import only
 from meddel_hf.ingest.reading import Picture, Reading, Remark
+from meddel_hf.runtime.words import plural
 
 _ACROSS = {"sagittal": 0, "coronal": 1, "axial": 2}  # axis of a volume that points right, to the front, up
 _MOST_BYTES = 1 << 31  # of a volume, unpacked
@@ -60,7 +61,7 @@ def frames(file: File, found: Sequence[File], library: Library, reading: Reading
             yield Picture(name, pictures.as_png(image), ".png", image.width, image.height, time * count + number,
                           *pictures.coded(here))  # fmt: skip
     if flat:
-        yield Remark(f"left out {flat:,} slices of a single grey level")
+        yield Remark(f"left out {plural(flat, 'slice')} of a single grey level")
     if max(sides) > _STRETCH * min(sides):
         yield Remark(
             f"its pixels are {sides[0]:.3g} x {sides[1]:.3g} mm, not square: slices are as stored, unstretched"

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meddel_hf.data.columns import FIELDS, recognised
 from meddel_hf.errors import InvalidArgument
-from meddel_hf.schema import CENTER, GROUP, LABEL, OFFICIAL_SPLIT, PATIENT, VIDEO
+from meddel_hf.runtime.similar import did_you_mean
+from meddel_hf.schema import CENTER, OFFICIAL_SPLIT, PATIENT, VIDEO
 
-FIELDS = (CENTER, PATIENT, VIDEO, LABEL, GROUP, OFFICIAL_SPLIT)
+SYNONYMS = {"split": OFFICIAL_SPLIT}
 _TOKENS = re.compile(r"\{([^{}]*)\}|(\*+)|([^*{}]+)|([{}])")
 # A patient's number is that of one centre, and a video's that of one patient: values are told apart by what is above.
 _WITHIN = {PATIENT: (CENTER,), VIDEO: (PATIENT, CENTER)}
@@ -39,8 +41,9 @@ class Parts:
                 raise InvalidArgument(f"--parts {pattern!r} has a brace {brace!r} without its other one")
             last_is_field = name is not None
             if name is not None:
-                regex += f"(?P<{_checked(name, fields, pattern)}>[^/]+?)"
-                fields.append(name)
+                field = _checked(name, fields, pattern)
+                regex += f"(?P<{field}>[^/]+?)"
+                fields.append(field)
             else:
                 regex += ".*?" if stars else re.escape(plain)
         if not fields:
@@ -71,8 +74,12 @@ def _above(name: str, plain: dict[str, str]) -> list[str]:
 
 
 def _checked(name: str, before: Sequence[str], pattern: str) -> str:
-    if name not in FIELDS:
-        raise InvalidArgument(f"--parts {pattern!r} names {name!r}: expected one of {', '.join(FIELDS)}")
-    if name in before:
-        raise InvalidArgument(f"--parts {pattern!r} names {name!r} twice")
-    return name
+    """The field that is meant."""
+    field = recognised(name, FIELDS, SYNONYMS)
+    if field not in FIELDS:
+        meant = did_you_mean(name, FIELDS)
+        raise InvalidArgument(f"--parts {pattern!r} names {name!r}: expected one of {', '.join(FIELDS)}{meant}")
+    if field in before:
+        also = "" if name == field else f" (as {name!r} too)"
+        raise InvalidArgument(f"--parts {pattern!r} names {field!r} twice{also}")
+    return field

@@ -16,7 +16,7 @@ from meddel_hf.ingest.columns import Described, described
 from meddel_hf.ingest.files import File, Kind, Library, Listing, kind_of, stems_twice
 from meddel_hf.ingest.masks import Pairs, Rules
 from meddel_hf.ingest.reading import Reading
-from meddel_hf.runtime.words import plural
+from meddel_hf.runtime.words import is_or_are, plural
 
 GROUP_BYTES = 100_000_000  # of the files that one process reads in one go
 _VIDEO_GROWS = 4  # frames of a video, stored one by one, are larger than it
@@ -88,8 +88,9 @@ def plan(folder: Path, out: Path, wishes: Wishes, reading: Reading) -> Plan:
     pairs = masks.paired(frames, found, rules)
     if found and not pairs.frames:
         raise InvalidArgument(
-            f"none of {len(found):,} masks fits a frame: masks such as {found[0].path}, frames such as {frames[0].path}"
-            "; both must have one name, and one path below their folders (--images names that of the frames)"
+            f"none of {plural(len(found), 'mask')} fits a frame: masks such as {found[0].path}, frames such as "
+            f"{frames[0].path}; both must have one name, and one path below their folders (--images names that "
+            "of the frames)"
         )
     said = described(frames, folder, wishes.parts, wishes.table, wishes.keep, wishes.allow_missing)
     items, odd = _items(frames, kinds, pairs, said)
@@ -220,13 +221,15 @@ def _is_table(file: File, folder: Path, table: Path | None) -> bool:
 def _nothing(folder: Path, listing: Listing, problems: Sequence[Problem], found: Sequence[File]) -> str:
     if found:
         return (
-            f"all {len(found):,} pictures of {folder} are masks by --masks, such as {found[0].path}: no frame is left"
+            f"{'the one picture' if len(found) == 1 else f'all {len(found):,} pictures'} of {folder} "
+            f"{is_or_are(len(found))} masks by --masks, such as {found[0].path}: no frame is left"
         )
     if not listing.files:
         why = f" ({problems[0].path}: {problems[0].reason})" if problems else ""
         return f"{folder} holds no files{why}: name the folder of the frames"
     names = [PurePosixPath(file.path).as_posix() for file in listing.files]
     return (
-        f"{folder} holds no frames that can be read, but {len(names):,} files, such as {shown(names, len(names))}: "
-        "expected pictures, videos, DICOM files, NIfTI volumes or slides, in it or in its archives"
+        f"{folder} holds no frames that can be read, but {plural(len(names), 'file')}, such as "
+        f"{shown(names, len(names))}: expected pictures, videos, DICOM files, NIfTI volumes or slides, in it or in "
+        "its archives"
     )

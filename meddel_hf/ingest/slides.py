@@ -12,6 +12,7 @@ from meddel_hf.errors import UnreadableImage
 from meddel_hf.ingest import pictures
 from meddel_hf.ingest.files import File, Library
 from meddel_hf.ingest.reading import Picture, Reading, Remark
+from meddel_hf.runtime.words import plural
 
 _CHROMA = 20  # levels between the strongest and the weakest channel from which a pixel is stained, and no glass
 _FINE = 16  # pixels of a tile's side in the picture by which tissue is told, where the slide has such a level
@@ -37,7 +38,7 @@ def frames(file: File, library: Library, reading: Reading) -> Iterator[Picture |
 def _tiles(slide: Any, reading: Reading, side: int) -> Iterator[Picture | Remark]:
     level = reading.level
     if level >= slide.level_count:
-        raise UnreadableImage(f"has {slide.level_count} levels, and level {level} was asked for (--level)")
+        raise UnreadableImage(f"has {plural(slide.level_count, 'level')}, and level {level} was asked for (--level)")
     width, height = slide.level_dimensions[level]
     if width < side or height < side:
         raise UnreadableImage(f"its level {level} is {width} x {height} pixels, smaller than a tile of {side} (--tile)")
@@ -54,7 +55,7 @@ def _tiles(slide: Any, reading: Reading, side: int) -> Iterator[Picture | Remark
             name = f"l{level}t{side}/x{left:06d}y{top:06d}"
             yield Picture(name, pictures.as_jpeg(image), ".jpg", side, side)
     if bare:
-        yield Remark(f"left out {bare:,} tiles with less tissue than {reading.tissue:.0%} (--tissue)")
+        yield Remark(f"left out {plural(bare, 'tile')} with less tissue than {reading.tissue:.0%} (--tissue)")
 
 
 class _Stained:

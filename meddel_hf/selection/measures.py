@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from meddel_hf import schema
 from meddel_hf.data.columns import texts_of
 from meddel_hf.data.given import one_split
 from meddel_hf.data.groups import groups_of, names_groups
+from meddel_hf.data.ids import folder_of
 from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.selection.answer import Answer, Origin
 
@@ -109,6 +110,7 @@ class Measures:
 def kept_of(selection: Choice, pool: Dataset, column: str) -> Kept | None:
     """How much of each value of a column is kept, of the rows that were selected from.
 
+    column: of the pool; or "folder", of a pool without such a column whose ids are paths.
     None where the pool has no such column, or it is empty, and where the pool is not the one that was selected from.
     """
     return next(iter(_counted(selection, pool, (column,))), None)
@@ -145,9 +147,22 @@ def vendi(vectors: NDArray[np.floating]) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def covered(selection: Choice, pool: Dataset | None) -> list[Kept]:
-    """What is kept of each centre and label, where the pool tells them apart. Reads those columns and the ids alone."""
-    return [kept for kept in _counted(selection, pool, GROUPS) if len(kept.rows) > 1] if pool is not None else []
+def covered(selection: Choice, pool: Dataset | None, named: Sequence[str] = ()) -> list[Kept]:
+    """What is kept of each centre and label, where the pool tells them apart, and of each value of the columns that are
+    `named`. Reads those columns and the ids alone."""
+    asked = tuple(dict.fromkeys((*GROUPS, *named)))
+    if pool is None:
+        counted = [_folders(selection)] if schema.FOLDER in named else []
+        return [kept for kept in counted if kept is not None]
+    return [kept for kept in _counted(selection, pool, asked) if len(kept.rows) > 1 or kept.column in named]
+
+
+def shared_by(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns by whose values a selection was bounded or shared out: those of floors, caps and shares."""
+    per = settings.get("per")
+    return tuple(
+        dict.fromkeys((*(settings.get("min_per") or ()), *(settings.get("max_per") or ()), *([per] if per else ())))
+    )
 
 
 def sequences(selection: Choice, pool: Dataset | None) -> Values | None:
@@ -187,8 +202,18 @@ def _counted(selection: Choice, pool: Dataset, columns: Sequence[str]) -> list[K
     features = {column: pool.features.get(column) for column in columns}
     there = [column for column, feature in features.items() if isinstance(feature, Value | ClassLabel)]
     rows = _rows_of(selection, pool) if there else None
-    counted = (_kept(column, rows, texts_of(pool, column)) for column in there)
+    counted = [_kept(column, rows, texts_of(pool, column)) for column in there]
+    if schema.FOLDER in columns and schema.FOLDER not in pool.column_names:
+        counted.append(_folders(selection))
     return [kept for kept in counted if kept is not None]
+
+
+def _folders(selection: Choice) -> Kept | None:
+    """What is kept of each folder; None where ids are no paths."""
+    ids = selection.id_array
+    kept = pc.is_in(ids, selection.kept_array.combine_chunks())
+    texts = [folder_of(id) or None for id in ids.to_pylist()]
+    return _kept(schema.FOLDER, _Rows(np.ones(len(ids), bool), np.asarray(kept)), texts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from meddel_hf import schema
+from meddel_hf.embedding.known_again import known_again
 from meddel_hf.errors import Mismatch
 from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.selection.selection import Selection
@@ -30,6 +31,7 @@ class Before:
     nearest, nearest_similarity: of a row that goes; None where the selection did not tell.
     cluster, distance: None where nothing was clustered.
     gone:         (k,) rows of the old selection that the store does not hold.
+    unknown:      (u,) rows of the store, readable or not, that the old selection does not have.
     """
 
     new: NDArray[np.bool_]
@@ -46,6 +48,7 @@ class Before:
     cluster: Rows | None
     distance: NDArray[np.float32] | None
     gone: Rows
+    unknown: Rows
 
     @classmethod
     def of(cls, old: Selection, readable: PoolRows) -> Before:
@@ -89,51 +92,17 @@ class Before:
             cluster=column(schema.CLUSTER, 0) if clustered else None,
             distance=column(schema.DISTANCE, np.float32(0)) if clustered else None,
             gone=np.setdiff1d(np.arange(len(old)), row),
+            unknown=np.flatnonzero(row < 0),
         )
 
 
 def _rows_in(table: pa.Table, readable: PoolRows) -> Rows:
     """Of each row of the pool its row in an old selection's table, (rows,); -1 where it has none; no row twice."""
-    ids = pc.fill_null(pc.index_in(readable.every_id, table[schema.ID].combine_chunks()), _NOBODY)
-    row: Rows = np.array(ids, np.int64)
-    if schema.DIGEST not in table.column_names or readable.digests is None:
-        if readable.origin.row_ids and readable.origin.embeddings is not None:
-            raise Mismatch(
-                "ids are row numbers, which change as a pool grows, and the old selection or the store has no digests "
-                "of frames by which to know them again: embed with this version and select from that"
-            )
-        return row
-    before, after = _keys(table[schema.DIGEST].combine_chunks()), _keys(readable.digests)
-    row[(row >= 0) & (before[row] != after)] = _NOBODY  # another frame has taken the id, or the number
-    rest, free = np.flatnonzero(row < 0), np.setdiff1d(np.arange(len(table)), row)
-    rest, free = rest[after[rest] != _UNREAD], free[before[free] != _UNREAD]
-    row[rest] = _paired(after[rest], before[free], free)
-    return row
-
-
-_UNREAD = b""
-
-
-def _keys(digests: pa.FixedSizeBinaryArray) -> NDArray[np.bytes_]:
-    """(n,) their 16 bytes; zeros, which no frame has, where there is no digest."""
-    known = pc.fill_null(digests, bytes(16))
-    answer: NDArray[np.bytes_] = np.frombuffer(known.buffers()[1], "S16")[known.offset : known.offset + len(known)]
-    return answer
-
-
-def _paired(wanted: NDArray[np.bytes_], there: NDArray[np.bytes_], rows: Rows) -> Rows:
-    """Of each wanted key the entry of `rows` that has it in `there`, the first for the first; -1 where none is left."""
-    answer = np.full(len(wanted), _NOBODY, np.int64)
-    left, right = _numbered(wanted), _numbered(there)
-    _, mine, theirs = np.intersect1d(left, right, assume_unique=True, return_indices=True)
-    answer[mine] = rows[theirs]
-    return answer
-
-
-def _numbered(keys: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
-    """Keys with how many equal ones stand before each, so that no two are the same."""
-    order = np.argsort(keys, kind="stable")
-    _, first, count = np.unique(keys[order], return_index=True, return_counts=True)
-    number = np.empty(len(keys), np.int64)
-    number[order] = np.arange(len(keys)) - np.repeat(first, count)
-    return np.char.add(np.char.add(keys, b"-"), number.astype("S20"))
+    has_digests = schema.DIGEST in table.column_names and readable.digests is not None
+    if not has_digests and readable.origin.row_ids and readable.origin.embeddings is not None:
+        raise Mismatch(
+            "ids are row numbers, which change as a pool grows, and the old selection or the store has no digests "
+            "of frames by which to know them again: embed with this version and select from that"
+        )
+    digests = table[schema.DIGEST].combine_chunks() if has_digests else None
+    return known_again(readable.every_id, readable.digests, table[schema.ID], digests)

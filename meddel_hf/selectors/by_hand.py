@@ -7,7 +7,6 @@ selector fills the places that are left.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from meddel_hf.data.given_table import GivenTable
 from meddel_hf.embedding.remainder import Remainder
 from meddel_hf.embedding.space import Space
 from meddel_hf.embedding.store import EmbeddingStore
@@ -25,7 +25,7 @@ from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.runtime.files import whole_file
 from meddel_hf.runtime.manifest import fingerprint
-from meddel_hf.runtime.reading import intact, printable, some_of
+from meddel_hf.runtime.reading import printable, some_of
 from meddel_hf.runtime.similar import meant_beside
 from meddel_hf.runtime.tables import exactly, read_table
 from meddel_hf.runtime.words import plural
@@ -63,14 +63,15 @@ class Overrides:
     @classmethod
     def read(cls, path: str | Path) -> Overrides:
         """From a table with the columns `id` and `mark`, "keep" or "never": Parquet, as the page of `meddel explore`
-        writes it, or CSV. Raises InvalidDataset for anything else, InvalidArgument for an id with both marks."""
+        writes it, or as `meddel pool --table` reads tables: CSV (comma, semicolon or tab) or JSON lines. Raises
+        InvalidDataset for anything else, InvalidArgument for an id with both marks."""
         path = Path(path)
         if not path.exists():
             raise InvalidDataset(
                 f"{path} does not exist: expected a table of marks, as the page of `meddel explore` writes it"
                 f"{meant_beside(path)}"
             )
-        rows = list(_of_csv(path) if path.suffix.lower() == ".csv" else _of_parquet(path))
+        rows = list(_of_given(path) if path.suffix.lower() in _OF_PEOPLE else _of_parquet(path))
         for number, (id, mark) in enumerate(rows, 1):
             if mark not in (KEEP, NEVER):
                 raise InvalidDataset(
@@ -92,6 +93,7 @@ class Overrides:
 
 
 OVERRIDES = "overrides.parquet"  # as `meddel explore` calls it, in the selection's folder
+_OF_PEOPLE = (".csv", ".tsv", ".jsonl")
 _COLUMNS = pa.schema([("id", pa.string()), ("mark", pa.string())])
 
 
@@ -100,15 +102,14 @@ def _of_parquet(path: Path) -> Iterable[tuple[str, str]]:
     return zip(table["id"].to_pylist(), table["mark"].to_pylist(), strict=True)
 
 
-def _of_csv(path: Path) -> Iterable[tuple[str, str]]:
-    cure = "write a CSV in UTF-8 with the columns id and mark"
-    with intact(path, cure, InvalidDataset), path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file)
-        if not {"id", "mark"} <= set(lines.fieldnames or ()):
-            raise InvalidDataset(
-                f"{path} has the columns {', '.join(lines.fieldnames or ()) or 'none'}: needed are id and mark"
-            )
-        return [(line["id"] or "", (line["mark"] or "").strip()) for line in lines]
+def _of_given(path: Path) -> Iterable[tuple[str, str]]:
+    table = GivenTable.read(path)
+    column = {field: name for name, field in table.fields(_COLUMNS.names).items()}
+    missing = [name for name in _COLUMNS.names if name not in column]
+    if missing:
+        raise InvalidDataset(f"{path} has no column {missing[0]!r}: needed are id and mark, and it has {table.has}")
+    for record in table.records:
+        yield record.get(column["id"]) or "", (record.get(column["mark"]) or "").strip().lower()
 
 
 def decided_by_hand(

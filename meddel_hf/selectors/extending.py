@@ -285,14 +285,22 @@ class Extension:
         )
 
     def _summary(self, kept: NDArray[np.bool_]) -> str:
-        before = self.before
-        parts, chosen = [plural(int(before.kept.sum()), "kept frame stays", "kept frames stay")], kept & before.new
-        ones, now = plural(int(before.new.sum()), "new one"), int(chosen.sum())
-        parts.append(f"{now:,} of {ones} {is_or_are(now)} kept, at eta {self.eta:.4f} as before")
-        promoted = int((kept & ~before.new & ~before.kept).sum())
+        before, at = self.before, f"at eta {self.eta:.4f} as before"
+        stay = plural(int(before.kept.sum()), "kept frame stays", "kept frames stay")
+        ones, now, blind = int(before.new.sum()), int((kept & before.new).sum()), self._unreadable_new
+        parts = [f"{stay}, {now:,} of {plural(ones, 'new one')} {is_or_are(now)} kept" if ones else stay, at]
+        parts += [f"{plural(blind, 'new one')} cannot be read"] if blind else []
         parts += [plural(len(before.gone), "frame is gone", "frames are gone")] if len(before.gone) else []
-        parts += [f"{promoted:,} that went {is_or_are(promoted)} kept in the place of such"] if promoted else []
+        promoted = int((kept & ~before.new & ~before.kept).sum())
+        parts += [f"{promoted:,} that had gone {is_or_are(promoted)} kept now"] if promoted else []
         return ", ".join(parts)
+
+    @property
+    def _unreadable_new(self) -> int:
+        """New rows without an embedding: `embed` counts them too."""
+        if not isinstance(self.embeddings, EmbeddingStore):
+            return 0
+        return int(np.isin(self.before.unknown, self.embeddings.unreadable["row"].to_numpy()).sum())
 
     def _of_retention(self, kept: NDArray[np.bool_]) -> list[str]:
         asked, rows = self.old.settings.get("retention"), len(self.readable.ids)
@@ -324,8 +332,10 @@ def _beside(
         ids += [name for name, here in zip(reached.ids, new, strict=True) if here]
     left = out_of_reach(embeddings, places, old.settings["reference_eta"])
     selection = Extension.of(old, left, memory).selection(pool)
-    within = plural(len(places), "frame is", "frames are")
-    note = f"{within} within reach of the reference, {len(places) - len(were):,} of them new"
+    within = plural(len(places), "frame looks", "frames look")
+    more = len(places) - len(were)
+    go = "goes" if len(places) == 1 else "go"
+    note = f"{within} like one of the reference, and {go}" + (f", {more:,} of them new" if more else "")
     return replace(
         selection,
         table=with_reference(selection.table, readable.rows[places], ids, cosine),

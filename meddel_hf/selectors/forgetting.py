@@ -8,16 +8,19 @@ together, or none does.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from meddel_hf import schema
-from meddel_hf.data.ids import as_there
+from meddel_hf.data.ids import as_there, folders_among, is_a_folder
 from meddel_hf.data.local import cached_pools
 from meddel_hf.dedup.graph import NearDuplicateGraph
 from meddel_hf.embedding.carried import places
@@ -32,6 +35,12 @@ from meddel_hf.runtime.words import is_or_are, plural
 from meddel_hf.selection.selection import Selection
 from meddel_hf.selectors.by_hand import OVERRIDES, Overrides
 from meddel_hf.selectors.extending import EXTENDS, extend, extends_to, reads_columns
+from meddel_hf.selectors.of_value import Where, frames_of_value
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Change:
 
     stood_for: id of each forgotten frame that was kept -> ids of its near-duplicates, which are not forgotten.
     promoted:  ids that are kept now and were not.
+    became:    id of each of those near-duplicates that is not kept now either -> what it is instead, in words.
     rows, kept: numbers of now.
     notes:     what a reader should know of the selection as it is now.
     """
@@ -50,6 +60,7 @@ class Change:
     rows: int
     kept: int
     notes: tuple[str, ...] = ()
+    became: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         kept = f"{self.kept:,} of {plural(self.rows, 'frame')} {is_or_are(self.kept)} kept"
@@ -57,7 +68,7 @@ class Change:
         for name, others in self.stood_for.items():
             if others:
                 now = [other for other in others if other in promoted]
-                after = f"; kept in its place: {some_of(now)}" if now else ""
+                after = f"; kept in its place: {some_of(now)}" if now else self._without_substitute(others)
                 what = f"{plural(len(others), 'near-duplicate')} ({some_of(others)}){after}"
                 lines.append(f"{printable(name)} was kept and stood for {what}")
                 for other in now:
@@ -70,6 +81,14 @@ class Change:
             lines.append(f"{plural(len(promoted), 'other is', 'others are')} kept now: {some_of(list(promoted))}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
+    def _without_substitute(self, others: Sequence[str]) -> str:
+        """Of near-duplicates of a frame that went, of which none is kept now: what they are instead."""
+        by_word: dict[str, list[str]] = {}
+        for other in others:
+            by_word.setdefault(self.became.get(other, "is kept as before"), []).append(other)
+        fates = "; ".join(f"{some_of(ids)}: {word}" for word, ids in by_word.items())
+        return f"; none is kept in its place ({fates})"
+
 
 @dataclass(frozen=True)
 class Forgotten:
@@ -80,6 +99,8 @@ class Forgotten:
     same:    ids of rows that hold the same bytes as a forgotten frame, and stay, since nobody named them.
     finished: what an earlier run did that was killed, and that this one finished; "" where there was none.
     caches:  folders and files of this machine in which frames of pools that were read, or names of files, are kept.
+    below:   of ids that were not there but are the beginning of others, as a folder is: those others, which stay.
+    found:   a column and its value, as "patient=p01" -> ids of its frames in the store, which went too.
     """
 
     ids: tuple[str, ...]
@@ -88,6 +109,8 @@ class Forgotten:
     changes: tuple[Change, ...]
     finished: str = ""
     caches: tuple[Path, ...] = ()
+    below: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    found: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"finished what an earlier run had begun: {self.finished}"] if self.finished else []
@@ -98,6 +121,8 @@ class Forgotten:
                 f"{plural(len(self.unknown), 'id is', 'ids are')}"
                 f" not in the store, or no longer: {some_of(self.unknown)}"
             )
+        for name, ids in self.below.items():
+            lines.append(f"{is_a_folder(name, ids)}; to forget them: --where {quote(f'{schema.FOLDER}={name}')}")
         if self.same:
             lines.append(
                 f"warning: {plural(len(self.same), 'frame that stays is', 'frames that stay are')}"
@@ -114,15 +139,24 @@ class Forgotten:
 
 
 def forget(
-    ids: Collection[str], store: str | Path, selections: Sequence[str | Path] = (), *, trust: bool = False
+    ids: Collection[str],
+    store: str | Path,
+    selections: Sequence[str | Path] = (),
+    *,
+    where: Where | None = None,
+    pool: Dataset | None = None,
+    trust: bool = False,
 ) -> Forgotten:
     """Remove frames from an embedding store and from selections that were made from it, in their folders.
 
     ids: of frames of the pool; those that are not there change nothing. selections: made from the store, or beside it
     as their reference set. A run that was killed is finished first.
+    where: besides, frames by values of columns of the pool, as `{"patient": "p01"}`; several values of a column may be
+    listed, of two columns a frame must have both; "folder" is that of ids that are paths, with all below it. How many
+    were found is logged before they go. pool: the data set that was embedded, for columns (None: the store names it).
     Remove the frames from the pool as well: otherwise the next `embed` brings them back. Raises Mismatch where a
     selection was made from other stores, InvalidArgument where a frame's bytes are needed and were not noted, and for
-    names of files where the ids are these without a suffix.
+    names of files where the ids are these without a suffix; of columns and values what `frames_of_value` raises.
     """
     folder, folders = Path(store), [Path(selection) for selection in selections]
     if isinstance(ids, str):
@@ -135,29 +169,49 @@ def forget(
             raise Mismatch(f"{path} was not made from {folder}: name the selections of this store alone")
     there = set(before.pool_ids)
     ids = as_there(ids, there)
-    wanted = {id: None for id in ids if id in there}
+    found = _found(before, where, pool, bool(finished))
+    wanted = {id: None for id in (*ids, *(id for each in found.values() for id in each)) if id in there}
     unknown = tuple(id for id in dict.fromkeys(ids) if id not in there)
+    below = folders_among(unknown, there - wanted.keys())
     if not wanted:
-        return Forgotten((), unknown, (), (), finished)
+        return Forgotten((), unknown, (), (), finished, below=below, found=found)
     with Replacement.begin(folder, folders) as replacement:
         after = without(before, wanted, replacement.staged(folder))
         gone = {folder: set(before.records) - set(after.records)}
         changes = []
         for path, selection in zip(folders, old, strict=True):
             of_pool = wanted if selection.origin.embeddings == before.fingerprint else {}
-            smaller = smaller_selection(selection, after, of_pool) if of_pool else selection
+            smaller = smaller_selection(selection, after, of_pool, pool) if of_pool else selection
             if selection.origin.reference == before.fingerprint:
                 smaller = _beside_fewer(smaller, after, wanted)
             smaller.save(replacement.staged(path))
             _keep_marks(path, replacement.staged(path), wanted)
             gone[path] = set(selection_files(path)) - set(selection_files(replacement.staged(path)))
             changes.append(_change(path, selection, smaller, of_pool))
-        done = Forgotten(tuple(wanted), unknown, _same(before, wanted), tuple(changes), finished, caches())
+        same = _same(before, wanted)
+        done = Forgotten(tuple(wanted), unknown, same, tuple(changes), finished, caches(), below, found)
         replacement.commit({path: sorted(names) for path, names in gone.items()}, str(done))
     return done
 
 
-def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str]) -> Selection:
+def _found(store: EmbeddingStore, where: Where | None, pool: Dataset | None, again: bool) -> dict[str, tuple[str, ...]]:
+    """What `where` asked for -> its ids, which is told. again: an earlier run was finished, whose frames are gone, and
+    may be gone from the pool."""
+    if not where:
+        return {}
+    try:
+        found = frames_of_value(store, where, pool)
+    except (InvalidArgument, InvalidDataset):
+        if not again:
+            raise
+        return {}
+    log.info("%s", found)
+    return {found.asked: found.ids}
+
+
+def smaller_selection(
+    old: Selection, store: EmbeddingStore, ids: Collection[str], pool: Dataset | None = None
+) -> Selection:
     """A selection without some rows; of what a kept one stood for, the next best is kept, where there is a rule."""
     stays = ~np.isin(np.array(old.ids, object), list(ids))
     graph = None if old.graph is None else _graph(old.graph, stays)
@@ -165,7 +219,7 @@ def smaller_selection(old: Selection, store: EmbeddingStore, ids: Collection[str
     notes: tuple[str, ...] = ()
     if extends_to(old) and (judged & stays).any():
         try:
-            return replace(extend(old, store), graph=graph)
+            return replace(extend(old, store, pool), graph=graph)
         except (InvalidDataset, Mismatch) as error:
             if not reads_columns(old):
                 raise
@@ -233,7 +287,32 @@ def _change(path: Path, old: Selection, now: Selection, ids: Collection[str]) ->
     before = set(old.kept)
     promoted = tuple(id for id in now.kept if id not in before)
     stood_for = {id: tuple(others) for id, others in stood.items()}
-    return Change(path, stood_for, promoted, len(now), len(now.kept), now.notes)
+    became = _became(now, {other for others in stood.values() for other in others})
+    return Change(path, stood_for, promoted, len(now), len(now.kept), now.notes, became)
+
+
+def _became(now: Selection, ids: Collection[str]) -> dict[str, str]:
+    """What frames are in a selection that does not keep them, in words; those that it keeps are left out."""
+    met = " and ".join(
+        word
+        for word, there in (
+            ("the retention is met", now.settings.get("retention") is not None),
+            ("a value is at its cap", bool(now.settings.get("max_per"))),
+        )
+        if there
+    )
+    words = {}
+    table = now.table.filter(pc.is_in(now.table[schema.ID], pa.array(list(ids), pa.string())))
+    for row in table.select([schema.ID, schema.REASON, schema.DUPLICATE_OF]).to_pylist():
+        if row[schema.REASON] == "not-selected":
+            words[row[schema.ID]] = "not selected" + (f", since {met} without" if met else "")
+        elif row[schema.REASON] == "near-duplicate" and row[schema.DUPLICATE_OF] is not None:
+            words[row[schema.ID]] = f"a near-duplicate of {printable(row[schema.DUPLICATE_OF])} too"
+        elif row[schema.REASON] == "near-duplicate":
+            words[row[schema.ID]] = "stays away, since this selection has no rule by which to go on"
+        elif row[schema.REASON]:
+            words[row[schema.ID]] = row[schema.REASON]
+    return words
 
 
 def caches() -> tuple[Path, ...]:

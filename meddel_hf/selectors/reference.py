@@ -59,8 +59,10 @@ class Reached:
     @property
     def note(self) -> str:
         how = f"cosine above {self.eta:.4f}" if self.threshold is None else str(self.threshold)
-        within = plural(len(self.rows), "frame is", "frames are")
-        return f"{within} within reach of {len(self.reference.rows):,} of the reference: {how}"
+        rows, reference = plural(len(self.rows), "frame"), len(self.reference.rows)
+        look, go = ("looks", "goes") if len(self.rows) == 1 else ("look", "go")
+        like = "the frame" if reference == 1 else f"one of the {reference:,} frames"
+        return f"{rows} {look} like {like} of the reference, and {go}: {how}"
 
     @property
     def ids(self) -> list[str]:

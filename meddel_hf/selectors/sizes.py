@@ -13,7 +13,7 @@ from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.neighbors.float64 import Rows
 from meddel_hf.neighbors.row_source import BLOCK, blocks_of
-from meddel_hf.runtime.words import plural
+from meddel_hf.runtime.words import is_or_are, plural
 
 _MANY_BYTES = 1.5  # times as many, from which a frame of as many pixels counts as clearly larger
 
@@ -52,9 +52,9 @@ def note_on_larger(embeddings: Any, decision: Decision) -> list[str]:
     if not count:
         return []
     return [
-        f"{plural(count, 'near-duplicate')} of {len(gone):,} that went {'has' if count == 1 else 'have'} more pixels "
-        f"than the frame kept instead, or as many in {_MANY_BYTES:g} times the bytes: keep (--keep) largest keeps the "
-        "larger"
+        f"{count:,} of {plural(len(gone), 'near-duplicate')} that went {is_or_are(count)} clearly larger than the "
+        f"frame that is kept instead (more pixels, or as many and {_MANY_BYTES:g} times the bytes): to keep the larger "
+        'one of each, select with keep="largest" (--keep largest)'
     ]
 
 

@@ -106,6 +106,9 @@ def test_floors_shares_and_strata(store, tmp_path, capsys):
     assert main([*line[:2], "--out", str(tmp_path / "capped"), "--no-pictures", "--max-per", "center=1"]) == 0
     assert set(kept_of(tmp_path / "capped").values()) == {1}
     capsys.readouterr()
+    assert main([*line, "--then", "random", "--min-per", "folder=2", "--max-per", "center=30"]) == 0
+    tables = [line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.startswith("kept of")]
+    assert tables == [["kept", "of", "center"], ["kept", "of", "folder"]]
     assert main([*line, "--min-per", "center=9"]) == 2
     assert "the floors (9 per center) need" in capsys.readouterr().err
     assert main([*line, "--min-per", "site=1"]) == 2

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from meddel_hf.data.frame_table import FrameTable, tables_in
+from meddel_hf.data.groups import groups_of
 from meddel_hf.data.pool import load_pool
 from meddel_hf.data.scan import scan_of
 from meddel_hf.errors import InvalidDataset
@@ -48,6 +49,34 @@ def test_all_ways_to_write_a_table(name, content, tmp_path):
     assert read.values("c.png") is None
 
 
+def test_what_a_spreadsheet_saves_in_other_letters_is_read_and_told(tmp_path, caplog):
+    text = "file_name;patient\r\nS\xfcd/1.png;M\xfcller\r\n"
+    for encoding in ("latin-1", "utf-16", "utf-8", "utf-8-sig"):
+        read = table(tmp_path, "m.csv", text.encode(encoding))
+        assert read.rows == {"S\xfcd/1.png": {"patient": "M\xfcller"}}, encoding
+    (told,) = caplog.messages
+    assert "m.csv is not UTF-8 (line 2) and was read as Windows-1252" in told
+
+
+def test_names_are_known_in_capitals_with_spaces_and_in_british_spelling(tmp_path):
+    text = "File_Name , Patient,Centre,VIDEO,Official_Split,Age\n1.png,p1,north,v,test,61\n"
+    read = table(tmp_path, "m.csv", text)
+    assert read.columns == ("Patient", "Centre", "VIDEO", "Official_Split", "Age")
+    assert [*read.fields.values()] == ["patient", "center", "video", "official_split", "Age"]
+    assert read.values("1.png") == dict(zip(read.columns, ["p1", "north", "v", "test", "61"], strict=True))
+    columns = {"FILE_NAME": ["1.png"], "Center ": ["south"]}
+    pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+    assert FrameTable.read(tmp_path / "m.parquet").fields == {"Center": "center"}
+
+
+def test_a_pool_of_images_knows_its_patients_however_the_table_names_them(folder):
+    rows = [f"{'ab'[n % 2]}/{n}.png,P{n // 2},north" for n in range(4)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,Patient,CENTRE", *rows]))
+    pool = load_pool(str(folder))
+    assert pool.column_names == ["id", "image", "patient", "center"]
+    assert groups_of(pool) == ["P0", "P1", "P0", "P1"]
+
+
 def test_parquet(tmp_path):
     columns = {"file_name": ["1.png", "2.png"], "age": [61, None], "weight": [70.5, float("nan")], "ok": [True, False]}
     columns["patient"] = [7.0, None]  # as pandas writes 7 where another is missing
@@ -74,7 +103,11 @@ def test_parquet(tmp_path):
         ("m.csv", "file_name,a\n1.png,p,q\n", "line 2 has 3 cells, its head 2"),
         ("m.csv", "file_name,a,a\n1.png,p,q\n", "has two columns of one name"),
         ("m.csv", 'file_name,a\n1.png,"p\n', "is damaged at line"),
-        ("m.csv", b"file_name,a\n1.png,caf\xe9\n", "is not UTF-8 (byte"),
+        ("m.csv", b"file_name,a\n1.png,caf\x81\n", "is not UTF-8 (byte 21), nor Windows-1252: save it as UTF-8"),
+        ("m.jsonl", b'{"file_name": "caf\xe9"}', "is not UTF-8 (byte"),
+        ("m.csv", "file_name,Centre,center\n1.png,a,b\n", "two columns for center, 'Centre' and 'center': leave one"),
+        ("m.csv", "file_name, File_Name\n1.png,2.png\n", "two columns for file_name, 'file_name' and 'File_Name'"),
+        ("m.jsonl", '{"file_name": "1.png", "a": 1, "a ": 2}', "two columns for a, 'a' and 'a ': leave one"),
         ("m.jsonl", "{", "line 1 is not JSON"),
         ("m.jsonl", "[1]", "line 1 is no JSON object"),
         ("m.parquet", "PAR1", "is no Parquet file, or damaged"),
@@ -144,7 +177,7 @@ def test_what_the_table_does_not_say_is_told(folder):
     strangers, own, without = scan_of(pool).notes
     assert strangers == "a/metadata.jsonl names 1 file that is no picture here: 9.png"
     assert own.startswith("the column 'id' of a/metadata.jsonl was left out")
-    assert without == "a/metadata.jsonl say nothing of 3 pictures: a/2.png, b/1.png, b/3.png"
+    assert without == "a/metadata.jsonl says nothing of 3 pictures: a/2.png, b/1.png, b/3.png"
 
 
 def test_a_table_that_is_none_costs_no_picture(folder):

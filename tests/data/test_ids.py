@@ -7,7 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from meddel_hf.data.ids import as_there, check_ids, checked_id_array, checked_ids_of, id_array, ids_of
+from meddel_hf.data.ids import (
+    as_there,
+    check_ids,
+    checked_id_array,
+    checked_ids_of,
+    folders_among,
+    id_array,
+    ids_of,
+    is_a_folder,
+)
 from meddel_hf.data.leaks import leaks
 from meddel_hf.errors import InvalidArgument, InvalidDataset
 
@@ -51,7 +60,9 @@ def test_listed_ids_are_those_of_the_pool_but_for_spaces_and_the_way_an_umlaut_i
     there = {"a", "b c", parted}
     assert as_there(["a ", " b c", composed, "other "], there) == ["a", "b c", parted, "other "]
     assert as_there(["a"], there | {"a "}) == ["a"]
-    with pytest.raises(InvalidArgument, match=r"1 of the ids are names of files, such as a\.png, whose id is a: write"):
+    with pytest.raises(
+        InvalidArgument, match=r"1 listed id is the name of a file, such as a\.png, whose id is a: write"
+    ):
         as_there(["a.png", "other.png"], there)
 
 
@@ -61,3 +72,16 @@ def test_the_list_of_leaks_is_that_of_the_folder_whatever_part_of_it_is_named(sp
     folder.mkdir(parents=True)
     pq.write_table(pa.table({"id": ["a"], "in_id": ["b"]}), folder / "leaks.parquet")
     assert list(leaks(spec.format(folder))) == [("a", "b")]
+
+
+def test_a_folder_among_listed_ids_is_told_with_what_lies_below_it():
+    there = {"Su\u0308d/p01/a", "Su\u0308d/p01/b/c", "Su\u0308d/p011/a", "clip/000001", "p"}
+    listed = ["S\xfcd/p01", " S\xfcd/p01/b/ ", "clip.mp4", "nobody", "Nord/p01", "", "p"]
+    assert folders_among(listed, there) == {
+        "S\xfcd/p01": ("Su\u0308d/p01/a", "Su\u0308d/p01/b/c"),
+        "S\xfcd/p01/b": ("Su\u0308d/p01/b/c",),
+        "clip": ("clip/000001",),
+    }
+    assert is_a_folder("p01", [f"p01/{n}" for n in range(7)]) == (
+        "p01 is no frame; 7 frames lie below it: p01/0, p01/1, p01/2, p01/3, p01/4 and 2 more"
+    )

@@ -161,7 +161,7 @@ def test_masks_among_the_frames_are_told(tmp_path):
     for name in ("images/1.jpg", "masks/2.jpg"):
         picture(tmp_path / "x" / name)
     (note,) = scan_of(load_pool(str(tmp_path / "x"))).notes
-    assert note.startswith("1 of 2 pictures stand in folders of masks, such as masks/2.jpg")
+    assert note.startswith("1 of 2 pictures stands in a folder of masks, such as masks/2.jpg")
     assert scan_of(load_pool(str(tmp_path / "x"), include="images/*")).notes == ()
     assert (
         scan_of(load_pool(str(tmp_path / "x" / "masks"))).notes[0].startswith("all pictures stand in folders of masks")
@@ -198,7 +198,7 @@ def test_a_folder_that_can_be_read_in_two_ways_is_refused(tmp_path):
     for number in range(3):
         picture(tmp_path / "x" / f"{number}.png")
     with pytest.raises(
-        InvalidDataset, match=r"holds 3 pictures and 1 tables with images, such as frames\.parquet: name"
+        InvalidDataset, match=r"holds 3 pictures and 1 table with images, such as frames\.parquet: name"
     ):
         load_pool(str(tmp_path / "x"))
     assert len(load_pool(str(tmp_path / "x"), include="*.png")) == 3

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from transformers import ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import meddel_hf.embedding.carried
+from meddel_hf import Dedup, extend
 from meddel_hf.data.batches import TableBatches
 from meddel_hf.data.pool import load_pool
 from meddel_hf.embedding.carried import places
@@ -122,10 +124,31 @@ def test_a_grown_store_is_the_one_made_from_scratch(as_folder, precision, encode
     assert contents(tmp_path / "2") == contents(tmp_path / "scratch")
     assert store.fingerprint == scratch.fingerprint
     assert store.remarks["id"].to_pylist() == ["f/012", "z/new"]
-    new = [name for name, data in grown.items() if data not in old.values() or data == b""]
-    assert sum(passes) == len(new) + meddel_hf.embedding.carried.LOOKED_AT
-    assert f"{len(new)} of {len(grown)} frames are new" in caplog.text
-    assert "4 of its frames are gone" in caplog.text  # three, and the one that was replaced
+    embedded = [name for name, data in grown.items() if data not in old.values()]
+    assert sum(passes) == len(embedded) + 1 + meddel_hf.embedding.carried.LOOKED_AT  # the empty file is read again
+    new = (Counter(grown.values()) - Counter(old.values())).total()
+    assert new == len(embedded) + 1
+    assert (
+        f"{new} of {len(grown)} frames are new, {len(embedded)} of them are embedded and 1 is the same bytes as a "
+        f"known frame, {len(grown) - new - 1} are carried over from {tmp_path / '1'}, 2 of them under another id, "
+        "1 that could not be read is tried again, 4 of its frames are gone"  # three, and the one that was replaced
+    ) in caplog.text
+
+
+def test_unchanged_frames_that_are_copies_of_one_another_have_their_own_ids(encoder, tmp_path, caplog):
+    caplog.set_level("INFO", "meddel_hf")
+    old = {f"f/{row:03d}": png(row) for row in range(10)} | {"f/copy": png(3)}
+    embed(frames(old), encoder, tmp_path / "1", **SMALL)
+    Dedup().select(EmbeddingStore.load(tmp_path / "1")).save(tmp_path / "s")
+    grown = {**old, **{f"new/{row}": png(800 + row) for row in range(4)}, "new/copy": png(5), "new/broken": b"nothing"}
+    store = embed(frames(grown), None, tmp_path / "2", grown_from=tmp_path / "1", num_workers=0)
+    told = (
+        "6 of 17 frames are new, 5 of them are embedded and 1 is the same bytes as a known frame, 11 are carried over "
+    )
+    assert any(line == f"{told}from {tmp_path / '1'}" for line in caplog.messages)
+    (note, *_) = extend(tmp_path / "s", store).notes
+    assert "of 5 new ones are kept, at eta" in note
+    assert note.endswith("as before, 1 new one cannot be read")
 
 
 def test_a_store_of_float16_goes_on_as_one(encoder, tmp_path):

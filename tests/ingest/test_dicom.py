@@ -17,6 +17,8 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
+from meddel_hf.errors import InvalidArgument
+
 RAMP = np.arange(-200, 312, 2, dtype=np.int16).reshape(16, 16)
 
 
@@ -216,6 +218,16 @@ def test_a_wrapped_video(folder, tmp_path):
     made, rows = pool(folder, tmp_path / "pool", fps=1)
     assert list(rows) == ["exam/000000", "exam/000025"]
     assert made.counts["patient"].total() == 2
+
+
+def test_the_key_does_not_lie_among_the_files(folder, tmp_path):
+    dicom(RAMP, folder / "a.dcm", WindowCenter=40, WindowWidth=200)
+    for out, options in ((folder / "pool", {}), (tmp_path / "pool", {"key": folder / "mine.key"})):
+        with pytest.raises(InvalidArgument, match=r"key of the pseudonyms, .*\.key, would lie among the files of"):
+            pool(folder, out, **options)
+    assert not list(folder.rglob("*.key"))
+    made, _ = pool(folder, folder / "pool", key=tmp_path / "mine.key")
+    assert made.key == tmp_path / "mine.key"
 
 
 def test_nothing_personal_enters_the_pool(folder, tmp_path):

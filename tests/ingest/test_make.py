@@ -135,6 +135,18 @@ def test_a_table_beside_the_images(tmp_path):
     assert made.problems == ()
 
 
+def test_columns_in_capitals_and_british_spelling_are_those_of_the_pool(tmp_path):
+    folder = put(tmp_path / "images", a__1_dot_jpg=jpeg(1), a__2_dot_jpg=jpeg(2))
+    lines = "File_Name;Patient;Centre;Video;Age\r\na/1.jpg;P1;S\xfcd;V1;61\r\na/2.jpg;P1;S\xfcd;V2;\r\n"
+    (folder / "t.csv").write_bytes(lines.encode("latin-1"))
+    keep = ["Age", "Centre"]  # the second comes along anyway
+    made, rows = pool(folder, tmp_path / "pool", table=folder / "t.csv", keep_columns=keep)
+    assert made.left_out == ()
+    named = ("patient", "center", "video", "group", "Age")
+    assert [rows["a/1"][name] for name in named] == ["P1", "S\xfcd", "V1", "P1", "61"]
+    assert "Centre" not in rows["a/1"]
+
+
 def test_a_table_in_a_folder_below_is_relative_to_it(tmp_path):
     folder = put(tmp_path / "images", a__1_dot_jpg=jpeg(1), a__m_dot_csv=b"file_name,label\n1.jpg,x\n")
     put(tmp_path, elsewhere_dot_csv=b"file_name,label\na/1.jpg,y\n")
@@ -161,13 +173,13 @@ def test_the_table_has_the_last_word_and_parts_the_first(tmp_path):
         ({"table": "part.csv"}, "names 1 of 2 files, and not north/p1/1.jpg: add rows for those"),
         ({"table": "none.csv"}, "names none of the 2 files: it has p1.jpg"),
         ({"table": "twice.csv"}, "names north/2.jpg twice, once without suffix"),
-        ({"table": "fields.csv"}, "has two columns for center"),
+        ({"table": "fields.csv"}, "has two columns for center, "),
         ({"table": "part.csv", "keep_columns": ["age"]}, "has no column 'age': it has label"),
         ({"table": "width.csv", "keep_columns": ["width"]}, "has the name of one that a pool has anyway"),
         ({"keep_columns": ["age"]}, "--keep-column names a column of a table, and there is none"),
         ({"masks": "nowhere"}, "--masks 'nowhere' is no folder with pictures"),
         ({"masks": "_mask", "exclude": "*"}, "holds no frames that can be read"),
-        ({"masks": "p1"}, "none of 1 masks fits a frame: masks such as north/p1/1.jpg, frames such as north/2.jpg"),
+        ({"masks": "p1"}, "none of 1 mask fits a frame: masks such as north/p1/1.jpg, frames such as north/2.jpg"),
         ({"images": ".."}, "lies outside of"),
         ({"fps": 0}, "fps must be above 0"),
         ({"window": (0, 0)}, "window must be a centre and a width above 0"),
@@ -465,7 +477,7 @@ def test_personal_metadata_is_told_and_left_out_where_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("a_dot_dcm", 'found 1 DICOM files, such as a.dcm, and pydicom is not installed: pip install "meddel_hf[di'),
+        ("a_dot_dcm", 'found DICOM files, such as a.dcm, and pydicom is not installed: pip install "meddel_hf[di'),
         ("a_dot_nii", 'and nibabel is not installed: pip install "meddel_hf[nifti]"'),
         ("a_dot_svs", 'and tiffslide is not installed: pip install "meddel_hf[wsi]"'),
     ],
@@ -492,3 +504,17 @@ def test_a_pool_goes_through_embed_and_select(frames, tmp_path):
     assert set(subset["patient"]) == {"exam-0", "exam-1", "exam-2"}
     save_subset(subset, tmp_path / "subset", hash_ids=True)
     assert b"exam-" not in b"".join(content(tmp_path / "subset").values())
+
+
+def test_of_an_empty_file_of_any_kind_it_is_said_that_it_is_empty(tmp_path):
+    folder = put(tmp_path / "f", a_dot_jpg=jpeg(1), b_dot_jpg=jpeg(2), masks__a_dot_png=b"")
+    names = ("c.jpg", "v.mp4", "d.dcm", "n.nii", "z.nii.gz", "s.svs")
+    for name in names:
+        (folder / name).write_bytes(b"")
+    with zipfile.ZipFile(folder / "zipped.zip", "w") as archive:
+        archive.writestr("w.mp4", b"")
+    made, rows = pool(folder, tmp_path / "pool", fps=1, tile=16, masks="masks")
+    assert list(rows) == ["b"]
+    told = reasons(made)
+    assert told.pop("a.jpg") == "mask a.png: empty file"
+    assert told == dict.fromkeys((*names, "zipped/w.mp4"), "empty file")

@@ -29,6 +29,8 @@ def values(pattern: str, path: str) -> dict[str, str] | None:
         ("*/{label}/*", "a/polyp/b/1.jpg", {"label": "polyp"}),
         ("data_{center}/images_*/*", "data_C1/images_C1/1.jpg", {"center": "C1"}),
         ("{center}/{video}", "north/exam.1.mp4", {"center": "north", "video": "north/exam.1"}),
+        ("{Centre}/{ PATIENT }/*", "north/p1/0001.png", {"center": "north", "patient": "north/p1"}),
+        ("{Split}/*", "test/0001.png", {"official_split": "test"}),
         ("{center}/*", "0001.png", None),
         ("{center}/{patient}/*", "north/0001.png", None),
         ("a.b/{center}/*", "aXb/north/1.png", None),  # a dot is a dot
@@ -49,6 +51,8 @@ def test_one_number_of_two_centres_is_two_patients():
         ("*/*", "names nothing"),
         ("{hospital}/*", "names 'hospital': expected one of center, patient"),
         ("{center}/{center}/*", "names 'center' twice"),
+        ("{center}/{Centre}/*", "names 'center' twice (as 'Centre' too)"),
+        ("{pateint}/*", "did you mean 'patient'?"),
         ("{center/*", "has a brace '{' without its other one"),
         ("center}/*", "has a brace '}' without its other one"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -187,7 +188,10 @@ def test_the_command_says_what_it_means_by_its_status(stores, tmp_path, capsys):
         scene(2000 + k).save(tmp_path / "frames" / f"{k}.png")
     out = tmp_path / "out"
     assert main(["audit", pool, str(tmp_path / "frames"), "--out", str(out)]) == 0  # frames, embedded on the way
-    assert "none of 4 test frames are in the pool of 90 frames" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "none of 4 test frames are in the pool of 90 frames" in printed.out
+    assert f"{tempfile.gettempdir()}/tmp" not in printed.err
+    assert "embedded" not in printed.err
     assert len(pq.read_table(out / "audit.parquet")) == 4
     scene(5).save(tmp_path / "frames" / "copy.jpg", quality=70)
     assert main(["audit", pool, str(tmp_path / "frames"), "--out", str(out)]) == 1

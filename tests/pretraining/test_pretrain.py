@@ -552,7 +552,16 @@ def test_a_patient_of_whom_some_frames_are_left_out_is_told(tmp_path, capsys):
     (tmp_path / "gone.txt").write_text("000.jpg\nother\n")
     line = command(pool, tmp_path / "refused", "--samples", "0", "--exclude", str(tmp_path / "gone.txt"))
     assert main(["pretrain", *line[1:]]) == 2
-    assert "1 of the ids are names of files, such as 000.jpg, whose id is 000: write ids" in capsys.readouterr().err
+    assert "1 listed id is the name of a file, such as 000.jpg, whose id is 000: write ids" in capsys.readouterr().err
+    (pool / "ward").mkdir()
+    (pool / "000.jpg").rename(pool / "ward" / "000.jpg")
+    (pool / "metadata.csv").unlink()
+    (tmp_path / "gone.txt").write_text("ward\n")
+    inside = command(pool, tmp_path / "ward", "--samples", "0", "--exclude", str(tmp_path / "gone.txt"))
+    assert main(["pretrain", *inside[1:]]) == 0
+    told = "note: --exclude: ward is no frame; 1 frame lies below it: ward/000, which stay: list their ids"
+    assert told in capsys.readouterr().err
+    (pool / "ward" / "000.jpg").rename(pool / "000.jpg")
     (tmp_path / "gone.txt").write_text("000\n001\nother\n")
     assert main(["pretrain", *line[1:]]) == 0
     assert "note: --exclude lists 1 id that is not in the pool: other" in capsys.readouterr().err

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import oracle
+import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from meddel_hf import Dedup, MedDEL
 from meddel_hf.errors import InvalidDataset
-from meddel_hf.selection.measures import Values, covered, farthest, kept_of, sequences, vendi
+from meddel_hf.selection.measures import Values, covered, farthest, kept_of, sequences, shared_by, vendi
 from meddel_hf.selectors import Random
 
 X = oracle.clumps(120, 8, seed=1, spread=0.15)
@@ -120,3 +124,26 @@ def test_vendi_is_the_entropy_of_the_eigenvalues_of_all_cosines():
     assert vendi(unit) == pytest.approx(np.exp(-(values * np.log(values)).sum()), rel=1e-4)
     assert vendi(np.eye(7)) == pytest.approx(7)
     assert vendi(np.repeat(np.eye(7)[:1], 9, axis=0)) == pytest.approx(1)
+
+
+def test_columns_of_floors_caps_and_shares_are_counted_too_and_folders_without_a_pool():
+    ids = [f"{'ab'[row % 2]}/{'p' + str(row % 40)}/{row}" for row in range(120)]
+    data = Dataset.from_dict({"id": ids, "site": ["x"] * 120, "age": [row % 3 for row in range(120)]})
+    chosen = Random(0.1, seed=3).select(X)
+    selection = replace(
+        chosen,
+        table=chosen.table.set_column(0, "id", pa.array(ids)),
+        settings={"min_per": {"folder": 5}, "max_per": {"age": 9, "folder": 7}, "per": "site"},
+        origin=replace(chosen.origin, row_ids=False),
+    )
+    assert shared_by(selection.settings) == ("folder", "age", "site")
+    by_column = {kept.column: kept for kept in covered(selection, data, shared_by(selection.settings))}
+    assert sorted(by_column) == ["age", "folder", "site"]
+    assert by_column["site"].rows == (("x", 120, 12),)
+    folders = Counter(id.rpartition("/")[0] for id in selection.kept)
+    assert {value: kept for value, _, kept in by_column["folder"].rows if kept} == dict(folders)
+    assert len(by_column["folder"].rows) == 40
+    assert "  and 28 more, " in str(by_column["folder"])
+    assert [kept.column for kept in covered(selection, None, ("folder", "age"))] == ["folder"]
+    assert kept_of(selection, data, "folder") == by_column["folder"]
+    assert covered(chosen, None, ("folder",)) == [], "ids are no paths"

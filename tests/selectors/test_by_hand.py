@@ -151,10 +151,18 @@ def test_marks_are_read_from_parquet_and_csv(tmp_path):
     (tmp_path / "short.csv").write_text("mark,id\nkeep\nnever,c\n")
     assert Overrides.read(tmp_path / "short.csv") == Overrides([""], ["c"])
     (tmp_path / "latin.csv").write_bytes("id,mark\né,keep\n".encode("latin-1"))
-    with pytest.raises(InvalidDataset, match=r"latin.csv is damaged .*: write a CSV in UTF-8"):
-        Overrides.read(tmp_path / "latin.csv")
+    assert Overrides.read(tmp_path / "latin.csv") == Overrides(["é"])
+    (tmp_path / "semi.csv").write_text(" Mark;ID;note\r\nKeep;a;x\r\nNEVER;c;\r\n", encoding="utf-8-sig")
+    assert Overrides.read(tmp_path / "semi.csv") == Overrides(["a"], ["c"])
+    (tmp_path / "tabs.TSV").write_text("id\tmark\na\tkeep\n")
+    assert Overrides.read(tmp_path / "tabs.TSV") == Overrides(["a"])
+    (tmp_path / "lines.jsonl").write_text('{"id": 7, "mark": "never"}\n')
+    assert Overrides.read(tmp_path / "lines.jsonl") == Overrides([], ["7"])
+    (tmp_path / "both.csv").write_text("id,Id,mark\na,b,keep\n")
+    with pytest.raises(InvalidDataset, match=r"two columns for id, 'id' and 'Id': leave one"):
+        Overrides.read(tmp_path / "both.csv")
     (tmp_path / "none.csv").write_text("name,mark\na,keep\n")
-    with pytest.raises(InvalidDataset, match="has the columns name, mark: needed are id and mark"):
+    with pytest.raises(InvalidDataset, match="has no column 'id': needed are id and mark, and it has name, mark"):
         Overrides.read(tmp_path / "none.csv")
     pq.write_table(pa.table({"id": ["a", "a"], "mark": ["keep", "never"]}), tmp_path / "both.parquet")
     with pytest.raises(InvalidArgument, match="a is marked both"):

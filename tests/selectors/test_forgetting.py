@@ -18,7 +18,7 @@ from tiny import textured, tiny_encoder
 from meddel_hf import Dedup, EmbeddingStore, MedDEL, Selection, embed, extend, forget
 from meddel_hf.cli import main
 from meddel_hf.data.pool import load_pool
-from meddel_hf.errors import IncompleteStore, InvalidArgument, Mismatch
+from meddel_hf.errors import IncompleteStore, InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.runtime import replacing
 from meddel_hf.selectors import Random
 from meddel_hf.selectors.by_hand import Overrides
@@ -140,6 +140,29 @@ def test_the_next_best_is_kept_and_told(folder, made, copied):
         if name not in (old.ids[a], old.ids[b])
     }
     assert now.at(eta=0.999).table.num_rows == ROWS
+
+
+def test_what_became_of_near_duplicates_none_of_which_is_kept_is_told(copied):
+    """Of 91 frames 35 are drawn; after one went, round(35/91 * 90) = 35 would be too many for a smaller share."""
+    store = EmbeddingStore.load(copied / "e")
+    drawn = Dedup(0.2, eta=0.97, seed=2).select(store)
+    name, others = kept_with_copies(drawn)
+    name = next(row["duplicate_of"] for row in drawn.table.to_pylist() if row["duplicate_of"] in drawn.kept)
+    others = [row["id"] for row in drawn.table.to_pylist() if row["duplicate_of"] == name]
+    drawn.save(copied / "d")
+    more = [id for id in store.pool_ids if id not in drawn.kept and id not in others and id != "broken"][:12]
+    done = forget([name, *more], copied / "e", [copied / "d"])  # the share asks for fewer than are kept
+    (change,) = done.changes
+    now = Selection.load(copied / "d")
+    assert not set(others) & set(now.kept)
+    for other in others:
+        assert now.table.filter(np.array([id == other for id in now.ids]))["reason"].to_pylist() == ["not-selected"]
+    assert change.became == dict.fromkeys(others, "not selected, since the retention is met without")
+    assert f"({others[0]}); none is kept in its place ({others[0]}: not selected, since the retention is met" in str(
+        done
+    )
+    assert "0 of" not in str(done)
+    assert f"note: {len(now.kept)} kept frames stay, at eta 0.9700 as before, 13 frames are gone" in str(done)
 
 
 def test_marks_on_frames_that_stay_are_kept_and_those_on_others_go(copied):
@@ -465,7 +488,9 @@ def test_frames_of_a_reference_set_are_forgotten_too(beside, capsys):
             )
     assert main(["select", str(beside / "e"), "--extend", str(beside / "s"), "--out", str(beside / "x")]) == 0
     assert in_reference(Selection.load(beside / "x"))["001"] is None
-    assert "frames are within reach of the reference, 0 of them new" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "frames look like one of the reference, and go\n" in printed
+    assert "0 of" not in printed
 
 
 def test_a_near_duplicate_of_a_forgotten_frame_is_told(made, copied, tmp_path):
@@ -476,3 +501,115 @@ def test_a_near_duplicate_of_a_forgotten_frame_is_told(made, copied, tmp_path):
     assert Selection.load(copied / "d").why(others[0]) == (
         f"{others[0]} is dropped: near-duplicate of a frame that was forgotten"
     )
+
+
+@pytest.fixture
+def of_patients(tmp_path, made) -> tuple[Path, Dataset]:
+    """A store p of 12 frames of patients Nord/p01, Süd/p01 and Süd/p02, one of them damaged, a selection q of it, and
+    the pool, whose ids are paths."""
+    ids = [
+        f"{patient}/v{n % 2}/{n:02d}" for patient in ("Nord/p01", "Su\u0308d/p01", "Su\u0308d/p02") for n in range(4)
+    ]
+    files = []
+    for row in range(12):
+        file = io.BytesIO()
+        textured(row).save(file, "PNG")
+        files.append(file.getvalue() if row != 5 else b"\x89PNG cut short")
+    rows = {
+        "id": ids,
+        "image": files,
+        "patient": [id.rpartition("/v")[0] for id in ids],
+        "age": [40 + n for n in range(12)],
+    }
+    features = Features(
+        {"id": Value("string"), "image": Image(decode=False), "patient": Value("string"), "age": Value("int32")}
+    )
+    pool = Dataset.from_dict(rows, features=features)
+    pool.to_parquet(tmp_path / "pool" / "data.parquet")
+    pool = load_pool(str(tmp_path / "pool"))
+    options = {"num_workers": 0, "progress": False, "pool_spec": str(tmp_path / "pool")}
+    store = embed(pool, made / "encoder", tmp_path / "p", **options)
+    Dedup().select(store).save(tmp_path / "q")
+    return tmp_path, pool
+
+
+def test_all_frames_of_a_patient_go_damaged_ones_too(of_patients, capsys):
+    folder, _ = of_patients
+    before = EmbeddingStore.load(folder / "p").pool_ids
+    theirs = [id for id in before if id.startswith("Su\u0308d/p01")]
+    assert len(theirs) == 4
+    assert main(["forget", "--where", "patient=S\xfcd/p01", str(folder / "p"), str(folder / "q")]) == 0
+    printed = capsys.readouterr()
+    assert f"patient=S\xfcd/p01: 4 frames found: {', '.join(theirs)}\n" in printed.err
+    assert printed.out.startswith("4 frames are forgotten\n")
+    assert EmbeddingStore.load(folder / "p").pool_ids == [id for id in before if id not in theirs]
+    assert not set(theirs) & set(Selection.load(folder / "q").ids)
+    assert main(["forget", "--where", "patient=S\xfcd/p01", str(folder / "p"), str(folder / "q")]) == 1
+    assert "0 frames found in the store" in capsys.readouterr().err
+
+
+def test_a_value_goes_beside_ids_and_several_values_as_they_are_typed(of_patients, capsys):
+    folder, _ = of_patients
+    (folder / "ids.txt").write_text("Nord/p01/v0/00\n", encoding="utf-8")
+    line = ["forget", str(folder / "ids.txt"), "--trust", str(folder / "p"), str(folder / "q")]
+    assert main([*line, "--where", "age=43", "--where", "age=44", "--where", "patient=Nord/p01"]) == 0
+    printed = capsys.readouterr()
+    assert "age=43 or age=44 and patient=Nord/p01: 1 frame found: Nord/p01/v1/03" in printed.err
+    assert printed.out.startswith("2 frames are forgotten\n")
+
+
+def test_a_folder_is_a_value_with_all_below_it_and_needs_no_pool(of_patients):
+    folder, _ = of_patients
+    shutil.rmtree(folder / "pool")
+    done = forget([], folder / "p", [folder / "q"], where={"folder": ["S\xfcd/p01/", "Nord/p01/v1"]})
+    assert len(done.ids) == 6
+    assert [len(ids) for ids in done.found.values()] == [6]
+    with pytest.raises(InvalidDataset, match=r"'patient' is read from the pool, which is not at hand"):
+        forget([], folder / "p", where={"patient": "Nord/p01"})
+
+
+def test_columns_and_values_that_are_not_there_are_told_and_nothing_changes(of_patients, capsys):
+    folder, pool = of_patients
+    before = contents(folder)
+    for where, sentence in (
+        (
+            {"patent": "p01"},
+            r"no column 'patent'; it has patient, age, folder: name one of those; did you mean 'patient'",
+        ),
+        ({"patient": "p01"}, r"no frame has 'p01' in the column 'patient'; did you mean Nord/p01, S\xfcd/p01\?"),
+        ({"patient": "X"}, r"no frame has 'X' in the column 'patient'; it has Nord/p01, "),
+        ({"image": "X"}, r"'image' holds Image"),
+    ):
+        with pytest.raises((InvalidArgument, InvalidDataset), match=sentence):
+            forget([], folder / "p", [folder / "q"], where=where, pool=pool)
+    assert main(["forget", str(folder / "p")]) == 2
+    assert "nothing says which frames" in capsys.readouterr().err
+    assert main(["forget", "--where", "age=40"]) == 2
+    assert "STORE is missing" in capsys.readouterr().err
+    assert contents(folder) == before
+
+
+def test_frames_that_the_pool_no_longer_knows_are_told(of_patients, caplog):
+    folder, pool = of_patients
+    with caplog.at_level("INFO"):
+        done = forget([], folder / "p", where={"age": "40"}, pool=pool.select(range(9)))
+    assert len(done.ids) == 1
+    assert "3 frames of the store are not in the pool as it is now" in caplog.text
+
+
+def test_row_numbers_are_found_in_the_very_data_set_alone(of_patients, made):
+    folder, pool = of_patients
+    nameless = pool.remove_columns("id")
+    embed(nameless, made / "encoder", folder / "n", num_workers=0, progress=False)
+    with pytest.raises(Mismatch, match="row numbers of another data set"):
+        forget([], folder / "n", where={"age": "41"}, pool=nameless.select(range(11)))
+    assert forget([], folder / "n", where={"age": "41"}, pool=nameless).ids == ("1",)
+
+
+def test_a_folder_in_the_list_of_ids_is_told_to_be_one(of_patients, capsys):
+    folder, _ = of_patients
+    (folder / "ids.txt").write_text("S\xfcd/p01\n", encoding="utf-8")
+    assert main(["forget", str(folder / "ids.txt"), str(folder / "p")]) == 1
+    printed = capsys.readouterr().out
+    assert "S\xfcd/p01 is no frame; 4 frames lie below it: " in printed
+    assert "to forget them: --where 'folder=S\xfcd/p01'" in printed

@@ -49,6 +49,9 @@ def frames_of(file: IO[bytes], fps: float) -> Iterator[tuple[int, Image.Image] |
     """
     import av
 
+    if not file.read(1):
+        raise UnreadableImage("empty file")
+    file.seek(0)
     try:
         with av.open(file, mode="r", metadata_errors="ignore") as container:
             streams = _moving(container)
