@@ -119,6 +119,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # hypothesis, which the summary imports, asks who holds what
+
+
 @pytest.fixture(scope="session")
 def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSession]:
     with _hub_in(tmp_path_factory.mktemp("hub")) as session:
