@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from meddel_hf.errors import InvalidArgument, MedDELError
+from meddel_hf.runtime.manifest import step_of
 from meddel_hf.runtime.reading import reason
 from meddel_hf.runtime.similar import did_you_mean
 
@@ -39,6 +40,12 @@ def located(name: str) -> Iterator[str]:
     that is no folder and that no encoder on the Hub can have.
     """
     if Path(name).is_dir():
+        step = step_of(Path(name))
+        if step not in (None, "pretraining", "segmentation"):
+            raise InvalidArgument(
+                f"{name} is a folder of step {step!r}, expected an encoder: what `meddel pretrain` writes, another "
+                f"folder with config.json, a Hub id, or {CARRIED!r}"
+            )
         yield name
     elif name == CARRIED:
         with as_file(files("meddel_hf.assets") / "encoder") as folder:

@@ -67,6 +67,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from meddel_hf.embedding.encoder import load_encoder
 from meddel_hf.errors import InvalidArgument
 from meddel_hf.runtime.devices import resolve_precision
+from meddel_hf.runtime.manifest import Manifest
 
 SMALL = {
     "hidden_size": 32,
@@ -419,6 +420,10 @@ def test_one_sentence_for_what_is_not_there(tmp_path):
         load_encoder(str(tmp_path), pooling="max")
     with pytest.raises(InvalidArgument, match=r"encoder 'vit' is no folder here, and no Hub id, .* or 'carried'"):
         load_encoder("vit")
+    (tmp_path / "emb").mkdir()
+    Manifest("embeddings", "x").write(tmp_path / "emb")
+    with pytest.raises(InvalidArgument, match="is a folder of step 'embeddings', expected an encoder: what"):
+        load_encoder(str(tmp_path / "emb"))
 
 
 def test_the_packages_own_encoder_has_a_name(tmp_path, monkeypatch):
