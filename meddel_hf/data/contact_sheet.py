@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def draw_sheet(
 
     images: the decoded frames by id, one that is missing leaves its cell dark.
     """
-    large, small = _font(16), _font(11)
+    font = _font_for({*title, *(letter for row in rows for each in row for letter in _text(each))})
+    large, small = truetype(font, 16), truetype(font, 11)
     texts = [title, *(row for row in rows if isinstance(row, str))]
     cells = max((len(row) for row in rows if not isinstance(row, str)), default=0)
     width = _GAP + max(cells * (_CELL + _GAP), *(int(large.getlength(text)) + _GAP for text in texts))
@@ -54,11 +56,31 @@ def draw_sheet(
         sheet.save(aside, "PNG")
 
 
-def _font(size: int) -> FreeTypeFont:
-    """The one that matplotlib carries: Pillow's own has no letters but English ones, and ids have others."""
-    import matplotlib
+def _text(each: Frame | str) -> str:
+    """What is written of a cell, or a letter of a heading."""
+    return each if isinstance(each, str) else each.note + _composed(each.id)
 
-    return truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
+
+def _composed(id: str) -> str:
+    return unicodedata.normalize("NFC", id)
+
+
+def _font_for(letters: set[str]) -> str:
+    """The font that matplotlib carries, which has European letters where Pillow's own has English ones alone; where it
+    lacks a letter, one of this machine that has all, such as a Chinese one, if there is any."""
+    import matplotlib
+    from matplotlib.font_manager import findSystemFonts
+    from matplotlib.ft2font import FT2Font
+
+    carried = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+    wanted = {ord(letter) for letter in letters if letter.isprintable()}
+    if wanted <= FT2Font(carried).get_charmap().keys():
+        return carried
+    for path in sorted(findSystemFonts()):
+        with suppress(RuntimeError, OSError):  # a file that is no font
+            if wanted <= FT2Font(path).get_charmap().keys():
+                return path
+    return carried
 
 
 def _draw_frame(
@@ -86,7 +108,7 @@ def _height(row: Sequence[Frame], font: FreeTypeFont) -> int:
 
 def _lines(frame: Frame, font: FreeTypeFont) -> list[tuple[str, str]]:
     """What stands below a frame, and in which colour: its note, then its whole id."""
-    both = ((frame.note, frame.colour), (unicodedata.normalize("NFC", frame.id), FAINT))
+    both = ((frame.note, frame.colour), (_composed(frame.id), FAINT))
     return [(line, colour) for text, colour in both for line in in_lines(text, lambda it: font.getlength(it) <= _CELL)]
 
 

@@ -33,8 +33,10 @@ class GivenTable:
     records: tuple[dict[str, str | None], ...]
 
     @classmethod
-    def read(cls, path: Path) -> GivenTable:
+    def read(cls, path: Path, *, may_wait: bool = False) -> GivenTable:
         """Of a CSV (comma, semicolon or tab), JSON lines or Parquet file.
+
+        may_wait: the path was typed, and may be a pipe that somebody writes to; one that was found is never waited for.
 
         Text is UTF-8, with or without a mark before it; a CSV may be UTF-16 with one, or else Windows-1252 (Latin-1),
         which is told. Values stay as they are written: "007" is no number. Raises InvalidDataset where it is no such
@@ -44,7 +46,7 @@ class GivenTable:
         if suffix not in SUFFIXES:
             raise InvalidDataset(f"{path} is no table: expected {', '.join(SUFFIXES)}")
         try:
-            data = read_regular(path, _MOST_BYTES)
+            data = path.read_bytes() if may_wait else read_regular(path, _MOST_BYTES)
         except OSError as error:
             raise InvalidDataset(f"{path} cannot be read: {why_not_read(error)}") from error
         if suffix == ".parquet":

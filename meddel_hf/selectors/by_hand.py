@@ -103,7 +103,7 @@ def _of_parquet(path: Path) -> Iterable[tuple[str, str]]:
 
 
 def _of_given(path: Path) -> Iterable[tuple[str, str]]:
-    table = GivenTable.read(path)
+    table = GivenTable.read(path, may_wait=True)
     column = {field: name for name, field in table.fields(_COLUMNS.names).items()}
     missing = [name for name in _COLUMNS.names if name not in column]
     if missing:

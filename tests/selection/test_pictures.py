@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import oracle
 import pytest
 from datasets import Dataset, Image
+from matplotlib import font_manager
+from matplotlib.ft2font import FT2Font
 from PIL import Image as Picture
 from PIL import ImageChops
 from tiny import textured
@@ -126,3 +130,15 @@ def test_a_note_stays_below_its_frame(tmp_path):
     with Picture.open(tmp_path / "sheet.png") as picture:
         below = picture.convert("RGB").crop((178, 44 + 168, 188, picture.height))  # the gap between the two
     assert below.getextrema() == ((255, 255),) * 3
+
+
+def test_letters_that_the_carried_font_lacks_are_those_of_a_font_of_this_machine(tmp_path, monkeypatch):
+    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    name, drawn = "\u1d81", []
+    assert ord(name) not in FT2Font(str(fonts / "DejaVuSans.ttf")).get_charmap()
+    (tmp_path / "damaged.ttf").write_bytes(b"no font")
+    for there in ([], [tmp_path / "damaged.ttf", fonts / "STIXGeneral.ttf"]):
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda there=there: list(map(str, there)))
+        draw_sheet(name, [[Frame(name, name, KEPT)]], {}, tmp_path / "sheet.png")
+        drawn.append((tmp_path / "sheet.png").read_bytes())
+    assert drawn[0] != drawn[1]
