@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageOps
 from PIL.ImageFont import FreeTypeFont, truetype
 
 from meddel_hf.runtime.files import whole_file
+from meddel_hf.runtime.reading import printable
 
 COLUMNS = 7
 KEPT, GONE, FAINT = "#1a7f4b", "#b3261e", "#6b7885"
@@ -62,7 +63,7 @@ def _text(each: Frame | str) -> str:
 
 
 def _composed(id: str) -> str:
-    return unicodedata.normalize("NFC", id)
+    return printable(unicodedata.normalize("NFC", id))
 
 
 def _font_for(letters: set[str]) -> str:
@@ -115,10 +116,21 @@ def _lines(frame: Frame, font: FreeTypeFont) -> list[tuple[str, str]]:
 def in_lines(text: str, fits: Callable[[str], bool]) -> list[str]:
     """The whole of a text in lines that fit, broken after a "/", "_", "-", "." or " " of a line's second half."""
     lines = []
-    while not fits(text) and len(text) > 1:
-        end = next(end for end in range(len(text) - 1, 0, -1) if end == 1 or fits(text[:end]))
+    while (end := _fitting(text, fits)) < len(text):
         breaks = [place for place in range(end // 2, end) if text[place] in "/_-. "]
         end = breaks[-1] + 1 if breaks else end
         lines.append(text[:end])
         text = text[end:]
     return [*lines, text]
+
+
+def _fitting(text: str, fits: Callable[[str], bool]) -> int:
+    """Letters of the longest beginning that fits, one at least; no more than twice as many are laid out."""
+    low, high = 1, 2
+    while high <= len(text) and fits(text[:high]):
+        low, high = high, 2 * high
+    high = min(high, len(text) + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(text[:middle]) else (low, middle)
+    return min(low, len(text))

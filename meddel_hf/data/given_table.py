@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from meddel_hf.data.columns import number_text, recognised
 from meddel_hf.errors import InvalidDataset
+from meddel_hf.runtime.reading import printable, reason
 from meddel_hf.runtime.regular import read_regular, why_not_read
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class GivenTable:
     @property
     def has(self) -> str:
         """Its columns, for a sentence."""
-        return ", ".join(self.columns) or "no columns"
+        return ", ".join(map(printable, self.columns)) or "no columns"
 
 
 def _check_apart(names: Mapping[str, str], path: Path) -> None:
@@ -89,7 +91,7 @@ def _cell(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         return value
-    return json.dumps(value) if isinstance(value, (bool, dict, list)) else number_text(value)
+    return json.dumps(value, default=str) if isinstance(value, (bool, dict, list)) else number_text(value)
 
 
 def _utf8(data: bytes, path: Path) -> str:
@@ -118,7 +120,10 @@ def _text(data: bytes, path: Path) -> str:
 
 
 def _csv(text: str, path: Path, delimiters: tuple[str, ...]) -> tuple[list[str], list[dict[str, Any]]]:
-    head = text.partition("\n")[0]
+    text = text.lstrip("\r\n")
+    if told := re.match(r"sep=(.)(\r\n|\r|\n)", text):  # as Excel writes it
+        delimiters, text = (told[1],), text[told.end() :]
+    head = re.split(r"[\r\n]", re.sub(r'"[^"]*"', "", text), maxsplit=1)[0]  # a name in quotes may hold any of them
     delimiter = max(delimiters, key=head.count)  # the first of equals
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -169,6 +174,6 @@ def _parquet(data: bytes, path: Path) -> tuple[list[str], list[dict[str, Any]]]:
 
     try:
         table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidDataset(f"{path} is no Parquet file, or damaged") from error
-    return table.column_names, table.to_pylist()
+        return table.column_names, table.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InvalidDataset(f"{path} is no Parquet file, or damaged ({reason(error)})") from error

@@ -25,6 +25,8 @@ def known_again(
     row = np.array(pc.fill_null(pc.index_in(ids, earlier_ids.combine_chunks()), _NOBODY), np.int64)
     if digests is None or earlier_digests is None:
         return row
+    if not len(earlier_digests):
+        return row
     before, after = _keys(earlier_digests), _keys(digests)
     row[(row >= 0) & (before[row] != after)] = _NOBODY  # another frame has taken the id, or the number
     rest, free = np.flatnonzero(row < 0), np.setdiff1d(np.arange(len(before)), row)

@@ -10,7 +10,7 @@ from datasets import ClassLabel, Value
 
 from meddel_hf.data.columns import texts_of
 from meddel_hf.data.identity import same_pool
-from meddel_hf.data.ids import folder_of, ids_of
+from meddel_hf.data.ids import checked_ids_of, folder_of, ids_of
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.runtime.reading import shown, some_of
@@ -68,8 +68,9 @@ def frames_of_value(store: EmbeddingStore, where: Where, pool: Any = None) -> Of
             of = _values(dataset, column, store, readable.id_column)
         left = dict.fromkeys(set(left) & set(_having(of, column, values)))
     ids = tuple(id for id in store.pool_ids if id in left)
-    known = None if dataset is None or store.row_ids else set(ids_of(dataset, readable.id_column))
-    unknown = 0 if known is None or [*where] == [FOLDER] else sum(id not in known for id in store.pool_ids)
+    by_column = dataset is not None and not store.row_ids and any(name in dataset.column_names for name in where)
+    known = set(ids_of(dataset, readable.id_column)) if by_column else None
+    unknown = 0 if known is None else sum(id not in known for id in store.pool_ids)
     return OfValue(ids, _typed(where), unknown)
 
 
@@ -126,7 +127,7 @@ def _ids(dataset: Any, store: EmbeddingStore, id_column: str) -> list[str]:
             f"the pool has no column {id_column!r} with the ids of the embeddings; it has "
             f"{', '.join(dataset.column_names)}: give the data set that was embedded as pool= (--pool)"
         )
-    return ids_of(dataset, id_column)
+    return checked_ids_of(dataset, id_column)  # of an id that stands twice one row would count, and the other not
 
 
 def _folders_above(id: str) -> list[str]:

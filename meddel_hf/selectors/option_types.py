@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
-from inspect import isclass
+from inspect import isclass, signature
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -17,7 +16,7 @@ _PLAIN: Mapping[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", is_whole),
     float: ("a number", is_number),
-    str: ("text", lambda value: isinstance(value, str)),
+    str: ("text (in quotes where it looks like a number)", lambda value: isinstance(value, str)),
     NoneType: ("none", lambda value: value is None),
 }
 
@@ -26,8 +25,12 @@ def check_types(build: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Raise InvalidArgument for an option that is not of its annotation: bool, int, float, str, Literal, or unions of
     these and None. Other annotations, and none, are not checked. A whole number is a number; true and false are none.
     """
-    hints = _hints(build)
+    hints, defaults = _hints(build), _defaults(build)
     for name, value in options.items():
+        if name in defaults and value is defaults[name]:
+            continue
+        if getattr(value, "ndim", None) == 0:
+            value = value.item()  # of numpy
         kinds = _alternatives(hints.get(name, Any))
         if all(map(_is_plain, kinds)) and not any(_is(value, kind) for kind in kinds):
             words = " or ".join(map(_words, kinds))
@@ -39,8 +42,15 @@ def check_types(build: Callable[..., Any], options: Mapping[str, Any]) -> None:
 def _hints(build: Callable[..., Any]) -> dict[str, Any]:
     """Argument -> its annotation; none of any where one of them names what cannot be found."""
     try:
-        return get_type_hints(build.__init__ if isclass(build) and not is_dataclass(build) else build)
-    except (NameError, AttributeError, TypeError):
+        return get_type_hints(build.__init__ if isclass(build) else build)
+    except (NameError, AttributeError, TypeError, SyntaxError):  # such as a text that is no type
+        return {}
+
+
+def _defaults(build: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return {name: one.default for name, one in signature(build).parameters.items()}
+    except (TypeError, ValueError):
         return {}
 
 
@@ -50,7 +60,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def _is_plain(kind: Any) -> bool:
-    return kind in _PLAIN or get_origin(kind) is Literal
+    return any(kind is plain for plain in _PLAIN) or get_origin(kind) is Literal
 
 
 def _is(value: Any, kind: Any) -> bool:

@@ -65,7 +65,7 @@ def check_known(name: str) -> None:
     _home(name)
 
 
-def make(name: str, *, retention: float | None, seed: int = 0, **options: Any) -> Selector:
+def make(name: str, /, *, retention: float | None, seed: int = 0, **options: Any) -> Selector:
     """The selector of that name, ready to `select`.
 
     retention: None for one that can do without, as Dedup and, with an eta, MedDEL can.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,6 +57,20 @@ def test_what_a_spreadsheet_saves_in_other_letters_is_read_and_told(tmp_path, ca
         assert read.rows == {"S\xfcd/1.png": {"patient": "M\xfcller"}}, encoding
     (told,) = caplog.messages
     assert "m.csv is not UTF-8 (line 2) and was read as Windows-1252" in told
+
+
+@pytest.mark.parametrize("begins", ["sep=;\r\n", "\r\n", "\n\n", ""])
+def test_the_delimiter_is_the_one_outside_of_quotes(begins, tmp_path):
+    read = table(tmp_path, "m.csv", begins + 'file_name;"note, of, which, kind";patient\r\n1.png;"a, b";007\r\n')
+    assert read.rows == {"1.png": {"note, of, which, kind": "a, b", "patient": "007"}}
+
+
+def test_values_of_parquet_that_json_has_no_word_for_cost_no_table(tmp_path):
+    days = pa.array([[date(2026, 1, 2)], None], pa.list_(pa.date32()))
+    pq.write_table(
+        pa.table({"file_name": ["1.png", "2.png"], "days": days, "patient": ["p", "q"]}), tmp_path / "m.parquet"
+    )
+    assert [FrameTable.read(tmp_path / "m.parquet").values(f"{n}.png")["patient"] for n in (1, 2)] == ["p", "q"]
 
 
 def test_names_are_known_in_capitals_with_spaces_and_in_british_spelling(tmp_path):

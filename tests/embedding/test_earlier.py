@@ -32,6 +32,7 @@ from meddel_hf.data.pool import load_pool
 from meddel_hf.embedding.carried import places
 from meddel_hf.embedding.embed import embed
 from meddel_hf.embedding.encoder import Encoder
+from meddel_hf.embedding.known_again import known_again
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, Mismatch
 from meddel_hf.runtime.records import read_facts, write_facts
@@ -283,6 +284,13 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(encoder, tmp_path, fr
     run(str(pool), "--out", str(out), *(("--from", str(tmp_path / "1")) if from_again else cut))
     assert contents(out) == contents(tmp_path / "scratch")
     assert contents(tmp_path / "1") == before
+
+
+def test_of_a_state_without_frames_all_are_new():
+    none, kind = pa.chunked_array([[]], pa.string()), pa.binary(16)
+    ids, digests = pa.chunked_array([["a", "b"]]), pa.array([b"x" * 16, None], kind)
+    assert known_again(ids, digests, none, pa.array([], kind)).tolist() == [-1, -1]
+    assert known_again(none, pa.array([], kind), ids, digests).tolist() == []
 
 
 def test_places_are_those_of_a_search_one_by_one():

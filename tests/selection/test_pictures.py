@@ -142,3 +142,14 @@ def test_letters_that_the_carried_font_lacks_are_those_of_a_font_of_this_machine
         draw_sheet(name, [[Frame(name, name, KEPT)]], {}, tmp_path / "sheet.png")
         drawn.append((tmp_path / "sheet.png").read_bytes())
     assert drawn[0] != drawn[1]
+
+
+def test_an_id_of_any_length_and_of_several_lines_is_drawn(tmp_path):
+    asked = []
+    lines = in_lines("x" * 5000, lambda part: not asked.append(len(part)) and len(part) <= 25)
+    assert ("".join(lines), len(lines)) == ("x" * 5000, 200)
+    assert (max(asked) <= 50, len(asked) <= 200 * 10) == (True, True), "no line is sought from the far end of the id"
+    row = [Frame(name, "kept", KEPT) for name in ("a\nb", "a\r\nb\u2028c", "\x0b\x0c\x85", "")]
+    draw_sheet("a", [row], {}, tmp_path / "sheet.png")
+    with Picture.open(tmp_path / "sheet.png") as picture:
+        assert picture.width > 4 * 168

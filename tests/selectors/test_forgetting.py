@@ -597,6 +597,21 @@ def test_frames_that_the_pool_no_longer_knows_are_told(of_patients, caplog):
     assert "3 frames of the store are not in the pool as it is now" in caplog.text
 
 
+def test_a_column_called_folder_is_one_and_an_id_that_stands_twice_is_refused(of_patients, caplog):
+    folder, pool = of_patients
+    with_folders = pool.add_column("folder", ["ward" if row % 2 else "lab" for row in range(12)])
+    twice = with_folders.select([*range(12), 3])
+    with pytest.raises(InvalidDataset, match="Nord/p01/v1/03"):
+        forget([], folder / "p", where={"patient": "Nord/p01"}, pool=twice)
+    with pytest.raises(InvalidDataset, match="the pool has no column 'id' with the ids of the embeddings"):
+        forget([], folder / "p", where={"age": "40"}, pool=pool.rename_column("id", "name"))
+    assert len(forget([], folder / "p", where={"folder": "Nord"}, pool=pool.remove_columns("id")).ids) == 4
+    with caplog.at_level("INFO"):
+        done = forget([], folder / "p", where={"folder": "ward"}, pool=with_folders.select(range(4, 9)))
+    assert len(done.ids) == 2
+    assert "3 frames of the store are not in the pool as it is now" in caplog.text
+
+
 def test_row_numbers_are_found_in_the_very_data_set_alone(of_patients, made):
     folder, pool = of_patients
     nameless = pool.remove_columns("id")

@@ -73,6 +73,14 @@ class Unresolved:
     def __init__(self, retention: float, seed: int = 0, pool: "Datsaet" = None, nearest: bool = False): ...
     def select(self, embeddings, pool=None): ...
 
+class Loose:
+    def __init__(self, retention, seed=0, k: "how many there are" = 3): ...
+    def select(self, embeddings, pool=None): ...
+
+@dataclass(frozen=True)
+class Wider(Typed):
+    def __init__(self, retention, seed=0, share: "float | str" = "auto", name: int = None, steps: ["a"] = 1): ...
+
 class Seedless:
     def __init__(self, retention): ...
 
@@ -116,6 +124,17 @@ def test_another_package_adds_a_selector(installed, tmp_path):
         registry.make("first", retention=0.2, keep="all")
 
 
+def test_what_a_selector_of_another_package_can_take_is_not_refused(installed):
+    installed(loose="other_package:Loose", wider="other_package:Wider", typed="other_package:Typed")
+    for k in ({}, {"k": 4}, {"k": "a"}):
+        registry.make("loose", retention=0.2, **k)
+    for given in ({"share": "auto"}, {"share": 0.5}, {"name": None}, {"name": 7}, {"steps": 2}):
+        registry.make("wider", retention=0.2, **given)
+    registry.make("typed", retention=0.2, frames=np.int64(3), share=np.float32(0.5), nearest=np.bool_(True))
+    with pytest.raises(InvalidArgument, match="name must be a whole number, got 'x'"):
+        registry.make("wider", retention=0.2, name="x")
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -126,7 +145,7 @@ def test_another_package_adds_a_selector(installed, tmp_path):
         ({"frames": True}, "frames must be a whole number, got True"),
         ({"frames": 2.5}, "frames must be a whole number, got 2.5"),
         ({"share": "half"}, "share must be a number or none, got 'half'"),
-        ({"column": 3}, "column must be text or none, got 3"),
+        ({"column": 3}, "column must be text (in quotes where it looks like a number) or none, got 3"),
         ({"keep": "laest"}, "keep must be one of 'most', 'least', got 'laest'; did you mean 'least'?"),
         ({"clusters": "many"}, "clusters must be a whole number or 'auto', got 'many'"),
     ],
