@@ -36,9 +36,10 @@ def draw_sheet(
 
     images: the decoded frames by id, one that is missing leaves its cell dark.
     """
-    font = _font_for({*title, *(letter for row in rows for each in row for letter in _text(each))})
-    large, small = truetype(font, 16), truetype(font, 11)
     texts = [title, *(row for row in rows if isinstance(row, str))]
+    below = (frame.note + _composed(frame.id) for row in rows if not isinstance(row, str) for frame in row)
+    font = _font_for("".join((*texts, *below)))
+    large, small = truetype(font, 16), truetype(font, 11)
     cells = max((len(row) for row in rows if not isinstance(row, str)), default=0)
     width = _GAP + max(cells * (_CELL + _GAP), *(int(large.getlength(text)) + _GAP for text in texts))
     heights = [_HEADING if isinstance(row, str) else _height(row, small) for row in rows]
@@ -57,26 +58,22 @@ def draw_sheet(
         sheet.save(aside, "PNG")
 
 
-def _text(each: Frame | str) -> str:
-    """What is written of a cell, or a letter of a heading."""
-    return each if isinstance(each, str) else each.note + _composed(each.id)
-
-
 def _composed(id: str) -> str:
     return printable(unicodedata.normalize("NFC", id))
 
 
-def _font_for(letters: set[str]) -> str:
+def _font_for(text: str) -> str:
     """The font that matplotlib carries, which has European letters where Pillow's own has English ones alone; where it
     lacks a letter, one of this machine that has all, such as a Chinese one, if there is any."""
     import matplotlib
-    from matplotlib.font_manager import findSystemFonts
     from matplotlib.ft2font import FT2Font
 
     carried = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
-    wanted = {ord(letter) for letter in letters if letter.isprintable()}
+    wanted = {ord(letter) for letter in set(text) if letter.isprintable()}
     if wanted <= FT2Font(carried).get_charmap().keys():
         return carried
+    from matplotlib.font_manager import findSystemFonts  # not above: it goes through the machine's fonts
+
     for path in sorted(findSystemFonts()):
         with suppress(RuntimeError, OSError):  # a file that is no font
             if wanted <= FT2Font(path).get_charmap().keys():

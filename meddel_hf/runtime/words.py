@@ -12,7 +12,7 @@ def plural(n: int, one: str, many: str | None = None) -> str:
 
 def is_or_are(n: int) -> str:
     """What follows a count: "1 of 5 frames is", "2 of 5 frames are", "0 of 5 frames are"."""
-    return "is" if n == 1 else "are"
+    return verb(n, "is", "are")
 
 
 def first_of(words: Sequence[str], most: int) -> str:

@@ -10,7 +10,7 @@ from datasets import ClassLabel, Value
 
 from meddel_hf.data.columns import texts_of
 from meddel_hf.data.identity import same_pool
-from meddel_hf.data.ids import checked_ids_of, folder_of, ids_of
+from meddel_hf.data.ids import checked_ids_of, folder_of
 from meddel_hf.embedding.store import EmbeddingStore
 from meddel_hf.errors import InvalidArgument, InvalidDataset, Mismatch
 from meddel_hf.runtime.reading import shown, some_of
@@ -58,25 +58,20 @@ def frames_of_value(store: EmbeddingStore, where: Where, pool: Any = None) -> Of
     """
     readable = PoolRows.without_embeddings(store)
     dataset, why_not = pool_of(readable, pool)
-    left = dict.fromkeys(store.pool_ids)
-    for column, wanted in where.items():
-        values = [wanted] if isinstance(wanted, str) else list(wanted)
-        if dataset is None or column not in dataset.column_names:
+    asked = {column: [wanted] if isinstance(wanted, str) else list(wanted) for column, wanted in where.items()}
+    columns = set() if dataset is None else asked.keys() & set(dataset.column_names)
+    pool_ids = _ids(dataset, store, readable.id_column) if columns else []
+    left = set(store.pool_ids)
+    for column, values in asked.items():
+        if column in columns:
+            of = _values(dataset, column, pool_ids)
+        else:
             _check_is_folder(column, dataset, why_not, store, readable)
             of = {id: _folders_above(id) for id in store.pool_ids}
-        else:
-            of = _values(dataset, column, store, readable.id_column)
-        left = dict.fromkeys(set(left) & set(_having(of, column, values)))
+        left &= set(_having(of, column, values))
     ids = tuple(id for id in store.pool_ids if id in left)
-    by_column = dataset is not None and not store.row_ids and any(name in dataset.column_names for name in where)
-    known = set(ids_of(dataset, readable.id_column)) if by_column else None
-    unknown = 0 if known is None else sum(id not in known for id in store.pool_ids)
-    return OfValue(ids, _typed(where), unknown)
-
-
-def _typed(where: Where) -> str:
-    pairs = [(column, [value] if isinstance(value, str) else value) for column, value in where.items()]
-    return " and ".join(" or ".join(f"{column}={value}" for value in values) for column, values in pairs)
+    typed = " and ".join(" or ".join(f"{column}={value}" for value in values) for column, values in asked.items())
+    return OfValue(ids, typed, len(set(store.pool_ids).difference(pool_ids)) if columns else 0)
 
 
 def _having(of: Mapping[str, Sequence[str]], column: str, wanted: Sequence[str]) -> list[str]:
@@ -103,18 +98,17 @@ def _near(name: str, values: Sequence[str]) -> str:
     return f"it has {some_of(values)}{meant}" if values else "it is empty"
 
 
-def _values(dataset: Any, column: str, store: EmbeddingStore, id_column: str) -> dict[str, list[str]]:
-    """id -> its value; nothing of frames that have none."""
+def _values(dataset: Any, column: str, ids: Sequence[str]) -> dict[str, list[str]]:
+    """id -> its value; nothing of frames that have none. ids: of the rows of the data set."""
     feature = dataset.features[column]
     if not isinstance(feature, Value | ClassLabel):
         raise InvalidDataset(f"column {column!r} holds {feature}: name a column of single values, such as text")
     texts = texts_of(dataset, column)
-    return {
-        id: [text.strip()] for id, text in zip(_ids(dataset, store, id_column), texts, strict=True) if text is not None
-    }
+    return {id: [text.strip()] for id, text in zip(ids, texts, strict=True) if text is not None}
 
 
 def _ids(dataset: Any, store: EmbeddingStore, id_column: str) -> list[str]:
+    """Of the rows of the data set, as the store names them."""
     if store.row_ids:
         if len(dataset) != len(store.pool_ids) or not same_pool(dataset, store.pool_fingerprint):
             raise Mismatch(
